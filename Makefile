@@ -1,0 +1,29 @@
+# Each word sets up its own .venv when it is not there yet, and may be run twice.
+PYTHON ?= python3
+RUN := .venv/bin
+
+.PHONY: article test lint types docs bench
+
+article: .venv/ready         ## every figure, number and the study of the article, into figures/
+	$(RUN)/ravine article --out figures --force
+
+test: .venv/ready            ## all tests, warnings as errors
+	$(RUN)/python -m pytest -q
+
+lint: .venv/ready
+	$(RUN)/ruff check . && $(RUN)/ruff format --check .
+
+types: .venv/ready
+	$(RUN)/mypy
+
+docs: .venv/ready            ## draws the pictures of the README and of docs/ again
+	$(RUN)/python docs/draw.py
+
+bench: .venv/ready           ## ratios, measured side by side in one run
+	$(RUN)/python benchmarks/run.py
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(RUN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@

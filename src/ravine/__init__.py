@@ -1,0 +1,72 @@
+"""ravine shows what every knob of a gradient-descent optimizer does.
+
+The tour, in five lines (each is explained on the object itself)::
+
+    import ravine
+
+    problems = ravine.gallery.article()                                  # four criteria on one small data set
+    runs = ravine.descend(problems, lr=0.1, momentum=0.9)                # torch.optim.SGD, every step recorded
+    land = ravine.surface(problems, bias=(-5, 8), weight=(-5, 8))        # the loss over a grid
+    ravine.plot.descent(runs, land).savefig("momentum.svg")              # the runs drawn over it
+
+Whatever is computed is an `xarray.Dataset` that follows one contract (docs/study.md), so it can be selected,
+joined, saved and drawn with the same few words.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ravine import gallery, plot
+    from ravine.descent import descend
+    from ravine.landscape import around, surface
+    from ravine.problem import Problem
+    from ravine.study import at, check, join, open, save
+
+_HOME = {
+    "gallery": None,
+    "plot": None,
+    "Problem": "problem",
+    "around": "landscape",
+    "at": "study",
+    "check": "study",
+    "descend": "descent",
+    "join": "study",
+    "open": "study",
+    "save": "study",
+    "surface": "landscape",
+}
+"""Public name → the module it lives in (None: the name is a module itself)."""
+
+__all__ = [  # noqa: RUF022 - in the order of the tour
+    "gallery",
+    "Problem",
+    "descend",
+    "surface",
+    "around",
+    "plot",
+    "at",
+    "check",
+    "join",
+    "open",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import ravine` costs nothing (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'ravine' has no attribute {name!r}")
+    home = _HOME[name]
+    module = importlib.import_module(f"ravine.{home or name}")
+    value = module if home is None else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,310 @@
+"""The command line: words for what the package does. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
+
+import typer
+
+import ravine
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ravine.plot.paper import Figure
+    from ravine.problem import Problem
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ravine",
+    help="See what every knob of a gradient-descent optimizer does.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Format = Literal["png", "svg", "pdf"]
+Given = ParamSpec("Given")
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
+Style = Annotated[Literal["ravine", "article"], typer.Option(help="How pictures look.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture file.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+
+
+def _plainly(command: Callable[Given, None]) -> Callable[Given, None]:
+    """Answer bad input with one line and exit code 2, an interrupt with 130; never with a traceback."""
+
+    @functools.wraps(command)
+    def inner(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            RuntimeError,
+            ArithmeticError,
+            OSError,
+            ImportError,
+        ) as reason:
+            text = reason.args[0] if isinstance(reason, KeyError) and reason.args else reason
+            typer.echo(f"ravine: {' '.join(str(text).split())}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("ravine: interrupted", err=True)
+            raise typer.Exit(130) from None
+
+    return inner
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ravine {ravine.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See what every knob of a gradient-descent optimizer does."""
+
+
+@app.command()
+@_plainly
+def article(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for figures, log and study.")] = Path(
+        "figures"
+    ),
+    style: Style = "ravine",
+    format: FormatOption = "png",
+    force: Force = False,
+) -> None:
+    """Draw every figure of the article and print its log, bit for bit."""
+    figures = {number: out / f"figure_{number:02d}.{format}" for number in range(1, 11)}
+    log_file, study_file = out / "log.txt", out / "study.nc"
+    _free([*figures.values(), log_file, study_file], force)
+
+    from ravine import article as told
+    from ravine.progress import tracked
+
+    study = told.study()
+    lines = told.log(study)
+    for line in [*lines[:10], "...", *lines[-3:]]:
+        typer.echo(line)
+    out.mkdir(parents=True, exist_ok=True)
+    log_file.write_text("\n".join(lines) + "\n")
+    ravine.save(study, study_file, force=True)
+    for number in tracked(sorted(figures), "figures"):
+        told.FIGURES[number].draw(study, style).savefig(figures[number])
+    typer.echo("")
+    for number, path in figures.items():
+        typer.echo(f"{path}  {told.FIGURES[number].caption}")
+    typer.echo(f"{log_file}  all {len(lines)} losses of figure 4's run")
+    typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")
+
+
+@app.command()
+@_plainly
+def descend(
+    source: Annotated[
+        str, typer.Argument(help='A CSV file, "article", or module:name of a problem of yours.')
+    ],
+    x: Annotated[list[str] | None, typer.Option("--x", help="Input column (may be repeated).")] = None,
+    y: Annotated[str | None, typer.Option("--y", help="Target column.")] = None,
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--criterion",
+            "--loss",
+            help='A torch.nn loss, as in HuberLoss or "HuberLoss(delta=0.5)" (may be repeated).',
+        ),
+    ] = None,
+    standardize: Annotated[
+        bool, typer.Option("--standardize", help="Bring columns to mean 0 and deviation 1 first.")
+    ] = False,
+    start: Annotated[
+        list[str] | None, typer.Option("--start", help="name=value of a parameter (may be repeated).")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", "--epochs", help="Optimizer steps.")] = 100,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="torch's: 0.001")] = None,
+    momentum: Annotated[float | None, typer.Option(show_default="0")] = None,
+    dampening: Annotated[float | None, typer.Option(show_default="0")] = None,
+    weight_decay: Annotated[float | None, typer.Option(show_default="0")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov")] = None,
+    maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize")] = None,
+    foreach: Annotated[bool | None, typer.Option("--foreach/--no-foreach")] = None,
+    differentiable: Annotated[bool | None, typer.Option("--differentiable/--no-differentiable")] = None,
+    fused: Annotated[bool | None, typer.Option("--fused/--no-fused")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The study to write; the picture goes beside it.")
+    ] = None,
+    style: Style = "ravine",
+    format: FormatOption = "png",
+    force: Force = False,
+) -> None:
+    """Run torch.optim.SGD, print the result, and write the study and its picture."""
+    study_file = out or Path(f"{_stem(source)}-descent.nc")
+    picture = study_file.with_suffix(f".{format}")
+    if study_file.suffix.lower() in (".png", ".svg", ".pdf", ".csv"):
+        raise ValueError(
+            f"--out names the study, so it should end in .nc, got {study_file}; the picture goes beside it"
+        )
+    _free([study_file, picture], force)
+
+    from ravine import sources
+
+    names = x[0] if x and len(x) == 1 else x
+    problem = sources.load(
+        source, x=names, y=y, criteria=criterion or [], standardize=standardize, start=_pairs(start)
+    )
+    chosen = {
+        "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+        "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
+    }  # fmt: skip
+    settings = {name: value for name, value in chosen.items() if value is not None}
+    runs = ravine.descend(problem, steps=steps, **settings)
+    study, figure = _drawn(problem, runs, style)
+    ravine.save(study, study_file, force=force)
+    figure.savefig(picture)
+    _print_result(runs)
+    typer.echo(f"\n{picture}  the picture\n{study_file}  every number, for ravine.open and ravine plot")
+
+
+VIEWS = ("descent", "losses", "fit", "scatter", "surface")
+
+
+@app.command()
+@_plainly
+def plot(
+    study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
+    view: Annotated[str, typer.Argument(help=f"What to draw: {', '.join(VIEWS)}.")] = "descent",
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The picture to write: .png, .svg or .pdf.", show_default="beside the study"
+        ),
+    ] = None,
+    style: Style = "ravine",
+    force: Force = False,
+) -> None:
+    """Draw a picture of a study."""
+    from ravine.words import hint, listed
+
+    if view not in VIEWS:
+        raise ValueError(f"no view {view!r}{hint(view, VIEWS)}; there are {listed(VIEWS)}")
+    picture = out or study.with_name(f"{study.stem}-{view}.png")
+    if picture.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"a picture ends in .png, .svg or .pdf, got {picture}")
+    _free([picture], force)
+    chosen = ravine.at(ravine.open(study), **_pairs(at))
+    draw: dict[str, Callable[[], Any]] = {
+        "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
+        "losses": lambda: ravine.plot.losses(chosen),
+        "fit": lambda: ravine.plot.fit(chosen, style=style),
+        "scatter": lambda: ravine.plot.scatter(chosen, style=style),
+        "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
+    }
+    figure = draw[view]()
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture)
+    typer.echo(f"{picture}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+# -- helps -------------------------------------------------------------------------------------------------------
+
+
+def _drawn(
+    problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str
+) -> tuple[xr.Dataset, Figure]:
+    """Draw the descent over its surface where there are two parameters, else the loss by step."""
+    if runs.sizes["parameter"] != 2:
+        typer.echo(
+            f"{runs.sizes['parameter']} parameters: a map shows two, so the picture is the loss at every step",
+            err=True,
+        )
+        return runs, ravine.plot.losses(runs)
+    import xarray as xr
+
+    one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
+    land = ravine.surface(problem, one.ranges or ravine.around(runs))
+    return xr.merge([runs, land]), ravine.plot.descent(runs, land, style=style)
+
+
+def _print_result(runs: xr.Dataset) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ravine.plot.figures import outcome
+
+    dims = [str(d) for d in runs["loss"].dims if d != "step"]
+    cells = (
+        [(str(v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
+        if dims
+        else [("", runs)]
+    )
+    labels = [str(label) for label in runs["parameter"].values[:6]]
+    table = Table(box=None, pad_edge=False)
+    for heading in (*dims, "loss", *labels):
+        table.add_column(heading)
+    for name, run in cells:
+        final = [f"{value:.6g}" for value in run["position"].values[-1, : len(labels)].tolist()]
+        table.add_row(*([name] if dims else []), outcome(run), *final)
+    Console(width=200).print(table)
+
+
+def _free(paths: list[Path], force: bool) -> None:
+    """Complain before any work if a file would be overwritten or its folder cannot hold it."""
+    there = [str(path) for path in paths if path.exists()]
+    if there and not force:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(
+            f"{there[0]}{more} exists already: choose another --out, or --force to overwrite"
+        )
+    for folder in {path.parent for path in paths}:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file; --out needs a folder there")
+
+
+def _pairs(given: list[str] | None) -> dict[str, Any]:
+    """Read name=value; numbers and true/false become what they look like."""
+    pairs: dict[str, Any] = {}
+    for each in given or []:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise ValueError(f"expected name=value, got {each!r}")
+        pairs[name.strip()] = _value(value.strip())
+    return pairs
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _stem(source: str) -> str:
+    return (
+        Path(source).stem if source.lower().endswith(".csv") else source.rpartition(":")[2].replace("/", "-")
+    )

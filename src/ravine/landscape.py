@@ -1,0 +1,382 @@
+"""surface: the loss over a plane of two parameters, in the problem's own bits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from ravine import study
+from ravine.problem import Problem, dimension, scalar
+from ravine.progress import tracked
+from ravine.words import hint, listed
+
+__all__ = ["around", "surface"]
+
+CHUNK_BYTES = 400_000
+"""Numbers worked on at once: about what stays in a core's own cache (measured: 0.3 to 0.8 MB is best)."""
+
+Range = tuple[float, float] | ArrayLike
+
+
+def surface(
+    problem: Problem | Mapping[str, Problem],
+    axes: Mapping[str, Range] | None = None,
+    *,
+    points: int = 101,
+    **named_axes: Range,
+) -> xr.Dataset:
+    """Evaluate the loss over a grid of two parameters.
+
+    Parameters
+    ----------
+    problem
+        A problem, or a mapping of them as in `ravine.descend`.
+    axes, **named_axes
+        Two parameter labels, the horizontal one first, each with a range or with the grid itself: a tuple
+        ``(low, high)`` is a range; a list or an array are the values, in any order. The mapping serves names
+        that are no Python identifiers. Left out, the problem's own ranges are taken.
+    points
+        Grid points along each range: ``low + (high - low) * i / (points - 1)`` in Python floats.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``surface`` (…, vertical, horizontal) in the problem's dtype. Parameters that are not on an axis are
+        held at the problem's start. A loss that is not finite stays as it is. A loss that draws random
+        numbers (dropout in train mode) draws the same ones at every point, and the generator is put back.
+
+    Raises
+    ------
+    ValueError
+        If there are not two axes, a label is unknown, or a range is empty or not finite.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> land = ravine.surface(ravine.gallery.article(), bias=(-5, 8), weight=(-5, 8))
+    >>> land.surface.dims, land.surface.shape, land.surface.dtype
+    (('criterion', 'weight', 'bias'), (4, 101, 101), dtype('float32'))
+    >>> round(float(land.surface.sel(criterion="MSELoss").min()), 3)
+    0.502
+
+    Notes
+    -----
+    Linear neurons with an element-wise criterion are evaluated by one broadcast, other problems by
+    `torch.func.vmap`, and what that cannot batch one by one. Some points are always evaluated singly too;
+    the provenance says whether the bits were equal.
+    """
+    labels, problems = (
+        (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
+    )
+    dim = dimension(problem) if isinstance(problem, Mapping) else None
+    grid = _grid(problems[0], {**(axes or {}), **named_axes}, points)
+    with torch.no_grad(), _one_thread(), torch.random.fork_rng():
+        maps = _affine_maps(problems, grid) if dim != "problem" and all(map(_is_neuron, problems)) else None
+        if maps is None:
+            maps = [_general_map(each, grid) for each in problems]
+    checks = [
+        _checked(each, grid, values, k)
+        for k, (each, (values, _)) in enumerate(zip(problems, maps, strict=True))
+    ]
+    values = np.stack([each.numpy() for each, _ in maps]) if dim else maps[0][0].numpy()
+    fate = study.provenance(
+        _told([way for _, way in maps], labels),
+        equals_torch=_told(checks, labels),
+        threads=1,
+        others="held at the problem's start" if len(problems[0].labels) > 2 else "none",
+    )
+    attrs = {"long_name": study.CONTRACT["surface"].long_name, "provenance": fate}
+    coords: dict[str, Any] = dict(zip(grid.names, grid.values, strict=True))
+    if dim is not None:
+        coords[dim] = np.array(labels)
+    elif problems[0].criterion is not None:
+        coords["criterion"] = problems[0].criterion
+    lead = () if dim is None else (dim,)
+    return xr.Dataset({"surface": ((*lead, *reversed(grid.names)), values, attrs)}, coords)
+
+
+def around(runs: xr.Dataset, margin: float = 0.15) -> dict[str, tuple[float, float]]:
+    """Choose ranges that show these runs, for `surface`.
+
+    The box holds every position whose loss is at most ten times as far from the best as the start's (so a
+    diverging run does not blow the picture up; it is shown leaving), and the first update in any case.
+
+    Parameters
+    ----------
+    runs
+        A study with ``position`` of two parameters and ``loss``.
+    margin
+        Share of the box's side added on each side.
+
+    Returns
+    -------
+    dict
+        Parameter label to (low, high), horizontal first: the second parameter if the first is a ``weight``,
+        as in the article, else in the order of the labels.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2 + p["y"] ** 2, start={"x": 4.0, "y": 2.0})
+    >>> ravine.around(ravine.descend(bowl, lr=0.5, steps=1))
+    {'x': (-0.6, 4.6), 'y': (-0.3, 2.3)}
+    """
+    study.check(runs, "position", "loss")
+    labels = [str(label) for label in runs["parameter"].values]
+    if len(labels) != 2:
+        raise ValueError(
+            f"a plane of two parameters expected; these runs have {len(labels)} ({listed(labels)})"
+        )
+    positions = runs["position"].transpose(..., "step", "parameter").values.astype(float)
+    losses = runs["loss"].transpose(..., "step").values.astype(float)
+    positions, losses = positions.reshape(-1, *positions.shape[-2:]), losses.reshape(-1, losses.shape[-1])
+    sign = -1.0 if bool(np.all(runs.coords.get("maximize", False))) else 1.0
+    with np.errstate(invalid="ignore"):
+        gap = sign * losses - np.nanmin(
+            np.where(np.isfinite(losses), sign * losses, np.nan), axis=1, keepdims=True
+        )
+        shown = gap <= 10 * gap[:, :1]
+    shown[:, :2] = True
+    seen = positions[shown & np.isfinite(positions).all(axis=-1)]
+    ranges = {}
+    for label, low, high in zip(labels, seen.min(axis=0), seen.max(axis=0), strict=True):
+        side = (high - low) or max(abs(high), 1.0)
+        ranges[label] = (float(low - margin * side), float(high + margin * side))
+    return dict(reversed(ranges.items())) if labels[0] == "weight" else ranges
+
+
+# -- the grid ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Two labels, horizontal first, and the values along each."""
+
+    names: tuple[str, str]
+    values: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def _grid(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
+    labels = problem.labels
+    axes = axes or problem.ranges or {}
+    for name in axes:
+        if name not in labels:
+            raise ValueError(f"no parameter {name!r}{hint(name, labels)}; the problem has {listed(labels)}")
+    if len(axes) != 2:
+        example = ", ".join(f'"{label}": (-5, 5)' for label in labels[:2])
+        raise ValueError(
+            f"a surface needs two parameters with their ranges, got {listed(axes)}; "
+            f"for example ravine.surface(problem, {{{example}}})"
+        )
+    if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
+        raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
+    horizontal, vertical = axes
+    return Grid(
+        (horizontal, vertical),
+        (_axis(horizontal, axes[horizontal], points), _axis(vertical, axes[vertical], points)),
+    )
+
+
+def _axis(name: str, given: Range, points: int) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"axis {name!r} must be a range (low, high) or grid values, got {given!r}") from None
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(
+            f"axis {name!r} must be a range (low, high) or grid values, all finite, got {given!r}"
+        )
+    if isinstance(given, tuple) and len(given) == 2:
+        low, high = values.tolist()
+        # not torch.linspace or numpy.linspace: they differ from the article's loop at half of the points
+        values = np.array([low + (high - low) * i / (points - 1) for i in range(points)])
+    if len(np.unique(values)) < max(2, len(values)):
+        raise ValueError(f"axis {name!r} needs at least two values, all different, got {given!r}")
+    return values
+
+
+# -- three ways to the same numbers -------------------------------------------------------------------------------
+
+
+def _is_neuron(problem: Problem) -> bool:
+    """One linear neuron on one input with a criterion that has an element-wise form."""
+    parts = problem.parts
+    return (
+        parts is not None
+        and type(parts.model) is torch.nn.Linear
+        and not parts.model._forward_hooks
+        and not parts.model._forward_pre_hooks
+        and problem.labels == ("weight", "bias")
+        and parts.inputs.ndim == 2
+        and parts.targets.shape == parts.inputs.shape
+        and _elementwise(parts.criterion) is not None
+    )
+
+
+def _elementwise(criterion: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+    """Return the criterion without its reduction, where there is such a form and the reduction is a mean."""
+    if getattr(criterion, "reduction", None) != "mean":
+        return None
+    kind = type(criterion)
+    if kind is torch.nn.MSELoss:
+        return lambda a, b: F.mse_loss(a, b, reduction="none")
+    if kind is torch.nn.L1Loss:
+        return lambda a, b: F.l1_loss(a, b, reduction="none")
+    if kind is torch.nn.HuberLoss:
+        return lambda a, b: F.huber_loss(a, b, reduction="none", delta=criterion.delta)
+    if kind is torch.nn.SmoothL1Loss:
+        return lambda a, b: F.smooth_l1_loss(a, b, reduction="none", beta=criterion.beta)
+    return None
+
+
+def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[tuple[torch.Tensor, str]]:
+    """All criteria from one prediction per point: points first, data last, mean over the last dimension.
+
+    With the data last each mean adds up in the very order of the scalar loop; the other layout never does.
+    """
+    parts = problems[0].parts
+    assert parts is not None
+    x, y = parts.inputs[:, 0].contiguous(), parts.targets[:, 0].contiguous()
+    values = dict(zip(grid.names, (torch.from_numpy(v).to(x) for v in grid.values), strict=True))
+    weights, biases = values["weight"], values["bias"]
+    criteria = [_elementwise(each.parts.criterion) for each in problems if each.parts is not None]
+    maps = [torch.empty(len(weights), len(biases), dtype=x.dtype) for _ in problems]
+    some_biases = max(1, min(len(biases), CHUNK_BYTES // (len(x) * x.element_size())))
+    some_weights = max(1, CHUNK_BYTES // (some_biases * len(x) * x.element_size()))
+    for w in range(0, len(weights), some_weights):
+        scaled = (x * weights[w : w + some_weights, None])[:, None, :]
+        for b in range(0, len(biases), some_biases):
+            prediction = scaled + biases[b : b + some_biases, None]
+            target = y.expand_as(prediction)
+            for criterion, losses in zip(criteria, maps, strict=True):
+                assert criterion is not None
+                place = losses[w : w + some_weights, b : b + some_biases]
+                place.copy_(criterion(prediction, target).mean(-1))
+    horizontal_is_bias = grid.names[0] == "bias"
+    return [
+        (each if horizontal_is_bias else each.T.contiguous(), "broadcast of the linear neuron")
+        for each in maps
+    ]
+
+
+def _general_map(problem: Problem, grid: Grid) -> tuple[torch.Tensor, str]:
+    try:
+        losses = _vmapped(problem, grid)
+    except Exception:  # whatever vmap cannot do; an error of the problem itself comes again below, unwrapped
+        return _one_by_one(problem, grid), "one evaluation after another"
+    # a loss that vmap gets wrong (one that keeps state, say) is not told by an error: the points checked tell
+    if any(not _near(single, losses[place]) for place, single in _singles(problem, grid)):
+        return _one_by_one(problem, grid), "one evaluation after another"
+    return losses, "torch.func.vmap"
+
+
+def _vmapped(problem: Problem, grid: Grid) -> torch.Tensor:
+    horizontal, vertical = (torch.from_numpy(v) for v in grid.values)
+    place = _placer(problem, grid)
+    loss_at = torch.func.vmap(lambda h, v: scalar(problem.loss(place(h, v))).reshape(()))
+    down, across = (each.reshape(-1) for each in torch.meshgrid(vertical, horizontal, indexing="ij"))
+    work = sum(v.numel() for v in problem.start.values())
+    work += 0 if problem.parts is None else problem.parts.inputs.numel()
+    some = max(1, CHUNK_BYTES // (8 * work))
+    chunks = tracked(range(0, len(down), some), "surface")
+    losses = torch.cat([loss_at(across[k : k + some], down[k : k + some]) for k in chunks])
+    return losses.reshape(len(vertical), len(horizontal)).cpu()
+
+
+def _one_by_one(problem: Problem, grid: Grid) -> torch.Tensor:
+    place = _placer(problem, grid)
+    horizontal, vertical = (torch.from_numpy(v) for v in grid.values)
+    rows = [
+        torch.stack([_single(problem, place(h, v)) for h in horizontal])
+        for v in tracked(list(vertical), "surface, rows")
+    ]
+    return torch.stack(rows)
+
+
+def _placer(problem: Problem, grid: Grid) -> Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return a function that gives the parameters at a point of the grid, the others held at the start."""
+    spots = []
+    for name, value in problem.start.items():
+        for index in np.ndindex(tuple(value.shape)):
+            spots.append((name, index))
+    chosen = [spots[problem.labels.index(label)] for label in grid.names]
+
+    def place(*coordinates: torch.Tensor) -> dict[str, torch.Tensor]:
+        parameters = dict(problem.start)
+        for (name, index), coordinate in zip(chosen, coordinates, strict=True):
+            old = parameters[name]
+            coordinate = coordinate.to(old)
+            if old.numel() == 1:
+                parameters[name] = coordinate.reshape(old.shape)
+            else:
+                here = torch.zeros(old.shape, dtype=torch.bool, device=old.device)
+                here[index] = True
+                parameters[name] = torch.where(here, coordinate, old)
+        return parameters
+
+    return place
+
+
+def _single(problem: Problem, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    state = torch.get_rng_state()
+    loss = scalar(problem.loss(parameters)).detach().reshape(()).cpu()
+    torch.set_rng_state(state)
+    return loss
+
+
+# -- is it true? --------------------------------------------------------------------------------------------------
+
+
+CHECKED = (0.382, 0.854, 0.0, 0.618)
+"""Where, as a share of the grid's sides, points are evaluated singly too."""
+
+
+def _singles(
+    problem: Problem, grid: Grid, shares: Sequence[float] = CHECKED
+) -> Iterator[tuple[tuple[int, int], torch.Tensor]]:
+    """Evaluate a few points singly."""
+    place = _placer(problem, grid)
+    horizontal, vertical = grid.values
+    for share in shares:
+        column, row = int(share * len(horizontal)), int((1 - share) * (len(vertical) - 1))
+        parameters = place(torch.tensor(horizontal[column]), torch.tensor(vertical[row]))
+        yield (row, column), _single(problem, parameters)
+
+
+def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
+    room = 1000 * torch.finfo(one.dtype).eps
+    return torch.allclose(one, other, rtol=room, atol=room, equal_nan=True)
+
+
+def _checked(problem: Problem, grid: Grid, values: torch.Tensor, turn: int) -> str:
+    # a broadcast of four criteria shares its predictions: one point for each criterion checks them all
+    shares = CHECKED[turn % 4 : turn % 4 + 1] if _is_neuron(problem) else CHECKED
+    with torch.no_grad(), _one_thread(), torch.random.fork_rng():
+        pairs = [(single, values[place]) for place, single in _singles(problem, grid, shares)]
+    points = f"at {len(pairs)} point{'s' * (len(pairs) > 1)} checked"
+    if all(torch.equal(one, other) or bool(one.isnan() & other.isnan()) for one, other in pairs):
+        return f"every bit, {points}"
+    return f"within {max(float((one - other).abs().nan_to_num(0.0)) for one, other in pairs):.1e}, {points}"
+
+
+def _told(words: Sequence[str], labels: Sequence[str] | None) -> str | dict[str, str]:
+    return words[0] if labels is None or len(set(words)) == 1 else dict(zip(labels, words, strict=True))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Work in one thread: at this size a second one gains nothing and can cost tenfold under load."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

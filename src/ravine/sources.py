@@ -1,0 +1,130 @@
+"""Problems from words: a CSV file, a name of the gallery, or module:name of the user's own."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ravine import gallery
+from ravine.problem import Criterion, Problem
+from ravine.words import hint, listed
+
+__all__ = ["criterion_of", "load"]
+
+
+def load(
+    source: str,
+    *,
+    x: str | Sequence[str] | None = None,
+    y: str | None = None,
+    criteria: Sequence[str] = (),
+    standardize: bool = False,
+    start: Mapping[str, Any] | None = None,
+) -> Problem | Mapping[str, Problem]:
+    """Find the problem that a word means.
+
+    Parameters
+    ----------
+    source
+        ``name`` of the gallery, ``module:name`` (a problem, a mapping of them, or a function that returns one),
+        else a CSV file.
+    x, y, standardize
+        For a CSV file, see `Problem.from_csv`.
+    criteria
+        Names of torch.nn losses, for a CSV file or to choose among a mapping's problems; several make a mapping.
+    start
+        Where to start, by parameter name.
+
+    Examples
+    --------
+    >>> list(load("article", criteria=["L1Loss", "HuberLoss"]))
+    ['L1Loss', 'HuberLoss']
+    """
+    if source in gallery.__all__ or (":" in source and not Path(source).exists()):
+        if x or y or standardize:
+            raise ValueError(f"--x, --y and --standardize are for CSV files; {source} is none")
+        problem = getattr(gallery, source)() if source in gallery.__all__ else _imported(source)
+        if criteria:
+            problem = _chosen(source, problem, criteria)
+    else:
+        if not Path(source).exists():
+            raise FileNotFoundError(
+                f"there is no file {source}, and no such problem{hint(source, gallery.__all__)}"
+            )
+        named = {each: criterion_of(each) for each in criteria or ["MSELoss"]}
+        made = {n: Problem.from_csv(source, x, y, c, standardize=standardize) for n, c in named.items()}
+        problem = made if len(made) > 1 else next(iter(made.values()))
+    if not start:
+        return problem
+    if isinstance(problem, Mapping):
+        return {label: each.starting_at(start) for label, each in problem.items()}
+    return problem.starting_at(start)
+
+
+def criterion_of(words: str) -> Criterion:
+    """Make a torch.nn criterion from its name, with arguments where given.
+
+    Examples
+    --------
+    >>> criterion_of("HuberLoss(delta=0.5)").delta
+    0.5
+    """
+    name, _, inner = words.partition("(")
+    known = sorted(n for n in dir(torch.nn) if n.endswith("Loss"))
+    if name not in known:
+        raise ValueError(
+            f"no criterion {name!r} in torch.nn{hint(name, known) or f'; there are {listed(known, 30)}'}"
+        )
+    try:
+        call = ast.parse(words if inner else f"{words}()", mode="eval").body
+        assert isinstance(call, ast.Call) and not call.args
+        arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, AssertionError):
+        raise ValueError(
+            f"cannot read the criterion {words!r}; expected a form like HuberLoss(delta=0.5)"
+        ) from None
+    criterion: Criterion = getattr(torch.nn, name)(**arguments)
+    return criterion
+
+
+def _chosen(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dict[str, Problem]:
+    if not isinstance(problem, Mapping):
+        raise ValueError(f"{source} is one problem with a loss of its own; --criterion chooses among several")
+    for name in criteria:
+        if name not in problem:
+            raise ValueError(
+                f"{source} has no criterion {name!r}{hint(name, problem)}; it has {listed(problem)}"
+            )
+    return problem[criteria[0]] if len(criteria) == 1 else {name: problem[name] for name in criteria}
+
+
+def _imported(source: str) -> Problem | Mapping[str, Problem]:
+    module_name, _, name = source.partition(":")
+    here = os.getcwd()
+    sys.path.insert(0, here)  # as python -m does: the user's file lies where they stand
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as reason:
+        if reason.name != module_name:
+            raise
+        raise ValueError(f"there is no module {module_name!r} here or among the installed ones") from None
+    finally:
+        sys.path.remove(here)
+    if not hasattr(module, name):
+        names = [n for n in dir(module) if not n.startswith("_")]
+        raise ValueError(f"module {module_name!r} has no {name!r}{hint(name, names)}")
+    found = getattr(module, name)
+    if isinstance(found, Callable) and not isinstance(found, Problem):  # type: ignore[arg-type]
+        found = found()
+    if not isinstance(found, (Problem, Mapping)):
+        raise TypeError(
+            f"{source} is a {type(found).__name__}, expected a ravine.Problem or a mapping of them"
+        )
+    return found

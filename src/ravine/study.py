@@ -1,0 +1,398 @@
+"""The study contract: what a dataset must hold, and how it is checked, selected, saved and opened.
+
+Everything that ravine computes is an `xarray.Dataset` that follows one table, `CONTRACT`. Computing writes
+by it, drawing reads by it, and neither needs to know the other. docs/study.md tells the same to a reader.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ravine.words import hint, listed
+
+__all__ = ["CONTRACT", "RESERVED", "at", "axes", "check", "describe", "join", "open", "provenance", "save"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variable of the contract: its last dimensions, its meaning, and the call that makes it."""
+
+    dims: tuple[str, ...]
+    long_name: str
+    made_by: str
+
+
+CONTRACT: Mapping[str, Entry] = {
+    "position": Entry(("step", "parameter"), "parameters; step 0 is the start", "ravine.descend(problem)"),
+    "loss": Entry(("step",), "loss at position[step] over all data", "ravine.descend(problem)"),
+    "gradient": Entry(
+        ("step", "parameter"),
+        "gradient of the loss at position[step]",
+        'ravine.descend(problem, also=("gradient",))',
+    ),
+    "velocity": Entry(
+        ("step", "parameter"),
+        "momentum_buffer at position[step]; NaN where torch holds none",
+        'ravine.descend(problem, also=("velocity",))',
+    ),
+    "surface": Entry(
+        (), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"
+    ),
+    "inputs": Entry(
+        ("sample",), "inputs of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"
+    ),
+    "targets": Entry(
+        ("sample",), "targets of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"
+    ),
+    "prediction": Entry(
+        ("sample",),
+        "model output at the last position",
+        "ravine.descend(ravine.Problem.of(model, criterion, data))",
+    ),
+}
+"""Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
+
+RESERVED = frozenset(
+    {*CONTRACT, "step", "parameter", "sample", "feature", "criterion", "problem", "optimizer", "run"}
+)
+"""Names that a problem's parameters cannot have, because the contract uses them."""
+
+
+def check(study: xr.Dataset, *needs: str) -> xr.Dataset:
+    """Return the study unchanged if it follows the contract and holds what is needed.
+
+    Parameters
+    ----------
+    study
+        Any dataset.
+    *needs
+        Names of variables of the contract that must be present.
+
+    Raises
+    ------
+    TypeError
+        If `study` is no `xarray.Dataset`.
+    ValueError
+        If a needed variable is missing (the message names the call that makes it), or a variable of the
+        contract has other last dimensions than the contract says.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), steps=3)
+    >>> ravine.check(run, "position", "loss") is run
+    True
+    >>> ravine.check(run, "surface")
+    Traceback (most recent call last):
+    ...
+    ValueError: the study has no 'surface' (loss over a grid of two parameters): \
+make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
+    """
+    if not isinstance(study, xr.Dataset):
+        raise TypeError(f"expected a study (an xarray.Dataset), got {type(study).__name__}")
+    for name in needs:
+        if name not in study:
+            entry = CONTRACT[name]
+            raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {entry.made_by}")
+    for name, entry in CONTRACT.items():
+        if name not in study or not entry.dims:
+            continue
+        dims = study[name].dims
+        # inputs and targets may have dimensions of their own after `sample`
+        inner = dims[dims.index("sample") :][:1] if "sample" in dims else dims[-len(entry.dims) :]
+        if inner != entry.dims:
+            raise ValueError(
+                f"{name!r} has dimensions {dims}; the contract says (…, {', '.join(entry.dims)})"
+            )
+    if "surface" in study and study["surface"].ndim < 2:
+        raise ValueError(f"'surface' has dimensions {study['surface'].dims}; the contract says (…, y, x)")
+    return study
+
+
+def axes(land: xr.Dataset) -> tuple[str, str]:
+    """Names of the two parameters that a surface spans: horizontal first.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> axes(ravine.surface(ravine.gallery.article(), bias=(-5, 8), weight=(-5, 8), points=3))
+    ('bias', 'weight')
+    """
+    vertical, horizontal = check(land, "surface")["surface"].dims[-2:]
+    return str(horizontal), str(vertical)
+
+
+def describe(study: xr.Dataset, name: str) -> dict[str, Any]:
+    """Return the provenance of one variable: engine, settings, versions, processor.
+
+    Examples
+    --------
+    >>> import ravine, torch
+    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), steps=3)
+    >>> describe(run, "loss")["engine"]
+    'torch.optim.SGD, step by step'
+    """
+    facts: dict[str, Any] = json.loads(study[name].attrs.get("provenance", "{}"))
+    return facts
+
+
+def provenance(engine: str | Mapping[str, str], **facts: Any) -> str:
+    """Say as JSON how numbers came about; kept on every variable, because merging drops a dataset's attributes."""
+    return json.dumps({"engine": engine, **facts, **_surroundings()}, default=str)
+
+
+@functools.cache
+def _surroundings() -> dict[str, str]:
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "xarray")}
+    return {"ravine": metadata.version("ravine"), **versions, "python": platform.python_version()} | {
+        "processor": _processor()
+    }
+
+
+def _processor() -> str:
+    try:  # platform.processor() is empty on most Linux systems
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
+    """Stack studies along a new dimension, labelled; what differs in their provenance is kept for each label.
+
+    Settings that differ become coordinates along `dim`; those that are the same stay scalars.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> runs = ravine.join({"slow": ravine.descend(bowl, lr=0.01), "fast": ravine.descend(bowl, lr=0.3)})
+    >>> runs.sizes["run"], runs.lr.values.tolist(), float(runs.momentum)
+    (2, [0.01, 0.3], 0.0)
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to join, or the studies do not hold the same variables and parameters.
+    """
+    if not studies:
+        raise ValueError("nothing to join: the mapping of studies is empty")
+    parts = list(studies.values())
+    first = parts[0]
+    for label, each in studies.items():
+        if set(each.variables) != set(first.variables) or (
+            "parameter" in each.coords and not np.array_equal(each["parameter"], first["parameter"])
+        ):
+            raise ValueError(f"{label!r} holds other variables or parameters than {next(iter(studies))!r}")
+    same = [
+        n
+        for n in first.variables
+        if n not in first.dims and all(first.variables[n].identical(p.variables[n]) for p in parts)
+    ]
+    varying = [n for n in first.variables if n not in first.dims and n not in same]
+    stacked = xr.concat(
+        [p.drop_vars(same) for p in parts],
+        dim=xr.DataArray(np.array(list(studies)), dims=dim, name=dim),
+        data_vars=[n for n in varying if n in first.data_vars],
+        coords=[n for n in varying if n in first.coords],
+        join="exact" if len({p.sizes.get("step") for p in parts}) == 1 else "outer",
+        compat="override",
+        combine_attrs="override",
+    )
+    stacked = stacked.assign({n: first[n] for n in same})
+    for name in stacked.data_vars:
+        facts = {label: each[name].attrs.get("provenance") for label, each in studies.items()}
+        if len(set(facts.values())) > 1:
+            stacked[name].attrs["provenance"] = _merged(
+                {k: json.loads(v or "{}") for k, v in facts.items()}, dim
+            )
+    return stacked
+
+
+def _merged(facts: Mapping[str, Mapping[str, Any]], dim: str) -> str:
+    keys = list(dict.fromkeys(key for each in facts.values() for key in each))
+    merged: dict[str, Any] = {}
+    for key in keys:
+        values = {label: each.get(key) for label, each in facts.items()}
+        alike = len({json.dumps(v, sort_keys=True) for v in values.values()}) == 1
+        merged[key] = next(iter(values.values())) if alike else {"by": dim, **values}
+    return json.dumps(merged)
+
+
+TOLERANCE = 1e-6
+"""How far, relative to the value asked for, `at` may go to the nearest one: enough for float32, no more."""
+
+
+def at(study: xr.Dataset, **values: Any) -> xr.Dataset:
+    """Select by the values of settings, labels or steps, without tripping over floats.
+
+    Parameters
+    ----------
+    study
+        Any study.
+    **values
+        Coordinate name to value. A float matches the nearest value within a relative 1e-6; anything else
+        must be equal. The name may be a dimension, or a setting that varies along one (`momentum` along `run`).
+
+    Returns
+    -------
+    xarray.Dataset
+        The study without that dimension where one entry matches, with the matching entries where several do.
+
+    Raises
+    ------
+    KeyError
+        If no such coordinate exists, or none of its values matches; the message shows the nearest ones.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> runs = ravine.join({f"lr {lr}": ravine.descend(bowl, lr=lr, steps=5) for lr in (0.01, 0.05)})
+    >>> str(ravine.at(runs, lr=0.05).run.values)
+    'lr 0.05'
+    >>> ravine.at(runs, lr=0.06)
+    Traceback (most recent call last):
+    ...
+    KeyError: 'no lr = 0.06 in the study; it has 0.01, 0.05'
+    """
+    for name, value in values.items():
+        if name not in study.coords:
+            raise KeyError(f"the study has no coordinate {name!r}; it has {listed(study.coords)}")
+        coordinate = study[name]
+        if coordinate.ndim > 1:
+            raise KeyError(f"{name!r} varies along {coordinate.dims}: select one of these first")
+        matches = _matching(coordinate.values, value)
+        if not matches.any():
+            raise KeyError(f"no {name} = {value} in the study; it has {_nearest(coordinate.values, value)}")
+        if coordinate.ndim:
+            places = np.flatnonzero(matches)
+            study = study.isel({coordinate.dims[0]: int(places[0]) if len(places) == 1 else places})
+    return study
+
+
+def _matching(present: np.ndarray, value: Any) -> np.ndarray:
+    if np.issubdtype(present.dtype, np.floating) and not isinstance(value, str):
+        return np.isclose(present, float(value), rtol=TOLERANCE, atol=0.0, equal_nan=True)
+    return np.asarray(present == value)
+
+
+def _nearest(present: np.ndarray, value: Any) -> str:
+    flat = np.unique(present.ravel())
+    if np.issubdtype(flat.dtype, np.number) and not isinstance(value, str):
+        flat = np.sort(flat[np.argsort(np.abs(flat - value))[:8]])
+        return listed(each.item() for each in flat)
+    return listed(flat) + hint(str(value), map(str, flat))
+
+
+def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write a study to one netCDF file that any netCDF reader opens.
+
+    Parameters
+    ----------
+    study
+        Any dataset that follows the contract.
+    path
+        Where to write; `.nc` by custom.
+    force
+        Overwrite an existing file. The old file stays whole until the new one is complete.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `force` is not given.
+    ValueError
+        If a value does not survive the trip (an integer beyond 2³¹, say).
+
+    Examples
+    --------
+    >>> import ravine, tempfile
+    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), steps=3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = ravine.open(ravine.save(run, f"{folder}/run.nc"))
+    >>> again.identical(run)
+    True
+    """
+    path = Path(path)
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists already: choose another name, or force=True to overwrite it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    portable = _retyped(check(study), {n: _portable(str(n), v) for n, v in study.variables.items()})
+    portable.attrs["dtypes"] = json.dumps({str(name): v.dtype.str for name, v in study.variables.items()})
+    # written beside the target and then renamed: a crash half-way leaves the old file, never half a new one
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        portable.to_netcdf(draft, engine="scipy")
+        os.chmod(draft, 0o666 & ~_umask())
+        os.replace(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+    return path
+
+
+def open(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a study that `save` wrote, whole and with the dtypes it had.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no study.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with xr.open_dataset(path, engine="scipy") as stored:
+            study = stored.load()
+    except Exception as reason:  # scipy raises half a dozen kinds for what is no netCDF3
+        raise ValueError(f"{path} is no study that ravine can open (netCDF3 expected): {reason}") from reason
+    study = _retyped(study, {n: np.dtype(t) for n, t in json.loads(study.attrs.pop("dtypes", "{}")).items()})
+    study.encoding.clear()
+    for name in study.variables:
+        study[name].encoding.clear()
+    return check(study)
+
+
+def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype]) -> xr.Dataset:
+    """Return a copy with these dtypes; assigning tuples, not arrays, makes xarray build its indexes anew."""
+    fresh = {n: (study[n].dims, study[n].values.astype(t), study[n].attrs) for n, t in dtypes.items()}
+    return study.assign({n: v for n, v in fresh.items() if n in study.data_vars}).assign_coords(
+        {n: v for n, v in fresh.items() if n in study.coords}
+    )
+
+
+def _portable(name: str, variable: xr.Variable) -> np.dtype:
+    """Return the dtype that netCDF3 can hold without loss."""
+    dtype = variable.dtype
+    if dtype == np.float16:
+        return np.dtype(np.float32)
+    if dtype.kind in "iu" and dtype.itemsize > 4:
+        if variable.size and (abs(int(variable.min())) >= 2**31 or abs(int(variable.max())) >= 2**31):
+            raise ValueError(
+                f"{name!r} holds integers beyond 2³¹, which netCDF3 cannot store: make it a float"
+            )
+        return np.dtype(np.int32)
+    return dtype
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,39 @@
+"""Small helps for saying things to people."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["hint", "listed"]
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return the names nearest to a mistyped one, as the end of an error message.
+
+    Examples
+    --------
+    >>> hint("HubertLoss", ["MSELoss", "HuberLoss"])
+    ' (did you mean HuberLoss?)'
+    >>> hint("zzz", ["MSELoss"])
+    ''
+    """
+    # torch's names differ by case and ending: "huber" must find HuberLoss
+    by_lower = {each.lower(): each for each in known}
+    close = [by_lower[k] for k in by_lower if name.lower() and k.startswith(name.lower())]
+    close += [by_lower[k] for k in difflib.get_close_matches(name.lower(), list(by_lower), n=3)]
+    return f" (did you mean {' or '.join(dict.fromkeys(close))}?)" if close else ""
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Return names as a list for a sentence, cut short where there are many.
+
+    Examples
+    --------
+    >>> listed("abc"), listed([]), listed(range(5), most=2)
+    ('a, b, c', 'none', '0, 1 and 3 more')
+    """
+    names = [str(name) for name in names]
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return ", ".join(names) or "none"
