@@ -4,10 +4,10 @@ The tour, in five lines (each is explained on the object itself)::
 
     import ravine
 
-    problems = ravine.gallery.article()                                  # four criteria on one small data set
-    runs = ravine.descend(problems, lr=0.1, momentum=0.9)                # torch.optim.SGD, every step recorded
-    land = ravine.surface(problems, bias=(-5, 8), weight=(-5, 8))        # the loss over a grid
-    ravine.plot.descent(runs, land).savefig("momentum.svg")              # the runs drawn over it
+    problems = ravine.gallery.article()                             # four criteria on one small data set
+    runs = ravine.descend(problems, lr=0.1, momentum=0.9)           # torch.optim.SGD, every step recorded
+    land = ravine.surface(problems, bias=(-5, 8), weight=(-5, 8))   # the loss over a grid
+    ravine.plot.descent(runs, land).savefig("momentum.svg")         # the runs drawn over it
 
 Whatever is computed is an `xarray.Dataset` that follows one contract (docs/study.md), so it can be selected,
 joined, saved and drawn with the same few words.
@@ -23,7 +23,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ravine import gallery, plot
     from ravine.descent import descend
-    from ravine.landscape import around, surface
+    from ravine.grid import around
+    from ravine.landscape import surface
     from ravine.problem import Problem
     from ravine.study import at, check, join, open, save
 
@@ -31,7 +32,7 @@ _HOME = {
     "gallery": None,
     "plot": None,
     "Problem": "problem",
-    "around": "landscape",
+    "around": "grid",
     "at": "study",
     "check": "study",
     "descend": "descent",

@@ -103,9 +103,7 @@ STEPS_SHOWN = {"momentum": 6, "nesterov": 4}
 def _two_updates(study: xr.Dataset, style: str) -> Figure:
     look = paper.style_of(style)
     figure = paper.new_figure(9.6, 4.5, look)
-    for k, (run, title) in enumerate(
-        {"momentum": "(a) momentum", "nesterov": "(b) Nesterov momentum"}.items()
-    ):
+    for k, (run, title) in enumerate({"momentum": "(a) momentum", "nesterov": "(b) Nesterov momentum"}.items()):
         ax = figure.add_axes((0.07 + 0.5 * k, 0.13, 0.41, 0.75))
         chosen = study.sel(run=run, criterion="MSELoss")
         plot.vectors(chosen, STEPS_SHOWN[run], ax, axes=("bias", "weight"), style=style)

@@ -80,9 +80,7 @@ def _root(
 @app.command()
 @_plainly
 def article(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for figures, log and study.")] = Path(
-        "figures"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for figures, log and study.")] = Path("figures"),
     style: Style = "ravine",
     format: FormatOption = "png",
     force: Force = False,
@@ -114,9 +112,7 @@ def article(
 @app.command()
 @_plainly
 def descend(
-    source: Annotated[
-        str, typer.Argument(help='A CSV file, "article", or module:name of a problem of yours.')
-    ],
+    source: Annotated[str, typer.Argument(help='A CSV file, "article", or module:name of a problem of yours.')],
     x: Annotated[list[str] | None, typer.Option("--x", help="Input column (may be repeated).")] = None,
     y: Annotated[str | None, typer.Option("--y", help="Target column.")] = None,
     criterion: Annotated[
@@ -162,14 +158,12 @@ def descend(
     from ravine import sources
 
     names = x[0] if x and len(x) == 1 else x
-    problem = sources.load(
-        source, x=names, y=y, criteria=criterion or [], standardize=standardize, start=_pairs(start)
-    )
+    problem = sources.load(source, x=names, y=y, criteria=criterion or [], standardize=standardize, start=_pairs(start))
     chosen = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
     }  # fmt: skip
-    settings = {name: value for name, value in chosen.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     runs = ravine.descend(problem, steps=steps, **settings)
     study, figure = _drawn(problem, runs, style)
     ravine.save(study, study_file, force=force)
@@ -188,15 +182,11 @@ def plot(
     view: Annotated[str, typer.Argument(help=f"What to draw: {', '.join(VIEWS)}.")] = "descent",
     at: Annotated[
         list[str] | None,
-        typer.Option(
-            "--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."
-        ),
+        typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="The picture to write: .png, .svg or .pdf.", show_default="beside the study"
-        ),
+        typer.Option("--out", "-o", help="The picture to write: .png, .svg or .pdf.", show_default="beside the study"),
     ] = None,
     style: Style = "ravine",
     force: Force = False,
@@ -232,9 +222,7 @@ def main() -> None:
 # -- helps -------------------------------------------------------------------------------------------------------
 
 
-def _drawn(
-    problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str
-) -> tuple[xr.Dataset, Figure]:
+def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str) -> tuple[xr.Dataset, Figure]:
     """Draw the descent over its surface where there are two parameters, else the loss by step."""
     if runs.sizes["parameter"] != 2:
         typer.echo(
@@ -253,14 +241,10 @@ def _print_result(runs: xr.Dataset) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ravine.plot.figures import outcome
+    from ravine.plot.captions import outcome
 
     dims = [str(d) for d in runs["loss"].dims if d != "step"]
-    cells = (
-        [(str(v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
-        if dims
-        else [("", runs)]
-    )
+    cells = [(str(v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)] if dims else [("", runs)]
     labels = [str(label) for label in runs["parameter"].values[:6]]
     table = Table(box=None, pad_edge=False)
     for heading in (*dims, "loss", *labels):
@@ -276,9 +260,7 @@ def _free(paths: list[Path], force: bool) -> None:
     there = [str(path) for path in paths if path.exists()]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise FileExistsError(
-            f"{there[0]}{more} exists already: choose another --out, or --force to overwrite"
-        )
+        raise FileExistsError(f"{there[0]}{more} exists already: choose another --out, or --force to overwrite")
     for folder in {path.parent for path in paths}:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file; --out needs a folder there")
@@ -305,6 +287,4 @@ def _value(text: str) -> Any:
 
 
 def _stem(source: str) -> str:
-    return (
-        Path(source).stem if source.lower().endswith(".csv") else source.rpartition(":")[2].replace("/", "-")
-    )
+    return Path(source).stem if source.lower().endswith(".csv") else source.rpartition(":")[2].replace("/", "-")

@@ -74,9 +74,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} is no table: {str(reason).strip()}") from None
     table.columns = [str(i + 1) if headless else str(name).strip() for i, name in enumerate(table.columns)]
     if len(table) < 2:
-        raise ValueError(
-            f"{path} has {len(table)} row{'' if len(table) == 1 else 's'} of data; expected at least two"
-        )
+        raise ValueError(f"{path} has {len(table)} row{'' if len(table) == 1 else 's'} of data; expected at least two")
     return table
 
 
@@ -108,9 +106,7 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
         cell = column.iloc[row]
         what = "is empty or NaN" if pd.isna(cell) else f"is {cell!r}, expected a finite number"
-        raise ValueError(
-            f"{path}: column {name!r}, data row {row + 1} {what}; remove or fill such rows first"
-        )
+        raise ValueError(f"{path}: column {name!r}, data row {row + 1} {what}; remove or fill such rows first")
     return numbers
 
 

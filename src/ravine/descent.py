@@ -13,7 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import study
-from ravine.problem import Parts, Problem, dimension, scalar
+from ravine.parts import Parts
+from ravine.problem import Problem, dimension, scalar
 from ravine.words import hint, listed
 
 __all__ = ["descend"]
@@ -93,9 +94,7 @@ def descend(
     -----
     Source: torch/optim/sgd.py, ``_single_tensor_sgd``. Equal in every bit to a bare loop over the same class.
     """
-    labels, problems = (
-        (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
-    )
+    labels, problems = (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
     dim = dimension(problem) if isinstance(problem, Mapping) else None
     _check_call(optimizer, steps, also, settings)
     with _random_state_kept(problems):
@@ -177,9 +176,7 @@ def _check_call(optimizer: Optimizer, steps: int, also: Collection[str], setting
         for name in settings:
             if name not in names:
                 who = getattr(optimizer, "__name__", repr(optimizer))
-                raise ValueError(
-                    f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}"
-                )
+                raise ValueError(f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}")
 
 
 def _check_loss(loss: torch.Tensor, step: int, throw: bool) -> None:
@@ -221,9 +218,7 @@ def _as_study(
     def variable(name: str, dims: Sequence[str], per_run: Sequence[NDArray[Any]]) -> xr.Variable:
         values = per_run[0] if dim is None else np.stack(per_run)
         lead = () if dim is None else (dim,)
-        return xr.Variable(
-            (*lead, *dims), values, {"long_name": study.CONTRACT[name].long_name, "provenance": fate}
-        )
+        return xr.Variable((*lead, *dims), values, {"long_name": study.CONTRACT[name].long_name, "provenance": fate})
 
     size = len(problems[0].labels)
     data = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ravine.parts import neuron
 from ravine.problem import Problem
 
 __all__ = ["article"]
@@ -37,10 +38,8 @@ def article() -> dict[str, Problem]:
     random = np.random.RandomState(20240215)  # the stream of np.random.seed, without touching the global one
     x = np.array(random.randn(50), dtype=np.float32)
     y = np.array(0.75 * x**2 + 1.0 * x + 2.0 + 0.3 * random.randn(50), dtype=np.float32)
-    neuron = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1)  # skip_init: no random number is drawn
-    torch.nn.init.constant_(neuron.weight, 6.0)
-    torch.nn.init.constant_(neuron.bias, -3.0)
+    start = neuron(torch.tensor([[6.0]]), torch.tensor([-3.0]))
     criteria = (torch.nn.MSELoss(), torch.nn.L1Loss(), torch.nn.HuberLoss(), torch.nn.SmoothL1Loss())
     data = x.reshape(-1, 1), y.reshape(-1, 1)
     seen = {"bias": (-5.0, 8.0), "weight": (-5.0, 8.0)}
-    return {type(c).__name__: Problem.of(neuron, c, data, ranges=seen) for c in criteria}
+    return {type(c).__name__: Problem.of(start, c, data, ranges=seen) for c in criteria}

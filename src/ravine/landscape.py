@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
 
 from ravine import study
+from ravine.grid import Grid, Range, grid_of
 from ravine.problem import Problem, dimension, scalar
 from ravine.progress import tracked
-from ravine.words import hint, listed
 
-__all__ = ["around", "surface"]
+__all__ = ["surface"]
 
 CHUNK_BYTES = 400_000
 """Numbers worked on at once: about what stays in a core's own cache (measured: 0.3 to 0.8 MB is best)."""
-
-Range = tuple[float, float] | ArrayLike
 
 
 def surface(
@@ -73,19 +69,14 @@ def surface(
     `torch.func.vmap`, and what that cannot batch one by one. Some points are always evaluated singly too;
     the provenance says whether the bits were equal.
     """
-    labels, problems = (
-        (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
-    )
+    labels, problems = (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
     dim = dimension(problem) if isinstance(problem, Mapping) else None
-    grid = _grid(problems[0], {**(axes or {}), **named_axes}, points)
+    grid = grid_of(problems[0], {**(axes or {}), **named_axes}, points)
     with torch.no_grad(), _one_thread(), torch.random.fork_rng():
         maps = _affine_maps(problems, grid) if dim != "problem" and all(map(_is_neuron, problems)) else None
         if maps is None:
             maps = [_general_map(each, grid) for each in problems]
-    checks = [
-        _checked(each, grid, values, k)
-        for k, (each, (values, _)) in enumerate(zip(problems, maps, strict=True))
-    ]
+    checks = [_checked(each, grid, values, k) for k, (each, (values, _)) in enumerate(zip(problems, maps, strict=True))]
     values = np.stack([each.numpy() for each, _ in maps]) if dim else maps[0][0].numpy()
     fate = study.provenance(
         _told([way for _, way in maps], labels),
@@ -101,109 +92,6 @@ def surface(
         coords["criterion"] = problems[0].criterion
     lead = () if dim is None else (dim,)
     return xr.Dataset({"surface": ((*lead, *reversed(grid.names)), values, attrs)}, coords)
-
-
-def around(runs: xr.Dataset, margin: float = 0.15) -> dict[str, tuple[float, float]]:
-    """Choose ranges that show these runs, for `surface`.
-
-    The box holds every position whose loss is at most ten times as far from the best as the start's (so a
-    diverging run does not blow the picture up; it is shown leaving), and the first update in any case.
-
-    Parameters
-    ----------
-    runs
-        A study with ``position`` of two parameters and ``loss``.
-    margin
-        Share of the box's side added on each side.
-
-    Returns
-    -------
-    dict
-        Parameter label to (low, high), horizontal first: the second parameter if the first is a ``weight``,
-        as in the article, else in the order of the labels.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2 + p["y"] ** 2, start={"x": 4.0, "y": 2.0})
-    >>> ravine.around(ravine.descend(bowl, lr=0.5, steps=1))
-    {'x': (-0.6, 4.6), 'y': (-0.3, 2.3)}
-    """
-    study.check(runs, "position", "loss")
-    labels = [str(label) for label in runs["parameter"].values]
-    if len(labels) != 2:
-        raise ValueError(
-            f"a plane of two parameters expected; these runs have {len(labels)} ({listed(labels)})"
-        )
-    positions = runs["position"].transpose(..., "step", "parameter").values.astype(float)
-    losses = runs["loss"].transpose(..., "step").values.astype(float)
-    positions, losses = positions.reshape(-1, *positions.shape[-2:]), losses.reshape(-1, losses.shape[-1])
-    sign = -1.0 if bool(np.all(runs.coords.get("maximize", False))) else 1.0
-    with np.errstate(invalid="ignore"):
-        gap = sign * losses - np.nanmin(
-            np.where(np.isfinite(losses), sign * losses, np.nan), axis=1, keepdims=True
-        )
-        shown = gap <= 10 * gap[:, :1]
-    shown[:, :2] = True
-    seen = positions[shown & np.isfinite(positions).all(axis=-1)]
-    ranges = {}
-    for label, low, high in zip(labels, seen.min(axis=0), seen.max(axis=0), strict=True):
-        side = (high - low) or max(abs(high), 1.0)
-        ranges[label] = (float(low - margin * side), float(high + margin * side))
-    return dict(reversed(ranges.items())) if labels[0] == "weight" else ranges
-
-
-# -- the grid ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Two labels, horizontal first, and the values along each."""
-
-    names: tuple[str, str]
-    values: tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
-def _grid(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
-    labels = problem.labels
-    axes = axes or problem.ranges or {}
-    for name in axes:
-        if name not in labels:
-            raise ValueError(f"no parameter {name!r}{hint(name, labels)}; the problem has {listed(labels)}")
-    if len(axes) != 2:
-        example = ", ".join(f'"{label}": (-5, 5)' for label in labels[:2])
-        raise ValueError(
-            f"a surface needs two parameters with their ranges, got {listed(axes)}; "
-            f"for example ravine.surface(problem, {{{example}}})"
-        )
-    if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
-        raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
-    horizontal, vertical = axes
-    return Grid(
-        (horizontal, vertical),
-        (_axis(horizontal, axes[horizontal], points), _axis(vertical, axes[vertical], points)),
-    )
-
-
-def _axis(name: str, given: Range, points: int) -> NDArray[np.float64]:
-    try:
-        values = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"axis {name!r} must be a range (low, high) or grid values, got {given!r}") from None
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError(
-            f"axis {name!r} must be a range (low, high) or grid values, all finite, got {given!r}"
-        )
-    if isinstance(given, tuple) and len(given) == 2:
-        low, high = values.tolist()
-        # not torch.linspace or numpy.linspace: they differ from the article's loop at half of the points
-        values = np.array([low + (high - low) * i / (points - 1) for i in range(points)])
-    if len(np.unique(values)) < max(2, len(values)):
-        raise ValueError(f"axis {name!r} needs at least two values, all different, got {given!r}")
-    return values
-
-
-# -- three ways to the same numbers -------------------------------------------------------------------------------
 
 
 def _is_neuron(problem: Problem) -> bool:
@@ -261,10 +149,7 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[tuple[torch.Te
                 place = losses[w : w + some_weights, b : b + some_biases]
                 place.copy_(criterion(prediction, target).mean(-1))
     horizontal_is_bias = grid.names[0] == "bias"
-    return [
-        (each if horizontal_is_bias else each.T.contiguous(), "broadcast of the linear neuron")
-        for each in maps
-    ]
+    return [(each if horizontal_is_bias else each.T.contiguous(), "broadcast of the linear neuron") for each in maps]
 
 
 def _general_map(problem: Problem, grid: Grid) -> tuple[torch.Tensor, str]:
@@ -330,9 +215,6 @@ def _single(problem: Problem, parameters: Mapping[str, torch.Tensor]) -> torch.T
     loss = scalar(problem.loss(parameters)).detach().reshape(()).cpu()
     torch.set_rng_state(state)
     return loss
-
-
-# -- is it true? --------------------------------------------------------------------------------------------------
 
 
 CHECKED = (0.382, 0.854, 0.0, 0.618)

@@ -14,45 +14,12 @@ import numpy as np
 import torch
 
 from ravine import columns, study
+from ravine.parts import ELEMENTWISE, Criterion, Parts, as_data, call, copied, loss_of, name_of, neuron
 from ravine.words import hint
 
-__all__ = ["Criterion", "Live", "Parts", "Problem", "dimension", "name_of", "scalar"]
+__all__ = ["Live", "Problem", "dimension", "scalar"]
 
 Loss = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
-Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-ELEMENTWISE = (
-    torch.nn.MSELoss,
-    torch.nn.L1Loss,
-    torch.nn.HuberLoss,
-    torch.nn.SmoothL1Loss,
-    torch.nn.BCELoss,
-    torch.nn.BCEWithLogitsLoss,
-)
-"""Criteria that compare prediction and target element by element, and so need equal shapes."""
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """What a problem was made of, so that faster engines can recognise it."""
-
-    model: torch.nn.Module
-    criterion: Criterion
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    names: tuple[str, str] = ("x", "y")
-
-    def alike_but_criterion(self, other: Parts) -> bool:
-        """Tell whether only the criterion differs."""
-        mine, theirs = self.model.state_dict(), other.model.state_dict()
-        return (
-            repr(self.model) == repr(other.model)
-            and self.model.training == other.model.training
-            and mine.keys() == theirs.keys()
-            and all(_same(mine[name], theirs[name]) for name in mine)
-            and _same(self.inputs, other.inputs)
-            and _same(self.targets, other.targets)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +63,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         if not callable(self.loss):
-            raise TypeError(
-                f"loss must be a function of a mapping of parameters, got {type(self.loss).__name__}"
-            )
+            raise TypeError(f"loss must be a function of a mapping of parameters, got {type(self.loss).__name__}")
         object.__setattr__(self, "start", MappingProxyType(_as_start(self.start)))
 
     @classmethod
@@ -148,9 +113,7 @@ class Problem:
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         if not (isinstance(data, Sequence) and len(data) == 2):
             raise TypeError(f"data must be a pair (inputs, targets), got {type(data).__name__}")
-        inputs, targets = (
-            _as_data(name, value) for name, value in zip(("inputs", "targets"), data, strict=True)
-        )
+        inputs, targets = (as_data(name, value) for name, value in zip(("inputs", "targets"), data, strict=True))
         if inputs.shape[:1] != targets.shape[:1]:
             raise ValueError(
                 f"inputs have {_rows(inputs)} and targets {_rows(targets)}: they must have the same number"
@@ -158,10 +121,8 @@ class Problem:
         parts = Parts(copy.deepcopy(model), copy.deepcopy(criterion), inputs, targets, names)
         start = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
         if not start:
-            raise ValueError(
-                f"{type(model).__name__} has no parameter that requires a gradient: nothing to optimize"
-            )
-        problem = cls(_loss_of(parts), start, ranges, parts)
+            raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to optimize")
+        problem = cls(loss_of(parts), start, ranges, parts)
         problem._try_parts()
         return problem
 
@@ -176,7 +137,7 @@ class Problem:
         standardize: bool = False,
         start: Mapping[str, Any] | None = None,
     ) -> Problem:
-        """Make the regression of one column of a CSV file on others: a linear neuron, as in the article.
+        r"""Make the regression of one column of a CSV file on others: a linear neuron, as in the article.
 
         Parameters
         ----------
@@ -197,7 +158,7 @@ class Problem:
         >>> import tempfile
         >>> from ravine import Problem
         >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
-        ...     _ = file.write("hours,score\\n1,52\\n2,55\\n4,61\\n")
+        ...     _ = file.write("hours,score\n1,52\n2,55\n4,61\n")
         ...     file.flush()
         ...     problem = Problem.from_csv(file.name, x="hours", y="score")
         >>> problem.labels, problem.parts.inputs.shape
@@ -212,14 +173,8 @@ class Problem:
             message names the place.
         """
         table = columns.read(Path(path), x, y, standardize=standardize)
-        inputs, targets = (
-            torch.from_numpy(a).to(torch.get_default_dtype()) for a in (table.inputs, table.targets)
-        )
-        model = torch.nn.utils.skip_init(
-            torch.nn.Linear, len(table.x), 1
-        )  # skip_init: no random number is drawn
-        for parameter in model.parameters():
-            torch.nn.init.zeros_(parameter)
+        inputs, targets = (copied(a).to(torch.get_default_dtype()) for a in (table.inputs, table.targets))
+        model = neuron(torch.zeros(1, len(table.x)), torch.zeros(1))
         names = (", ".join(table.x), table.y)
         problem = cls.of(model, criterion or torch.nn.MSELoss(), (inputs, targets), names=names)
         return problem.starting_at(start or {})
@@ -251,9 +206,7 @@ class Problem:
         moved = dict(self.start)
         for name, value in {**(values or {}), **more}.items():
             if name not in moved:
-                raise ValueError(
-                    f"no parameter {name!r}; the problem has {', '.join(moved)}{hint(name, moved)}"
-                )
+                raise ValueError(f"no parameter {name!r}; the problem has {', '.join(moved)}{hint(name, moved)}")
             old = moved[name]
             new = torch.as_tensor(value, dtype=old.dtype, device=old.device)
             if new.numel() != old.numel():
@@ -284,7 +237,7 @@ class Problem:
         parts = self.parts
         assert parts is not None
         with torch.no_grad(), torch.random.fork_rng():
-            prediction = _call(parts, self.start)
+            prediction = call(parts, self.start)
             if isinstance(parts.criterion, ELEMENTWISE) and prediction.shape != parts.targets.shape:
                 raise ValueError(
                     f"the model's output has shape {tuple(prediction.shape)} and the targets "
@@ -292,9 +245,7 @@ class Problem:
                     "other; reshape the targets"
                 )
             loss = parts.criterion(prediction, parts.targets)
-        scalar(
-            loss, f"{name_of(parts.criterion)} (reduction={getattr(parts.criterion, 'reduction', None)!r})"
-        )
+        scalar(loss, f"{name_of(parts.criterion)} (reduction={getattr(parts.criterion, 'reduction', None)!r})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,36 +291,20 @@ def dimension(problems: Mapping[str, Problem]) -> str:
                 f"{', '.join(problem.labels[:4])}; problems in one mapping must share them"
             )
     alike = first.parts is not None and all(
-        problem.parts is not None and first.parts.alike_but_criterion(problem.parts)
-        for problem in problems.values()
+        problem.parts is not None and first.parts.alike_but_criterion(problem.parts) for problem in problems.values()
     )
     return "criterion" if alike else "problem"
 
 
-def _loss_of(parts: Parts) -> Loss:
-    return lambda parameters: parts.criterion(_call(parts, parameters), parts.targets)
-
-
-def _call(parts: Parts, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    # buffers are cloned at each call: a BatchNorm in train mode writes into them
-    buffers = {name: buffer.clone() for name, buffer in parts.model.named_buffers()}
-    output: torch.Tensor = torch.func.functional_call(parts.model, {**parameters, **buffers}, (parts.inputs,))
-    return output
-
-
 def _as_start(start: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     if not isinstance(start, Mapping) or not start:
-        raise ValueError(
-            f"start must be a mapping of at least one parameter name to its value, got {start!r}"
-        )
+        raise ValueError(f"start must be a mapping of at least one parameter name to its value, got {start!r}")
     tensors = {}
     for name, value in start.items():
         if not isinstance(name, str) or not name or name in study.RESERVED:
-            raise ValueError(
-                f"a parameter cannot be called {name!r}: ravine's studies use that name; choose another"
-            )
+            raise ValueError(f"a parameter cannot be called {name!r}: ravine's studies use that name; choose another")
         try:
-            tensor = torch.as_tensor(value).detach().clone()
+            tensor = copied(value)
         except (TypeError, ValueError, RuntimeError) as reason:
             raise ValueError(f"start of {name!r} is no number or array: {value!r} ({reason})") from None
         if tensor.is_complex():
@@ -385,28 +320,5 @@ def _as_start(start: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _as_data(name: str, value: Any) -> torch.Tensor:
-    try:
-        tensor = torch.as_tensor(value).detach().clone()
-    except (TypeError, ValueError, RuntimeError) as reason:
-        raise ValueError(f"{name} are no array or tensor: {reason}") from None
-    if tensor.ndim == 0 or tensor.shape[0] == 0:
-        raise ValueError(f"{name} are empty: shape {tuple(tensor.shape)}")
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        place = tuple(int(i) for i in (~torch.isfinite(tensor)).nonzero()[0])
-        raise ValueError(
-            f"{name} hold {tensor[place].item()} at {list(place)}: remove or fill such values first"
-        )
-    return tensor
-
-
-def name_of(criterion: Criterion) -> str:
-    return getattr(criterion, "__name__", type(criterion).__name__)
-
-
 def _rows(tensor: torch.Tensor) -> str:
     return f"{tensor.shape[0]} row{'' if tensor.shape[0] == 1 else 's'}"
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one is other or (one.dtype == other.dtype and torch.equal(one, other))

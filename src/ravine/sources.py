@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from ravine import gallery
-from ravine.problem import Criterion, Problem
+from ravine.parts import Criterion
+from ravine.problem import Problem
 from ravine.words import hint, listed
 
 __all__ = ["criterion_of", "load"]
@@ -55,9 +56,7 @@ def load(
             problem = _chosen(source, problem, criteria)
     else:
         if not Path(source).exists():
-            raise FileNotFoundError(
-                f"there is no file {source}, and no such problem{hint(source, gallery.__all__)}"
-            )
+            raise FileNotFoundError(f"there is no file {source}, and no such problem{hint(source, gallery.__all__)}")
         named = {each: criterion_of(each) for each in criteria or ["MSELoss"]}
         made = {n: Problem.from_csv(source, x, y, c, standardize=standardize) for n, c in named.items()}
         problem = made if len(made) > 1 else next(iter(made.values()))
@@ -79,17 +78,14 @@ def criterion_of(words: str) -> Criterion:
     name, _, inner = words.partition("(")
     known = sorted(n for n in dir(torch.nn) if n.endswith("Loss"))
     if name not in known:
-        raise ValueError(
-            f"no criterion {name!r} in torch.nn{hint(name, known) or f'; there are {listed(known, 30)}'}"
-        )
+        raise ValueError(f"no criterion {name!r} in torch.nn{hint(name, known) or f'; there are {listed(known, 30)}'}")
     try:
         call = ast.parse(words if inner else f"{words}()", mode="eval").body
-        assert isinstance(call, ast.Call) and not call.args
+        assert isinstance(call, ast.Call)
+        assert not call.args
         arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError, AssertionError):
-        raise ValueError(
-            f"cannot read the criterion {words!r}; expected a form like HuberLoss(delta=0.5)"
-        ) from None
+        raise ValueError(f"cannot read the criterion {words!r}; expected a form like HuberLoss(delta=0.5)") from None
     criterion: Criterion = getattr(torch.nn, name)(**arguments)
     return criterion
 
@@ -99,9 +95,7 @@ def _chosen(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dic
         raise ValueError(f"{source} is one problem with a loss of its own; --criterion chooses among several")
     for name in criteria:
         if name not in problem:
-            raise ValueError(
-                f"{source} has no criterion {name!r}{hint(name, problem)}; it has {listed(problem)}"
-            )
+            raise ValueError(f"{source} has no criterion {name!r}{hint(name, problem)}; it has {listed(problem)}")
     return problem[criteria[0]] if len(criteria) == 1 else {name: problem[name] for name in criteria}
 
 
@@ -124,7 +118,5 @@ def _imported(source: str) -> Problem | Mapping[str, Problem]:
     if isinstance(found, Callable) and not isinstance(found, Problem):  # type: ignore[arg-type]
         found = found()
     if not isinstance(found, (Problem, Mapping)):
-        raise TypeError(
-            f"{source} is a {type(found).__name__}, expected a ravine.Problem or a mapping of them"
-        )
+        raise TypeError(f"{source} is a {type(found).__name__}, expected a ravine.Problem or a mapping of them")
     return found

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ravine.words import hint, listed
 
@@ -47,15 +48,9 @@ CONTRACT: Mapping[str, Entry] = {
         "momentum_buffer at position[step]; NaN where torch holds none",
         'ravine.descend(problem, also=("velocity",))',
     ),
-    "surface": Entry(
-        (), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"
-    ),
-    "inputs": Entry(
-        ("sample",), "inputs of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"
-    ),
-    "targets": Entry(
-        ("sample",), "targets of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"
-    ),
+    "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),
+    "inputs": Entry(("sample",), "inputs of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
+    "targets": Entry(("sample",), "targets of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
     "prediction": Entry(
         ("sample",),
         "model output at the last position",
@@ -64,9 +59,7 @@ CONTRACT: Mapping[str, Entry] = {
 }
 """Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
 
-RESERVED = frozenset(
-    {*CONTRACT, "step", "parameter", "sample", "feature", "criterion", "problem", "optimizer", "run"}
-)
+RESERVED = frozenset({*CONTRACT, "step", "parameter", "sample", "feature", "criterion", "problem", "optimizer", "run"})
 """Names that a problem's parameters cannot have, because the contract uses them."""
 
 
@@ -113,9 +106,7 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
         # inputs and targets may have dimensions of their own after `sample`
         inner = dims[dims.index("sample") :][:1] if "sample" in dims else dims[-len(entry.dims) :]
         if inner != entry.dims:
-            raise ValueError(
-                f"{name!r} has dimensions {dims}; the contract says (…, {', '.join(entry.dims)})"
-            )
+            raise ValueError(f"{name!r} has dimensions {dims}; the contract says (…, {', '.join(entry.dims)})")
     if "surface" in study and study["surface"].ndim < 2:
         raise ValueError(f"'surface' has dimensions {study['surface'].dims}; the contract says (…, y, x)")
     return study
@@ -201,7 +192,7 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
     same = [
         n
         for n in first.variables
-        if n not in first.dims and all(first.variables[n].identical(p.variables[n]) for p in parts)
+        if n not in first.dims and all(first.variables[n].identical(p.variables[n]) for p in parts)  # type: ignore[no-untyped-call]
     ]
     varying = [n for n in first.variables if n not in first.dims and n not in same]
     stacked = xr.concat(
@@ -217,9 +208,7 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
     for name in stacked.data_vars:
         facts = {label: each[name].attrs.get("provenance") for label, each in studies.items()}
         if len(set(facts.values())) > 1:
-            stacked[name].attrs["provenance"] = _merged(
-                {k: json.loads(v or "{}") for k, v in facts.items()}, dim
-            )
+            stacked[name].attrs["provenance"] = _merged({k: json.loads(v or "{}") for k, v in facts.items()}, dim)
     return stacked
 
 
@@ -285,13 +274,14 @@ def at(study: xr.Dataset, **values: Any) -> xr.Dataset:
     return study
 
 
-def _matching(present: np.ndarray, value: Any) -> np.ndarray:
+def _matching(present: NDArray[Any], value: Any) -> NDArray[np.bool_]:
     if np.issubdtype(present.dtype, np.floating) and not isinstance(value, str):
-        return np.isclose(present, float(value), rtol=TOLERANCE, atol=0.0, equal_nan=True)
+        near: NDArray[np.bool_] = np.isclose(present, float(value), rtol=TOLERANCE, atol=0.0, equal_nan=True)
+        return near
     return np.asarray(present == value)
 
 
-def _nearest(present: np.ndarray, value: Any) -> str:
+def _nearest(present: NDArray[Any], value: Any) -> str:
     flat = np.unique(present.ravel())
     if np.issubdtype(flat.dtype, np.number) and not isinstance(value, str):
         flat = np.sort(flat[np.argsort(np.abs(flat - value))[:8]])
@@ -370,7 +360,7 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     return check(study)
 
 
-def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype]) -> xr.Dataset:
+def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype[Any]]) -> xr.Dataset:
     """Return a copy with these dtypes; assigning tuples, not arrays, makes xarray build its indexes anew."""
     fresh = {n: (study[n].dims, study[n].values.astype(t), study[n].attrs) for n, t in dtypes.items()}
     return study.assign({n: v for n, v in fresh.items() if n in study.data_vars}).assign_coords(
@@ -378,16 +368,14 @@ def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype]) -> xr.Datas
     )
 
 
-def _portable(name: str, variable: xr.Variable) -> np.dtype:
+def _portable(name: str, variable: xr.Variable) -> np.dtype[Any]:
     """Return the dtype that netCDF3 can hold without loss."""
-    dtype = variable.dtype
+    dtype: np.dtype[Any] = variable.dtype
     if dtype == np.float16:
         return np.dtype(np.float32)
     if dtype.kind in "iu" and dtype.itemsize > 4:
         if variable.size and (abs(int(variable.min())) >= 2**31 or abs(int(variable.max())) >= 2**31):
-            raise ValueError(
-                f"{name!r} holds integers beyond 2³¹, which netCDF3 cannot store: make it a float"
-            )
+            raise ValueError(f"{name!r} holds integers beyond 2³¹, which netCDF3 cannot store: make it a float")
         return np.dtype(np.int32)
     return dtype
 

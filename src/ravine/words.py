@@ -33,7 +33,7 @@ def listed(names: Iterable[object], most: int = 8) -> str:
     >>> listed("abc"), listed([]), listed(range(5), most=2)
     ('a, b, c', 'none', '0, 1 and 3 more')
     """
-    names = [str(name) for name in names]
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return ", ".join(names) or "none"
+    words = [str(name) for name in names]
+    if len(words) > most:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    return ", ".join(words) or "none"

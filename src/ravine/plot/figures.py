@@ -13,14 +13,12 @@ from matplotlib.patches import Polygon
 from matplotlib.transforms import Bbox
 
 from ravine import study
-from ravine.plot import marks, paper
+from ravine.plot import captions, marks, paper
 from ravine.plot.paper import Figure, Style, style_of
+from ravine.plot.sheet import one_axes, sheet_of, trim, write_caption, write_head, write_head_over
 from ravine.words import listed
 
 __all__ = ["descent", "fit", "losses", "scatter"]
-
-HEADER = 0.86
-"""Inches above the panels, for title and settings."""
 
 MOST_PANELS = 16
 
@@ -73,17 +71,21 @@ def descent(runs: xr.Dataset, land: xr.Dataset, *, title: str | None = None, sty
     if look is paper.ARTICLE:
         return _article_descent(panels, names)
     width, height = (float(np.ptp(land[name].values)) for name in names)
-    sheet = _sheet(len(panels), height / width, look)
-    _head(sheet, title or knobs(runs), _subtitle(runs, panels))
+    sheet = sheet_of(len(panels), height / width, look)
+    write_head(
+        sheet,
+        title or captions.knobs(runs),
+        captions.subtitle(runs, [captions.coupled_decay(panel.run) for panel in panels]),
+    )
     for k, (panel, ax) in enumerate(zip(panels, sheet.axes, strict=True)):
-        decay = _coupled_decay(panel.run)
+        decay = captions.coupled_decay(panel.run)
         marks.surface(panel.land, ax, weight_decay=decay)
-        _trim(ax, sheet, k)
+        trim(ax, sheet, k)
         marks.path(panel.run, ax, axes=names)
         _landmarks(ax, panel, names, decay, look)
         if panel.label:
             ax.set_title(panel.label, loc="left", size=10.5, weight="bold", color=look.ink, pad=6)
-        _caption(sheet, ax, outcome(panel.run), k)
+        write_caption(sheet, ax, captions.outcome(panel.run), k)
     return sheet.figure
 
 
@@ -112,17 +114,15 @@ def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") ->
     study.check(runs, "inputs", "targets", "prediction")
     dims = [str(d) for d in runs["prediction"].dims if d != "sample"]
     if len(dims) > 1:
-        raise ValueError(
-            f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)"
-        )
-    ax, x, y = _data_axes(runs, look, named=bool(dims))
+        raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
+    ax, x, y = one_axes(runs, look, named=bool(dims))
     order = np.argsort(x, kind="stable")
     if look is paper.ARTICLE:
         ax.scatter(x, y, facecolors="none", edgecolors="b")
     else:
         ax.plot(x, y, ls="", marker="o", ms=4.2, mew=0.9, mec=look.quiet, mfc="none", zorder=2, gid="data")
     lines = (
-        [(_label(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
+        [(captions.label(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
         if dims
         else [("", runs)]
     )
@@ -142,7 +142,7 @@ def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") ->
     if look is paper.RAVINE and named[0][0]:
         paper.label_at_right(ax, [each for each in named if np.isfinite(each[1])], look)
     if look is paper.RAVINE:
-        _write_head(ax, title or f"What the model learned in {_steps(runs)}", _settings(runs), look)
+        write_head_over(ax, title or f"What the model learned in {captions.steps(runs)}", captions.settings(runs), look)
     return ax.get_figure()  # type: ignore[return-value]
 
 
@@ -167,13 +167,13 @@ def scatter(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine"
     50
     """
     look = style_of(style)
-    ax, x, y = _data_axes(study.check(runs, "inputs", "targets"), look)
+    ax, x, y = one_axes(study.check(runs, "inputs", "targets"), look)
     if look is paper.ARTICLE:
         ax.scatter(x, y, facecolors="none", edgecolors="b")
         ax.scatter(x, y, c="r")
     else:
         ax.plot(x, y, ls="", marker="o", ms=4.6, mew=0, color=look.accent, alpha=0.85, gid="data")
-        _write_head(ax, title or f"{len(x)} points", "", look)
+        write_head_over(ax, title or f"{len(x)} points", "", look)
     return ax.get_figure()  # type: ignore[return-value]
 
 
@@ -201,9 +201,7 @@ def losses(runs: xr.Dataset, *, title: str | None = None) -> Figure:
     study.check(runs, "loss")
     dims = [str(d) for d in runs["loss"].dims if d != "step"]
     if len(dims) > 1:
-        raise ValueError(
-            f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)"
-        )
+        raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
     width = 7.2 if dims else 5.3
     figure = paper.new_figure(width, 4.8, look)
     ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
@@ -211,7 +209,7 @@ def losses(runs: xr.Dataset, *, title: str | None = None) -> Figure:
     ax.grid(color="#e8edf1", lw=0.6)
     ax.set_axisbelow(True)
     curves = (
-        [(_label(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
+        [(captions.label(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
         if dims
         else [("", runs)]
     )
@@ -230,101 +228,8 @@ def losses(runs: xr.Dataset, *, title: str | None = None) -> Figure:
     ax.set_ylabel("loss")
     if named[0][0]:
         paper.label_at_right(ax, named, look)
-    _write_head(ax, title or knobs(runs), f"{_settings(runs)}   {_steps(runs)}", look)
+    write_head_over(ax, title or captions.knobs(runs), f"{captions.settings(runs)}   {captions.steps(runs)}", look)
     return figure
-
-
-# -- words on a picture ------------------------------------------------------------------------------------------
-
-DEFAULTS = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
-"""Settings that are not worth a word at these values."""
-
-
-def knobs(runs: xr.Dataset) -> str:
-    """Name what was turned, for a title.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> problem = ravine.gallery.article()["MSELoss"]
-    >>> knobs(ravine.descend(problem, lr=0.1)), knobs(ravine.descend(problem, lr=0.1, momentum=0.9, nesterov=True))
-    ('Plain SGD, lr 0.1', 'SGD, lr 0.1, momentum 0.9, nesterov')
-    """
-    turned = {n: v for n, v in _scalars(runs).items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
-    words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
-    name = str(runs.coords["optimizer"].values) if "optimizer" in runs.coords else "Descent"
-    return ", ".join([name if len(turned) > 1 or name != "SGD" else f"Plain {name}", *words])
-
-
-def outcome(run: xr.Dataset) -> str:
-    """Say what happened to the loss in one run, from its numbers.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> outcome(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1))
-    'loss 53.08 → 0.4994 in 100 steps'
-    """
-    losses = run["loss"].values
-    broken = np.flatnonzero(~np.isfinite(losses))
-    if broken.size:
-        return f"loss {_number(losses[0])} → {losses[broken[0]]} at step {broken[0]}: it diverged"
-    return f"loss {_number(losses[0])} → {_number(losses[-1])} in {_steps(run)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("e+0", "e").replace("e-0", "e-")
-
-
-def _steps(runs: xr.Dataset) -> str:
-    count = runs.sizes["step"] - 1
-    return f"{count:,} step{'' if count == 1 else 's'}"
-
-
-def _scalars(runs: xr.Dataset) -> dict[str, Any]:
-    """Settings that hold for all of these runs."""
-    return {
-        str(n): c.values.item()
-        for n, c in runs.coords.items()
-        if c.ndim == 0 and str(n) not in ("criterion", "run")
-    }
-
-
-def _settings(runs: xr.Dataset) -> str:
-    values = _scalars(runs)
-    name = values.pop("optimizer", "")
-    shown = [
-        f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}"
-        for n, v in values.items()
-        if v != DEFAULTS.get(n)
-    ]
-    return f"{name}({', '.join(shown)})" if name else ", ".join(shown)
-
-
-def _subtitle(runs: xr.Dataset, panels: Sequence[Panel]) -> str:
-    parts = [_settings(runs), _steps(runs)]
-    if any(_coupled_decay(panel.run) for panel in panels):
-        parts.append("contours: loss + weight decay")
-    every = marks.dot_every(runs.sizes["step"] - 1)
-    if every > 1:
-        parts.append(f"a dot every {every} steps")
-    return "   ".join(parts)
-
-
-COUPLED = frozenset(
-    {"SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "NAdam", "RAdam", "Rprop"}
-)
-"""Torch's optimizers whose weight decay is added to the gradient, so that they minimise loss + decay."""
-
-
-def _coupled_decay(run: xr.Dataset) -> float:
-    """Return the weight decay that belongs to what is minimised; 0 where it does not (AdamW, maximize)."""
-    values = _scalars(run)
-    coupled = values.get("optimizer") in COUPLED and not values.get("decoupled_weight_decay")
-    return float(values.get("weight_decay", 0.0)) * (coupled and not values.get("maximize", False))
-
-
-# -- panels ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,80 +266,8 @@ def _panels(runs: xr.Dataset, land: xr.Dataset) -> list[Panel]:
                 f"there is a run for {dim} {value!s} but no surface: ravine.surface of the same problems makes it"
             )
         below = land.sel({dim: value}) if dim in land["surface"].dims else land
-        found.append(Panel(_label(dim, value), runs.isel({dim: i}), below))
+        found.append(Panel(captions.label(dim, value), runs.isel({dim: i}), below))
     return found
-
-
-def _label(dim: str, value: Any) -> str:
-    """Name one entry of a dimension: a label stands for itself, a number needs its setting's name."""
-    return str(value) if isinstance(value, str) else f"{dim} {value:g}"
-
-
-@dataclass(frozen=True, eq=False)
-class Sheet:
-    """A figure with one Axes for each panel, placed in inches so that texts have the room they need."""
-
-    figure: Figure
-    axes: list[Axes]
-    columns: int
-    side: float
-    look: Style
-
-
-def _sheet(count: int, ratio: float, look: Style) -> Sheet:
-    columns = {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3 if count <= 9 else 4)
-    rows = -(-count // columns)
-    ratio = ratio if 0.25 <= ratio <= 4 else 0.85
-    left, right, between = 0.66, 0.22, 0.42
-    side = {1: 4.4, 2: 2.95, 3: 2.6}.get(columns, 2.2)
-    if ratio > 1.6:
-        side /= ratio / 1.6
-    map_height, above, below, foot = side * ratio, 0.34, 0.62, 0.28
-    width = max(left + columns * side + (columns - 1) * between + right, 4.6)
-    height = HEADER + rows * (above + map_height + below) + foot
-    figure = paper.new_figure(width, height, look)
-    axes = []
-    for k in range(count):
-        row, column = divmod(k, columns)
-        x = left + column * (side + between)
-        y = height - HEADER - (row + 1) * (above + map_height) - row * below
-        axes.append(figure.add_axes((x / width, y / height, side / width, map_height / height)))
-    return Sheet(figure, axes, columns, side, look)
-
-
-def _head(sheet: Sheet, title: str, subtitle: str) -> None:
-    width, height = sheet.figure.get_size_inches()
-    x = sheet.axes[0].get_position().x0
-    sheet.figure.text(
-        x, 1 - 0.24 / height, title, size=13, weight="bold", color=sheet.look.ink, va="top", wrap=True
-    )
-    sheet.figure.text(
-        x, 1 - 0.55 / height, subtitle, size=8, color=sheet.look.quiet, va="top", family="DejaVu Sans Mono"
-    )
-
-
-def _trim(ax: Axes, sheet: Sheet, k: int) -> None:
-    """Axis names and numbers at the outer edges only; what lies inside shares them."""
-    if k % sheet.columns:
-        ax.set_ylabel("")
-        ax.tick_params(labelleft=False)
-    if k + sheet.columns < len(sheet.axes):
-        ax.set_xlabel("")
-        ax.tick_params(labelbottom=False)
-
-
-def _caption(sheet: Sheet, ax: Axes, text: str, k: int) -> None:
-    outer = k + sheet.columns >= len(sheet.axes)
-    ax.annotate(
-        text,
-        xy=(0, 0),
-        xycoords="axes fraction",
-        xytext=(0, -36 if outer else -7),
-        textcoords="offset points",
-        va="top",
-        size=8.2,
-        color=sheet.look.ink,
-    )
 
 
 def _landmarks(ax: Axes, panel: Panel, names: tuple[str, str], decay: float, look: Style) -> None:
@@ -443,10 +276,8 @@ def _landmarks(ax: Axes, panel: Panel, names: tuple[str, str], decay: float, loo
     across, up, values = marks.objective(panel.land, decay)
     track = np.c_[x, y].astype(float)
     taken: list[Bbox] = []
-    if np.isfinite(values).any() and not _maximizes(panel.run):
-        row, column = np.unravel_index(
-            np.nanargmin(np.where(np.isfinite(values), values, np.nan)), values.shape
-        )
+    if np.isfinite(values).any() and not captions.maximizes(panel.run):
+        row, column = np.unravel_index(np.nanargmin(np.where(np.isfinite(values), values, np.nan)), values.shape)
         ax.plot(
             across[column],
             up[row],
@@ -461,17 +292,11 @@ def _landmarks(ax: Axes, panel: Panel, names: tuple[str, str], decay: float, loo
     inside = (track >= [across[0], up[0]]).all(axis=1) & (track <= [across[-1], up[-1]]).all(axis=1)
     if inside[0]:
         taken.append(
-            paper.label(
-                ax, "start", track[0], look, color=look.accent, avoid=track, boxes=taken
-            ).get_window_extent()
+            paper.label(ax, "start", track[0], look, color=look.accent, avoid=track, boxes=taken).get_window_extent()
         )
     gone = np.flatnonzero(inside[:-1] & ~inside[1:])
     if gone.size and not inside[-1]:
         _leaving(ax, track[gone[-1]], track[gone[-1] + 1], int(gone[-1]) + 1, look, track)
-
-
-def _maximizes(run: xr.Dataset) -> bool:
-    return bool(_scalars(run).get("maximize", False))
 
 
 def _leaving(ax: Axes, inner: Any, outer: Any, step: int, look: Style, track: Any) -> None:
@@ -492,9 +317,7 @@ def _leaving(ax: Axes, inner: Any, outer: Any, step: int, look: Style, track: An
         pixels[1] - size * heading - size / 2 * side,
     ]
     shape = ax.transData.inverted().transform(corners)
-    ax.add_patch(
-        Polygon(shape, closed=True, facecolor=look.accent, edgecolor="none", zorder=4.5, gid="leaves")
-    )
+    ax.add_patch(Polygon(shape, closed=True, facecolor=look.accent, edgecolor="none", zorder=4.5, gid="leaves"))
     paper.label(ax, f"leaves at step {step}", edge, look, color=look.accent, avoid=track)
 
 
@@ -507,34 +330,6 @@ def _folded(lines: Sequence[tuple[str, xr.Dataset]], what: str) -> list[tuple[st
         else:
             folded.append((name, group))
     return folded
-
-
-def _data_axes(runs: xr.Dataset, look: Style, *, named: bool = False) -> tuple[Axes, Any, Any]:
-    for name in ("inputs", "targets"):
-        if runs[name].dims != ("sample",):
-            raise ValueError(
-                f"one column of {name} expected to draw points, got dimensions {runs[name].dims}"
-            )
-    article = look is paper.ARTICLE
-    width = 6.4 if article else 7.2 if named else 5.3  # names stand at the right of the curves
-    figure = paper.new_figure(width, 4.8, look)
-    ax = (
-        figure.add_subplot()
-        if article
-        else figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
-    )
-    if not article:
-        paper.calm(ax, look)
-        ax.set_xlabel(runs["inputs"].attrs.get("long_name", "x"))
-        ax.set_ylabel(runs["targets"].attrs.get("long_name", "y"))
-        ax.grid(color="#e8edf1", lw=0.6)
-        ax.set_axisbelow(True)
-    return ax, runs["inputs"].values, runs["targets"].values
-
-
-def _write_head(ax: Axes, title: str, subtitle: str, look: Style) -> None:
-    sheet = Sheet(ax.get_figure(), [ax], 1, 0.0, look)  # type: ignore[arg-type]
-    _head(sheet, title, subtitle)
 
 
 def _article_descent(panels: Sequence[Panel], names: tuple[str, str]) -> Figure:

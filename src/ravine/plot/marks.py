@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ravine import study
-from ravine.plot import paper
+from ravine.plot import captions, paper
 from ravine.plot.paper import Style, style_of
 from ravine.words import listed
 
@@ -29,14 +29,9 @@ FARTHEST = 1e-7
 FEW_ISLANDS = 4
 """Himmelblau's function has four minima."""
 
-DOTTED = 200
-"""Steps up to which each has a dot of its own."""
-
 
 @paper.drawn
-def surface(
-    land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0.0, style: str = "ravine"
-) -> Axes:
+def surface(land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0.0, style: str = "ravine") -> Axes:
     """Draw the loss over a plane.
 
     The bands are evenly spaced in the logarithm of the gap, loss minus the lowest loss of the grid: what lies
@@ -138,19 +133,12 @@ def path(
         ax.scatter(x, y, c=ink, marker="+")
         ax.plot(x, y, c=ink)
         return ax
-    every = dot_every(len(x) - 1)
+    every = captions.dot_every(len(x) - 1)
     outside = _outside(ax, x, y)
     strays = outside[:-1] & outside[1:]  # legs that only cross the map, or do not touch it
-    ax.plot(
-        x,
-        y,
-        color=ink,
-        zorder=3,
-        solid_joinstyle="round",
-        gid="path",
-        **({"lw": 0.5, "alpha": 0.3} if strays.any() else {"lw": 1.3}),
-    )
-    if strays.any():
+    (line,) = ax.plot(x, y, color=ink, lw=1.3, zorder=3, solid_joinstyle="round", gid="path")
+    if strays.any():  # pale, so that the legs within the map can be followed
+        line.set(linewidth=0.5, alpha=0.3)
         legs = [(x[k : k + 2], y[k : k + 2]) for k in np.flatnonzero(~strays)]
         for across, up in legs:
             ax.plot(across, up, color=ink, lw=1.3, zorder=3, gid="leg")
@@ -158,15 +146,8 @@ def path(
     ax.plot(x[:1], y[:1], ls="", marker="o", ms=7, mew=1.6, mec=ink, mfc=look.ground, zorder=4, gid="start")
     finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     if len(finite) == len(x):
-        ax.plot(
-            x[-1:], y[-1:], ls="", marker="o", ms=6, mew=1.2, mec=look.ground, mfc=ink, zorder=4, gid="end"
-        )
+        ax.plot(x[-1:], y[-1:], ls="", marker="o", ms=6, mew=1.2, mec=look.ground, mfc=ink, zorder=4, gid="end")
     return ax
-
-
-def dot_every(steps: int) -> int:
-    """Return how many steps lie from one dot to the next: 1, or a power of ten."""
-    return 1 if steps <= DOTTED else 10 ** int(np.ceil(np.log10(steps / DOTTED)))
 
 
 def objective(land: xr.Dataset, weight_decay: float = 0.0) -> tuple[Array, Array, Array]:
@@ -224,9 +205,7 @@ def own_axes(look: Style, ratio: float) -> Axes:
     room = 1.1 if look is paper.ARTICLE else 0.25  # for the colour bar
     figure = paper.new_figure(0.75 + width + room, 0.6 + width * ratio + 0.4, look)
     total_width, total_height = figure.get_size_inches()
-    return figure.add_axes(
-        (0.75 / total_width, 0.6 / total_height, width / total_width, width * ratio / total_height)
-    )
+    return figure.add_axes((0.75 / total_width, 0.6 / total_height, width / total_width, width * ratio / total_height))
 
 
 def _ratio(x: Array, y: Array) -> float:
@@ -274,9 +253,7 @@ def _bands(ax: Axes, x: Array, y: Array, values: Array, look: Style) -> None:
     base, levels = _levels(values)
     if levels is None:
         if finite.any():
-            ax.contourf(
-                x, y, np.where(finite, values, np.nan), levels=[base - 1, base + 1], colors=[look.far]
-            )
+            ax.contourf(x, y, np.where(finite, values, np.nan), levels=[base - 1, base + 1], colors=[look.far])
         ax.text(0.5, 0.96, "the same loss everywhere", transform=ax.transAxes, ha="center", va="top", size=8)
         return
     ramp = LinearSegmentedColormap.from_list("gap", [look.near, "#b4c5d4", "#dfe8ef", look.far])
@@ -287,9 +264,7 @@ def _bands(ax: Axes, x: Array, y: Array, values: Array, look: Style) -> None:
     told = _round_levels(base, levels)
     if len(told):
         lines = ax.contour(x, y, shown, levels=told, colors="#8ba0b3", linewidths=0.8, zorder=1.1)
-        ax.clabel(
-            lines, fmt=lambda v: f"{v:g}", fontsize=6.5, colors="#5f7488", inline=True, inline_spacing=3
-        )
+        ax.clabel(lines, fmt=lambda v: f"{v:g}", fontsize=6.5, colors="#5f7488", inline=True, inline_spacing=3)
 
 
 def _levels(values: Array) -> tuple[float, Array | None]:
@@ -326,11 +301,12 @@ def _round_levels(base: float, levels: Array, most: int = 4) -> Array:
     scale = max(abs(base), abs(top))
     powers = np.arange(np.floor(np.log10(scale)) - 8, np.ceil(np.log10(scale)) + 1)
     positive = np.concatenate([np.array([1.0, 2.0, 5.0]) * 10.0**p for p in powers])
-    candidates = np.unique(np.concatenate([-positive, [0.0], positive]))
+    candidates: Array = np.unique(np.concatenate([-positive, [0.0], positive]))
     low, high = base + (levels[0] - base) * 6, base + (top - base) * 0.75
     candidates = candidates[(candidates > low) & (candidates < high)]
     if not candidates.size:
         return candidates
     wanted = np.linspace(np.log(low - base), np.log(high - base), most + 1)[1:]
     nearest = [int(np.abs(np.log(candidates - base) - w).argmin()) for w in wanted]
-    return candidates[np.unique(nearest)]
+    chosen: Array = candidates[np.unique(nearest)]
+    return chosen

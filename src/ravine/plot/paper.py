@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -111,11 +111,9 @@ def own_settings() -> Any:
     return mpl.rc_context({key: value for key, value in _DEFAULTS.items() if key not in _NOT_OURS} | RC)
 
 
-_DEFAULTS = dict(mpl.rcParamsDefault)
+_DEFAULTS: dict[Any, Any] = dict(mpl.rcParamsDefault)
 _NOT_OURS = {
-    key
-    for key in _DEFAULTS
-    if key.startswith(("backend", "interactive", "toolbar", "webagg", "tk.", "date."))
+    key for key in _DEFAULTS if key.startswith(("backend", "interactive", "toolbar", "webagg", "tk.", "date."))
 }
 
 
@@ -137,7 +135,7 @@ class Figure(PlainFigure):
     as they are.
     """
 
-    def savefig(self, fname: str | os.PathLike[str] | io.IOBase, **options: Any) -> None:
+    def savefig(self, fname: str | os.PathLike[str] | IO[bytes], **options: Any) -> None:
         """Write the figure; 200 dots per inch unless ``dpi`` says otherwise."""
         given = str(fname)
         if given.endswith((".svg", ".pdf")):  # no date: the same picture gives the same file
@@ -175,7 +173,7 @@ def halo(style: Style, width: float = 2.5) -> list[Any]:
 def label(
     axes: Axes,
     text: str,
-    point: Sequence[float],
+    point: Sequence[float] | NDArray[np.floating[Any]],
     style: Style,
     *,
     color: str,
@@ -220,12 +218,13 @@ def label(
     obstacles = np.empty((0, 2)) if avoid is None else _dense(axes.transData.transform(avoid))
     obstacles = obstacles[np.isfinite(obstacles).all(axis=1)]
     dots = figure.dpi / 72
+    half = np.array([width / 2, height / 2])
     best, least = (0.0, 0.0), np.inf
     for gap in (7.0, 14.0, 24.0, 38.0):
         for angle in np.deg2rad([0, 180, 45, 135, -45, -135, 90, -90, 22, 158, -22, -158]):
             way = np.array([np.cos(angle), np.sin(angle)])
-            offset = way * (gap * dots + np.abs(way) @ np.array([width / 2, height / 2]))
-            box = Bbox.from_bounds(*(anchor + offset - [width / 2, height / 2]), width, height)
+            offset = way * (gap * dots + np.abs(way) @ half)
+            box = Bbox.from_extents(*(anchor + offset - half), *(anchor + offset + half))
             cost = gap / 10 + 6 * _covered(box.padded(2 * dots), obstacles)
             cost += 400 * (1 - _share_inside(box.padded(3 * dots), inside))
             cost += sum(60.0 for other in boxes if box.padded(2 * dots).overlaps(other))
@@ -235,9 +234,7 @@ def label(
     return note
 
 
-def label_at_right(
-    axes: Axes, entries: Sequence[tuple[str, float, str]], style: Style, size: float = 8.5
-) -> None:
+def label_at_right(axes: Axes, entries: Sequence[tuple[str, float, str]], style: Style, size: float = 8.5) -> None:
     """Write (name, height, colour) at the right border, moved apart where they would overlap.
 
     A thin line leads from a moved name to its height.
@@ -246,9 +243,7 @@ def label_at_right(
     figure = axes.get_figure()
     assert figure is not None
     step = 1.35 * size / 72 / (axes.get_position().height * figure.get_figheight())  # type: ignore[union-attr]
-    heights = [
-        float(axes.transAxes.inverted().transform(axes.transData.transform((0, h)))[1]) for _, h, _ in entries
-    ]
+    heights = [float(axes.transAxes.inverted().transform(axes.transData.transform((0, h)))[1]) for _, h, _ in entries]
     order = np.argsort(heights)
     places = np.array(heights)[order]
     for k in range(1, len(places)):  # push up what is too close, then down what left the axes

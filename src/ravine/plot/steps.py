@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from ravine import study
@@ -118,7 +119,7 @@ def _draw(ax: Axes, update: Update, step: int, look: Style) -> None:
     )
     points = [update.here, update.between, update.there]
     track = np.array([*points, update.here])
-    taken = []
+    taken: list[Bbox] = []
     for gid, tail, part, color, name, strong in arrows:
         quiver = ax.quiver(
             *tail,
@@ -133,13 +134,9 @@ def _draw(ax: Axes, update: Update, step: int, look: Style) -> None:
         )
         quiver.set_gid(gid)
         taken.append(
-            paper.label(
-                ax, name, tail + part / 2, look, color=color, avoid=track, boxes=taken
-            ).get_window_extent()
+            paper.label(ax, name, tail + part / 2, look, color=color, avoid=track, boxes=taken).get_window_extent()
         )
-    ax.plot(
-        *update.here, ls="", marker="o", ms=7, mew=1.6, mec=look.accent, mfc=look.ground, zorder=4, gid="here"
-    )
+    ax.plot(*update.here, ls="", marker="o", ms=7, mew=1.6, mec=look.accent, mfc=look.ground, zorder=4, gid="here")
     ax.plot(*update.there, ls="", marker="o", ms=6, mew=0, color=look.accent, zorder=4, gid="there")
     spots = [(f"step {step}", update.here, look.ink), (f"step {step + 1}", update.there, look.ink)]
     if update.nesterov:
@@ -156,9 +153,7 @@ def _draw(ax: Axes, update: Update, step: int, look: Style) -> None:
         )
         spots.append(("torch's parameters", update.between, blue))
     for name, spot, color in spots:
-        taken.append(
-            paper.label(ax, name, spot, look, color=color, avoid=track, boxes=taken).get_window_extent()
-        )
+        taken.append(paper.label(ax, name, spot, look, color=color, avoid=track, boxes=taken).get_window_extent())
 
 
 def _update(run: xr.Dataset, step: int, axes: tuple[str, str] | None) -> Update:
@@ -170,9 +165,7 @@ def _update(run: xr.Dataset, step: int, axes: tuple[str, str] | None) -> Update:
     if not 1 <= step <= last:
         raise ValueError(f"step must be from 1 (the first with a velocity) to {last}, got {step}")
     now = run.isel(step=step).sel(parameter=list(names))
-    lr, momentum, dampening, decay = (
-        float(run.coords[n]) for n in ("lr", "momentum", "dampening", "weight_decay")
-    )
+    lr, momentum, dampening, decay = (float(run.coords[n]) for n in ("lr", "momentum", "dampening", "weight_decay"))
     position, velocity, gradient = (now[n].values.astype(float) for n in ("position", "velocity", "gradient"))
     gradient = (-gradient if bool(run.coords["maximize"]) else gradient) + decay * position
     coast, nesterov = -lr * momentum * velocity, bool(run.coords["nesterov"])

@@ -1,0 +1,110 @@
+"""Grids: which values of two parameters a surface is evaluated at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from ravine import study
+from ravine.problem import Problem
+from ravine.words import hint, listed
+
+__all__ = ["Grid", "Range", "around", "grid_of"]
+
+Range = tuple[float, float] | ArrayLike
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Two labels, horizontal first, and the values along each."""
+
+    names: tuple[str, str]
+    values: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
+    """Read two axes as a user gives them; see `ravine.surface`."""
+    labels = problem.labels
+    axes = axes or problem.ranges or {}
+    for name in axes:
+        if name not in labels:
+            raise ValueError(f"no parameter {name!r}{hint(name, labels)}; the problem has {listed(labels)}")
+    if len(axes) != 2:
+        example = ", ".join(f'"{label}": (-5, 5)' for label in labels[:2])
+        raise ValueError(
+            f"a surface needs two parameters with their ranges, got {listed(axes)}; "
+            f"for example ravine.surface(problem, {{{example}}})"
+        )
+    if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
+        raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
+    horizontal, vertical = axes
+    return Grid(
+        (horizontal, vertical),
+        (_axis(horizontal, axes[horizontal], points), _axis(vertical, axes[vertical], points)),
+    )
+
+
+def _axis(name: str, given: Range, points: int) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"axis {name!r} must be a range (low, high) or grid values, got {given!r}") from None
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(f"axis {name!r} must be a range (low, high) or grid values, all finite, got {given!r}")
+    if isinstance(given, tuple) and len(given) == 2:
+        low, high = values.tolist()
+        # not torch.linspace or numpy.linspace: they differ from the article's loop at half of the points
+        values = np.array([low + (high - low) * i / (points - 1) for i in range(points)])
+    if len(np.unique(values)) < max(2, len(values)):
+        raise ValueError(f"axis {name!r} needs at least two values, all different, got {given!r}")
+    return values
+
+
+def around(runs: xr.Dataset, margin: float = 0.15) -> dict[str, tuple[float, float]]:
+    """Choose ranges that show these runs, for `surface`.
+
+    The box holds every position whose loss is at most ten times as far from the best as the start's (so a
+    diverging run does not blow the picture up; it is shown leaving), and the first update in any case.
+
+    Parameters
+    ----------
+    runs
+        A study with ``position`` of two parameters and ``loss``.
+    margin
+        Share of the box's side added on each side.
+
+    Returns
+    -------
+    dict
+        Parameter label to (low, high), horizontal first: the second parameter if the first is a ``weight``,
+        as in the article, else in the order of the labels.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2 + p["y"] ** 2, start={"x": 4.0, "y": 2.0})
+    >>> ravine.around(ravine.descend(bowl, lr=0.5, steps=1))
+    {'x': (-0.6, 4.6), 'y': (-0.3, 2.3)}
+    """
+    study.check(runs, "position", "loss")
+    labels = [str(label) for label in runs["parameter"].values]
+    if len(labels) != 2:
+        raise ValueError(f"a plane of two parameters expected; these runs have {len(labels)} ({listed(labels)})")
+    positions = runs["position"].transpose(..., "step", "parameter").values.astype(float)
+    losses = runs["loss"].transpose(..., "step").values.astype(float)
+    positions, losses = positions.reshape(-1, *positions.shape[-2:]), losses.reshape(-1, losses.shape[-1])
+    sign = -1.0 if bool(np.all(runs.coords.get("maximize", False))) else 1.0
+    with np.errstate(invalid="ignore"):
+        gap = sign * losses - np.nanmin(np.where(np.isfinite(losses), sign * losses, np.nan), axis=1, keepdims=True)
+        shown = gap <= 10 * gap[:, :1]
+    shown[:, :2] = True
+    seen = positions[shown & np.isfinite(positions).all(axis=-1)]
+    ranges = {}
+    for label, low, high in zip(labels, seen.min(axis=0), seen.max(axis=0), strict=True):
+        side = (high - low) or max(abs(high), 1.0)
+        ranges[label] = (float(low - margin * side), float(high + margin * side))
+    return dict(reversed(ranges.items())) if labels[0] == "weight" else ranges

@@ -1,0 +1,112 @@
+"""Words on a picture: what was turned, what happened. Each is computed from the study it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["coupled_decay", "dot_every", "knobs", "label", "maximizes", "outcome", "settings", "steps", "subtitle"]
+
+DEFAULTS = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
+"""Settings that are not worth a word at these values."""
+
+
+def knobs(runs: xr.Dataset) -> str:
+    """Name what was turned, for a title.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problem = ravine.gallery.article()["MSELoss"]
+    >>> knobs(ravine.descend(problem, lr=0.1)), knobs(ravine.descend(problem, lr=0.1, momentum=0.9, nesterov=True))
+    ('Plain SGD, lr 0.1', 'SGD, lr 0.1, momentum 0.9, nesterov')
+    """
+    turned = {n: v for n, v in scalars(runs).items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
+    words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
+    name = str(runs.coords["optimizer"].values) if "optimizer" in runs.coords else "Descent"
+    return ", ".join([name if len(turned) > 1 or name != "SGD" else f"Plain {name}", *words])
+
+
+def outcome(run: xr.Dataset) -> str:
+    """Say what happened to the loss in one run, from its numbers.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> outcome(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1))
+    'loss 53.08 → 0.4994 in 100 steps'
+    """
+    losses = run["loss"].values
+    broken = np.flatnonzero(~np.isfinite(losses))
+    if broken.size:
+        return f"loss {_number(losses[0])} → {losses[broken[0]]} at step {broken[0]}: it diverged"
+    return f"loss {_number(losses[0])} → {_number(losses[-1])} in {steps(run)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("e+0", "e").replace("e-0", "e-")
+
+
+def steps(runs: xr.Dataset) -> str:
+    """Say how many steps the runs took."""
+    count = runs.sizes["step"] - 1
+    return f"{count:,} step{'' if count == 1 else 's'}"
+
+
+def scalars(runs: xr.Dataset) -> dict[str, Any]:
+    """Settings that hold for all of these runs."""
+    return {
+        str(n): c.values.item() for n, c in runs.coords.items() if c.ndim == 0 and str(n) not in ("criterion", "run")
+    }
+
+
+def settings(runs: xr.Dataset) -> str:
+    """Write the optimizer with every setting that is not at its usual value."""
+    values = scalars(runs)
+    name = values.pop("optimizer", "")
+    shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != DEFAULTS.get(n)]
+    return f"{name}({', '.join(shown)})" if name else ", ".join(shown)
+
+
+def subtitle(runs: xr.Dataset, decays: Sequence[float]) -> str:
+    """Write settings, steps, and how the picture is to be read."""
+    parts = [settings(runs), steps(runs)]
+    if any(decays):
+        parts.append("contours: loss + weight decay")
+    every = dot_every(runs.sizes["step"] - 1)
+    if every > 1:
+        parts.append(f"a dot every {every} steps")
+    return "   ".join(parts)
+
+
+COUPLED = frozenset({"SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "NAdam", "RAdam", "Rprop"})
+"""Torch's optimizers whose weight decay is added to the gradient, so that they minimise loss + decay."""
+
+
+def coupled_decay(run: xr.Dataset) -> float:
+    """Return the weight decay that belongs to what is minimised; 0 where it does not (AdamW, maximize)."""
+    values = scalars(run)
+    coupled = values.get("optimizer") in COUPLED and not values.get("decoupled_weight_decay")
+    return float(values.get("weight_decay", 0.0)) * (coupled and not values.get("maximize", False))
+
+
+def label(dim: str, value: Any) -> str:
+    """Name one entry of a dimension: a label stands for itself, a number needs its setting's name."""
+    return str(value) if isinstance(value, str) else f"{dim} {value:g}"
+
+
+def maximizes(run: xr.Dataset) -> bool:
+    """Tell whether the optimizer climbs."""
+    return bool(scalars(run).get("maximize", False))
+
+
+DOTTED = 200
+"""Steps up to which each has a dot of its own."""
+
+
+def dot_every(steps: int) -> int:
+    """Return how many steps lie from one dot to the next: 1, or a power of ten."""
+    return 1 if steps <= DOTTED else 10 ** int(np.ceil(np.log10(steps / DOTTED)))

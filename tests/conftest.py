@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import bare
+import numpy as np
+import pytest
+import torch
+
+import ravine
+
+
+def rosenbrock(p):
+    return (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
+
+
+@dataclass
+class Case:
+    """One problem, a bare torch loop over it, settings that suit it, and two axes with ranges."""
+
+    problem: ravine.Problem
+    loop: Any
+    lr: float
+    axes: dict[str, tuple[float, float]]
+
+
+def cases(folder):
+    x, y = bare.article_data()
+    inputs, targets = torch.from_numpy(x).reshape(-1, 1), torch.from_numpy(y).reshape(-1, 1)
+    article = ravine.gallery.article()["MSELoss"]
+
+    table = folder / "points.csv"
+    rows = [f"{a},{b}" for a, b in zip([0.5, 1.0, 2.0, 3.5], [1.0, 2.5, 3.0, 6.5], strict=True)]
+    table.write_text("\n".join(["dose,effect", *rows]))
+    neuron = torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(neuron.weight)
+    torch.nn.init.zeros_(neuron.bias)
+    dose, effect = torch.tensor([[0.5], [1.0], [2.0], [3.5]]), torch.tensor([[1.0], [2.5], [3.0], [6.5]])
+
+    torch.manual_seed(3)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    points = torch.randn(20, 2)
+    heights = points[:, :1] * points[:, 1:]
+    mse = torch.nn.MSELoss()
+    return {
+        "article": Case(
+            article,
+            lambda **k: bare.train(bare.article_neuron(), mse, inputs, targets, **k),
+            0.1,
+            {"bias": (-5, 8), "weight": (-5, 8)},
+        ),
+        "rosenbrock": Case(
+            ravine.Problem(rosenbrock, start={"x": -1.2, "y": 1.0}),
+            lambda **k: bare.minimise(rosenbrock, {"x": -1.2, "y": 1.0}, **k),
+            1e-3,
+            {"x": (-2, 2), "y": (-1, 3)},
+        ),
+        "csv": Case(
+            ravine.Problem.from_csv(table),
+            lambda **k: bare.train(neuron, mse, dose, effect, **k),
+            0.05,
+            {"weight": (-1, 4), "bias": (-2, 2)},
+        ),
+        "network": Case(
+            ravine.Problem.of(network, mse, (points, heights)),
+            lambda **k: bare.train(network, mse, points, heights, **k),
+            0.1,
+            {"0.weight[0,1]": (-1, 1), "2.bias": (-2, 2)},
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def all_cases(tmp_path_factory):
+    return cases(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(params=["article", "rosenbrock", "csv", "network"])
+def case(request, all_cases):
+    return all_cases[request.param]
+
+
+@pytest.fixture(scope="session")
+def told():
+    """The article's study, computed once."""
+    from ravine import article
+
+    return article.study()
+
+
+@pytest.fixture
+def article():
+    return ravine.gallery.article()
+
+
+@pytest.fixture(autouse=True)
+def untouched():
+    """Nothing that ravine does may leave a trace in the process."""
+    import matplotlib as mpl
+
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    threads, settings = torch.get_num_threads(), dict(mpl.rcParams)
+    yield
+    assert torch.equal(torch.get_rng_state(), torch_state), "torch's random state was changed"
+    assert np.array_equal(np.random.get_state()[1], numpy_state), "numpy's random state was changed"
+    assert torch.get_num_threads() == threads
+    assert dict(mpl.rcParams) == settings
