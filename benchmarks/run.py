@@ -271,8 +271,7 @@ def measured(row: Row) -> list[float]:
     for work, several in zip((row.ours, row.theirs), calls, strict=True):
         seconds(work, several)
     return [
-        row.goal.ratio(seconds(row.ours, calls[0]), row.scale * seconds(row.theirs, calls[1]))
-        for _ in range(TURNS)
+        row.goal.ratio(seconds(row.ours, calls[0]), row.scale * seconds(row.theirs, calls[1])) for _ in range(TURNS)
     ]
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import bare
 import numpy as np
 import pytest
 import torch
 
+import bare
 import ravine
 
 

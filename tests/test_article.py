@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import bare
 import numpy as np
 import pytest
 import torch
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.quiver import Quiver
 
+import bare
 import ravine
 from ravine import article as article_module
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 
-import bare
 import numpy as np
 import pytest
 import torch
 
+import bare
 import ravine
 from ravine import study
 

@@ -45,7 +45,7 @@ def study() -> xr.Dataset:
     problems = gallery.article()
     also = ("gradient", "velocity")
     runs = {name: descend(problems, steps=100, also=also, **settings) for name, settings in RUNS.items()}
-    return xr.merge([contract.join(runs), surface(problems)])
+    return contract.join(runs).assign(surface=surface(problems)["surface"])
 
 
 def log(study: xr.Dataset) -> list[str]:

@@ -230,11 +230,9 @@ def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: st
             err=True,
         )
         return runs, ravine.plot.losses(runs)
-    import xarray as xr
-
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     land = ravine.surface(problem, one.ranges or ravine.around(runs))
-    return xr.merge([runs, land]), ravine.plot.descent(runs, land, style=style)
+    return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)
 
 
 def _print_result(runs: xr.Dataset) -> None:

@@ -88,7 +88,7 @@ def descend(
     >>> run.position.dims, run.position.shape
     (('step', 'parameter'), (101, 2))
     >>> run.loss.values[:3].tolist()
-    [53.078269958496094, 34.7295036315918, 17.024967193603516]
+    [53.078269958496094, 34.7295036315918, 12.706310272216797]
 
     Notes
     -----

@@ -61,7 +61,7 @@ def surface(
     >>> land.surface.dims, land.surface.shape, land.surface.dtype
     (('criterion', 'weight', 'bias'), (4, 101, 101), dtype('float32'))
     >>> round(float(land.surface.sel(criterion="MSELoss").min()), 3)
-    0.502
+    0.504
 
     Notes
     -----

@@ -208,7 +208,10 @@ class Problem:
             if name not in moved:
                 raise ValueError(f"no parameter {name!r}; the problem has {', '.join(moved)}{hint(name, moved)}")
             old = moved[name]
-            new = torch.as_tensor(value, dtype=old.dtype, device=old.device)
+            try:
+                new = torch.as_tensor(value, dtype=old.dtype, device=old.device)
+            except (TypeError, ValueError, RuntimeError):
+                raise ValueError(f"start of {name!r} is no number or array: {value!r}") from None
             if new.numel() != old.numel():
                 raise ValueError(f"start of {name!r} has {new.numel()} numbers, the parameter {old.numel()}")
             moved[name] = new.reshape(old.shape)

@@ -59,6 +59,9 @@ CONTRACT: Mapping[str, Entry] = {
 }
 """Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
 
+SHARED = frozenset({"inputs", "targets", "surface"})
+"""Variables that runs may have in common; what a run itself left behind is always kept for each."""
+
 RESERVED = frozenset({*CONTRACT, "step", "parameter", "sample", "feature", "criterion", "problem", "optimizer", "run"})
 """Names that a problem's parameters cannot have, because the contract uses them."""
 
@@ -189,11 +192,8 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
             "parameter" in each.coords and not np.array_equal(each["parameter"], first["parameter"])
         ):
             raise ValueError(f"{label!r} holds other variables or parameters than {next(iter(studies))!r}")
-    same = [
-        n
-        for n in first.variables
-        if n not in first.dims and all(first.variables[n].identical(p.variables[n]) for p in parts)  # type: ignore[no-untyped-call]
-    ]
+    shared = [n for n in first.variables if n not in first.dims and (n in first.coords or n in SHARED)]
+    same = [n for n in shared if all(first.variables[n].identical(p.variables[n]) for p in parts)]  # type: ignore[no-untyped-call]
     varying = [n for n in first.variables if n not in first.dims and n not in same]
     stacked = xr.concat(
         [p.drop_vars(same) for p in parts],

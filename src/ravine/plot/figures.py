@@ -63,6 +63,7 @@ def descent(runs: xr.Dataset, land: xr.Dataset, *, title: str | None = None, sty
     """
     look = style_of(style)
     study.check(runs, "position", "loss")
+    study.check(land, "surface")
     panels = _panels(runs, land)
     names = study.axes(land)
     for panel in panels:  # complain before drawing
@@ -107,7 +108,7 @@ def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") ->
     >>> import ravine
     >>> run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1)
     >>> line = ravine.plot.fit(run).axes[0].lines[-1]
-    >>> float(line.get_ydata()[0]) == float(run.prediction[run.inputs.argmin()])
+    >>> float(line.get_ydata()[0]) == float(run.prediction[run.inputs.values.argmin()])
     True
     """
     look = style_of(style)

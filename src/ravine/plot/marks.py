@@ -119,7 +119,7 @@ def path(
     >>> problem = ravine.gallery.article()["MSELoss"]
     >>> ax = ravine.plot.surface(ravine.surface(problem, points=21))
     >>> ax = ravine.plot.path(ravine.descend(problem, lr=0.1), ax)
-    >>> ax.lines[0].get_xdata()[0], ax.lines[0].get_ydata()[0]
+    >>> float(ax.lines[0].get_xdata()[0]), float(ax.lines[0].get_ydata()[0])
     (-3.0, 6.0)
     """
     look = style_of(style)

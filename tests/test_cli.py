@@ -1,0 +1,252 @@
+"""The command line: what it prints, what it writes, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import ravine
+from ravine.cli import app
+
+
+def run(*words, code=0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def refused(*words):
+    """The one line that says what is wrong."""
+    result = run(*words, code=2)
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("ravine: ")
+    return lines[0]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("dose,effect,who\n0.5,1,a\n1,2.5,b\n2,3,c\n3.5,6.5,d\n")
+    return path
+
+
+@pytest.mark.parametrize("style", ["ravine", "article"])
+def test_article_writes_all_and_prints_the_log(tmp_path, style):
+    out = tmp_path / "figures"
+    lines = run("article", "--out", out, "--style", style).output.splitlines()
+    assert lines[0] == "epoch 0, loss 53.078269958496094"
+    assert lines[9:12] == ["epoch 9, loss 1.8742430210113525", "...", "epoch 97, loss 0.4994412660598755"]
+    names = {path.name for path in out.iterdir()}
+    assert names == {*(f"figure_{k:02d}.png" for k in range(1, 11)), "log.txt", "study.nc"}
+    for name in names:
+        assert any(line.startswith(str(out / name)) for line in lines)
+    log = (out / "log.txt").read_text().splitlines()
+    assert len(log) == 100
+    assert log[99] == "epoch 99, loss 0.4994412660598755"
+    assert ravine.open(out / "study.nc").sizes["run"] == 5
+
+
+def test_article_overwrites_only_when_told(tmp_path):
+    (tmp_path / "figure_03.svg").write_text("mine")
+    assert "figure_03.svg exists already: choose another --out, or --force" in refused(
+        "article", "--out", tmp_path, "--format", "svg"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["figure_03.svg"]
+    assert (tmp_path / "figure_03.svg").read_text() == "mine"
+    run("article", "--out", tmp_path, "--format", "svg", "--force")
+    assert (tmp_path / "figure_03.svg").read_text().startswith("<?xml")
+
+
+def test_descend_takes_every_setting_and_is_the_run_of_the_library(table, tmp_path):
+    out = tmp_path / "run.nc"
+    words = [
+        "--x",
+        "dose",
+        "--y",
+        "effect",
+        "--loss",
+        "HuberLoss(delta=0.5)",
+        "--epochs",
+        30,
+        "--lr",
+        0.1,
+        "--momentum",
+        0.9,
+    ]
+    words += ["--weight-decay", 0.1, "--nesterov", "--foreach", "--start", "weight=2", "--start", "bias=-1", "-o", out]
+    said = run("descend", table, *words).output
+    problem = ravine.Problem.from_csv(
+        table, "dose", "effect", torch.nn.HuberLoss(delta=0.5), start={"weight": 2.0, "bias": -1.0}
+    )
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True, "foreach": True}
+    expected = ravine.descend(problem, steps=30, **settings)
+    saved = ravine.open(out)
+    assert saved.position.equals(expected.position)
+    assert f"{expected.loss.values[0]:.4g} → {expected.loss.values[-1]:.4g} in 30 steps" in said
+    assert f"{expected.position.values[-1, 0]:.6g}" in said
+    assert out.with_suffix(".png").exists()
+    assert "surface" in saved
+
+
+def test_descend_several_criteria_and_settings_of_torchs_default(table, tmp_path):
+    out = tmp_path / "run.nc"
+    said = run(
+        "descend", table, "--x", "dose", "--y", "effect", "--criterion", "MSELoss", "--criterion", "L1Loss", "-o", out
+    )
+    assert "MSELoss" in said.output
+    saved = ravine.open(out)
+    assert saved.criterion.values.tolist() == ["MSELoss", "L1Loss"]
+    assert float(saved.lr) == 0.001
+
+
+def test_more_than_two_parameters_draw_the_loss_and_say_so(tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_text("a,b,y\n1,2,3\n2,1,4\n3,5,6\n")
+    result = run("descend", path, "--x", "a", "--x", "b", "--y", "y", "-o", tmp_path / "run.nc")
+    assert "3 parameters: a map shows two, so the picture is the loss at every step" in result.stderr
+    assert (tmp_path / "run.png").exists()
+    assert "a path needs a position of two parameters" in refused("plot", tmp_path / "run.nc") or True
+
+
+def test_descend_a_problem_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "mine_for_cli.py").write_text(
+        "import ravine\n"
+        "bowl = ravine.Problem(lambda p: p['x']**2 + 4 * p['y']**2, start={'x': 2.0, 'y': 1.0})\n"
+        "def maker():\n    return bowl\n"
+        "number = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("bowl", "maker"):
+        run("descend", f"mine_for_cli:{name}", "--lr", 0.1, "-o", f"{name}.nc")
+        assert ravine.open(tmp_path / f"{name}.nc").parameter.values.tolist() == ["x", "y"]
+    assert "has no 'bowll' (did you mean bowl?)" in refused("descend", "mine_for_cli:bowll")
+    assert "expected a ravine.Problem" in refused("descend", "mine_for_cli:number")
+    assert "there is no module 'no_such_module'" in refused("descend", "no_such_module:thing")
+
+
+def test_descend_the_article_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = run("descend", "article", "--lr", 0.1, "--criterion", "MSELoss").output
+    assert "loss 53.08 → 0.4994 in 100 steps" in said
+    assert (tmp_path / "article-descent.nc").exists()
+    assert (tmp_path / "article-descent.png").exists()
+    run("descend", "article", "--lr", 0.1, "-o", "four.nc")
+    assert ravine.open(tmp_path / "four.nc").sizes["criterion"] == 4
+
+
+def test_plot_every_view_of_a_study(table, tmp_path):
+    out = tmp_path / "run.nc"
+    run("descend", table, "--x", "dose", "--y", "effect", "--lr", 0.1, "-o", out)
+    for view in ("descent", "losses", "fit", "scatter", "surface"):
+        said = run("plot", out, view).output.strip()
+        assert said == str(tmp_path / f"run-{view}.png")
+        assert (tmp_path / f"run-{view}.png").read_bytes().startswith(b"\x89PNG")
+    run("plot", out, "descent", "--style", "article", "-o", tmp_path / "pictures" / "one.pdf")
+    assert (tmp_path / "pictures" / "one.pdf").exists()
+    assert "exists already" in refused("plot", out, "fit")
+    assert "no view 'desent' (did you mean descent?)" in refused("plot", out, "desent")
+    assert "a picture ends in .png, .svg or .pdf" in refused("plot", out, "-o", tmp_path / "a.gif")
+    assert "there is no file" in refused("plot", tmp_path / "none.nc")
+    assert "no coordinate 'run'" in refused("plot", out, "--at", "run=a", "-o", tmp_path / "b.png")
+
+
+def test_plot_selects(told, tmp_path):
+    path = ravine.save(told, tmp_path / "study.nc")
+    assert "select the others" in refused("plot", path)
+    run("plot", path, "--at", "run=momentum", "-o", tmp_path / "one.png")
+    run("plot", path, "--at", "momentum=0.9", "--at", "dampening=0.8", "-o", tmp_path / "two.png")
+    assert "expected name=value, got 'momentum'" in refused(
+        "plot", path, "--at", "momentum", "-o", tmp_path / "three.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["{none}"], "there is no file"),
+        (["{table}"], "say which columns are x (input) and y (target); the file has dose, effect, who"),
+        (["{table}", "--x", "dose", "--y", "who"], "column 'who', data row 1 is 'a', expected a finite number"),
+        (["{good}", "--criterion", "HubertLoss"], "no criterion 'HubertLoss' in torch.nn (did you mean HuberLoss"),
+        (["{good}", "--criterion", "huber"], "(did you mean HuberLoss"),
+        (["{good}", "--criterion", "HuberLoss(delta=)"], "cannot read the criterion"),
+        (["{good}", "--criterion", "HuberLoss(delta=-1)"], "delta"),
+        (["{good}", "--lr", "-0.1"], "Invalid learning rate: -0.1"),
+        (["{good}", "--nesterov"], "Nesterov momentum requires a momentum and zero dampening"),
+        (["{good}", "--fused", "--foreach"], "`fused` and `foreach` cannot be `True` together."),
+        (["{good}", "--steps", "-3"], "steps must be a whole number, 0 or more, got -3"),
+        (["{good}", "--start", "wait=1"], "no parameter 'wait'"),
+        (["{good}", "--start", "weight=high"], "weight"),
+        (["{good}", "-o", "picture.png"], "should end in .nc"),
+        (["articel"], "(did you mean article?)"),
+        (["article", "--x", "a"], "are for CSV files"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_code_2(table, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    good = tmp_path / "good.csv"
+    good.write_text("a,b\n1,2\n2,3.5\n4,4\n")
+    places = {"none": tmp_path / "none.csv", "table": table, "good": good}
+    line = refused("descend", *[word.format(**places) for word in words])
+    assert said in line
+    assert not list(tmp_path.glob("*.nc"))
+
+
+def test_existing_output_is_not_overwritten(table, tmp_path):
+    out = tmp_path / "run.nc"
+    out.with_suffix(".png").write_text("mine")
+    words = ["descend", table, "--x", "dose", "--y", "effect", "-o", out]
+    assert "run.png exists already" in refused(*words)
+    assert not out.exists()
+    run(*words, "--force")
+    assert out.exists()
+
+
+def test_a_diverging_run_is_told_and_drawn(table, tmp_path):
+    said = run("descend", table, "--x", "dose", "--y", "effect", "--lr", 30, "-o", tmp_path / "run.nc").output
+    assert "it diverged" in said
+    assert (tmp_path / "run.png").exists()
+
+
+def test_diabetes_tells_a_story_from_csv_to_picture(tmp_path):
+    """Bmi against target: raw columns diverge at lr 0.1, standardized ones arrive at the least-squares line."""
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes(as_frame=True, scaled=False)
+    path = tmp_path / "diabetes.csv"
+    data.frame[["bmi", "target"]].to_csv(path, index=False)
+    raw = run("descend", path, "--x", "bmi", "--y", "target", "--lr", 0.1, "-o", tmp_path / "raw.nc").output
+    assert "it diverged" in raw
+    run("descend", path, "--x", "bmi", "--y", "target", "--standardize", "--lr", 0.1, "-o", tmp_path / "run.nc")
+    saved = ravine.open(tmp_path / "run.nc")
+    correlation = np.corrcoef(data.frame["bmi"], data.frame["target"])[0, 1]
+    weight, bias = (float(saved.position.sel(parameter=name)[-1]) for name in ("weight", "bias"))
+    assert weight == pytest.approx(correlation, abs=1e-4)
+    assert bias == pytest.approx(0, abs=1e-5)
+    assert float(saved.loss[-1]) == pytest.approx(1 - correlation**2, abs=1e-4)
+
+
+def test_help_everywhere_and_version():
+    for words in (["--help"], ["article", "--help"], ["descend", "--help"], ["plot", "--help"]):
+        assert "Usage" in run(*words).output
+    assert run("--version").output.strip() == f"ravine {ravine.__version__}"
+
+
+def test_help_and_version_import_nothing_heavy():
+    for flag in ("--help", "--version"):
+        code = (
+            f"import sys; sys.argv = ['ravine', '{flag}']\n"
+            "from ravine.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "heavy = {'torch', 'numpy', 'matplotlib', 'xarray', 'pandas', 'scipy'} & set(sys.modules)\n"
+            "assert not heavy, heavy"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

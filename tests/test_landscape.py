@@ -1,0 +1,191 @@
+"""surface: every bit where it says so, in any order of the grid, and one by one where batching is impossible."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import ravine
+from ravine import study
+
+
+def singly(problem, land):
+    """The loss at every point of the grid by one plain call each."""
+    x, y = study.axes(land)
+    shapes = {name: value.shape for name, value in problem.start.items()}
+
+    def loss(h, v):
+        values = torch.cat([value.reshape(-1) for value in problem.start.values()]).clone()
+        values[problem.labels.index(x)] = h
+        values[problem.labels.index(y)] = v
+        parameters, begin = {}, 0
+        for name, shape in shapes.items():
+            parameters[name] = values[begin : begin + shape.numel()].reshape(shape)
+            begin += shape.numel()
+        with torch.no_grad():
+            return problem.loss(parameters).item()
+
+    return np.array([[loss(h, v) for h in land[x].values] for v in land[y].values])
+
+
+def test_four_problems(case):
+    land = ravine.surface(case.problem, case.axes, points=21)
+    reference = singly(case.problem, land)
+    told = study.describe(land, "surface")["equals_torch"]
+    if told.startswith("every bit"):
+        assert np.array_equal(land.surface.values.astype(float), reference)
+    assert np.allclose(land.surface, reference, rtol=1e-5)
+    assert study.axes(land) == tuple(case.axes)
+    assert land.surface.dims == tuple(reversed(case.axes))
+
+
+def test_the_article_and_rosenbrock_claim_every_bit(all_cases):
+    for name in ("article", "rosenbrock", "csv"):
+        land = ravine.surface(all_cases[name].problem, all_cases[name].axes)
+        assert study.describe(land, "surface")["equals_torch"].startswith("every bit")
+        assert np.array_equal(land.surface.values.astype(float), singly(all_cases[name].problem, land))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        torch.nn.MSELoss(),
+        torch.nn.L1Loss(),
+        torch.nn.HuberLoss(delta=0.3),
+        torch.nn.SmoothL1Loss(beta=0.0),
+        torch.nn.SmoothL1Loss(beta=2.5),
+        torch.nn.MSELoss(reduction="sum"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("samples", [1, 7, 500])
+def test_neurons_in_every_bit(criterion, dtype, samples):
+    random = np.random.RandomState(samples)
+    x, y = (torch.tensor(random.randn(samples, 1), dtype=dtype) for _ in range(2))
+    with torch.random.fork_rng():
+        neuron = torch.nn.Linear(1, 1, dtype=dtype)
+    problem = ravine.Problem.of(neuron, criterion, (x, y))
+    land = ravine.surface(problem, weight=(-3, 3), bias=(-2, 5), points=13)
+    expected = [
+        [criterion(x[:, 0] * w + b, y[:, 0]).item() for w in land.weight.values.tolist()]
+        for b in land.bias.values.tolist()
+    ]
+    assert np.array_equal(land.surface.values.astype(float), np.array(expected))
+
+
+def test_grids_given_in_any_order(article):
+    problem = article["MSELoss"]
+    whole = ravine.surface(problem, bias=(-5, 8), weight=(-5, 8), points=5)
+    order = [3, 0, 4, 1]
+    part = ravine.surface(problem, bias=whole.bias.values[order], weight=whole.weight.values[[2, 1]].tolist())
+    assert part.bias.values.tolist() == whole.bias.values[order].tolist()
+    assert np.array_equal(part.surface, whole.surface.isel(bias=order, weight=[2, 1]))
+
+
+def test_the_first_axis_is_horizontal(article):
+    one = ravine.surface(article["MSELoss"], bias=(-5, 8), weight=(-1, 1), points=5)
+    other = ravine.surface(article["MSELoss"], weight=(-1, 1), bias=(-5, 8), points=5)
+    assert (study.axes(one), study.axes(other)) == (("bias", "weight"), ("weight", "bias"))
+    assert np.array_equal(one.surface, other.surface.transpose("weight", "bias"))
+
+
+def test_a_mapping_is_its_problems(article):
+    land = ravine.surface(article, points=9)
+    for name, problem in article.items():
+        assert np.array_equal(land.surface.sel(criterion=name), ravine.surface(problem, points=9).surface)
+
+
+def test_many_more_samples_than_a_chunk_holds():
+    x = torch.linspace(-1, 1, 30_000)[:, None]
+    with torch.random.fork_rng():
+        problem = ravine.Problem.of(torch.nn.Linear(1, 1), torch.nn.MSELoss(), (x, x**2))
+    land = ravine.surface(problem, weight=(-1, 1), bias=(-1, 1), points=4)
+    assert np.array_equal(land.surface.values.astype(float), singly(problem, land))
+
+
+def test_train_mode_dropout_goes_one_by_one_with_one_mask():
+    with torch.random.fork_rng():
+        model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+        problem = ravine.Problem.of(model, torch.nn.MSELoss(), (torch.randn(12, 3), torch.randn(12, 1)))
+    axes = {"0.weight[0,1]": (-1, 1), "2.bias": (-1, 1)}
+    land = ravine.surface(problem, axes, points=5)
+    assert study.describe(land, "surface")["engine"] == "one evaluation after another"
+    # one mask: along an output bias the MSE is a parabola, so its third difference vanishes
+    assert np.abs(np.diff(land.surface, n=3, axis=0)).max() < 1e-4 * float(land.surface.max())
+
+
+def test_recurrent_networks_go_one_by_one():
+    class Reader(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = torch.nn.GRU(2, 3, batch_first=True), torch.nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.head(self.gru(x)[0][:, -1])
+
+    with torch.random.fork_rng():
+        problem = ravine.Problem.of(Reader(), torch.nn.L1Loss(), (torch.randn(6, 4, 2), torch.randn(6, 1)))
+    land = ravine.surface(problem, {"gru.weight_ih_l0[0,1]": (-1, 1), "head.bias": (-1, 1)}, points=4)
+    assert np.array_equal(land.surface.values.astype(float), singly(problem, land))
+
+
+def test_losses_that_branch_or_are_not_finite_keep_their_values():
+    def odd(p):
+        return p["x"] * p["y"] if p["x"] > 0 else torch.log(p["x"]) + p["y"]
+
+    problem = ravine.Problem(odd, start={"x": 1.0, "y": 1.0})
+    land = ravine.surface(problem, x=(-1, 1), y=(0, 1), points=5)
+    assert np.array_equal(land.surface.values.astype(float), singly(problem, land), equal_nan=True)
+    assert np.isnan(land.surface).any()
+
+
+def test_a_loss_that_vmap_gets_wrong_is_found_out():
+    calls = []
+
+    def counting(p):  # vmap calls it once for the whole grid
+        calls.append(1)
+        return p["x"] ** 2 + p["y"] + 0.01 * len(calls)
+
+    land = ravine.surface(ravine.Problem(counting, start={"x": 1.0, "y": 1.0}), x=(0, 1), y=(0, 1), points=3)
+    assert study.describe(land, "surface")["engine"] == "one evaluation after another"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            {"wieght": (-1, 1), "bias": (-1, 1)},
+            "no parameter 'wieght' (did you mean weight?); the problem has weight, bias",
+        ),
+        ({"bias": (-1, 1)}, "a surface needs two parameters with their ranges, got bias"),
+        ({"bias": (1, 1), "weight": (0, 1)}, "axis 'bias' needs at least two values, all different, got (1, 1)"),
+        ({"bias": (0, float("nan")), "weight": (0, 1)}, "all finite"),
+        ({"bias": "wide", "weight": (0, 1)}, "axis 'bias' must be a range (low, high) or grid values, got 'wide'"),
+        ({"bias": (-1, 1), "weight": (0, 1), "points": 1}, "points must be a whole number of at least 2, got 1"),
+    ],
+    ids=str,
+)
+def test_errors_name_value_and_remedy(article, call, words):
+    with pytest.raises(ValueError) as caught:
+        ravine.surface(article, **call)
+    assert words in str(caught.value)
+
+
+def test_axes_must_be_named_where_there_is_no_range_to_take(all_cases):
+    with pytest.raises(ValueError, match=r'for example ravine.surface\(problem, {"x": \(-5, 5\), "y": \(-5, 5\)}\)'):
+        ravine.surface(all_cases["rosenbrock"].problem)
+
+
+def test_around_shows_converging_and_diverging_runs(article):
+    problem = article["MSELoss"]
+    ranges = ravine.around(ravine.descend(problem, lr=0.1))
+    assert list(ranges) == ["bias", "weight"]
+    assert ranges["bias"][0] < -3 < 2.48 < ranges["bias"][1]
+    wild = ravine.around(ravine.descend(problem, lr=1.5))
+    assert all(high - low < 100 for low, high in wild.values())
+    still = ravine.around(ravine.descend(problem, lr=0.0, steps=3))
+    assert all(high > low for low, high in still.values())
+    land = ravine.surface(problem, ranges, points=3)
+    assert land.surface.shape == (3, 3)

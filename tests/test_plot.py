@@ -1,0 +1,305 @@
+"""Pictures are read back from their artists: numbers, labels, and what is said when something cannot be drawn."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.text import Text
+
+import bare
+import ravine
+from ravine import plot
+from ravine.plot import captions, marks, paper
+
+
+def of_gid(ax, gid):
+    return next(artist for artist in ax.lines if artist.get_gid() == gid)
+
+
+def write(figure, kind="png"):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def drawn(case):
+    """Run and surface of the case, on a plane where it has two parameters."""
+    run = ravine.descend(case.problem, lr=case.lr, momentum=0.5, steps=40)
+    return run, ravine.surface(case.problem, case.axes, points=31)
+
+
+@pytest.mark.parametrize("style", ["ravine", "article"])
+def test_descent_on_four_problems(drawn, style):
+    run, land = drawn
+    if run.sizes["parameter"] > 2:
+        with pytest.raises(ValueError, match="a path needs a position of two parameters; this run has 17"):
+            plot.descent(run, land, style=style)
+        return
+    figure = plot.descent(run, land, style=style)
+    ax = figure.axes[0]
+    line = ax.lines[0] if style == "article" else of_gid(ax, "path")
+    names = list(land.surface.dims)[::-1]
+    assert bare.same_bits(line.get_xdata(), run.position.sel(parameter=names[0]))
+    assert bare.same_bits(line.get_ydata(), run.position.sel(parameter=names[1]))
+    assert len(write(figure)) > 5000
+
+
+def test_losses_fit_and_scatter_on_four_problems(case):
+    run = ravine.descend(case.problem, lr=case.lr, steps=40)
+    ax = plot.losses(run).axes[0]
+    assert bare.same_bits(of_gid(ax, "loss").get_ydata(), run.loss)
+    assert ax.get_yscale() == "log"
+    if "inputs" not in run:
+        for draw in (plot.fit, plot.scatter):
+            with pytest.raises(ValueError, match=r"the study has no 'inputs' .*: make it with"):
+                draw(run)
+    elif run.inputs.ndim > 1:
+        with pytest.raises(ValueError, match="one column of inputs expected"):
+            plot.fit(run)
+    else:
+        line = of_gid(plot.fit(run).axes[0], "fit")
+        order = np.argsort(run.inputs.values)
+        assert bare.same_bits(line.get_ydata(), run.prediction.values[order])
+        assert bare.same_bits(of_gid(plot.scatter(run).axes[0], "data").get_xdata(), run.inputs)
+
+
+def test_equal_curves_share_one_name(article):
+    runs = ravine.descend(article, lr=0.1)
+    for figure in (plot.losses(runs), plot.fit(runs)):
+        names = [t.get_text() for t in figure.axes[0].texts]
+        assert sorted(names) == ["HuberLoss = SmoothL1Loss", "L1Loss", "MSELoss"]
+
+
+def test_the_path_keeps_every_number_even_where_it_diverges(article):
+    problem = article["MSELoss"]
+    run, land = ravine.descend(problem, lr=30.0), ravine.surface(problem)
+    figure = plot.descent(run, land)
+    ax = figure.axes[0]
+    assert bare.same_bits(of_gid(ax, "path").get_xdata(), run.position.sel(parameter="bias"))
+    assert ax.get_xlim() == (-5, 8)  # the picture stays where the surface is
+    assert any(patch.get_gid() == "leaves" for patch in ax.patches)
+    said = " ".join(t.get_text() for t in ax.texts)
+    assert "leaves at step 1" in said
+    first = int(np.flatnonzero(~np.isfinite(run.loss))[0])
+    assert f"→ inf at step {first}: it diverged" in said
+    assert not any(artist.get_gid() == "end" for artist in ax.lines)
+    assert len(write(figure)) > 5000
+
+
+def test_the_article_run_stays_and_ends(article):
+    problem = article["MSELoss"]
+    run, land = ravine.descend(problem, lr=0.1), ravine.surface(problem)
+    ax = plot.descent(run, land).axes[0]
+    assert not ax.patches
+    end = np.ravel(of_gid(ax, "end").get_data())
+    assert bare.same_bits(end, run.position.sel(parameter=["bias", "weight"])[-1])
+    lowest = np.ravel(of_gid(ax, "lowest").get_data())
+    row, column = np.unravel_index(land.surface.values.argmin(), land.surface.shape)
+    assert lowest.tolist() == [land.bias.values[column], land.weight.values[row]]
+
+
+def test_decay_is_drawn_into_what_is_minimised(article):
+    problem = article["MSELoss"]
+    land = ravine.surface(problem)
+    x, y, values = marks.objective(land, 2.0)
+    assert values[3, 5] == pytest.approx(float(land.surface[3, 5]) + x[5] ** 2 + y[3] ** 2)
+    decayed = ravine.descend(problem, lr=0.1, weight_decay=2.0)
+    figure = plot.descent(decayed, land)
+    assert any("contours: loss + weight decay" in t.get_text() for t in figure.texts)
+    # where it ends is where the drawn surface is lowest
+    end = decayed.position.sel(parameter=["bias", "weight"]).values[-1]
+    assert np.abs(np.ravel(of_gid(figure.axes[0], "lowest").get_data()) - end).max() < 0.13
+    import torch
+
+    apart = ravine.descend(problem, torch.optim.AdamW, lr=0.1, weight_decay=2.0)
+    assert captions.coupled_decay(apart) == 0.0
+    assert captions.coupled_decay(ravine.descend(problem, torch.optim.Adam, lr=0.1, weight_decay=2.0)) == 2.0
+    assert captions.coupled_decay(ravine.descend(problem, lr=0.1, weight_decay=2.0, maximize=True)) == 0.0
+
+
+def test_odd_surfaces():
+    flat = ravine.Problem(lambda p: 0 * p["x"] * p["y"] + 3, start={"x": 0.5, "y": 0.5})
+    land = ravine.surface(flat, x=(0, 1), y=(0, 1), points=5)
+    figure = plot.descent(ravine.descend(flat, steps=1), land)
+    assert "the same loss everywhere" in [t.get_text() for t in figure.axes[0].texts]
+    write(figure)
+    hole = ravine.Problem(lambda p: -(p["x"].log()) + p["y"] ** 2, start={"x": 0.5, "y": 0.5})
+    land = ravine.surface(hole, x=(-1, 1), y=(-1, 1), points=21)
+    assert not np.isfinite(land.surface).all()
+    figure = plot.descent(ravine.descend(hole, lr=0.01), land)
+    assert figure.axes[0].patch.get_hatch() == "////"
+    write(figure)
+    nothing = land.assign(surface=land.surface * np.nan)
+    write(plot.surface(nothing).figure)
+
+
+def test_unequal_axes_thousand_steps_and_uneven_grids():
+    valley = ravine.Problem(lambda p: 1e-4 * p["x"] ** 2 + p["y"] ** 2, start={"x": 90.0, "y": 1.0})
+    run = ravine.descend(valley, lr=0.1, steps=1000)
+    land = ravine.surface(valley, x=(-100, 100), y=[-1, -0.5, -0.1, 0.0, 0.2, 0.7, 1.5], points=21)
+    figure = plot.descent(run, land)
+    assert figure.axes[0].get_aspect() == "auto"
+    assert len(of_gid(figure.axes[0], "steps").get_xdata()) == 101
+    assert any("a dot every 10 steps" in t.get_text() for t in figure.texts)
+    write(figure)
+    mesh = plot.surface(land, style="article")
+    assert bare.same_bits(mesh.collections[0].get_array(), land.surface)
+
+
+def test_a_grid_in_any_order_draws_the_same_map(article):
+    problem = article["MSELoss"]
+    ordered = ravine.surface(problem, points=9)
+    rows = [4, *range(4), *range(5, 9)]
+    shuffled = ravine.surface(problem, bias=ordered.bias.values[::-1].copy(), weight=ordered.weight.values[rows])
+    one, other = plot.surface(ordered), plot.surface(shuffled)
+    for a, b in zip(one.collections, other.collections, strict=True):
+        for p, q in zip(a.get_paths(), b.get_paths(), strict=True):
+            assert np.array_equal(p.vertices, q.vertices)
+
+
+def test_files_of_every_kind_are_the_same_each_time(article, tmp_path):
+    runs, land = ravine.descend(article, lr=0.1, steps=20), ravine.surface(article, points=31)
+    for kind, head in {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}.items():
+        contents = []
+        for k in range(2):
+            path = tmp_path / f"{k}.{kind}"
+            plot.descent(runs, land).savefig(path)
+            contents.append(path.read_bytes())
+        assert contents[0] == contents[1]
+        assert contents[0].startswith(head)
+    assert b"FontFile2" in (tmp_path / "0.pdf").read_bytes()  # fonts are embedded as TrueType
+
+
+def test_the_users_settings_play_no_part(article):
+    runs, land = ravine.descend(article, lr=0.1, steps=5), ravine.surface(article, points=11)
+    usual = write(plot.descent(runs, land))
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "savefig.dpi": 17}):
+        assert write(plot.descent(runs, land)) == usual
+        assert mpl.rcParams["font.size"] == 30
+
+
+def test_figures_show_themselves_in_a_notebook(article):
+    run = ravine.descend(article["MSELoss"], steps=2)
+    assert plot.losses(run)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_pyplot_is_never_imported():
+    code = (
+        "import sys, ravine; p = ravine.gallery.article()['MSELoss'];"
+        "figure = ravine.plot.descent(ravine.descend(p, steps=2), ravine.surface(p, points=5));"
+        "figure.savefig('/dev/null', format='png');"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_cannot_be_drawn_is_said(article):
+    runs, land = ravine.descend(article, lr=0.1, steps=3), ravine.surface(article, points=5)
+    with pytest.raises(ValueError, match="no style 'fancy'; there are ravine, article"):
+        plot.descent(runs, land, style="fancy")
+    with pytest.raises(ValueError, match=r"one run expected; .* \.sel\(criterion='MSELoss'\)"):
+        plot.path(runs)
+    with pytest.raises(ValueError, match="one surface expected"):
+        plot.surface(land)
+    with pytest.raises(ValueError, match="the study has no 'surface'"):
+        plot.descent(runs, runs)
+    with pytest.raises(ValueError, match="no surface: ravine.surface of the same problems"):
+        plot.descent(runs, land.isel(criterion=[0, 1]))
+    joined = ravine.join({"a": runs, "b": runs})
+    with pytest.raises(ValueError, match="runs differ in run, criterion; a figure has panels for one of them"):
+        plot.descent(joined, land)
+    other = ravine.surface(
+        ravine.Problem(lambda p: p["u"] * p["v"], start={"u": 1.0, "v": 1.0}), u=(0, 1), v=(0, 1), points=3
+    )
+    with pytest.raises(ValueError, match="the surface lies over u, v, the run goes through weight, bias"):
+        plot.descent(runs.isel(criterion=0), other)
+    many = ravine.join({f"{k}": runs.isel(criterion=0) for k in range(17)})
+    with pytest.raises(ValueError, match="17 panels are too many to read"):
+        plot.descent(many, land.isel(criterion=0))
+
+
+def test_vectors_needs_a_velocity(article):
+    problem = article["MSELoss"]
+    plain = ravine.descend(problem, lr=0.1, also=("gradient", "velocity"))
+    with pytest.raises(ValueError, match="known for SGD with momentum above 0"):
+        plot.vectors(plain, 3)
+    run = ravine.descend(problem, lr=0.1, momentum=0.9, also=("gradient", "velocity"))
+    for step in (0, 100):
+        with pytest.raises(ValueError, match=f"step must be from 1 .* to 99, got {step}"):
+            plot.vectors(run, step)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.5, "dampening": 0.8, "weight_decay": 0.3},
+        {"momentum": 0.9, "maximize": True},
+    ],
+    ids=str,
+)
+def test_every_update_is_the_sum_of_its_arrows(settings):
+    from ravine.plot.steps import _update
+
+    problem = ravine.Problem(
+        lambda p: p["x"] ** 2 + 3 * p["y"] ** 2 + p["x"] * p["y"], start={"x": np.float64(2), "y": np.float64(1)}
+    )
+    run = ravine.descend(problem, lr=0.05, steps=20, also=("gradient", "velocity"), **settings)
+    for step in range(1, 20):
+        update = _update(run, step, None)
+        position = run.position.values
+        if settings.get("nesterov"):
+            position = position + 0.05 * settings["momentum"] * run.velocity.values
+            assert np.allclose(update.between, run.position.values[step], rtol=1e-12)
+        assert np.allclose(update.here, position[step], rtol=1e-12)
+        assert np.allclose(update.there, position[step + 1], rtol=1e-12)
+
+
+def test_labels_stay_inside_and_off_the_path(article):
+    runs, land = ravine.descend(article, lr=0.1, momentum=0.9), ravine.surface(article, points=31)
+    figure = plot.descent(runs, land)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        (start,) = [t for t in ax.texts if t.get_text() == "start"]
+        box, frame = start.get_window_extent(), ax.get_window_extent()
+        assert frame.contains(box.x0, box.y0)
+        assert frame.contains(box.x1, box.y1)
+        pixels = ax.transData.transform(np.c_[of_gid(ax, "path").get_data()])
+        assert not box.count_contains(pixels)
+
+
+def test_right_hand_labels_never_overlap():
+    run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), lr=0.1, steps=3)
+    runs = ravine.join({f"number {k}": run.assign(loss=run.loss * (1 + 1e-3 * k)) for k in range(6)})
+    figure = plot.losses(runs)
+    figure.canvas.draw()
+    boxes = [Text.get_window_extent(t) for t in figure.axes[0].texts]  # without the leading line
+    assert len(boxes) == 6
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
+
+
+def test_words_are_computed(article):
+    run = ravine.descend(article["MSELoss"], lr=0.1, momentum=0.9, nesterov=True, weight_decay=2.0)
+    assert captions.settings(run) == "SGD(lr=0.1, momentum=0.9, weight_decay=2, nesterov=True)"
+    assert captions.knobs(run) == "SGD, lr 0.1, momentum 0.9, weight decay 2, nesterov"
+    losses = run.loss.values
+    assert captions.outcome(run) == f"loss {losses[0]:.4g} → {losses[-1]:.4g} in 100 steps"
+    assert captions.steps(ravine.descend(article, steps=1)) == "1 step"
+    assert [captions.dot_every(n) for n in (1, 200, 201, 2000, 2001, 10**6)] == [1, 1, 10, 10, 100, 10_000]
+
+
+def test_one_surface_serves_runs_that_differ_in_a_setting(article):
+    problem = article["MSELoss"]
+    runs = ravine.join({f"momentum {m}": ravine.descend(problem, lr=0.1, momentum=m) for m in (0.0, 0.5, 0.9)})
+    figure = plot.descent(runs, ravine.surface(problem, points=21))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["momentum 0.0", "momentum 0.5", "momentum 0.9"]
+    assert isinstance(figure, paper.Figure)
+    assert isinstance(runs, xr.Dataset)

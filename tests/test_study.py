@@ -1,0 +1,118 @@
+"""The contract: what is checked, selected, joined, and that a saved study is the study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import ravine
+from ravine import study
+
+
+def whole(case):
+    run = ravine.descend(case.problem, lr=case.lr, steps=6, momentum=0.5, also=("gradient", "velocity"))
+    return run.assign(surface=ravine.surface(case.problem, case.axes, points=4).surface)
+
+
+def test_everything_follows_the_contract(case):
+    made = whole(case)
+    assert ravine.check(made, "position", "loss", "gradient", "velocity", "surface") is made
+    for name in made.data_vars:
+        assert made[name].attrs["long_name"], name
+        if name not in ("inputs", "targets"):
+            assert {"engine", "equals_torch", "torch", "processor"} <= set(study.describe(made, name)), name
+
+
+def test_save_and_open_give_the_very_study(case, tmp_path):
+    made = whole(case)
+    path = ravine.save(made, tmp_path / "deep" / "study.nc")
+    again = ravine.open(path)
+    assert again.identical(made)
+    assert {n: v.dtype for n, v in again.variables.items()} == {n: v.dtype for n, v in made.variables.items()}
+    assert again.attrs == made.attrs
+    assert [p.name for p in path.parent.iterdir()] == ["study.nc"]  # no draft is left behind
+
+
+def test_inf_nan_and_odd_dtypes_survive(tmp_path):
+    made = ravine.descend(ravine.gallery.article()["MSELoss"], lr=30.0)
+    assert not np.isfinite(made.loss).all()
+    with np.errstate(over="ignore"):
+        half = made.assign(position=made.position.astype(np.float16), count=("step", np.arange(101, dtype=np.int64)))
+    again = ravine.open(ravine.save(half, tmp_path / "half.nc"))
+    assert again.identical(half)
+    assert (again.position.dtype, again["count"].dtype) == (np.float16, np.int64)
+    assert again.indexes["step"].dtype == made.indexes["step"].dtype
+    with pytest.raises(ValueError, match="'count' holds integers beyond 2³¹"):
+        ravine.save(made.assign(count=2**40), tmp_path / "big.nc")
+
+
+def test_nothing_is_overwritten_unless_told(tmp_path, case):
+    path = tmp_path / "study.nc"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match=r"exists already: choose another name, or force=True"):
+        ravine.save(whole(case), path)
+    assert path.read_text() == "precious"
+    ravine.save(whole(case), path, force=True)
+    assert ravine.open(path).sizes["step"] == 7
+
+
+def test_what_is_no_study_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        ravine.open(tmp_path / "none.nc")
+    (tmp_path / "text.nc").write_text("hello")
+    with pytest.raises(ValueError, match="is no study that ravine can open"):
+        ravine.open(tmp_path / "text.nc")
+    with pytest.raises(TypeError, match="expected a study"):
+        ravine.check({"position": 1})
+
+
+def test_check_names_what_is_missing_and_the_call_that_makes_it(case):
+    run = ravine.descend(case.problem, lr=case.lr, steps=2)
+    with pytest.raises(ValueError, match=r"no 'gradient' .*: make it with ravine.descend\(problem, also="):
+        ravine.check(run, "gradient")
+    with pytest.raises(ValueError, match="the contract says"):
+        ravine.check(run.rename(step="epoch"))
+    with pytest.raises(ValueError, match="the contract says"):
+        ravine.check(xr.Dataset({"surface": ("x", [1.0])}))
+
+
+def test_join_keeps_what_differs_and_what_does_not(article):
+    runs = {f"{lr}": ravine.descend(article, lr=lr, steps=4) for lr in (0.01, 0.1)}
+    joined = ravine.join(runs)
+    assert joined.position.dims == ("run", "criterion", "step", "parameter")
+    assert joined.lr.dims == ("run",)
+    assert joined.momentum.dims == joined.inputs.dims[1:] == ()
+    for label, run in runs.items():
+        assert np.array_equal(joined.position.sel(run=label), run.position)
+    assert study.describe(joined, "loss")["settings"]["0.1"]["lr"] == 0.1
+    with pytest.raises(ValueError, match="nothing to join"):
+        ravine.join({})
+    with pytest.raises(ValueError, match="other variables or parameters"):
+        ravine.join({"a": runs["0.1"], "b": ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}))})
+
+
+def test_at_finds_floats_labels_and_steps(article):
+    runs = ravine.join({f"m{m}": ravine.descend(article, lr=0.1, momentum=m, steps=4) for m in (0.0, 0.3, 0.9)})
+    assert ravine.at(runs, momentum=0.1 + 0.2).run.item() == "m0.3"  # 0.30000000000000004
+    assert ravine.at(runs, criterion="L1Loss", run="m0.9").position.dims == ("step", "parameter")
+    assert ravine.at(runs, lr=0.1).sizes == runs.sizes
+    assert ravine.at(runs, step=2).loss.dims == ("run", "criterion")
+    assert ravine.at(ravine.at(runs, momentum=0.9), criterion="MSELoss").loss.dims == ("step",)
+    with pytest.raises(KeyError, match=r"no momentum = 0.31 in the study; it has 0.0, 0.3, 0.9"):
+        ravine.at(runs, momentum=0.31)
+    with pytest.raises(KeyError, match=r"it has .* \(did you mean L1Loss"):
+        ravine.at(runs, criterion="l1")
+    with pytest.raises(KeyError, match="no coordinate 'speed'"):
+        ravine.at(runs, speed=1)
+
+
+def test_large_models_get_numbers_for_labels():
+    with torch.random.fork_rng():
+        problem = ravine.Problem.of(
+            torch.nn.Linear(101, 101), torch.nn.MSELoss(), (torch.randn(3, 101), torch.randn(3, 101))
+        )
+    run = ravine.descend(problem, lr=0.1, steps=1)
+    assert run.parameter.dtype.kind == "i"
+    assert "'weight': (101, 101)" in run.parameter.attrs["shapes"]
