@@ -38,7 +38,7 @@ X, Y = INPUTS[:, 0].numpy(), TARGETS[:, 0].numpy()
 
 @dataclass(frozen=True)
 class Goal:
-    """Either how many times faster ravine should at least be, or which share of the cost it may at most have."""
+    """How many times faster ravine should at least be, or which share of the cost it may at most have."""
 
     kind: Literal["theirs / ravine", "ravine / theirs"]
     bound: float | None = None
@@ -79,7 +79,7 @@ class Row:
     scale: float = 1.0
 
 
-# -- the ways to compare with ------------------------------------------------------------------------------------
+# -- the ways to compare with -----------------------------------------------------------------------------------
 
 
 def loop_surface(criterion: torch.nn.Module, points: int, rows: Iterable[int]) -> list[list[float]]:
@@ -95,8 +95,8 @@ def loop_surface(criterion: torch.nn.Module, points: int, rows: Iterable[int]) -
     return losses
 
 
-def bare_loop(steps: int, **settings: float) -> tuple[float, list[float]]:
-    """Train and record nothing; return the loss before the last step, and the last position."""
+def bare_loop(steps: int, **settings: Any) -> tuple[float, list[float]]:
+    """Train and record nothing; return the last loss that was read and the last position."""
     model, criterion = new_neuron(), torch.nn.MSELoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **settings)
     seen = 0.0
@@ -109,7 +109,7 @@ def bare_loop(steps: int, **settings: float) -> tuple[float, list[float]]:
     return seen, [model.weight.item(), model.bias.item()]
 
 
-def article_descent(steps: int, **settings: float) -> tuple[list[float], list[list[float]]]:
+def article_descent(steps: int, **settings: Any) -> tuple[list[float], list[list[float]]]:
     """Train as the article does: data wrapped anew at each step, loss and position read off as numbers."""
     model, criterion = new_neuron(), torch.nn.MSELoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **settings)
@@ -149,7 +149,7 @@ def new_neuron() -> torch.nn.Linear:
     return model
 
 
-# -- the rows ----------------------------------------------------------------------------------------------------
+# -- the rows ---------------------------------------------------------------------------------------------------
 
 
 def surface_of_four() -> Row:
@@ -180,7 +180,7 @@ def surface_of_a_million() -> Row:
     return Row("surface-1001", ours, theirs, faster(600), check, scale=points / len(rows))
 
 
-def descent_of(name: str, steps: int, goal: Goal, also: Sequence[str] = (), **settings: float) -> Row:
+def descent_of(name: str, steps: int, goal: Goal, also: Sequence[str] = (), **settings: Any) -> Row:
     def ours() -> xr.Dataset:
         return ravine.descend(MSE, steps=steps, also=also, lr=0.1, **settings)
 
@@ -231,13 +231,13 @@ def same_bits(ours: Any, theirs: Any) -> None:
         raise AssertionError(f"not equal in every bit:\n{one}\n{other}")
 
 
-def same_descent(run: xr.Dataset, steps: int, **settings: float) -> None:
+def same_descent(run: xr.Dataset, steps: int, **settings: Any) -> None:
     losses, positions = article_descent(steps, **settings)
     same_bits(run.loss[:-1], losses)
     same_bits(run.position, positions)
 
 
-def state_after(steps: int, **settings: float) -> tuple[list[float], list[float]]:
+def state_after(steps: int, **settings: Any) -> tuple[list[float], list[float]]:
     """Gradient and velocity at one position, as torch holds them after that many steps."""
     model, criterion = new_neuron(), torch.nn.MSELoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **settings)
@@ -252,7 +252,7 @@ def state_after(steps: int, **settings: float) -> tuple[list[float], list[float]
     return [p.grad.item() for p in model.parameters() if p.grad is not None], velocity
 
 
-# -- measuring ---------------------------------------------------------------------------------------------------
+# -- measuring --------------------------------------------------------------------------------------------------
 
 
 def seconds(work: Callable[[], Any], calls: int) -> float:
@@ -270,9 +270,11 @@ def measured(row: Row) -> list[float]:
     calls = [max(1, round(TURN / seconds(work, 1))) for work in (row.ours, row.theirs)]
     for work, several in zip((row.ours, row.theirs), calls, strict=True):
         seconds(work, several)
-    return [
-        row.goal.ratio(seconds(row.ours, calls[0]), row.scale * seconds(row.theirs, calls[1])) for _ in range(TURNS)
-    ]
+    ratios = []
+    for _ in range(TURNS):
+        ours, theirs = seconds(row.ours, calls[0]), seconds(row.theirs, calls[1])
+        ratios.append(row.goal.ratio(ours, row.scale * theirs))
+    return ratios
 
 
 def main() -> None:

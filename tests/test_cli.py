@@ -212,6 +212,7 @@ def test_existing_output_is_not_overwritten(table, tmp_path):
 def test_a_diverging_run_is_told_and_drawn(table, tmp_path):
     said = run("descend", table, "--x", "dose", "--y", "effect", "--lr", 30, "-o", tmp_path / "run.nc").output
     assert "it diverged" in said
+    assert "A smaller --lr may keep it from diverging" in said
     assert (tmp_path / "run.png").exists()
 
 

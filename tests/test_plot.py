@@ -55,7 +55,7 @@ def test_losses_fit_and_scatter_on_four_problems(case):
     run = ravine.descend(case.problem, lr=case.lr, steps=40)
     ax = plot.losses(run).axes[0]
     assert bare.same_bits(of_gid(ax, "loss").get_ydata(), run.loss)
-    assert ax.get_yscale() == "log"
+    assert ax.get_yscale() == ("log" if run.loss.max() > 20 * run.loss.min() else "linear")
     if "inputs" not in run:
         for draw in (plot.fit, plot.scatter):
             with pytest.raises(ValueError, match=r"the study has no 'inputs' .*: make it with"):

@@ -236,6 +236,7 @@ def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: st
 
 
 def _print_result(runs: xr.Dataset) -> None:
+    import numpy as np
     from rich.console import Console
     from rich.table import Table
 
@@ -245,12 +246,14 @@ def _print_result(runs: xr.Dataset) -> None:
     cells = [(str(v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)] if dims else [("", runs)]
     labels = [str(label) for label in runs["parameter"].values[:6]]
     table = Table(box=None, pad_edge=False)
-    for heading in (*dims, "loss", *labels):
+    for heading in (*dims, "result", *labels):
         table.add_column(heading)
     for name, run in cells:
         final = [f"{value:.6g}" for value in run["position"].values[-1, : len(labels)].tolist()]
         table.add_row(*([name] if dims else []), outcome(run), *final)
     Console(width=200).print(table)
+    if not all(np.isfinite(run["loss"].values).all() for _, run in cells) and not bool(runs.coords["maximize"]):
+        typer.echo("A smaller --lr may keep it from diverging; for columns of unlike size, so may --standardize.")
 
 
 def _free(paths: list[Path], force: bool) -> None:

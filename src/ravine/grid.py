@@ -17,6 +17,9 @@ __all__ = ["Grid", "Range", "around", "grid_of"]
 
 Range = tuple[float, float] | ArrayLike
 
+NO_MOVE = 1e-3
+"""Share of the other side below which a side of the box counts as rounding noise."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -103,8 +106,12 @@ def around(runs: xr.Dataset, margin: float = 0.15) -> dict[str, tuple[float, flo
         shown = gap <= 10 * gap[:, :1]
     shown[:, :2] = True
     seen = positions[shown & np.isfinite(positions).all(axis=-1)]
+    lows, highs = seen.min(axis=0), seen.max(axis=0)
+    longest = float((highs - lows).max()) or max(float(np.abs(highs).max()), 1.0)
     ranges = {}
-    for label, low, high in zip(labels, seen.min(axis=0), seen.max(axis=0), strict=True):
-        side = (high - low) or max(abs(high), 1.0)
+    for label, low, high in zip(labels, lows, highs, strict=True):
+        side = high - low
+        if side < NO_MOVE * longest:  # a parameter that stayed where it was: show as much of it as of the other
+            low, high, side = low - longest / 2, high + longest / 2, longest
         ranges[label] = (float(low - margin * side), float(high + margin * side))
     return dict(reversed(ranges.items())) if labels[0] == "weight" else ranges

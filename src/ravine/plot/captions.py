@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-__all__ = ["coupled_decay", "dot_every", "knobs", "label", "maximizes", "outcome", "settings", "steps", "subtitle"]
+__all__ = [
+    "coupled_decay",
+    "dot_every",
+    "knobs",
+    "label",
+    "maximizes",
+    "number",
+    "outcome",
+    "settings",
+    "steps",
+    "subtitle",
+]
 
 DEFAULTS = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
 """Settings that are not worth a word at these values."""
@@ -42,12 +54,13 @@ def outcome(run: xr.Dataset) -> str:
     losses = run["loss"].values
     broken = np.flatnonzero(~np.isfinite(losses))
     if broken.size:
-        return f"loss {_number(losses[0])} → {losses[broken[0]]} at step {broken[0]}: it diverged"
-    return f"loss {_number(losses[0])} → {_number(losses[-1])} in {steps(run)}"
+        return f"loss {number(losses[0])} → {losses[broken[0]]} at step {broken[0]}: it diverged"
+    return f"loss {number(losses[0])} → {number(losses[-1])} in {steps(run)}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("e+0", "e").replace("e-0", "e-")
+def number(value: float) -> str:
+    """Write a number short: four digits, and no padding in the exponent."""
+    return re.sub(r"e([+-])0*", lambda m: "e" + m[1].replace("+", ""), f"{value:.4g}")
 
 
 def steps(runs: xr.Dataset) -> str:

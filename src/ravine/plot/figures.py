@@ -180,7 +180,7 @@ def scatter(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine"
 
 @paper.drawn
 def losses(runs: xr.Dataset, *, title: str | None = None) -> Figure:
-    """Draw the loss at every step, on a logarithmic scale where it is positive throughout.
+    """Draw the loss at every step, on a logarithmic scale where it is positive and spans more than a factor of 20.
 
     Losses that are not finite are not drawn; a curve ends where its run diverged.
 
@@ -223,7 +223,8 @@ def losses(runs: xr.Dataset, *, title: str | None = None) -> Figure:
         ax.plot(run["step"].values, heights, color=color, lw=1.5, gid=name or "loss")
         named.append((name, float(heights[np.isfinite(heights)][-1]), color))
     values = runs["loss"].values
-    if (values[np.isfinite(values)] > 0).all():
+    finite = values[np.isfinite(values)]
+    if finite.min() > 0 and finite.max() > 20 * finite.min():
         ax.set_yscale("log")
     ax.set_xlabel("step")
     ax.set_ylabel("loss")
@@ -279,17 +280,8 @@ def _landmarks(ax: Axes, panel: Panel, names: tuple[str, str], decay: float, loo
     taken: list[Bbox] = []
     if np.isfinite(values).any() and not captions.maximizes(panel.run):
         row, column = np.unravel_index(np.nanargmin(np.where(np.isfinite(values), values, np.nan)), values.shape)
-        ax.plot(
-            across[column],
-            up[row],
-            ls="",
-            marker="x",
-            ms=5.5,
-            mew=1.4,
-            color=look.ink,
-            zorder=5,
-            gid="lowest",
-        )
+        if 0 < row < len(up) - 1 and 0 < column < len(across) - 1:  # at the border it says nothing about a minimum
+            ax.plot(across[column], up[row], ls="", marker="x", ms=5.5, mew=1.4, color=look.ink, zorder=5, gid="lowest")
     inside = (track >= [across[0], up[0]]).all(axis=1) & (track <= [across[-1], up[-1]]).all(axis=1)
     if inside[0]:
         taken.append(

@@ -264,7 +264,7 @@ def _bands(ax: Axes, x: Array, y: Array, values: Array, look: Style) -> None:
     told = _round_levels(base, levels)
     if len(told):
         lines = ax.contour(x, y, shown, levels=told, colors="#8ba0b3", linewidths=0.8, zorder=1.1)
-        ax.clabel(lines, fmt=lambda v: f"{v:g}", fontsize=6.5, colors="#5f7488", inline=True, inline_spacing=3)
+        ax.clabel(lines, fmt=captions.number, fontsize=6.5, colors="#5f7488", inline=True, inline_spacing=3)
 
 
 def _levels(values: Array) -> tuple[float, Array | None]:

@@ -1,0 +1,55 @@
+"""Whatever README and docs/ show is run, line by line, in an empty folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ravine.cli import app
+
+PROJECT = Path(__file__).parent.parent
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")), PROJECT / "CONTRIBUTING.md"]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_runs_as_shown(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for block in blocks(page, "python"):
+            exec(compile(block, page.name, "exec"), space)
+            for name in re.findall(r'savefig\("(.*?)"\)', block):
+                assert (tmp_path / name).stat().st_size > 5000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_run_as_shown(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
+    for line in "\n".join(blocks(page, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["ravine"]:
+            result = CliRunner().invoke(app, words[1:])
+            assert result.exit_code == 0, (line, result.output)
+
+
+def test_make_words_of_the_readme_exist():
+    targets = set(re.findall(r"^(\w+):", (PROJECT / "Makefile").read_text(), flags=re.M))
+    shown = set(re.findall(r"\bmake (\w+)", (PROJECT / "README.md").read_text()))
+    assert {"article", "test"} <= shown <= targets | {"measures"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
