@@ -79,7 +79,7 @@ class Row:
     scale: float = 1.0
 
 
-# -- the ways to compare with -----------------------------------------------------------------------------------
+# -- the ways to compare with ----------------------------------------------------------------------------------
 
 
 def loop_surface(criterion: torch.nn.Module, points: int, rows: Iterable[int]) -> list[list[float]]:
@@ -149,7 +149,7 @@ def new_neuron() -> torch.nn.Linear:
     return model
 
 
-# -- the rows ---------------------------------------------------------------------------------------------------
+# -- the rows --------------------------------------------------------------------------------------------------
 
 
 def surface_of_four() -> Row:
@@ -252,7 +252,7 @@ def state_after(steps: int, **settings: Any) -> tuple[list[float], list[float]]:
     return [p.grad.item() for p in model.parameters() if p.grad is not None], velocity
 
 
-# -- measuring --------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------------------
 
 
 def seconds(work: Callable[[], Any], calls: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -179,7 +180,7 @@ class Problem:
         problem = cls.of(model, criterion or torch.nn.MSELoss(), (inputs, targets), names=names)
         return problem.starting_at(start or {})
 
-    @property
+    @functools.cached_property
     def labels(self) -> tuple[str, ...]:
         """One label for each number among the parameters: the name, with an index where it holds several."""
         return tuple(
