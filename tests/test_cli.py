@@ -131,6 +131,31 @@ def test_descend_a_problem_of_ones_own(tmp_path, monkeypatch):
     assert "there is no module 'no_such_module'" in refused("descend", "no_such_module:thing")
 
 
+def test_descend_the_gallery_by_any_optimizer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--optimizer", "Adam", "--lr", 0.1, "--set", "betas=(0.8, 0.99)", "--scheduler", "StepLR(step_size=10)"]
+    run("descend", "quadratic(condition=100)", *words, "--steps", 30, "-o", "adam.nc")
+    from functools import partial
+
+    expected = ravine.descend(
+        ravine.gallery.quadratic(100),
+        torch.optim.Adam,
+        30,
+        lr=0.1,
+        betas=(0.8, 0.99),
+        scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=10),
+    )
+    assert ravine.open("adam.nc").position.equals(expected.position)
+    assert "no optimizer 'Adm' in torch.optim (did you mean Adam" in refused(
+        "descend", "rosenbrock", "--optimizer", "Adm"
+    )
+    assert "no scheduler 'Step'" in refused("descend", "rosenbrock", "--scheduler", "Step")
+    assert "condition must be at least 1, got 0.5" in refused("descend", "quadratic(condition=0.5)")
+    assert "Adam takes no setting 'momentum'" in refused("descend", "saddle", "--optimizer", "Adam", "--momentum", 1)
+    run("descend", "article", "--criterion", "L1Loss", "--lr", 0.1, "--batch-size", 10, "--seed", 3, "-o", "batches.nc")
+    assert int(ravine.open("batches.nc").seed) == 3
+
+
 def test_descend_the_article_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = run("descend", "article", "--lr", 0.1, "--criterion", "MSELoss").output
@@ -159,7 +184,7 @@ def test_plot_every_view_of_a_study(table, tmp_path):
 
 def test_plot_selects(told, tmp_path):
     path = ravine.save(told, tmp_path / "study.nc")
-    assert "select the others" in refused("plot", path)
+    assert "select some along 'run' and 'criterion'" in refused("plot", path)
     run("plot", path, "--at", "run=momentum", "-o", tmp_path / "one.png")
     run("plot", path, "--at", "momentum=0.9", "--at", "dampening=0.8", "-o", tmp_path / "two.png")
     assert "expected name=value, got 'momentum'" in refused(
@@ -175,7 +200,7 @@ def test_plot_selects(told, tmp_path):
         (["{table}", "--x", "dose", "--y", "who"], "column 'who', data row 1 is 'a', expected a finite number"),
         (["{good}", "--criterion", "HubertLoss"], "no criterion 'HubertLoss' in torch.nn (did you mean HuberLoss"),
         (["{good}", "--criterion", "huber"], "(did you mean HuberLoss"),
-        (["{good}", "--criterion", "HuberLoss(delta=)"], "cannot read the criterion"),
+        (["{good}", "--criterion", "HuberLoss(delta=)"], "cannot read 'HuberLoss(delta=)'"),
         (["{good}", "--criterion", "HuberLoss(delta=-1)"], "delta"),
         (["{good}", "--lr", "-0.1"], "Invalid learning rate: -0.1"),
         (["{good}", "--nesterov"], "Nesterov momentum requires a momentum and zero dampening"),
@@ -184,7 +209,7 @@ def test_plot_selects(told, tmp_path):
         (["{good}", "--start", "wait=1"], "no parameter 'wait'"),
         (["{good}", "--start", "weight=high"], "weight"),
         (["{good}", "-o", "picture.png"], "should end in .nc"),
-        (["articel"], "(did you mean article?)"),
+        (["articel"], "(did you mean article"),
         (["article", "--x", "a"], "are for CSV files"),
     ],
     ids=str,

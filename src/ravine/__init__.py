@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ravine.grid import around
     from ravine.landscape import surface
     from ravine.problem import Problem
+    from ravine.script import code
     from ravine.study import at, check, join, open, save
 
 _HOME = {
@@ -35,6 +36,7 @@ _HOME = {
     "around": "grid",
     "at": "study",
     "check": "study",
+    "code": "script",
     "descend": "descent",
     "join": "study",
     "open": "study",
@@ -50,6 +52,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "surface",
     "around",
     "plot",
+    "code",
     "at",
     "check",
     "join",

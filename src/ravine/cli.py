@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -112,7 +113,12 @@ def article(
 @app.command()
 @_plainly
 def descend(
-    source: Annotated[str, typer.Argument(help='A CSV file, "article", or module:name of a problem of yours.')],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A CSV file, one of the gallery (rosenbrock, 'quadratic(condition=100)' …), or module:name."
+        ),
+    ],
     x: Annotated[list[str] | None, typer.Option("--x", help="Input column (may be repeated).")] = None,
     y: Annotated[str | None, typer.Option("--y", help="Target column.")] = None,
     criterion: Annotated[
@@ -130,6 +136,7 @@ def descend(
         list[str] | None, typer.Option("--start", help="name=value of a parameter (may be repeated).")
     ] = None,
     steps: Annotated[int, typer.Option("--steps", "--epochs", help="Optimizer steps.")] = 100,
+    optimizer: Annotated[str, typer.Option(help="A class of torch.optim, or module:name of yours.")] = "SGD",
     lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="torch's: 0.001")] = None,
     momentum: Annotated[float | None, typer.Option(show_default="0")] = None,
     dampening: Annotated[float | None, typer.Option(show_default="0")] = None,
@@ -139,6 +146,17 @@ def descend(
     foreach: Annotated[bool | None, typer.Option("--foreach/--no-foreach")] = None,
     differentiable: Annotated[bool | None, typer.Option("--differentiable/--no-differentiable")] = None,
     fused: Annotated[bool | None, typer.Option("--fused/--no-fused")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help='name=value of a setting of another optimizer, as in "betas=(0.8, 0.99)" (may be repeated).'
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help='A learning-rate scheduler of torch, as in "StepLR(step_size=30)".')
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")] = None,
+    seed: Annotated[int, typer.Option(help="Of the mini-batches' order.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The study to write; the picture goes beside it.")
     ] = None,
@@ -146,7 +164,7 @@ def descend(
     format: FormatOption = "png",
     force: Force = False,
 ) -> None:
-    """Run torch.optim.SGD, print the result, and write the study and its picture."""
+    """Run a torch optimizer, print the result, and write the study and its picture."""
     study_file = out or Path(f"{_stem(source)}-descent.nc")
     picture = study_file.with_suffix(f".{format}")
     if study_file.suffix.lower() in (".png", ".svg", ".pdf", ".csv"):
@@ -164,7 +182,16 @@ def descend(
         "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
     }  # fmt: skip
     settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    runs = ravine.descend(problem, steps=steps, **settings)
+    settings |= _pairs(setting)
+    runs = ravine.descend(
+        problem,
+        sources.optimizer_of(optimizer),
+        steps,
+        scheduler=sources.scheduler_of(scheduler) if scheduler else None,
+        batch_size=batch_size,
+        seed=seed,
+        **settings,
+    )
     study, figure = _drawn(problem, runs, style)
     ravine.save(study, study_file, force=force)
     figure.savefig(picture)
@@ -282,10 +309,15 @@ def _value(text: str) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return float(text)
-    except ValueError:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
         return text
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _stem(source: str) -> str:
-    return Path(source).stem if source.lower().endswith(".csv") else source.rpartition(":")[2].replace("/", "-")
+    return (
+        Path(source).stem
+        if source.lower().endswith(".csv")
+        else source.rpartition(":")[2].partition("(")[0].replace("/", "-")
+    )

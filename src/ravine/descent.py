@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 
-from ravine import study
-from ravine.parts import Parts
-from ravine.problem import Problem, dimension, scalar
+from ravine import batches, spelling, traces
+from ravine.problem import Live, Problem, dimension, scalar
+from ravine.progress import tracked
+from ravine.traces import Trace
 from ravine.words import hint, listed
 
 __all__ = ["descend"]
 
 Optimizer = Callable[..., torch.optim.Optimizer]
-
-HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
-"""Settings that choose an implementation, not a path; they are kept in the provenance alone."""
-
-DRAWABLE = 10_000
-"""Numbers in inputs or targets up to which the data travels with a run, so that it can be drawn."""
-
-LABELLED = 10_000
-"""Parameters up to which each has a label of its own; beyond, they are numbered."""
+Scheduler = Callable[[torch.optim.Optimizer], Any]
 
 
 def descend(
@@ -36,6 +31,12 @@ def descend(
     optimizer: Optimizer = torch.optim.SGD,
     steps: int = 100,
     *,
+    starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None = None,
+    scheduler: Scheduler | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    loss_every: int = 1,
     also: Collection[str] = (),
     throw: bool = False,
     **settings: Any,
@@ -57,9 +58,24 @@ def descend(
         A problem, or a mapping of label to problem: these become the dimension ``criterion`` where only the
         criterion differs, else ``problem``.
     optimizer
-        The class, called as ``optimizer(parameters, **settings)``. It is the real one that takes the steps.
+        Called as ``optimizer(parameters, **settings)``: any class of torch.optim or of a third party. It is the
+        real one that takes the steps; one that needs a closure (LBFGS) gets it.
     steps
         Number of optimizer steps; ``loss`` and ``position`` have one entry more, the start.
+    starts
+        Several starts, each a mapping as in `Problem.starting_at`; in a list, or labelled in a mapping. They
+        become the dimension ``start``.
+    scheduler
+        Called with the optimizer, gives a learning-rate scheduler, which is stepped after each step (with the
+        loss where it asks for one): ``functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)``.
+    groups
+        Settings for some parameters only: a name or a pattern (``"*bias"``) to settings that differ there.
+        The first pattern that fits counts. Such settings are no coordinates of the result.
+    batch_size, seed
+        Take mini-batches of this size, as ``DataLoader(data, batch_size, shuffle=True,
+        generator=torch.Generator().manual_seed(seed))`` deals them out, epoch after epoch.
+    loss_every
+        With mini-batches: evaluate the loss over all data at every so many steps (and at the last) only.
     also
         What else to record: ``"gradient"``, ``"velocity"`` (torch's ``momentum_buffer``).
     throw
@@ -71,7 +87,10 @@ def descend(
     -------
     xarray.Dataset
         ``position`` (…, step, parameter) and ``loss`` (…, step) in the problem's dtype, the settings as
-        coordinates, and where the data is small enough ``inputs``, ``targets``, ``prediction`` (…, sample).
+        coordinates; under a scheduler ``scheduled_lr``; with mini-batches ``batch_loss``; where the problem
+        knows its minimum ``minimizer`` and ``minimum_loss``; where the data is small enough ``inputs``,
+        ``targets``, ``prediction`` (…, sample). Interrupted by Ctrl-C it returns what was done, with
+        ``steps_taken``.
 
     Raises
     ------
@@ -94,72 +113,216 @@ def descend(
     -----
     Source: torch/optim/sgd.py, ``_single_tensor_sgd``. Equal in every bit to a bare loop over the same class.
     """
-    labels, problems = (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
-    dim = dimension(problem) if isinstance(problem, Mapping) else None
     _check_call(optimizer, steps, also, settings)
-    with _random_state_kept(problems):
-        traces = [_descend_one(each, optimizer, steps, frozenset(also), throw, settings) for each in problems]
-    return _as_study(problems, traces, dim, labels)
+    labelled = list(problem.items()) if isinstance(problem, Mapping) else [("", problem)]
+    choices: dict[str, list[Any]] = {}
+    if isinstance(problem, Mapping):
+        choices[dimension(problem)] = [label for label, _ in labelled]
+    if starts is not None:
+        begun = list(starts.items()) if isinstance(starts, Mapping) else list(enumerate(starts))
+        if not begun:
+            raise ValueError("starts is empty: give at least one, or leave it out")
+        choices["start"] = [label for label, _ in begun]
+        cells = [each.starting_at(values) for (_, each), (_, values) in itertools.product(labelled, begun)]
+    else:
+        cells = [each for _, each in labelled]
+    feed = batches.feed(cells, batch_size, seed, loss_every)
+    plan = Plan(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw)
+    done: list[Trace] = []
+    with _random_state_kept(cells):
+        for each in cells:
+            done.append(_run(each, plan))
+            if done[-1].interrupted:
+                count = len(done[-1].losses) - 1
+                warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=2)
+                break
+    return traces.as_study(cells, done, choices, spelling.of_plan(plan, dict(labelled)))
 
 
-@dataclass
-class Trace:
-    """What one run left behind, as lists of tensors that are stacked once at the end."""
+@dataclass(frozen=True)
+class Plan:
+    """How runs are to be made: all that `descend` was told except the problem."""
 
-    name: str
-    settings: dict[str, Any]
-    positions: list[torch.Tensor] = field(default_factory=list)
-    losses: list[torch.Tensor] = field(default_factory=list)
-    gradients: list[torch.Tensor] = field(default_factory=list)
-    velocities: list[torch.Tensor] = field(default_factory=list)
-    prediction: torch.Tensor | None = None
+    optimizer: Optimizer
+    steps: int
+    settings: Mapping[str, Any]
+    scheduler: Scheduler | None
+    groups: Mapping[str, Mapping[str, Any]]
+    feed: batches.Feed | None
+    also: frozenset[str]
+    throw: bool
+
+    def rule_for(self, leaves: Mapping[str, torch.Tensor]) -> torch.optim.Optimizer:
+        """Make the optimizer over these leaves, in groups where settings differ."""
+        if not self.groups:
+            return self.optimizer(list(leaves.values()), **self.settings)
+        members: dict[str | None, list[torch.Tensor]] = {None: [], **{pattern: [] for pattern in self.groups}}
+        for name, leaf in leaves.items():
+            members[next((p for p in self.groups if fnmatchcase(name, p)), None)].append(leaf)
+        for pattern in self.groups:
+            if not members[pattern]:
+                raise ValueError(f"groups: no parameter fits {pattern!r}; the problem has {listed(leaves)}")
+        made = [{"params": members[None]}] if members[None] else []
+        made += [{"params": members[pattern], **self.groups[pattern]} for pattern in self.groups]
+        return self.optimizer(made, **self.settings)
 
 
-def _descend_one(
-    problem: Problem,
-    optimizer: Optimizer,
-    steps: int,
-    also: frozenset[str],
-    throw: bool,
-    settings: Mapping[str, Any],
-) -> Trace:
+def _run(problem: Problem, plan: Plan) -> Trace:
     live = problem.live()
-    leaves = list(live.leaves.values())
-    # torch refuses to write into leaves under autograd, as differentiable=True does: hand it aliases of the same memory
-    handed = [leaf.detach() for leaf in leaves] if settings.get("differentiable") else leaves
-    rule = optimizer(handed, **settings)
-    if "velocity" in also and "momentum" not in rule.defaults:
+    leaves = live.leaves
+    # torch refuses to write into leaves under autograd: hand the optimizer aliases of the same memory
+    alias = plan.settings.get("differentiable")
+    handed = {name: leaf.detach() for name, leaf in leaves.items()} if alias else leaves
+    rule = plan.rule_for(handed)
+    if "velocity" in plan.also and "momentum" not in rule.defaults:
         raise ValueError(f"{type(rule).__name__} keeps no momentum_buffer: no velocity can be recorded")
-    trace = Trace(type(rule).__name__, dict(rule.defaults))
-    for step in range(steps + 1):
-        last = step == steps
-        for leaf in leaves:
-            leaf.grad = None
-        with torch.set_grad_enabled(not last or "gradient" in also):
-            loss = live.loss()
-        _check_loss(loss, step, throw)
-        trace.positions.extend(leaf.detach().clone() for leaf in leaves)
-        trace.losses.append(loss.detach())
-        if "velocity" in also:
-            trace.velocities.extend(_velocity(rule, one) for one in handed)
-        if loss.requires_grad or not last:  # without a graph, torch says so itself
-            loss.backward()  # type: ignore[no-untyped-call]
-        if "gradient" in also:  # before the step: foreach with nesterov overwrites p.grad
-            trace.gradients.extend(torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in leaves)
-        if not last:
-            if handed is not leaves:
-                for alias, leaf in zip(handed, leaves, strict=True):
-                    alias.grad = leaf.grad
-            rule.step()
-    if _is_drawable(problem.parts) and live.predict is not None:
+    schedule = _schedule(plan.scheduler, rule)
+    trace = Trace(rule, {name for settings in plan.groups.values() for name in settings})
+    trace.closure = _needs_closure(rule)
+    stepper = _with_closure if trace.closure else _without_closure
+    deal = plan.feed.deal(problem) if plan.feed else itertools.repeat(None)
+    try:
+        for step in tracked(range(plan.steps), "steps"):
+            batch = next(deal)
+            _record_before(trace, plan, step, live, rule, handed, batched=batch is not None)
+            loss = stepper(live, rule, handed, batch, plan, trace)
+            if step == 0:
+                _check_start(loss)
+            if batch is None:
+                trace.losses.append(loss)
+            else:
+                trace.batch_losses.append(loss)
+            if plan.throw and not torch.isfinite(loss).all():
+                raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
+            if schedule is not None:
+                _advance(schedule, loss)
+        _record_last(trace, plan, live, rule, handed)
+    except KeyboardInterrupt:
+        trace.interrupted = True
+        trace.trim(len(leaves))
+    if traces.is_drawable(problem.parts) and live.predict is not None:
         with torch.no_grad():
             trace.prediction = live.predict().detach()
     return trace
 
 
+def _record_before(
+    trace: Trace,
+    plan: Plan,
+    step: int,
+    live: Live,
+    rule: torch.optim.Optimizer,
+    handed: Mapping[str, torch.Tensor],
+    *,
+    batched: bool,
+) -> None:
+    trace.positions.extend(leaf.detach().clone() for leaf in live.leaves.values())
+    if batched:
+        assert plan.feed is not None
+        trace.losses.append(batches.whole_loss(live) if step % plan.feed.loss_every == 0 else None)
+    if plan.scheduler is not None:
+        trace.scheduled.append(float(rule.param_groups[0]["lr"]))
+    if "velocity" in plan.also:
+        trace.velocities.extend(_velocity(rule, one) for one in handed.values())
+
+
+def _record_last(
+    trace: Trace, plan: Plan, live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor]
+) -> None:
+    """Record the last position: its loss, and its gradient where gradients are asked for; no step is taken."""
+    _record_before(trace, plan, 0, live, rule, handed, batched=plan.feed is not None)
+    if plan.feed is not None:
+        trace.batch_losses.append(None)
+        if "gradient" not in plan.also:
+            return
+    leaves = list(live.leaves.values())
+    for leaf in leaves:
+        leaf.grad = None
+    with torch.set_grad_enabled("gradient" in plan.also):
+        loss = live.loss()
+    if plan.feed is None:
+        if plan.steps == 0:
+            _check_start(loss)
+        trace.losses.append(loss.detach())
+        if plan.throw and not torch.isfinite(loss).all():
+            raise FloatingPointError(f"the loss is {loss.item()} at step {plan.steps}")
+    if "gradient" in plan.also:
+        loss.backward()  # type: ignore[no-untyped-call]
+        trace.gradients.extend(_gradients(leaves))
+
+
+def _without_closure(
+    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, plan: Plan, trace: Trace
+) -> torch.Tensor:
+    leaves = live.leaves.values()
+    for leaf in leaves:
+        leaf.grad = None
+    loss = live.loss() if batch is None else live.loss_of(*batch)
+    scalar(loss).backward()  # type: ignore[no-untyped-call]
+    if "gradient" in plan.also:  # before the step: foreach with nesterov overwrites p.grad
+        trace.gradients.extend(_gradients(leaves))
+    if handed is not live.leaves:
+        for alias, leaf in zip(handed.values(), leaves, strict=True):
+            alias.grad = leaf.grad
+    rule.step()
+    return loss.detach()
+
+
+def _with_closure(
+    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, plan: Plan, trace: Trace
+) -> torch.Tensor:
+    """One step of an optimizer that evaluates the loss as often as it likes; the first is that at the position."""
+    leaves = live.leaves.values()
+    first: list[torch.Tensor] = []
+
+    def closure() -> torch.Tensor:
+        for leaf in leaves:
+            leaf.grad = None
+        loss = live.loss() if batch is None else live.loss_of(*batch)
+        scalar(loss).backward()  # type: ignore[no-untyped-call]
+        if not first:
+            first.append(loss.detach())
+            if "gradient" in plan.also:
+                trace.gradients.extend(_gradients(leaves))
+        return loss
+
+    rule.step(closure)  # type: ignore[arg-type]
+    return first[0]
+
+
+def _gradients(leaves: Collection[torch.Tensor]) -> Iterator[torch.Tensor]:
+    return (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.detach().clone() for leaf in leaves)
+
+
 def _velocity(rule: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:
     buffer = rule.state.get(parameter, {}).get("momentum_buffer")
     return torch.full_like(parameter, torch.nan) if buffer is None else buffer.detach().clone()
+
+
+def _needs_closure(rule: torch.optim.Optimizer) -> bool:
+    closure = inspect.signature(rule.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _schedule(make: Scheduler | None, rule: torch.optim.Optimizer) -> Any:
+    if make is None:
+        return None
+    if not callable(make):
+        raise TypeError(
+            f"scheduler must be called with the optimizer, got a {type(make).__name__}; "
+            "for example functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)"
+        )
+    schedule = make(rule)
+    if not isinstance(schedule, torch.optim.lr_scheduler.LRScheduler):
+        raise TypeError(f"scheduler gave a {type(schedule).__name__}, expected one of torch.optim.lr_scheduler")
+    return schedule
+
+
+def _advance(schedule: Any, loss: torch.Tensor) -> None:
+    if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        schedule.step(loss)
+    else:
+        schedule.step()
 
 
 def _check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings: Mapping[str, Any]) -> None:
@@ -179,132 +342,12 @@ def _check_call(optimizer: Optimizer, steps: int, also: Collection[str], setting
                 raise ValueError(f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}")
 
 
-def _check_loss(loss: torch.Tensor, step: int, throw: bool) -> None:
-    if step == 0 and not torch.isfinite(scalar(loss)).all():
+def _check_start(loss: torch.Tensor) -> None:
+    if not torch.isfinite(loss).all():
         raise ValueError(f"the loss at the start is {loss.item()}: start where it is finite")
-    if throw and not torch.isfinite(loss).all():
-        raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
 
 
 def _random_state_kept(problems: Sequence[Problem]) -> Any:
     """A run draws random numbers (dropout, say) from where the user's generator stands, and puts it back."""
     cards = {v.device.index for each in problems for v in each.start.values() if v.device.type == "cuda"}
     return torch.random.fork_rng(devices=sorted(cards))
-
-
-def _is_drawable(parts: Parts | None) -> bool:
-    return parts is not None and max(parts.inputs.numel(), parts.targets.numel()) <= DRAWABLE
-
-
-# -- from traces to the study ------------------------------------------------------------------------------------
-
-
-def _as_study(
-    problems: Sequence[Problem], traces: Sequence[Trace], dim: str | None, labels: Sequence[str] | None
-) -> xr.Dataset:
-    first = traces[0]
-    fate = study.provenance(
-        f"torch.optim.{first.name}, step by step"
-        if hasattr(torch.optim, first.name)
-        else f"{first.name}, step by step",
-        equals_torch="is torch",
-        settings={name: _plain(value) for name, value in first.settings.items()},
-        threads=torch.get_num_threads(),
-        problem=_described(problems[0])
-        if labels is None
-        else dict(zip(labels, map(_described, problems), strict=True)),
-    )
-
-    def variable(name: str, dims: Sequence[str], per_run: Sequence[NDArray[Any]]) -> xr.Variable:
-        values = per_run[0] if dim is None else np.stack(per_run)
-        lead = () if dim is None else (dim,)
-        return xr.Variable((*lead, *dims), values, {"long_name": study.CONTRACT[name].long_name, "provenance": fate})
-
-    size = len(problems[0].labels)
-    data = {
-        "position": variable("position", ("step", "parameter"), [_rows(t.positions, size) for t in traces]),
-        "loss": variable("loss", ("step",), [_rows(t.losses, 1)[:, 0] for t in traces]),
-    }
-    for name, recorded in (("gradient", "gradients"), ("velocity", "velocities")):
-        if getattr(first, recorded):
-            rows = [_rows(getattr(trace, recorded), size) for trace in traces]
-            data[name] = variable(name, ("step", "parameter"), rows)
-    data |= _data_of(problems, traces, variable, dim)
-    coords = {name: _plain(value) for name, value in first.settings.items() if _is_coordinate(name, value)}
-    coords |= {
-        "step": np.arange(len(first.losses)),
-        "parameter": _parameter(problems[0]),
-        "optimizer": first.name,
-    }
-    if dim is not None:
-        coords[dim] = np.array(labels)
-    elif problems[0].criterion is not None:
-        coords["criterion"] = problems[0].criterion
-    return xr.Dataset(data, coords)
-
-
-def _data_of(
-    problems: Sequence[Problem],
-    traces: Sequence[Trace],
-    variable: Callable[..., xr.Variable],
-    dim: str | None,
-) -> dict[str, xr.Variable]:
-    """Inputs, targets and prediction, where small enough to draw and of one shape in all runs."""
-    parts = [each.parts for each in problems if each.parts is not None]
-    if len(parts) < len(problems) or not all(map(_is_drawable, parts)):
-        return {}
-    if len({(p.inputs.shape, p.targets.shape) for p in parts}) > 1:
-        return {}
-    found = {}
-    shared = dim in (None, "criterion")
-    for name, inner, tensors in (
-        ("inputs", "feature", [p.inputs for p in parts]),
-        ("targets", "output", [p.targets for p in parts]),
-        ("prediction", "output", [t.prediction for t in traces if t.prediction is not None]),
-    ):
-        arrays = [_squeezed(_numpy(tensor)) for tensor in tensors]
-        dims = ("sample", *(f"{inner}_{i}" if i else inner for i in range(arrays[0].ndim - 1)))
-        if shared and name != "prediction":
-            found[name] = xr.Variable(dims, arrays[0], {"long_name": parts[0].names[name == "targets"]})
-        else:
-            found[name] = variable(name, dims, arrays)
-    return found
-
-
-def _parameter(problem: Problem) -> xr.Variable:
-    labels = problem.labels
-    if len(labels) <= LABELLED:
-        return xr.Variable("parameter", np.array(labels))
-    shapes = str({name: tuple(value.shape) for name, value in problem.start.items()})
-    return xr.Variable("parameter", np.arange(len(labels)), {"shapes": shapes})
-
-
-def _described(problem: Problem) -> dict[str, str]:
-    if problem.parts is None:
-        return {"loss": getattr(problem.loss, "__qualname__", repr(problem.loss))}
-    return {"model": repr(problem.parts.model), "criterion": repr(problem.parts.criterion)}
-
-
-def _is_coordinate(name: str, value: Any) -> bool:
-    return name not in HOW_NOT_WHAT and (isinstance(value, (bool, int, float)) or torch.is_tensor(value))
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as float (0 and 0.0 are one momentum), tensors as the number they hold."""
-    if torch.is_tensor(value):
-        return value.item() if value.numel() == 1 else value.tolist()
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _rows(tensors: Sequence[torch.Tensor], size: int) -> NDArray[Any]:
-    return _numpy(torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size))
-
-
-def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    # numpy has no bfloat16; float32 holds each of its values
-    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
-
-
-def _squeezed(array: NDArray[Any]) -> NDArray[Any]:
-    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array

@@ -36,6 +36,8 @@ class Problem:
     ranges
         Parameter name to (low, high): the part of the plane worth looking at, horizontal axis first.
         `ravine.surface` uses it where no axes are named.
+    minimizers
+        Where the loss is known to be lowest, if that is known: parameter name to value, for each such place.
     parts
         Filled in by `Problem.of`; engines recognise the model by it.
 
@@ -58,8 +60,9 @@ class Problem:
     """
 
     loss: Loss
-    start: Mapping[str, torch.Tensor]
+    start: Mapping[str, Any]
     ranges: Mapping[str, tuple[float, float]] | None = None
+    minimizers: Sequence[Mapping[str, float]] = ()
     parts: Parts | None = None
 
     def __post_init__(self) -> None:
@@ -123,7 +126,7 @@ class Problem:
         start = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
         if not start:
             raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to optimize")
-        problem = cls(loss_of(parts), start, ranges, parts)
+        problem = cls(loss_of(parts), start, ranges, parts=parts)
         problem._try_parts()
         return problem
 
@@ -234,7 +237,13 @@ class Problem:
                 leaf.copy_(self.start[name])
                 leaf.grad = None
         criterion, inputs, targets = parts.criterion, parts.inputs, parts.targets
-        return Live(leaves, lambda: criterion(model(inputs), targets), lambda: model(inputs))
+        return Live(
+            leaves,
+            lambda: criterion(model(inputs), targets),
+            lambda: model(inputs),
+            lambda some, their: criterion(model(some), their),
+            tuple(model.buffers()),
+        )
 
     def _try_parts(self) -> None:
         """Call the model once, so that what does not fit together is said now and not in the middle of work."""
@@ -252,13 +261,19 @@ class Problem:
         scalar(loss, f"{name_of(parts.criterion)} (reduction={getattr(parts.criterion, 'reduction', None)!r})")
 
 
+def _no_batches(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    raise TypeError("a problem made from a function has no data to take batches of")
+
+
 @dataclass(frozen=True, eq=False)
 class Live:
-    """One run's own leaves, the loss where they now are, and the model's output there."""
+    """One run's own leaves, and what holds where they now are: the loss, the model's output, the loss of a batch."""
 
     leaves: dict[str, torch.Tensor]
     loss: Callable[[], torch.Tensor]
     predict: Callable[[], torch.Tensor] | None = None
+    loss_of: Callable[..., torch.Tensor] = _no_batches
+    buffers: tuple[torch.Tensor, ...] = ()
 
 
 def scalar(loss: Any, maker: str = "the loss") -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import os
 import sys
@@ -17,7 +18,7 @@ from ravine.parts import Criterion
 from ravine.problem import Problem
 from ravine.words import hint, listed
 
-__all__ = ["criterion_of", "load"]
+__all__ = ["criterion_of", "load", "optimizer_of", "scheduler_of"]
 
 
 def load(
@@ -34,8 +35,8 @@ def load(
     Parameters
     ----------
     source
-        ``name`` of the gallery, ``module:name`` (a problem, a mapping of them, or a function that returns one),
-        else a CSV file.
+        A name of the gallery, as in ``rosenbrock`` or ``quadratic(condition=100)``, else ``module:name`` (a
+        problem, a mapping of them, or a function that returns one), else a CSV file.
     x, y, standardize
         For a CSV file, see `Problem.from_csv`.
     criteria
@@ -48,10 +49,11 @@ def load(
     >>> list(load("article", criteria=["L1Loss", "HuberLoss"]))
     ['L1Loss', 'HuberLoss']
     """
-    if source in gallery.__all__ or (":" in source and not Path(source).exists()):
+    in_gallery = source.partition("(")[0] in gallery.__all__
+    if in_gallery or (":" in source and not Path(source).exists()):
         if x or y or standardize:
             raise ValueError(f"--x, --y and --standardize are for CSV files; {source} is none")
-        problem = getattr(gallery, source)() if source in gallery.__all__ else _imported(source)
+        problem = _from_gallery(source) if in_gallery else _problem(source)
         if criteria:
             problem = _chosen(source, problem, criteria)
     else:
@@ -75,19 +77,65 @@ def criterion_of(words: str) -> Criterion:
     >>> criterion_of("HuberLoss(delta=0.5)").delta
     0.5
     """
-    name, _, inner = words.partition("(")
+    name, arguments = call_of(words)
     known = sorted(n for n in dir(torch.nn) if n.endswith("Loss"))
-    if name not in known:
-        raise ValueError(f"no criterion {name!r} in torch.nn{hint(name, known) or f'; there are {listed(known, 30)}'}")
-    try:
-        call = ast.parse(words if inner else f"{words}()", mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert not call.args
-        arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError, AssertionError):
-        raise ValueError(f"cannot read the criterion {words!r}; expected a form like HuberLoss(delta=0.5)") from None
-    criterion: Criterion = getattr(torch.nn, name)(**arguments)
+    criterion: Criterion = named("criterion", name, torch.nn, known)(**arguments)
     return criterion
+
+
+def optimizer_of(name: str) -> Any:
+    """Find an optimizer by name in torch.optim, or as module:name.
+
+    Examples
+    --------
+    >>> optimizer_of("Adam").__name__
+    'Adam'
+    """
+    if ":" in name:
+        return _imported(name)
+    known = [n for n, thing in vars(torch.optim).items() if isinstance(thing, type) and n not in ("Optimizer",)]
+    return named("optimizer", name, torch.optim, known)
+
+
+def scheduler_of(words: str) -> functools.partial[Any]:
+    """Make a scheduler's maker from words such as ``StepLR(step_size=30)``.
+
+    Examples
+    --------
+    >>> scheduler_of("StepLR(step_size=30)").keywords
+    {'step_size': 30}
+    """
+    name, arguments = call_of(words)
+    home = torch.optim.lr_scheduler
+    known = [n for n in home.__all__ if n not in ("LRScheduler",)]
+    return functools.partial(named("scheduler", name, home, known), **arguments)
+
+
+def call_of(words: str) -> tuple[str, dict[str, Any]]:
+    """Read a name, or a call with literal keyword arguments, without running anything.
+
+    Examples
+    --------
+    >>> call_of("quadratic(condition=100)"), call_of("rosenbrock")
+    (('quadratic', {'condition': 100}), ('rosenbrock', {}))
+    """
+    name, parenthesis, _ = words.partition("(")
+    try:
+        call = ast.parse(words if parenthesis else f"{words}()", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+            raise ValueError
+        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        raise ValueError(f"cannot read {words!r}; expected a name, or a form like HuberLoss(delta=0.5)") from None
+
+
+def named(what: str, name: str, home: Any, known: Sequence[str]) -> Any:
+    """Take a name from a module, or say which come near."""
+    if name not in known:
+        raise ValueError(
+            f"no {what} {name!r} in {home.__name__}{hint(name, known) or f'; there are {listed(known, 40)}'}"
+        )
+    return getattr(home, name)
 
 
 def _chosen(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dict[str, Problem]:
@@ -99,7 +147,7 @@ def _chosen(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dic
     return problem[criteria[0]] if len(criteria) == 1 else {name: problem[name] for name in criteria}
 
 
-def _imported(source: str) -> Problem | Mapping[str, Problem]:
+def _imported(source: str) -> Any:
     module_name, _, name = source.partition(":")
     here = os.getcwd()
     sys.path.insert(0, here)  # as python -m does: the user's file lies where they stand
@@ -114,7 +162,17 @@ def _imported(source: str) -> Problem | Mapping[str, Problem]:
     if not hasattr(module, name):
         names = [n for n in dir(module) if not n.startswith("_")]
         raise ValueError(f"module {module_name!r} has no {name!r}{hint(name, names)}")
-    found = getattr(module, name)
+    return getattr(module, name)
+
+
+def _from_gallery(source: str) -> Problem | Mapping[str, Problem]:
+    name, arguments = call_of(source)
+    made: Problem | dict[str, Problem] = getattr(gallery, name)(**arguments)
+    return made
+
+
+def _problem(source: str) -> Problem | Mapping[str, Problem]:
+    found = _imported(source)
     if isinstance(found, Callable) and not isinstance(found, Problem):  # type: ignore[arg-type]
         found = found()
     if not isinstance(found, (Problem, Mapping)):

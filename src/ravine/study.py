@@ -48,6 +48,19 @@ CONTRACT: Mapping[str, Entry] = {
         "momentum_buffer at position[step]; NaN where torch holds none",
         'ravine.descend(problem, also=("velocity",))',
     ),
+    "batch_loss": Entry(
+        ("step",), "loss of the mini-batch that the optimizer saw", "ravine.descend(problem, batch_size=16)"
+    ),
+    "scheduled_lr": Entry(
+        ("step",), "lr at position[step]", "ravine.descend(problem, scheduler=partial(StepLR, step_size=30))"
+    ),
+    "steps_taken": Entry((), "steps taken before an interrupt", "ravine.descend(problem)"),
+    "minimizer": Entry(
+        ("parameter",), "where what is minimised is lowest", "ravine.descend(Problem(loss, start, minimizers=...))"
+    ),
+    "minimum_loss": Entry(
+        (), "lowest value of what is minimised", "ravine.descend(Problem(loss, start, minimizers=...))"
+    ),
     "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),
     "inputs": Entry(("sample",), "inputs of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
     "targets": Entry(("sample",), "targets of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),

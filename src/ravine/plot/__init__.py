@@ -2,19 +2,25 @@
 
 Nothing here computes a descent, imports torch, shows itself, or writes a file: call ``.savefig(path)``.
 
-======================  =======================================================================
-``descent(runs, land)``  figure: paths over the loss, a panel for each criterion
-``fit(runs)``            figure: the data and what the model learned
-``losses(runs)``         figure: the loss at every step
-``scatter(runs)``        figure: the data alone
-``vectors(run, step)``   mark: one update as arrows that add up to it
-``surface(land)``        mark: the loss over a plane
-``path(run)``            mark: the positions of one run
-======================  =======================================================================
+==========================  ===================================================================
+``descent(runs, land)``      figure: paths over the loss, a panel for each criterion
+``panel(run, land)``         figure: one run as path, curve and fit, linked by numbered steps
+``losses(runs)``             figure: the loss at every step, or how much of the way is left
+``fit(runs)``                figure: the data and what the model learned
+``scatter(runs)``            figure: the data alone
+``slice(land, along, at)``   figure: the loss along one line, all criteria on one axis
+``criteria(residuals)``      figure: loss against residual, and its slope
+``vectors(run, step)``       mark: one update as arrows that add up to it
+``surface(land)``            mark: the loss over a plane
+``path(run)``                mark: the positions of one run
+==========================  ===================================================================
 """
 
-from ravine.plot.figures import descent, fit, losses, scatter
+from ravine.plot.curves import fit, losses, scatter
+from ravine.plot.figures import descent
+from ravine.plot.linked import panel
 from ravine.plot.marks import path, surface
 from ravine.plot.steps import vectors
+from ravine.plot.views import criteria, slice
 
-__all__ = ["descent", "fit", "losses", "path", "scatter", "surface", "vectors"]
+__all__ = ["criteria", "descent", "fit", "losses", "panel", "path", "scatter", "slice", "surface", "vectors"]

@@ -36,9 +36,10 @@ def knobs(runs: xr.Dataset) -> str:
     >>> knobs(ravine.descend(problem, lr=0.1)), knobs(ravine.descend(problem, lr=0.1, momentum=0.9, nesterov=True))
     ('Plain SGD, lr 0.1', 'SGD, lr 0.1, momentum 0.9, nesterov')
     """
-    turned = {n: v for n, v in scalars(runs).items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
+    values = scalars(runs)
+    turned = {n: v for n, v in values.items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
     words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
-    name = str(runs.coords["optimizer"].values) if "optimizer" in runs.coords else "Descent"
+    name = str(values.get("optimizer", "Descent"))
     return ", ".join([name if len(turned) > 1 or name != "SGD" else f"Plain {name}", *words])
 
 
@@ -51,10 +52,16 @@ def outcome(run: xr.Dataset) -> str:
     >>> outcome(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1))
     'loss 53.08 → 0.4994 in 100 steps'
     """
+    if "loss" not in run:
+        return steps(run)
     losses = run["loss"].values
-    broken = np.flatnonzero(~np.isfinite(losses))
-    if broken.size:
-        return f"loss {number(losses[0])} → {losses[broken[0]]} at step {broken[0]}: it diverged"
+    taken = len(losses) - 1
+    if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
+        first = int(np.append(np.flatnonzero(np.isfinite(losses)), -1).max()) + 1 if taken else 0
+        first = int(np.flatnonzero(~np.isfinite(losses))[0]) if np.isinf(losses).any() else first
+        return f"loss {number(losses[0])} → {losses[first]} at step {first}: it diverged"
+    if not taken:
+        return f"loss {number(losses[0])}, no step taken"
     return f"loss {number(losses[0])} → {number(losses[-1])} in {steps(run)}"
 
 
@@ -71,9 +78,9 @@ def steps(runs: xr.Dataset) -> str:
 
 def scalars(runs: xr.Dataset) -> dict[str, Any]:
     """Settings that hold for all of these runs."""
-    return {
-        str(n): c.values.item() for n, c in runs.coords.items() if c.ndim == 0 and str(n) not in ("criterion", "run")
-    }
+    found = {str(n): c.values.item() for n, c in runs.coords.items() if c.ndim == 0}
+    skipped = ("criterion", "run", "problem", "step")
+    return {n: v for n, v in found.items() if n not in skipped and v == v}  # NaN: not a setting of this optimizer
 
 
 def settings(runs: xr.Dataset) -> str:
@@ -84,15 +91,31 @@ def settings(runs: xr.Dataset) -> str:
     return f"{name}({', '.join(shown)})" if name else ", ".join(shown)
 
 
-def subtitle(runs: xr.Dataset, decays: Sequence[float]) -> str:
-    """Write settings, steps, and how the picture is to be read."""
+def subtitle(
+    runs: xr.Dataset,
+    decays: Sequence[float],
+    *,
+    decay_left_out: bool = False,
+    scheduled: bool = False,
+    uneven: bool = False,
+    arrows: str = "",
+) -> list[str]:
+    """Write settings, steps, and how the picture is to be read, in parts that are not to be broken."""
     parts = [settings(runs), steps(runs)]
     if any(decays):
         parts.append("contours: loss + weight decay")
+    if decay_left_out:
+        parts.append("contours: loss without weight decay")
     every = dot_every(runs.sizes["step"] - 1)
     if every > 1:
-        parts.append(f"a dot every {every} steps")
-    return "   ".join(parts)
+        parts.append(f"a dot every {every:,} steps")
+    if scheduled:
+        parts.append("line width: lr")
+    if arrows:
+        parts.append(arrows)
+    if uneven:
+        parts.append("axes not to one scale")
+    return [part for part in parts if part]
 
 
 COUPLED = frozenset({"SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "NAdam", "RAdam", "Rprop"})

@@ -7,27 +7,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ravine import study
-from ravine.plot import captions, paper
+from ravine.plot import captions, contours, levels, paper
 from ravine.plot.paper import Style, style_of
+from ravine.plot.places import Room
 from ravine.words import listed
 
 __all__ = ["path", "surface"]
 
 Array = NDArray[np.floating[Any]]
-
-BANDS = 22
-"""Filled bands of a surface, evenly spaced in the logarithm of the gap."""
-
-FARTHEST = 1e-7
-"""Smallest gap drawn, as a share of the largest."""
-
-FEW_ISLANDS = 4
-"""Himmelblau's function has four minima."""
 
 
 @paper.drawn
@@ -74,15 +65,42 @@ def surface(land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0
         _terrain(ax, x, y, values)
         ax.set_xlabel(horizontal.capitalize())
         ax.set_ylabel(vertical.capitalize())
-    else:
-        _bands(ax, x, y, values, look)
-        paper.calm(ax, look)
-        ax.set_xlabel(horizontal)
-        ax.set_ylabel(vertical)
+        frame(ax, x, y)
+        return ax
+    paper.calm(ax, look)
+    ax.set_xlabel(horizontal)
+    ax.set_ylabel(vertical)
+    frame(ax, x, y)
+    gaps = levels.gaps_of(values)
+    below = contours.bands(ax, x, y, values, look, gaps)
+    lines = contours.lines_to_number(ax, x, y, values, look, gaps)
+    if lines is not None:
+        contours.number_lines(lines, Room(ax), look, below)
+    if gaps is None:
+        say_flat(ax, look)
+    return ax
+
+
+def frame(ax: Axes, x: Array, y: Array) -> None:
+    """Set the limits of a map to its grid, to one scale where that is possible."""
     ax.set_xlim(x.min(), x.max())
     ax.set_ylim(y.min(), y.max())
     ax.set_aspect("equal" if comparable(x, y) else "auto")
-    return ax
+
+
+def say_flat(ax: Axes, look: Style, size: float = 8.0) -> None:
+    """Say on a map without contours why it has none."""
+    ax.text(
+        0.5,
+        0.96,
+        "the same loss everywhere",
+        transform=ax.transAxes,
+        ha="center",
+        va="top",
+        size=size,
+        color=look.quiet,
+        zorder=6,
+    )
 
 
 @paper.drawn
@@ -133,21 +151,107 @@ def path(
         ax.scatter(x, y, c=ink, marker="+")
         ax.plot(x, y, c=ink)
         return ax
+    draw_path(ax, x, y, look, color=ink)
+    return ax
+
+
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.4)), (0, (1.6, 1.2)), (0, (7, 1.4, 1.6, 1.4)), (0, (3, 1)), (0, (9, 2)))
+SHAPES = ("o", "s", "^", "D", "v", "P")
+"""How runs in one panel are told apart besides by colour."""
+
+
+def draw_path(
+    ax: Axes,
+    x: Array,
+    y: Array,
+    look: Style,
+    *,
+    color: str,
+    turn: int = 0,
+    lr: Array | None = None,
+    weight: float = 1.0,
+) -> None:
+    """Draw one path: a pale edge that lifts it off the map, the line, dots, start and end.
+
+    Parameters
+    ----------
+    turn
+        Which of several runs this is; chooses dashes and shape of the dots.
+    lr
+        The rate of each leg; the line's width follows it.
+    weight
+        Factor on the widths of lines and sizes of dots.
+    """
     every = captions.dot_every(len(x) - 1)
     outside = _outside(ax, x, y)
     strays = outside[:-1] & outside[1:]  # legs that only cross the map, or do not touch it
-    (line,) = ax.plot(x, y, color=ink, lw=1.3, zorder=3, solid_joinstyle="round", gid="path")
-    if strays.any():  # pale, so that the legs within the map can be followed
+    wide = 1.3 * weight
+    dash, shape = DASHES[turn % len(DASHES)], SHAPES[turn % len(SHAPES)]
+    shared: dict[str, Any] = {"color": color, "solid_joinstyle": "round", "dash_capstyle": "butt"}
+    (line,) = ax.plot(x, y, lw=wide, ls=dash, zorder=3, gid="path", **shared)
+    if not strays.any():
+        ax.plot(x, y, color=look.halo, lw=wide + 1.5, alpha=0.6, zorder=2.9, gid="casing")
+    else:  # pale, so that the legs within the map can be followed
         line.set(linewidth=0.5, alpha=0.3)
-        legs = [(x[k : k + 2], y[k : k + 2]) for k in np.flatnonzero(~strays)]
-        for across, up in legs:
-            ax.plot(across, up, color=ink, lw=1.3, zorder=3, gid="leg")
-    ax.plot(x[::every], y[::every], ls="", marker="o", ms=2.4, mew=0, color=ink, zorder=3.1, gid="steps")
-    ax.plot(x[:1], y[:1], ls="", marker="o", ms=7, mew=1.6, mec=ink, mfc=look.ground, zorder=4, gid="start")
+        kept = ~strays
+        pieces = np.c_[np.arange(len(x))[:-1], np.arange(len(x))[1:], np.full(len(x) - 1, -1)][kept].ravel()
+        across, up = (np.append(each.astype(float), np.nan)[pieces] for each in (x, y))
+        ax.plot(across, up, lw=wide, ls=dash, zorder=3, gid="leg", **shared)
+    if lr is not None and len(x) > 1:
+        line.set(linewidth=0.4 * weight)
+        _by_rate(ax, x, y, lr, color, weight)
+    rim = 0.5 * weight if every > 1 else 0.0  # dots of a thinned run stand out from a line that never breaks
+    size = (3.7 if every > 1 else 2.4 if turn == 0 else 2.8) * weight
+    ax.plot(
+        x[::every],
+        y[::every],
+        ls="",
+        marker=shape,
+        ms=size,
+        mew=rim,
+        mec=look.ground,
+        mfc=color,
+        zorder=3.1,
+        gid="steps",
+    )
     finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    if len(finite) == len(x):
-        ax.plot(x[-1:], y[-1:], ls="", marker="o", ms=6, mew=1.2, mec=look.ground, mfc=ink, zorder=4, gid="end")
-    return ax
+    ring, dot = 7 * weight, 6 * weight
+    ax.plot(
+        x[:1], y[:1], ls="", marker="o", ms=ring, mew=1.6 * weight, mec=color, mfc=look.ground, zorder=4, gid="start"
+    )
+    if len(finite) == len(x) > 1:
+        unmoved = x[-1] == x[0] and y[-1] == y[0]  # a full dot would hide the ring
+        ax.plot(
+            x[-1:],
+            y[-1:],
+            ls="",
+            marker=shape,
+            ms=0.5 * dot if unmoved else dot,
+            mew=0 if unmoved else 1.2 * weight,
+            mec=look.ground,
+            mfc=color,
+            zorder=4.1,
+            gid="end",
+        )
+
+
+def _by_rate(ax: Axes, x: Array, y: Array, lr: Array, color: str, weight: float) -> None:
+    """Draw each leg as wide as its learning rate is large."""
+    corners = np.c_[x, y].astype(float)
+    legs = np.stack([corners[:-1], corners[1:]], axis=1)
+    known = np.isfinite(legs).all(axis=(1, 2))
+    share = np.clip(np.nan_to_num(lr[: len(legs)] / np.nanmax(lr)), 0, 1)
+    ax.add_collection(
+        LineCollection(
+            legs[known].tolist(),
+            colors=color,
+            linewidths=(0.5 + 2.9 * share[known]) * weight,
+            capstyle="round",
+            zorder=3,
+            gid="lr",
+        ),
+        autolim=False,
+    )
 
 
 def objective(land: xr.Dataset, weight_decay: float = 0.0) -> tuple[Array, Array, Array]:
@@ -244,69 +348,3 @@ def is_even(values: Array) -> bool:
     """Tell whether grid values are evenly spaced."""
     gaps = np.diff(values)
     return bool(np.allclose(gaps, gaps[0], rtol=1e-6))
-
-
-def _bands(ax: Axes, x: Array, y: Array, values: Array, look: Style) -> None:
-    finite = np.isfinite(values)
-    if not finite.all():  # drawn as a region of its own, never filled in
-        ax.patch.set(facecolor="#f3e9e2", hatch="////", edgecolor="#d9c4b5", linewidth=0.0)
-    base, levels = _levels(values)
-    if levels is None:
-        if finite.any():
-            ax.contourf(x, y, np.where(finite, values, np.nan), levels=[base - 1, base + 1], colors=[look.far])
-        ax.text(0.5, 0.96, "the same loss everywhere", transform=ax.transAxes, ha="center", va="top", size=8)
-        return
-    ramp = LinearSegmentedColormap.from_list("gap", [look.near, "#b4c5d4", "#dfe8ef", look.far])
-    shown = np.ma.masked_invalid(values)
-    colors = ramp(np.linspace(0, 1, len(levels)))
-    ax.contourf(x, y, shown, levels=[base, *levels], colors=colors, zorder=0)
-    ax.contour(x, y, shown, levels=levels[:-1], colors=look.ground, linewidths=0.5, alpha=0.8, zorder=1)
-    told = _round_levels(base, levels)
-    if len(told):
-        lines = ax.contour(x, y, shown, levels=told, colors="#8ba0b3", linewidths=0.8, zorder=1.1)
-        ax.clabel(lines, fmt=captions.number, fontsize=6.5, colors="#5f7488", inline=True, inline_spacing=3)
-
-
-def _levels(values: Array) -> tuple[float, Array | None]:
-    """Return the lowest value and the upper edges of the bands, evenly spaced in the logarithm of the gap."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, None
-    base = float(finite.min())
-    gaps = np.sort(finite - base)
-    gaps = gaps[gaps > 0]
-    if not gaps.size or gaps[-1] < 1e-12 * max(abs(base), 1e-300):
-        return base, None
-    lowest = _lowest_band(values - base, gaps)
-    levels = base + np.geomspace(lowest, gaps[-1], BANDS)
-    levels[-1] = finite.max()
-    return base, np.unique(levels[levels > base])
-
-
-def _lowest_band(gap: Array, gaps: Array) -> float:
-    """Return the upper edge of the lowest band: what lies within one cell of the lowest point, at least.
-
-    In a valley narrower than the grid a low band falls into islands that show the grid and not the loss; it
-    is widened until few are left.
-    """
-    lowest = max(gaps[min(8, gaps.size - 1)], FARTHEST * gaps[-1])
-    while lowest < gaps[-1] / 30 and ndimage.label(gap <= lowest, structure=np.ones((3, 3)))[1] > FEW_ISLANDS:
-        lowest *= 1.5
-    return float(min(lowest, gaps[-1] / 10))
-
-
-def _round_levels(base: float, levels: Array, most: int = 4) -> Array:
-    """Choose losses of the form 1, 2, 5 · 10ⁿ (either sign), spread over the logarithm of the gap."""
-    top = float(levels[-1])
-    scale = max(abs(base), abs(top))
-    powers = np.arange(np.floor(np.log10(scale)) - 8, np.ceil(np.log10(scale)) + 1)
-    positive = np.concatenate([np.array([1.0, 2.0, 5.0]) * 10.0**p for p in powers])
-    candidates: Array = np.unique(np.concatenate([-positive, [0.0], positive]))
-    low, high = base + (levels[0] - base) * 6, base + (top - base) * 0.75
-    candidates = candidates[(candidates > low) & (candidates < high)]
-    if not candidates.size:
-        return candidates
-    wanted = np.linspace(np.log(low - base), np.log(high - base), most + 1)[1:]
-    nearest = [int(np.abs(np.log(candidates - base) - w).argmin()) for w in wanted]
-    chosen: Array = candidates[np.unique(nearest)]
-    return chosen

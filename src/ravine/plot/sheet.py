@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from ravine.plot import paper
+from ravine.plot import captions, paper
 from ravine.plot.paper import Figure, Style
 
-__all__ = ["Sheet", "one_axes", "sheet_of", "trim", "write_caption", "write_head", "write_head_over"]
+__all__ = ["Sheet", "Words", "one_axes", "sheet_of", "wrap", "write_caption", "write_head_over", "write_panel"]
 
-HEADER = 0.86
-"""Inches above the panels, for title and settings."""
+Array = NDArray[np.floating[Any]]
+Lines = Sequence[tuple[str, str]]
+"""Lines of a caption, each a text and its colour."""
+
+NARROWEST, WIDEST = 2.5, 20.0
+"""Inches that a figure may be wide."""
+
+MONO = "DejaVu Sans Mono"
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """What is written around the panels: above all, above each, under each, and beside each row."""
+
+    title: str
+    subtitle: Sequence[str]
+    labels: Sequence[str]
+    captions: Sequence[Lines]
+    rows: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,63 +46,212 @@ class Sheet:
     columns: int
     side: float
     look: Style
+    scale: float = 1.0
+
+    def size(self, points: float) -> float:
+        """Return a font size at this figure's scale: never under 6 points, so that print stays legible."""
+        return max(6.0, points * self.scale)
+
+    def outer(self, k: int) -> bool:
+        """Tell whether a panel is the lowest of its column."""
+        return k + self.columns >= len(self.axes)
 
 
-def sheet_of(count: int, ratio: float, look: Style) -> Sheet:
-    """Lay out equal panels; `ratio` is height to width of what each shows."""
-    columns = {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3 if count <= 9 else 4)
-    rows = -(-count // columns)
+def sheet_of(
+    words: Words, x: Array, y: Array, look: Style, *, columns: int | None = None, width: float | None = None
+) -> Sheet:
+    """Lay out equal panels over one grid, with their numbers, and write what stands around them.
+
+    Parameters
+    ----------
+    words
+        Everything that needs room.
+    x, y
+        The grid's values; their ratio is that of the panels.
+    columns
+        Panels in a row; by their number if left out.
+    width
+        Of the figure, in inches; natural if left out.
+    """
+    count = len(words.labels)
+    columns = columns or {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3 if count <= 9 else 4)
+    ratio = float(np.ptp(y) / np.ptp(x)) if np.ptp(x) and np.ptp(y) else 1.0
     ratio = ratio if 0.25 <= ratio <= 4 else 0.85
-    left, right, between = 0.66, 0.22, 0.42
-    side = {1: 4.4, 2: 2.95, 3: 2.6}.get(columns, 2.2)
-    if ratio > 1.6:
-        side /= ratio / 1.6
-    map_height, above, below, foot = side * ratio, 0.34, 0.62, 0.28
-    width = max(left + columns * side + (columns - 1) * between + right, 4.6)
-    height = HEADER + rows * (above + map_height + below) + foot
+    side = {1: 4.4, 2: 2.95, 3: 2.6}.get(columns, 2.2) / max(1.0, ratio / 1.6)
+    natural = 0.9 + columns * side + (columns - 1) * 0.42
+    scale = 1.0 if width is None else float(np.clip(width / natural, 0.72, 1.3))
+    size = lambda points: max(6.0, points * scale)  # noqa: E731
+    ticks = [_ticks(each, s, size(8)) for each, s in ((x, side * scale), (y, side * ratio * scale))]
+    numbers = max((paper.measure(text, size(8))[0] for text in ticks[1][1]), default=0.0) / 72
+    left = numbers + (22 + size(9) * 1.2 + bool(words.rows) * size(10.5) * 1.6) / 72
+    right, between = 0.2, 0.42 * scale if columns > 1 else 0.0
+    if width is None:
+        width = max(left + columns * side + (columns - 1) * between + right, 3.6)
+    else:
+        if not NARROWEST <= width <= WIDEST:
+            raise ValueError(f"width must be from {NARROWEST} to {WIDEST:g} inches, got {width:g}")
+        side = (width - left - right - (columns - 1) * between) / columns
+    if side < 0.7:
+        raise ValueError(f"{columns} panels in a row do not fit into {width:g} inches: give a larger width=")
+    title = wrap(words.title, width - left - right, size(13), weight="bold")
+    subtitle = wrap_parts(words.subtitle, width - left - right, size(8))
+    under = [[(wrap(text, side + 0.6 * between, size(8.2)), color) for text, color in each] for each in words.captions]
+    heights = _heights(count, columns, bool(words.rows), under, size)
+    head = 0.2 + _tall(title, size(13)) + 0.07 + _tall(subtitle, size(8)) + 0.12
+    tall = side * ratio
+    height = head + sum(above + tall + below for above, below in heights) + 0.1
     figure = paper.new_figure(width, height, look)
-    axes = []
-    for k in range(count):
-        row, column = divmod(k, columns)
-        x = left + column * (side + between)
-        y = height - HEADER - (row + 1) * (above + map_height) - row * below
-        axes.append(figure.add_axes((x / width, y / height, side / width, map_height / height)))
-    return Sheet(figure, axes, columns, side, look)
+    axes, y0 = [], height - head
+    for row, (above, below) in enumerate(heights):
+        y0 -= above + tall
+        for column in range(min(columns, count - row * columns)):
+            x0 = left + column * (side + between)
+            axes.append(figure.add_axes((x0 / width, y0 / height, side / width, tall / height)))
+        y0 -= below
+    sheet = Sheet(figure, axes, columns, side, look, scale)
+    _write_head(figure, left / width, title, subtitle, look, size(13), size(8))
+    for k, (label, lines) in enumerate(zip(words.labels, under, strict=True)):
+        write_panel(sheet, k, label, ticks, words.rows)
+        write_caption(sheet, k, lines)
+    return sheet
 
 
-def write_head(sheet: Sheet, title: str, subtitle: str) -> None:
-    """Write title and subtitle above the panels."""
-    _, height = sheet.figure.get_size_inches()
-    x = sheet.axes[0].get_position().x0
-    sheet.figure.text(x, 1 - 0.24 / height, title, size=13, weight="bold", color=sheet.look.ink, va="top", wrap=True)
-    sheet.figure.text(
-        x, 1 - 0.55 / height, subtitle, size=8, color=sheet.look.quiet, va="top", family="DejaVu Sans Mono"
-    )
+def _heights(count: int, columns: int, grid: bool, under: Sequence[Lines], size: Any) -> list[tuple[float, float]]:
+    """Return the inches above and below each row of panels."""
+    found = []
+    for row in range(-(-count // columns)):
+        members = range(row * columns, min((row + 1) * columns, count))
+        above = 0.3 * max(size(10.5) / 10.5, 0.75) if not grid or row == 0 else 0.08
+        below = 0.12 + max(sum(_tall(text, size(8.2)) for text, _ in under[k]) for k in members)
+        if any(k + columns >= count for k in members):
+            below += (8 + size(8) * 1.2 + size(9) * 1.4) / 72
+        found.append((above, below + 0.14))
+    return found
 
 
-def trim(ax: Axes, sheet: Sheet, k: int) -> None:
-    """Axis names and numbers at the outer edges only; what lies inside shares them."""
-    if k % sheet.columns:
-        ax.set_ylabel("")
-        ax.tick_params(labelleft=False)
-    if k + sheet.columns < len(sheet.axes):
-        ax.set_xlabel("")
-        ax.tick_params(labelbottom=False)
+def _tall(text: str, size: float) -> float:
+    return paper.measure(text, size)[1] * 1.12 / 72 if text else 0.0
 
 
-def write_caption(sheet: Sheet, ax: Axes, text: str, k: int) -> None:
-    """Write the line under a panel."""
-    outer = k + sheet.columns >= len(sheet.axes)
-    ax.annotate(
-        text,
-        xy=(0, 0),
-        xycoords="axes fraction",
-        xytext=(0, -36 if outer else -7),
-        textcoords="offset points",
-        va="top",
-        size=8.2,
-        color=sheet.look.ink,
-    )
+def write_panel(
+    sheet: Sheet, k: int, label: str, ticks: Sequence[tuple[list[float], list[str]]], rows: Sequence[str]
+) -> None:
+    """Write a panel's name and the numbers of its axes; inner axes share those at the edge."""
+    ax, look = sheet.axes[k], sheet.look
+    paper.calm(ax, look, sheet.size(8))
+    (across, across_words), (up, up_words) = ticks
+    ax.set_xticks(across, across_words if sheet.outer(k) else [""] * len(across))
+    ax.set_yticks(up, up_words if k % sheet.columns == 0 else [""] * len(up))
+    if label and (not rows or k < sheet.columns):
+        size = sheet.size(10.5)
+        while size > 6 and paper.measure(label, size, weight="bold")[0] / 72 > sheet.side + 0.3:
+            size -= 0.5
+        ax.set_title(label, loc="left", size=size, weight="bold", color=look.ink, pad=6 * sheet.scale)
+    if rows and k % sheet.columns == 0:
+        height = ax.get_position().height * sheet.figure.get_figheight()
+        size = sheet.size(10.5)
+        while size > 6 and paper.measure(rows[k // sheet.columns], size, weight="bold")[0] / 72 > height:
+            size -= 0.5
+        x = (0.06 + size / 144) / sheet.figure.get_figwidth()
+        y = ax.get_position().y1
+        sheet.figure.text(
+            x, y, rows[k // sheet.columns], rotation=90, ha="center", va="top", size=size, weight="bold", color=look.ink
+        )
+
+
+def name_axes(sheet: Sheet, pair: tuple[str, str]) -> None:
+    """Write the names of the axes at the outer panels; at fixed places, which matplotlib need not look for."""
+    width, height = sheet.figure.get_size_inches()
+    size = sheet.size(9)
+    for k, ax in enumerate(sheet.axes):
+        box = ax.get_position()
+        wide, tall = box.width * width * 72, box.height * height * 72
+        if sheet.outer(k):
+            ax.set_xlabel(_cut(pair[0], wide, size), size=size)
+            ax.xaxis.set_label_coords(0.5, -(6 + sheet.size(8) * 1.2 + size * 0.75) / tall)
+            ax.xaxis.label.set_va("center")
+        if k % sheet.columns == 0:
+            numbers = max((paper.measure(t.get_text(), sheet.size(8))[0] for t in ax.get_yticklabels()), default=0.0)
+            ax.set_ylabel(_cut(pair[1], tall, size), size=size)
+            ax.yaxis.set_label_coords(-(9 + numbers + size * 0.6) / wide, 0.5)
+            ax.yaxis.label.set_va("center")
+
+
+def _cut(name: str, room: float, size: float) -> str:
+    """Shorten a name that is longer than its side; the end says most."""
+    while len(name) > 6 and paper.measure(name, size)[0] > room:
+        name = "…" + name.lstrip("…")[1:]
+    return name
+
+
+def write_caption(sheet: Sheet, k: int, lines: Lines) -> None:
+    """Write the lines under a panel."""
+    size = sheet.size(8.2)
+    down = 7.0 + (8 + sheet.size(8) * 1.2 + sheet.size(9) * 1.4 if sheet.outer(k) else 0)
+    for text, color in lines:
+        sheet.axes[k].annotate(
+            text,
+            xy=(0, 0),
+            xycoords="axes fraction",
+            xytext=(0, -down),
+            textcoords="offset points",
+            va="top",
+            size=size,
+            color=color,
+            linespacing=1.25,
+            annotation_clip=False,
+        )
+        down += _tall(text, size) * 72
+
+
+def _write_head(
+    figure: Figure, x: float, title: str, subtitle: str, look: Style, title_size: float, subtitle_size: float
+) -> None:
+    height = figure.get_figheight()
+    figure.text(x, 1 - 0.2 / height, title, size=title_size, weight="bold", color=look.ink, va="top", linespacing=1.2)
+    y = 1 - (0.2 + _tall(title, title_size) + 0.07) / height
+    figure.text(x, y, subtitle, size=subtitle_size, color=look.quiet, va="top", family=MONO, linespacing=1.35)
+
+
+def wrap(text: str, inches: float, size: float, weight: str = "normal", family: str = "DejaVu Sans") -> str:
+    """Break a text into lines that fit."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and paper.measure(longer, size, weight=weight, family=family)[0] <= inches * 72:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def wrap_parts(parts: Sequence[str], inches: float, size: float) -> str:
+    """Set parts of a subtitle side by side; one that does not fit begins a new line, unbroken if it can."""
+    lines: list[str] = []
+    for part in parts:
+        longer = f"{lines[-1]}   {part}" if lines else part
+        if lines and paper.measure(longer, size, family=MONO)[0] <= inches * 72:
+            lines[-1] = longer
+        else:
+            lines.extend(wrap(part, inches, size, family=MONO).split("\n"))
+    return "\n".join(lines)
+
+
+def _ticks(values: Array, inches: float, size: float) -> tuple[list[float], list[str]]:
+    """Return few round numbers along an axis, and how they are written."""
+    low, high = float(values.min()), float(values.max())
+    rough = (high - low) / float(np.clip(inches / 0.55, 2, 8))
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = power * next(each for each in (1.0, 2.0, 5.0, 10.0) if each * power >= rough * 0.999)
+    places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step
+    largest = max(abs(low), abs(high))
+    digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    if largest < 1e5 and digits <= 4:
+        texts = [f"{place:.{digits}f}" for place in places]
+    else:
+        exact = max(1, int(np.ceil(np.log10(largest / step))) + 1)
+        texts = [captions.number(float(f"{place:.{exact}g}")) for place in places]
+    return places.tolist(), [text.replace("-", "\N{MINUS SIGN}") if float(text) else "0" for text in texts]
 
 
 def one_axes(runs: xr.Dataset, look: Style, *, named: bool = False) -> tuple[Axes, Any, Any]:
@@ -98,12 +267,12 @@ def one_axes(runs: xr.Dataset, look: Style, *, named: bool = False) -> tuple[Axe
         paper.calm(ax, look)
         ax.set_xlabel(runs["inputs"].attrs.get("long_name", "x"))
         ax.set_ylabel(runs["targets"].attrs.get("long_name", "y"))
-        ax.grid(color="#e8edf1", lw=0.6)
+        ax.grid(color=look.grid, lw=0.6)
         ax.set_axisbelow(True)
     return ax, runs["inputs"].values, runs["targets"].values
 
 
 def write_head_over(ax: Axes, title: str, subtitle: str, look: Style) -> None:
     """Write title and subtitle above the only Axes of a figure."""
-    sheet = Sheet(ax.get_figure(), [ax], 1, 0.0, look)  # type: ignore[arg-type]
-    write_head(sheet, title, subtitle)
+    figure: Figure = ax.get_figure()  # type: ignore[assignment]
+    _write_head(figure, ax.get_position().x0, title, subtitle, look, 13, 8)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from ravine import study
 from ravine.plot import marks, paper
 from ravine.plot.paper import Style, style_of
+from ravine.plot.places import Room
 
 __all__ = ["vectors"]
 
@@ -119,7 +119,8 @@ def _draw(ax: Axes, update: Update, step: int, look: Style) -> None:
     )
     points = [update.here, update.between, update.there]
     track = np.array([*points, update.here])
-    taken: list[Bbox] = []
+    room = Room(ax)
+    room.line(room.points(track))
     for gid, tail, part, color, name, strong in arrows:
         quiver = ax.quiver(
             *tail,
@@ -133,9 +134,7 @@ def _draw(ax: Axes, update: Update, step: int, look: Style) -> None:
             zorder=3,
         )
         quiver.set_gid(gid)
-        taken.append(
-            paper.label(ax, name, tail + part / 2, look, color=color, avoid=track, boxes=taken).get_window_extent()
-        )
+        paper.label(ax, name, tail + part / 2, look, color=color, room=room)
     ax.plot(*update.here, ls="", marker="o", ms=7, mew=1.6, mec=look.accent, mfc=look.ground, zorder=4, gid="here")
     ax.plot(*update.there, ls="", marker="o", ms=6, mew=0, color=look.accent, zorder=4, gid="there")
     spots = [(f"step {step}", update.here, look.ink), (f"step {step + 1}", update.there, look.ink)]
@@ -153,7 +152,7 @@ def _draw(ax: Axes, update: Update, step: int, look: Style) -> None:
         )
         spots.append(("torch's parameters", update.between, blue))
     for name, spot, color in spots:
-        taken.append(paper.label(ax, name, spot, look, color=color, avoid=track, boxes=taken).get_window_extent())
+        paper.label(ax, name, spot, look, color=color, room=room)
 
 
 def _update(run: xr.Dataset, step: int, axes: tuple[str, str] | None) -> Update:

@@ -1,0 +1,216 @@
+"""Traces: what runs left behind, and how they become a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine import study
+from ravine.parts import Parts
+from ravine.problem import Problem
+
+__all__ = ["Trace", "as_study", "is_drawable"]
+
+HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
+"""Settings that choose an implementation, not a path; they are kept in the provenance alone."""
+
+DRAWABLE = 10_000
+"""Numbers in inputs or targets up to which the data travels with a run, so that it can be drawn."""
+
+LABELLED = 10_000
+"""Parameters up to which each has a label of its own; beyond, they are numbered."""
+
+
+class Trace:
+    """What one run left behind: lists of tensors, stacked once at the end.
+
+    Positions, gradients and velocities hold one tensor for each leaf and step. A loss that was not evaluated is
+    None.
+    """
+
+    def __init__(self, rule: torch.optim.Optimizer, overridden: set[str]) -> None:
+        self.name = type(rule).__name__
+        self.home = type(rule).__module__
+        self.settings = dict(rule.defaults)
+        self.overridden = overridden
+        self.positions: list[torch.Tensor] = []
+        self.gradients: list[torch.Tensor] = []
+        self.velocities: list[torch.Tensor] = []
+        self.losses: list[torch.Tensor | None] = []
+        self.batch_losses: list[torch.Tensor | None] = []
+        self.scheduled: list[float] = []
+        self.prediction: torch.Tensor | None = None
+        self.interrupted = False
+        self.closure = False
+
+    def trim(self, leaves: int) -> None:
+        """Drop what an interrupted step recorded in part; what was never begun stays empty."""
+        per_leaf = (self.positions, self.gradients, self.velocities)
+        single: tuple[list[Any], ...] = (self.losses, self.batch_losses, self.scheduled)
+        begun = [len(each) // leaves for each in per_leaf if each] + [len(each) for each in single if each]
+        count = min(begun, default=0)
+        for each in per_leaf:
+            del each[count * leaves :]
+        for one in single:
+            del one[count:]
+
+
+def is_drawable(parts: Parts | None) -> bool:
+    """Tell whether a problem's data is small enough to travel with its runs."""
+    return parts is not None and max(parts.inputs.numel(), parts.targets.numel()) <= DRAWABLE
+
+
+def as_study(
+    problems: Sequence[Problem],
+    traces: Sequence[Trace],
+    choices: Mapping[str, Sequence[Any]],
+    spelled: Mapping[str, Any],
+) -> xr.Dataset:
+    """Stack traces to one study; `choices` are the dimensions that `problems` run through, the last fastest."""
+    first = traces[0]
+    size = sum(value.numel() for value in problems[0].start.values())
+    lead, shape = tuple(choices), tuple(len(labels) for labels in choices.values())
+    fate = study.provenance(
+        f"{'torch.optim.' if first.home.startswith('torch.optim') else first.home + '.'}{first.name}, step by step",
+        equals_torch="is torch",
+        settings={name: plain(value) for name, value in first.settings.items()},
+        threads=torch.get_num_threads(),
+        **{**spelled, "code": spelled["code"] | {"closure": first.closure}},
+    )
+
+    def variable(name: str, dims: Sequence[str], arrays: Sequence[NDArray[Any]]) -> xr.Variable:
+        stacked = _stacked(arrays, math.prod(shape))
+        attrs = {"long_name": study.CONTRACT[name].long_name, "provenance": fate}
+        return xr.Variable((*lead, *dims), stacked.reshape(*shape, *stacked.shape[1:]), attrs)
+
+    data = {
+        "position": variable("position", ("step", "parameter"), [_rows(t.positions, size) for t in traces]),
+        "loss": variable("loss", ("step",), [_losses(t.losses) for t in traces]),
+    }
+    for name, recorded in (("gradient", "gradients"), ("velocity", "velocities")):
+        if getattr(first, recorded):
+            data[name] = variable(name, ("step", "parameter"), [_rows(getattr(t, recorded), size) for t in traces])
+    if first.batch_losses:
+        data["batch_loss"] = variable("batch_loss", ("step",), [_losses(t.batch_losses) for t in traces])
+    if first.scheduled:
+        data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
+    if any(trace.interrupted for trace in traces):
+        taken = [max(len(trace.losses) - 1, 0) for trace in traces] + [0] * (len(problems) - len(traces))
+        attrs = {"long_name": study.CONTRACT["steps_taken"].long_name, "provenance": fate}
+        data["steps_taken"] = xr.Variable(lead, np.array(taken).reshape(shape), attrs)
+    data |= _known_minimum(problems, traces, variable)
+    data |= _data_of(problems, traces, variable, shared="problem" not in choices)
+    coords = {name: plain(v) for name, v in first.settings.items() if _is_coordinate(name, v, first.overridden)}
+    steps = data["position"].sizes["step"]
+    coords |= {"step": np.arange(steps), "parameter": _parameter(problems[0]), "optimizer": first.name}
+    coords |= {dim: np.array(labels) for dim, labels in choices.items()}
+    if "criterion" not in choices and "problem" not in choices and problems[0].criterion is not None:
+        coords["criterion"] = problems[0].criterion
+    if first.batch_losses:
+        coords["seed"] = spelled["code"]["seed"]
+    return xr.Dataset(data, coords)
+
+
+def plain(value: Any) -> Any:
+    """Return numbers as float (0 and 0.0 are one momentum) and tensors as the numbers they hold."""
+    if torch.is_tensor(value):
+        return value.item() if value.numel() == 1 else value.tolist()
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _stacked(arrays: Sequence[NDArray[Any]], count: int) -> NDArray[Any]:
+    """Stack arrays; those that are shorter, or missing because of an interrupt, are filled up with NaN."""
+    longest = max(len(each) for each in arrays)
+    if len(arrays) == count and all(len(each) == longest for each in arrays):
+        return arrays[0][None] if count == 1 else np.stack(arrays)
+    filled = np.full((count, longest, *arrays[0].shape[1:]), np.nan, dtype=arrays[0].dtype)
+    for row, each in zip(filled, arrays, strict=False):
+        row[: len(each)] = each
+    return filled
+
+
+def _known_minimum(problems: Sequence[Problem], traces: Sequence[Trace], variable: Any) -> dict[str, xr.Variable]:
+    """Where the loss itself is minimised and its minimum is known: the place of it that the run ended nearest to."""
+    known = all(each.minimizers for each in problems) and len(traces) == len(problems)
+    for trace in traces:
+        settings = trace.settings
+        if settings.get("weight_decay") or settings.get("maximize") or {"weight_decay", "maximize"} & trace.overridden:
+            known = False
+    if not known:
+        return {}
+    size = len(problems[0].labels)
+    places, minima = [], []
+    for problem, trace in zip(problems, traces, strict=True):
+        positions = _rows(trace.positions, size)
+        finite = positions[np.isfinite(positions).all(axis=1)][-1]
+        candidates = [[float(place[label]) for label in problem.labels] for place in problem.minimizers]
+        nearest = min(candidates, key=lambda c: float(np.linalg.norm(np.array(c) - finite)))
+        values = {label: float(v) for label, v in zip(problem.labels, nearest, strict=True)}
+        with torch.no_grad():
+            minima.append(problem.loss(problem.starting_at(values).start).reshape(1).numpy())
+        places.append(np.array(nearest, dtype=positions.dtype))
+    minimum = variable("minimum_loss", ("one",), minima).isel(one=0)
+    return {"minimizer": variable("minimizer", ("parameter",), places), "minimum_loss": minimum}
+
+
+def _data_of(
+    problems: Sequence[Problem], traces: Sequence[Trace], variable: Any, *, shared: bool
+) -> dict[str, xr.Variable]:
+    """Inputs, targets and prediction, where small enough to draw and of one shape in all runs."""
+    parts = [each.parts for each in problems if each.parts is not None]
+    if len(parts) < len(problems) or not all(map(is_drawable, parts)) or len(traces) < len(problems):
+        return {}
+    if len({(p.inputs.shape, p.targets.shape) for p in parts}) > 1:
+        return {}
+    found = {}
+    for name, inner, tensors in (
+        ("inputs", "feature", [p.inputs for p in parts]),
+        ("targets", "output", [p.targets for p in parts]),
+        ("prediction", "output", [t.prediction for t in traces if t.prediction is not None]),
+    ):
+        arrays = [_squeezed(_numpy(tensor)) for tensor in tensors]
+        dims = ("sample", *(f"{inner}_{i}" if i else inner for i in range(arrays[0].ndim - 1)))
+        if shared and name != "prediction":
+            found[name] = xr.Variable(dims, arrays[0], {"long_name": parts[0].names[name == "targets"]})
+        else:
+            found[name] = variable(name, dims, arrays)
+    return found
+
+
+def _parameter(problem: Problem) -> xr.Variable:
+    labels = problem.labels
+    if len(labels) <= LABELLED:
+        return xr.Variable("parameter", np.array(labels))
+    shapes = str({name: tuple(value.shape) for name, value in problem.start.items()})
+    return xr.Variable("parameter", np.arange(len(labels)), {"shapes": shapes})
+
+
+def _is_coordinate(name: str, value: Any, overridden: set[str]) -> bool:
+    one_number = isinstance(value, (bool, int, float)) or (torch.is_tensor(value) and value.numel() == 1)
+    return one_number and name not in HOW_NOT_WHAT and name not in overridden
+
+
+def _rows(tensors: Sequence[torch.Tensor], size: int) -> NDArray[Any]:
+    return _numpy(torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size))
+
+
+def _losses(losses: Sequence[torch.Tensor | None]) -> NDArray[Any]:
+    some = next(each for each in losses if each is not None)
+    missing = some.new_full((1,), torch.nan)
+    return _numpy(torch.cat([missing if each is None else each.reshape(1) for each in losses]))
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    # numpy has no bfloat16; float32 holds each of its values
+    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def _squeezed(array: NDArray[Any]) -> NDArray[Any]:
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
