@@ -115,16 +115,21 @@ def _module(model: torch.nn.Module) -> str:
         return f"torch.nn.Sequential({', '.join(_module(each) for each in model)})"
     if getattr(torch.nn, kind, None) is not type(model) or next(model.children(), None) is not None:
         raise ValueError(f"{kind} is no module of torch.nn or Sequential of such")
-    text = f"torch.nn.{model!r}"
-    try:
-        again = repr(eval(text, {"torch": _without_numbers()}))  # a repr is a call for most modules, not for all
-    except Exception:
-        again = ""
-    if again != repr(model):
+    if not _is_a_call(repr(model)):
         raise ValueError(f"{kind} does not say in its repr how it is made")
-    return text
+    return f"torch.nn.{model!r}"
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_a_call(said: str) -> bool:
+    """Tell whether a module's repr makes that module again, as it does for most modules and not for all."""
+    try:
+        return repr(eval(f"torch.nn.{said}", {"torch": _without_numbers()})) == said
+    except Exception:
+        return False
+
+
+@functools.cache
 def _without_numbers() -> Any:
     """Return torch with modules that are made on the meta device: no numbers are drawn."""
 
