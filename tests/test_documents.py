@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import shlex
 from pathlib import Path
@@ -27,8 +28,10 @@ def test_python_runs_as_shown(page, tmp_path, monkeypatch):
     space: dict[str, object] = {}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for block in blocks(page, "python"):
-            exec(compile(block, page.name, "exec"), space)
+        for k, block in enumerate(blocks(page, "python")):
+            name = f"<{page.name} {k}>"  # as a notebook does, so that the source of a lambda is to be had
+            linecache.cache[name] = (len(block), None, block.splitlines(keepends=True), name)
+            exec(compile(block, name, "exec"), space)
             for name in re.findall(r'savefig\("(.*?)"\)', block):
                 assert (tmp_path / name).stat().st_size > 5000
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ravine import gallery, plot
+    from ravine import gallery, measure, plot
+    from ravine.criterion import residuals
     from ravine.descent import descend
     from ravine.grid import around
     from ravine.landscape import surface
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "gallery": None,
+    "measure": None,
     "plot": None,
     "Problem": "problem",
     "around": "grid",
@@ -40,6 +42,7 @@ _HOME = {
     "descend": "descent",
     "join": "study",
     "open": "study",
+    "residuals": "criterion",
     "save": "study",
     "surface": "landscape",
 }
@@ -51,6 +54,8 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "descend",
     "surface",
     "around",
+    "residuals",
+    "measure",
     "plot",
     "code",
     "at",

@@ -110,7 +110,7 @@ def _labelled(criteria: Mapping[str, Criterion] | Sequence[Criterion]) -> dict[s
     if isinstance(criteria, Mapping):
         named = {str(label): criterion for label, criterion in criteria.items()}
     else:
-        if callable(criteria) or not isinstance(criteria, Sequence):
+        if callable(criteria) or not isinstance(criteria, (list, tuple)):
             raise TypeError(f"criteria must be a mapping or a sequence of criteria, got {criteria!r}")
         plain = [name_of(each) for each in criteria]
         labels = [

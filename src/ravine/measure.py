@@ -118,7 +118,7 @@ def gap(runs: xr.Dataset) -> xr.DataArray:
     if "minimum_loss" not in runs:
         raise ValueError(
             "the study has no 'minimum_loss' (minimum of what is minimised), so the gap to it is not known: "
-            "make it with ravine.landmarks(problem, weight_decay=…) and assign it to the study"
+            "runs of a problem that knows its minimizers have it, or assign the known number to the study"
         )
     return _named(_steps_last(minimised - runs["minimum_loss"]), "gap", "what is minimised, above its minimum")
 
@@ -211,7 +211,8 @@ def evaluated(runs: xr.Dataset) -> xr.DataArray:
     """Tell at which steps the loss was evaluated: all, unless it was thinned or the run is shorter than others.
 
     ``loss`` says in its attribute, or in its provenance, as ``loss_every``, that only every so many steps were
-    looked at; ``steps_taken`` (…) says where shorter runs end. Elsewhere a NaN is what torch produced.
+    looked at; where it says nothing, a NaN beside a finite ``batch_loss`` was not looked at. ``steps_taken`` (…)
+    says where shorter runs end. Any other NaN is what torch produced.
 
     Examples
     --------
@@ -224,6 +225,8 @@ def evaluated(runs: xr.Dataset) -> xr.DataArray:
     steps = xr.DataArray(_step_values(runs), dims="step")
     every = _loss_every(loss)
     seen = (steps % every == 0) | (every <= 1) | np.isfinite(loss)
+    if "batch_loss" in runs:
+        seen = seen & ~(np.isnan(loss) & np.isfinite(runs["batch_loss"]))
     if "steps_taken" in runs:
         seen = seen & (steps <= runs["steps_taken"])
     return _named(_steps_last(seen), "evaluated", "whether the loss was evaluated")

@@ -43,6 +43,7 @@ def of_plan(plan: Plan, problems: Mapping[str, Problem]) -> dict[str, Any]:
         code["scheduler"] = _scheduler(plan.scheduler)
     if plan.feed is not None:
         code["batch_size"], code["seed"] = plan.feed.batch_size, plan.feed.seed
+        words["loss_every"] = plan.feed.loss_every
     return words | {"code": code}
 
 

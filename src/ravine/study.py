@@ -62,6 +62,8 @@ CONTRACT: Mapping[str, Entry] = {
         (), "lowest value of what is minimised", "ravine.descend(Problem(loss, start, minimizers=...))"
     ),
     "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),
+    "loss_of_residual": Entry(("residual",), "criterion of one residual", "ravine.residuals(criteria)"),
+    "pull": Entry(("residual",), "slope of the criterion at one residual", "ravine.residuals(criteria)"),
     "inputs": Entry(("sample",), "inputs of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
     "targets": Entry(("sample",), "targets of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
     "prediction": Entry(

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine import study
-from ravine.plot import captions, curves, marks, paper
+from ravine.plot import captions, marks, paper
+from ravine.plot.gaps import Curve, curves_of, draw_curves
 from ravine.plot.paper import Figure, Style, style_of
 from ravine.plot.places import Room
 from ravine.plot.sheet import write_head_over
@@ -73,8 +74,10 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
     map_ax, curve_ax, fit_ax = _layout(ratio, _has_points(run), look)
     marks.surface(land, map_ax, weight_decay=captions.coupled_decay(run), style=style)
     marks.path(run, map_ax, axes=names, style=style)
-    (curve,) = curves.curves_of(run)
-    room = curves.draw_curves(curve_ax, [curve], look)
+    if "criterion" in run.coords and look is not paper.ARTICLE:
+        map_ax.set_title(str(run["criterion"].values), loc="left", size=10.5, weight="bold", color=look.ink, pad=6)
+    (curve,) = curves_of(run)
+    room = draw_curves(curve_ax, [curve], look)
     shown = _marked(map_ax, curve_ax, track, curve)
     _number(map_ax, shown, track[shown], track, look)
     heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
@@ -93,10 +96,10 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
 def _layout(ratio: float, has_fit: bool, look: Style) -> tuple[Axes, Axes, Axes | None]:
     """Place a map at the left, and at the right the curve above the fit, or the curve alone."""
     ratio = float(np.clip(ratio, 0.25, 4))
-    tall = 4.6
+    tall = 3.8
     wide = tall / ratio if ratio >= 1 else tall
     tall = wide * ratio if ratio < 1 else tall
-    right, gap, side = 3.2, 0.95, 0.66
+    right, gap, side = 2.7, 0.85, 0.62
     body = max(tall, 3.6 if has_fit else 2.2)
     width, height = side + wide + gap + right + 0.5, 0.6 + body + 1.15
     figure = paper.new_figure(width, height, look)
@@ -116,7 +119,7 @@ def _has_points(run: xr.Dataset) -> bool:
     return all(name in run and run[name].dims == ("sample",) for name in ("inputs", "targets", "prediction"))
 
 
-def _marked(map_ax: Axes, curve_ax: Axes, track: Array, curve: curves.Curve) -> list[int]:
+def _marked(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[int]:
     """Choose steps of 0, 1, 2, 5, 10 … and the last that can be seen, and kept apart, on both pictures."""
     last = len(track) - 1
     powers = 10 ** np.arange(int(np.log10(max(last, 1))) + 1)
@@ -148,7 +151,7 @@ def _number(ax: Axes, steps: Sequence[int], spots: Array, track: Array, look: St
     places = room.points(spots)
     room.mark(places, 4.0)
     seen = (places >= -1).all(axis=1) & (places <= room.size + 1).all(axis=1)
-    for step, spot in ((steps[k], spots[k]) for k in np.flatnonzero(seen)):
+    for step, spot in ((steps[k], spots[k]) for k in np.flatnonzero(seen).tolist()):
         ax.plot(*spot, ls="", marker="o", ms=5.5, mew=1.2, mec=look.ground, mfc=look.accent, zorder=4.5, gid="marked")
         paper.label(ax, str(step), spot, look, color=look.ink, room=room, size=8, near=3.5, far=40.0)
 
@@ -183,16 +186,18 @@ def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], look: Style) -> None:
             ends, line, color=look.accent, lw=0.8 + 0.8 * share, alpha=0.3 + 0.7 * share, zorder=3, gid=f"step {step}"
         )
         room.line(room.points(np.c_[ends, line]), 1.0)
+    top, ends_inside = ax.get_ylim(), []
     for step in steps:
         slope, height = lines[step]
-        # named where it leaves the picture, or ends
         seen = np.linspace(float(ends[0]), float(ends[1]), 200)
-        inside = np.abs(slope * seen + height - (low + high) / 2) <= (high - low) / 2 + pad * 0.98
-        if inside.any():
-            at = float(seen[inside][-1])
-            paper.label(
-                ax, str(step), (at, slope * at + height), look, color=look.ink, room=room, size=8, near=2.0, far=40.0
-            )
+        inside = (slope * seen + height > top[0]) & (slope * seen + height < top[1])
+        if inside[-1]:
+            ends_inside.append((str(step), float(slope * ends[1] + height), look.ink))
+        elif inside.any():  # named where it leaves the picture
+            spot = float(seen[inside][-1]), float(slope * seen[inside][-1] + height)
+            paper.label(ax, str(step), spot, look, color=look.ink, room=room, size=8, near=2.0, far=40.0)
+    if ends_inside:
+        paper.label_at_right(ax, ends_inside, look, size=8)
 
 
 def _lines(run: xr.Dataset) -> Array | None:

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine import study
-from ravine.plot import captions, curves, paper
+from ravine.plot import captions, paper
+from ravine.plot.gaps import folded, last_of
 from ravine.plot.paper import Figure, Style, style_of
 from ravine.plot.places import Room
 from ravine.plot.sheet import write_head_over
@@ -101,7 +102,7 @@ def _criteria(given: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
         one = given.isel(criterion=k).sortby("residual")
         said = _arguments(one) if np.isnan(_turn(one)) else ""  # where it turns, the dot says them
         entries.append((f"{label} ({said})" if said and said not in str(label) else str(label), one))
-    joined = curves.folded(entries, lambda one: one["loss_of_residual"].values)
+    joined = folded(entries, lambda one: one["loss_of_residual"].values)
     if len(joined) > len(paper.RAVINE.accents):
         raise ValueError(f"{len(joined)} criteria are too many to tell apart: select some along 'criterion'")
     return joined
@@ -141,7 +142,7 @@ def _name_losses(ax: Axes, x: Array, entries: Sequence[tuple[str, xr.Dataset]], 
         if _dots(ax, x, heights, turn, color, look):
             labels = name.split(" = ")
             told = [_arguments(given.sel(criterion=label)) for label in labels if label in given["criterion"].values]
-            words = f"{', '.join(told)}: from here a line"
+            words = f"{', '.join(told)}:\na line from here"
             paper.label(ax, words, (turn, float(np.interp(turn, x, heights))), look, color=color, room=room)
     if ends:
         paper.label_at_right(ax, ends, look)
@@ -170,7 +171,7 @@ def _dots(ax: Axes, x: Array, heights: Array, turn: float, color: str, look: Sty
     if not (0 < turn < x.max() and x.min() < -turn):
         return False
     spots = np.array([-turn, turn])
-    dots = {"ls": "", "marker": "o", "ms": 6, "mew": 1.2, "mec": look.ground, "mfc": color, "zorder": 4}
+    dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "mew": 1.2, "mec": look.ground, "mfc": color, "zorder": 4}
     ax.plot(spots, np.interp(spots, x, heights), gid="turn", **dots)
     return True
 
@@ -228,7 +229,7 @@ def slice(
         if dims
         else [("", row)]
     )
-    entries = curves.folded(pairs, lambda one: one["surface"].values)
+    entries = folded(pairs, lambda one: one["surface"].values)
     if len(entries) > len(look.accents):
         raise ValueError(f"{len(entries)} curves are too many to tell apart: select some along {dims[0]!r}")
     width = 7.2 if dims else 5.3
@@ -243,8 +244,9 @@ def slice(
     for k, (name, one) in enumerate(entries):
         heights = np.where(np.isfinite(one["surface"].values), one["surface"].values, np.nan)
         ax.plot(x, heights, color=look.accents[k], lw=1.6, gid=name or "loss")
-        ends.append((name, curves.last_of(heights, 0.0), look.accents[k]))
+        ends.append((name, last_of(heights, 0.0), look.accents[k]))
     ax.set_xlim(x.min(), x.max())
+    ax.autoscale_view()
     ax.autoscale(False)
     ax.set_xlabel(along)
     ax.set_ylabel("loss")
