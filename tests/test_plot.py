@@ -213,8 +213,9 @@ def test_what_cannot_be_drawn_is_said(article):
     with pytest.raises(ValueError, match="no surface: ravine.surface of the same problems"):
         plot.descent(runs, land.isel(criterion=[0, 1]))
     joined = ravine.join({"a": runs, "b": runs})
-    with pytest.raises(ValueError, match="runs differ in run, criterion; a figure has panels for one of them"):
-        plot.descent(joined, land)
+    thrice = ravine.join({"c": joined, "d": joined}, dim="problem")
+    with pytest.raises(ValueError, match="runs differ in problem, run, criterion; a figure has panels for two of them"):
+        plot.descent(thrice, land)
     other = ravine.surface(
         ravine.Problem(lambda p: p["u"] * p["v"], start={"u": 1.0, "v": 1.0}), u=(0, 1), v=(0, 1), points=3
     )

@@ -25,6 +25,9 @@ __all__ = [
 DEFAULTS = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
 """Settings that are not worth a word at these values."""
 
+UNSAID = {**DEFAULTS, "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": False, "centered": False}
+"""The same for what torch's other optimizers have."""
+
 
 def knobs(runs: xr.Dataset) -> str:
     """Name what was turned, for a title.
@@ -39,12 +42,22 @@ def knobs(runs: xr.Dataset) -> str:
     values = scalars(runs)
     turned = {n: v for n, v in values.items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
     words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
+    varied = [str(n) for n, c in runs.coords.items() if c.ndim == 1 and n in ("lr", *DEFAULTS) and c.dims[0] == n]
+    words += [_several(n, runs[n].values.tolist()) for n in varied]
     name = str(values.get("optimizer", "Descent"))
+    turned |= dict.fromkeys(varied)
     return ", ".join([name if len(turned) > 1 or name != "SGD" else f"Plain {name}", *words])
 
 
-def outcome(run: xr.Dataset) -> str:
-    """Say what happened to the loss in one run, from its numbers.
+def _several(name: str, values: Sequence[float]) -> str:
+    """Name the values a setting takes in one figure: each, or the first and last of many."""
+    words = [f"{v:g}" for v in values]
+    shown = f"{', '.join(words[:-1])} and {words[-1]}" if 1 < len(words) < 5 else f"{words[0]} … {words[-1]}"
+    return f"{name.replace('_', ' ')} {shown}"
+
+
+def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
+    """Say what happened to the loss in one run, from its numbers; the count of steps may stand elsewhere.
 
     Examples
     --------
@@ -62,7 +75,7 @@ def outcome(run: xr.Dataset) -> str:
         return f"loss {number(losses[0])} → {losses[first]} at step {first}: it diverged"
     if not taken:
         return f"loss {number(losses[0])}, no step taken"
-    return f"loss {number(losses[0])} → {number(losses[-1])} in {steps(run)}"
+    return f"loss {number(losses[0])} → {number(losses[-1])}" + f" in {steps(run)}" * counted
 
 
 def number(value: float) -> str:
@@ -87,8 +100,8 @@ def settings(runs: xr.Dataset) -> str:
     """Write the optimizer with every setting that is not at its usual value."""
     values = scalars(runs)
     name = values.pop("optimizer", "")
-    shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != DEFAULTS.get(n)]
-    return f"{name}({', '.join(shown)})" if name else ", ".join(shown)
+    shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != UNSAID.get(n)]
+    return f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)
 
 
 def subtitle(
@@ -131,7 +144,7 @@ def coupled_decay(run: xr.Dataset) -> float:
 
 def label(dim: str, value: Any) -> str:
     """Name one entry of a dimension: a label stands for itself, a number needs its setting's name."""
-    return str(value) if isinstance(value, str) else f"{dim} {value:g}"
+    return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {value:g}"
 
 
 def maximizes(run: xr.Dataset) -> bool:

@@ -22,7 +22,15 @@ Array = NDArray[np.floating[Any]]
 
 
 def bands(
-    ax: Axes, x: Array, y: Array, values: Array, look: Style, gaps: Array | None, base: float | None = None
+    ax: Axes,
+    x: Array,
+    y: Array,
+    values: Array,
+    look: Style,
+    gaps: Array | None,
+    *,
+    base: float | None = None,
+    outlined: bool = True,
 ) -> Callable[[float], str]:
     """Fill bands and draw the lines between them; return which colour lies at a loss.
 
@@ -34,6 +42,8 @@ def bands(
         Upper edges of the bands over `base`, from `levels.shared`; None for a constant surface.
     base
         The loss that is gap 0; the lowest of `values` if left out.
+    outlined
+        Whether lines are drawn between the bands.
     """
     finite = np.isfinite(values)
     if not finite.all():  # drawn as a region of its own, never filled in
@@ -52,8 +62,10 @@ def bands(
     ax.contourf(x, y, shown, levels=[base, *edges], colors=colors, zorder=0)
     lines = edges[:-1]
     lines = lines[(lines > values[finite].min()) & (lines < values[finite].max())]
-    if lines.size:
-        ax.contour(x, y, shown, levels=lines, colors=look.hairline, linewidths=0.5, alpha=0.8, zorder=1)
+    if lines.size and outlined:
+        ax.contour(
+            x, y, shown, levels=lines, colors=look.hairline, linewidths=0.5, linestyles="solid", alpha=0.8, zorder=1
+        )
     return lambda loss: to_hex(colors[min(int(np.searchsorted(edges, loss)), len(colors) - 1)])
 
 
@@ -65,22 +77,24 @@ def lines_to_number(ax: Axes, x: Array, y: Array, values: Array, look: Style, ga
     told = levels.numbered(base, base + gaps[0], top)
     if not told.size:
         return None
-    return ax.contour(x, y, np.ma.masked_invalid(values), levels=told, colors=look.contour, linewidths=0.75, zorder=1.1)
+    shown = np.ma.masked_invalid(values)
+    # solid below zero too: dashes are matplotlib's habit, and the number bears its sign
+    return ax.contour(x, y, shown, levels=told, colors=look.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
 
 
-def number_lines(lines: ContourSet, room: Room, look: Style, below: Callable[[float], str], size: float = 6.5) -> int:
+def number_lines(lines: ContourSet, room: Room, look: Style, below: Callable[[float], str], size: float = 6.5) -> None:
     """Write the loss on each line, at the vertex that is farthest from all that is drawn and from the border.
 
     Among places that are far enough the one nearest to the last number is taken, so that the numbers stand
-    in a row like those of a hiking map. Returns how many found a place.
+    in a row like those of a hiking map. A line without a place for its number steps back among the others.
     """
-    written, last = 0, None
-    outward = zip(lines.levels, lines.get_paths(), strict=True)
-    for level, path in outward:
+    colors, last = [], None
+    for level, path in zip(lines.levels, lines.get_paths(), strict=True):
         text = captions.number(float(level))
         width, height = paper.measure(text, size)
         found = _place(path.to_polygons(closed_only=False), room, width + 5, height, last)
-        if found is None:
+        colors.append(look.hairline if found is None else look.contour)
+        if found is None:  # a strong line without a number would only raise the question
             continue
         spot, angle = found
         x, y = room.data(spot)
@@ -102,8 +116,9 @@ def number_lines(lines: ContourSet, room: Room, look: Style, below: Callable[[fl
         wide = abs(np.cos(lean)) * width + abs(np.sin(lean)) * height
         tall = abs(np.sin(lean)) * width + abs(np.cos(lean)) * height
         room.box(Box(float(spot[0]), float(spot[1]), wide, tall))
-        last, written = spot, written + 1
-    return written
+        last = spot
+    lines.set_edgecolor(colors)
+    lines.set_linewidth([0.5 if color == look.hairline else 0.75 for color in colors])
 
 
 ROOMY = 15.0
@@ -143,7 +158,7 @@ def _place(
 
 
 def _at(along: Array, spots: Array, lengths: Array) -> Array:
-    return np.c_[np.interp(lengths, along, spots[:, 0]), np.interp(lengths, along, spots[:, 1])]
+    return np.stack([np.interp(lengths, along, spots[:, 0]), np.interp(lengths, along, spots[:, 1])], axis=1)
 
 
 STROKE = 0.11
@@ -200,4 +215,5 @@ def _spread(values: Array, count: int) -> NDArray[np.intp]:
     """Return which grid values lie nearest to evenly spaced ones, the border left out."""
     low, high = values[0], values[-1]
     wanted = low + (high - low) * (np.arange(count) + 0.5) / count
-    return np.unique(np.abs(values[None, :] - wanted[:, None]).argmin(axis=1))
+    chosen: NDArray[np.intp] = np.unique(np.abs(values[None, :] - wanted[:, None]).argmin(axis=1))
+    return chosen

@@ -14,6 +14,9 @@ from ravine.plot.sheet import Lines, Words, name_axes, sheet_of
 
 __all__ = ["descent"]
 
+FEW = 6
+"""Panels up to which each may have an inset; more are looked at side by side, and want to be simple."""
+
 
 @paper.drawn
 def descent(
@@ -90,16 +93,18 @@ def descent(
             raise ValueError("the article's style draws one run in each panel: leave hue out, or choose another style")
         return _article_descent(plan.panels, pair)
     shown = plan.panels
+    lengths = {run.sizes["step"] for panel in shown for run in panel.runs}
+    counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
     words = Words(
         title or captions.knobs(runs),
         _subtitle(runs, shown, field, pair),
         [panel.label for panel in shown],
-        [_outcomes(panel, look) for panel in shown],
+        [_outcomes(panel, look, counted) for panel in shown],
         plan.rows,
     )
     sheet = sheet_of(words, shown[0].x, shown[0].y, look, columns=plan.columns, width=width)
     for panel, ax in zip(shown, sheet.axes, strict=True):
-        notes.draw_panel(ax, panel, pair, look, scale=sheet.scale, field=field, enlarge=True)
+        notes.draw_panel(ax, panel, pair, look, scale=sheet.scale, field=field, enlarge=len(shown) <= FEW)
     name_axes(sheet, pair)
     return sheet.figure
 
@@ -117,12 +122,12 @@ def _subtitle(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple
     )
 
 
-def _outcomes(panel: Panel, look: Style) -> Lines:
+def _outcomes(panel: Panel, look: Style, counted: bool) -> Lines:
     """Say under a panel what happened to each run, in its colour where there are several."""
     if len(panel.runs) == 1:
-        return [(captions.outcome(panel.runs[0]), look.ink)]
+        return [(captions.outcome(panel.runs[0], counted=counted), look.ink)]
     return [
-        (f"{name}: {captions.outcome(run)}", color)
+        (f"{name}: {captions.outcome(run, counted=counted)}", color)
         for name, run, color in zip(panel.names, panel.runs, look.accents, strict=False)
     ]
 

@@ -19,7 +19,7 @@ __all__ = ["Tail", "draw", "tail_of"]
 Array = NDArray[np.floating[Any]]
 
 WINDING = 2.5
-"""How many times its own size a tail's way must be long: one that comes straight in shows nothing new enlarged."""
+"""How many times its own size the second half's way must be long: what comes straight in shows nothing new enlarged."""
 
 FACTORS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 """Enlargements that are easy to reckon with."""
@@ -60,18 +60,18 @@ def tail_of(track: Array, low: Array, high: Array, unit: float) -> Tail | None:
     backwards = shares[::-1]
     spread = (np.maximum.accumulate(backwards) - np.minimum.accumulate(backwards)).max(axis=1)[::-1]
     first = int((spread > SMALL).sum())
-    tail = shares[first:]
-    if len(tail) < max(8, len(track) / 2):
+    tail, half = shares[first:], len(track) // 2
+    if len(tail) < max(8, half):
         return None
     size = float(spread[first])
-    way = float(np.hypot(*np.diff(tail, axis=0).T).sum())
-    # a tail of a few points' size is a speck that needs no inset; one that does not wind shows nothing new
-    if size * unit < 3 or way < WINDING * size:
+    way = float(np.hypot(*np.diff(shares[half:], axis=0).T).sum())
+    # a speck needs no inset, and rest is not winding, however much the last bits flicker
+    if size * unit < 3 or spread[half] * unit < 0.3 or way < WINDING * spread[half]:
         return None
     factor = max(factor for factor in FACTORS if size * factor <= 0.86 * SIDE)
     middle = (tail.min(axis=0) + tail.max(axis=0)) / 2
-    half = SIDE / factor / 2
-    return Tail(first, low + (middle - half) * (high - low), low + (middle + half) * (high - low), factor)
+    reach = SIDE / factor / 2
+    return Tail(first, low + (middle - reach) * (high - low), low + (middle + reach) * (high - low), factor)
 
 
 def draw(
@@ -101,7 +101,7 @@ def draw(
     inset.text(
         0.04,
         0.035,
-        f"from step {tail.first}, enlarged {tail.factor}:1",
+        f"{tail.factor}\N{MULTIPLICATION SIGN} from step {tail.first:,}",
         transform=inset.transAxes,
         size=size,
         color=look.ink,

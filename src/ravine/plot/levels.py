@@ -54,7 +54,9 @@ def shared(surfaces: Sequence[Array]) -> Array | None:
             highest.append(float(gaps[-1]))
     if not highest:
         return None
-    return np.unique(np.geomspace(min(lowest), max(highest), BANDS))
+    edges: Array = np.unique(np.geomspace(min(lowest), max(highest), BANDS))
+    edges[-1] = max(highest)  # not a bit below the highest corner
+    return edges
 
 
 def _lowest_band(gap: Array, gaps: Array) -> float:
@@ -75,7 +77,7 @@ def numbered(base: float, lowest: float, top: float, most: int = 4) -> Array:
     Examples
     --------
     >>> numbered(base=0.5, lowest=0.51, top=140.0).tolist()
-    [1.0, 5.0, 20.0, 100.0]
+    [1.0, 2.0, 20.0, 100.0]
     """
     scale = max(abs(base), abs(top))
     powers = np.arange(np.floor(np.log10(scale)) - 8, np.ceil(np.log10(scale)) + 1)

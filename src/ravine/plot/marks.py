@@ -170,6 +170,7 @@ def draw_path(
     turn: int = 0,
     lr: Array | None = None,
     weight: float = 1.0,
+    ring: str | None = None,
 ) -> None:
     """Draw one path: a pale edge that lifts it off the map, the line, dots, start and end.
 
@@ -181,6 +182,8 @@ def draw_path(
         The rate of each leg; the line's width follows it.
     weight
         Factor on the widths of lines and sizes of dots.
+    ring
+        Colour of the ring at the start; the path's if left out.
     """
     every = captions.dot_every(len(x) - 1)
     outside = _outside(ax, x, y)
@@ -200,39 +203,38 @@ def draw_path(
     if lr is not None and len(x) > 1:
         line.set(linewidth=0.4 * weight)
         _by_rate(ax, x, y, lr, color, weight)
-    rim = 0.5 * weight if every > 1 else 0.0  # dots of a thinned run stand out from a line that never breaks
-    size = (3.7 if every > 1 else 2.4 if turn == 0 else 2.8) * weight
-    ax.plot(
-        x[::every],
-        y[::every],
-        ls="",
-        marker=shape,
-        ms=size,
-        mew=rim,
-        mec=look.ground,
-        mfc=color,
-        zorder=3.1,
-        gid="steps",
-    )
-    finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    ring, dot = 7 * weight, 6 * weight
-    ax.plot(
-        x[:1], y[:1], ls="", marker="o", ms=ring, mew=1.6 * weight, mec=color, mfc=look.ground, zorder=4, gid="start"
-    )
-    if len(finite) == len(x) > 1:
-        unmoved = x[-1] == x[0] and y[-1] == y[0]  # a full dot would hide the ring
+    # dots that touch would only make the line thick; those of a thinned run stand out where they have room
+    apart = _spacing(ax, x[::every], y[::every])
+    rim = 0.5 * weight if every > 1 and apart > 4 else 0.0
+    largest = 3.7 if every > 1 else 2.4 if turn == 0 else 2.8
+    size = float(np.clip(0.7 * apart, 1.4, largest)) * weight
+    dots: dict[str, Any] = {"ls": "", "mec": look.ground, "mfc": color}
+    ax.plot(x[::every], y[::every], marker=shape, ms=size, mew=rim, zorder=3.1, gid="steps", **dots)
+    rings: dict[str, Any] = {"ls": "", "mec": ring or color, "mfc": look.ground}
+    ax.plot(x[:1], y[:1], marker="o", ms=7 * weight, mew=1.6 * weight, zorder=4, gid="start", **rings)
+    if len(x) > 1 and np.isfinite(x).all() and np.isfinite(y).all():
+        unmoved = bool(x[-1] == x[0] and y[-1] == y[0])  # a full dot would hide the ring
+        last = (4.8 if turn == 0 else 5.6) * weight
         ax.plot(
             x[-1:],
             y[-1:],
-            ls="",
             marker=shape,
-            ms=0.5 * dot if unmoved else dot,
-            mew=0 if unmoved else 1.2 * weight,
-            mec=look.ground,
-            mfc=color,
+            ms=0.6 * last if unmoved else last,
+            mew=0.0 if unmoved else weight,
             zorder=4.1,
             gid="end",
+            **dots,
         )
+
+
+def _spacing(ax: Axes, x: Array, y: Array) -> float:
+    """Return the usual distance in points from one dot to the next, along the way: rest at the end does not count."""
+    figure = ax.get_figure()
+    assert figure is not None
+    with np.errstate(all="ignore"):
+        legs = np.hypot(*np.diff(ax.transData.transform(np.c_[x, y].astype(float)), axis=0).T)
+    legs = legs[np.isfinite(legs) & (legs < 1e6)]
+    return float((legs**2).sum() / legs.sum()) * 72 / figure.dpi if legs.sum() > 0 else 0.0
 
 
 def _by_rate(ax: Axes, x: Array, y: Array, lr: Array, color: str, weight: float) -> None:

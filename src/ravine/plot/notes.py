@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
-from ravine.plot import captions, contours, inset, marks, paper
+from ravine.plot import captions, contours, inset, levels, marks, paper
 from ravine.plot.panels import Panel
 from ravine.plot.paper import Style
 from ravine.plot.places import Room
@@ -34,12 +34,11 @@ class Pen:
         """Return a font size at the figure's scale, never under 6 points."""
         return max(6.0, points * self.scale)
 
-    def write(self, text: str, point: Any, color: str, points: float = 8.5, **how: Any) -> bool:
-        """Write a label beside a point; False where there is no room."""
-        note = paper.label(self.ax, text, point, self.look, color=color, room=self.room, size=self.size(points), **how)
-        return note is not None
+    def write(self, text: str, point: Any, color: str, points: float = 8.5, **how: Any) -> None:
+        """Write a label beside a point, where there is room."""
+        paper.label(self.ax, text, point, self.look, color=color, room=self.room, size=self.size(points), **how)
 
-    def cross(self, spot: Any, gid: str, color: str, marker: str = "x", points: float = 5.5) -> None:
+    def cross(self, spot: Any, gid: str, color: str, marker: str = "x", points: float = 7.0) -> None:
         """Mark a spot and take its place."""
         self.ax.plot(
             *spot,
@@ -50,7 +49,7 @@ class Pen:
             mec=color,
             mfc="none",
             color=color,
-            zorder=5,
+            zorder=3.9,  # under the end of a path that arrives, with its arms in sight
             gid=gid,
         )
         self.room.mark(self.room.points(spot), 5.0)
@@ -58,8 +57,8 @@ class Pen:
 
 def draw_panel(
     ax: Axes, panel: Panel, pair: tuple[str, str], look: Style, *, scale: float, field: bool, enlarge: bool
-) -> list[str]:
-    """Draw everything inside one panel; return the names of runs that found no room there."""
+) -> None:
+    """Draw everything inside one panel. A run's name that finds no room stands in the caption alone."""
     marks.frame(ax, panel.x, panel.y)
     below = contours.bands(ax, panel.x, panel.y, panel.values, look, panel.gaps)
     lines = contours.lines_to_number(ax, panel.x, panel.y, panel.values, look, panel.gaps)
@@ -68,18 +67,19 @@ def draw_panel(
     tracks = [np.c_[marks.trajectory(run, pair)[:2]].astype(float) for run in panel.runs]
     pen = Pen(ax, look, Room(ax), scale)
     weight = 0.65 + 0.35 * min(scale, 1.0)
+    ring = look.accent if len(panel.runs) == 1 else look.ink
     for k, run in enumerate(panel.runs):
         x, y, _ = marks.trajectory(run, pair)
-        marks.draw_path(ax, x, y, look, color=look.accents[k], turn=k, lr=rates(run), weight=weight)
+        marks.draw_path(ax, x, y, look, color=look.accents[k], turn=k, lr=rates(run), weight=weight, ring=ring)
         track = pen.room.points(tracks[k])
-        pen.room.line(track, 3.0)
+        pen.room.line(track, 2.0)
         pen.room.mark(track[[0, -1]], 5.0)
     goals = _minima(pen, panel, pair)
     if panel.gaps is None and np.isfinite(panel.values).any():
         marks.say_flat(ax, look, pen.size(8))
     if enlarge and len(panel.runs) == 1:
         _enlarge(pen, panel, tracks[0])
-    left_out = _name_runs(pen, panel, tracks)
+    _name_runs(pen, panel, tracks)
     _borders(pen, panel, tracks)
     _starts(pen, tracks)
     for spot, text in goals:
@@ -88,7 +88,6 @@ def draw_panel(
         _drops(pen, panel.runs[0], tracks[0])
     if lines is not None:
         contours.number_lines(lines, pen.room, look, below, pen.size(6.5))
-    return left_out
 
 
 def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, str]]:
@@ -144,7 +143,7 @@ def _inside(spots: Array, panel: Panel) -> Any:
 def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
     """Draw the winding end of a run in an inset, where that shows more than the map."""
     low, high = np.array([panel.x[0], panel.y[0]]), np.array([panel.x[-1], panel.y[-1]])
-    if min(pen.room.size) * inset.SIDE < 45:  # too small for a picture of its own
+    if min(pen.room.size) * inset.SIDE < 46:  # too small for a picture of its own
         return
     tail = inset.tail_of(track, low, high, float(min(pen.room.size)))
     if tail is None:
@@ -154,16 +153,25 @@ def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
 
     def inside(ax: Axes) -> None:
         part = panel.values[rows, columns]
-        contours.bands(ax, panel.x[columns], panel.y[rows], part, look, panel.gaps, float(np.nanmin(panel.values)))
+        contours.bands(
+            ax,
+            panel.x[columns],
+            panel.y[rows],
+            part,
+            look,
+            panel.gaps,
+            base=levels.bottom(panel.values),
+            outlined=False,
+        )
         tail_x, tail_y = track[max(tail.first - 1, 0) :].T
+        ax.plot(tail_x, tail_y, color=look.halo, lw=2.2, alpha=0.6, zorder=2.9)
         ax.plot(tail_x, tail_y, color=look.accent, lw=0.9, zorder=3, solid_joinstyle="round", gid="tail")
         every = captions.dot_every(len(track) - 1)
         ax.plot(tail_x[::every], tail_y[::every], ls="", marker="o", ms=1.9, mew=0, color=look.accent, zorder=3.1)
         for line in ends:  # the same marks as on the map
             if line.get_gid() in ("lowest", "minimum", "data minimum"):
-                ax.plot(
-                    *line.get_data(), ls="", marker=line.get_marker(), ms=5, mew=1.3, mec=look.ink, mfc="none", zorder=5
-                )
+                mark: dict[str, Any] = {"marker": line.get_marker(), "mec": look.ink, "mfc": "none"}
+                ax.plot(*line.get_data(), ls="", ms=6.5, mew=1.3, zorder=3.9, **mark)
         ax.plot(*track[-1:].T, ls="", marker="o", ms=4.5, mew=1, mec=look.ground, mfc=look.accent, zorder=4)
         ax.set_xlim(tail.low[0], tail.high[0])
         ax.set_ylim(tail.low[1], tail.high[1])
@@ -191,18 +199,16 @@ def _starts(pen: Pen, tracks: list[Array]) -> None:
         pen.write("start", track[0], pen.look.accent if len(tracks) == 1 else pen.look.ink, near=7.0)
 
 
-def _name_runs(pen: Pen, panel: Panel, tracks: list[Array]) -> list[str]:
+def _name_runs(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
     """Write the name of each run beside its own path: at the end, or where it is farthest from the others."""
     if len(tracks) < 2:
-        return []
+        return
     pixels = [pen.room.points(track) for track in tracks]
-    left_out = []
     for k, name in enumerate(panel.names):
         others = [p for j, p in enumerate(pixels) if j != k]
         anchor = _own_place(pen, pixels[k], others)
-        if anchor is None or not pen.write(name, tracks[k][anchor], pen.look.accents[k], points=8, near=5.0, far=30.0):
-            left_out.append(name)
-    return left_out
+        if anchor is not None:
+            pen.write(name, tracks[k][anchor], pen.look.accents[k], points=8, near=5.0, far=30.0)
 
 
 FEW = 400
@@ -290,7 +296,7 @@ def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, *, inwa
     heading = heading / (np.hypot(*heading) or 1.0)
     size = 7 * pen.scale
     if inward:
-        tip, heading = tip - size * heading, -heading
+        tip, heading = tip - (size + 2) * heading, -heading
     side = np.array([-heading[1], heading[0]])
     corners = [tip, tip - size * heading + size / 2 * side, tip - size * heading - size / 2 * side]
     shape = [pen.room.data(corner) for corner in corners]
@@ -315,10 +321,10 @@ def _drops(pen: Pen, run: xr.Dataset, track: Array) -> None:
     if lr is None:
         return
     with np.errstate(invalid="ignore"):
-        places = np.flatnonzero(lr[1:] <= lr[:-1] * 2 / 3) + 1
+        falls = np.concatenate([[1.0], lr[1:] / lr[:-1], [1.0]])
+    # a step down between two plateaus; a cosine that dies away is no drop
+    places = np.flatnonzero((falls[1:-1] <= 2 / 3) & (falls[:-2] > 0.9) & (falls[2:] > 0.9)) + 1
     places = places[places < len(track)]
-    if not 0 < len(places) <= 8:
-        return
     inside = [int(k) for k in places if ((track[k] >= [pen.ax.get_xlim()[0], pen.ax.get_ylim()[0]]).all())]
     for k in inside[:3]:
         pen.write(f"lr {captions.number(float(lr[k]))}", track[k], pen.look.accent, points=6.5, near=4.0, far=40.0)

@@ -152,9 +152,10 @@ RC: dict[str, Any] = {
 
 
 def _ours() -> dict[str, Any]:
-    plain = dict(mpl.rcParamsDefault)
+    plain: dict[Any, Any] = dict(mpl.rcParamsDefault)
     kept = ("backend", "interactive", "toolbar", "webagg", "tk.", "date.")
-    return dict(mpl.RcParams({key: value for key, value in plain.items() if not key.startswith(kept)} | RC))
+    ours: Any = mpl.RcParams({key: value for key, value in plain.items() if not key.startswith(kept)} | RC)
+    return dict(ours)
 
 
 OURS = _ours()
@@ -167,12 +168,13 @@ def own_settings() -> Iterator[None]:
 
     What `matplotlib.rc_context` does, without validating 300 settings each time: that costs 5 ms.
     """
-    before = {key: dict.__getitem__(mpl.rcParams, key) for key in OURS}
-    dict.update(mpl.rcParams, OURS)
+    now: Any = mpl.rcParams
+    before = {key: dict.__getitem__(now, key) for key in OURS}
+    dict.update(now, OURS)
     try:
         yield
     finally:
-        dict.update(mpl.rcParams, before)
+        dict.update(now, before)
 
 
 def drawn(function: Callable[Given, Result]) -> Callable[Given, Result]:

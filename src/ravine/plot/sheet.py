@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,10 @@ def sheet_of(
     side = {1: 4.4, 2: 2.95, 3: 2.6}.get(columns, 2.2) / max(1.0, ratio / 1.6)
     natural = 0.9 + columns * side + (columns - 1) * 0.42
     scale = 1.0 if width is None else float(np.clip(width / natural, 0.72, 1.3))
-    size = lambda points: max(6.0, points * scale)  # noqa: E731
+
+    def size(points: float) -> float:
+        return max(6.0, points * scale)
+
     ticks = [_ticks(each, s, size(8)) for each, s in ((x, side * scale), (y, side * ratio * scale))]
     numbers = max((paper.measure(text, size(8))[0] for text in ticks[1][1]), default=0.0) / 72
     left = numbers + (22 + size(9) * 1.2 + bool(words.rows) * size(10.5) * 1.6) / 72
@@ -96,7 +99,7 @@ def sheet_of(
     title = wrap(words.title, width - left - right, size(13), weight="bold")
     subtitle = wrap_parts(words.subtitle, width - left - right, size(8))
     under = [[(wrap(text, side + 0.6 * between, size(8.2)), color) for text, color in each] for each in words.captions]
-    heights = _heights(count, columns, bool(words.rows), under, size)
+    heights = _heights(count, columns, bool(words.rows), any(words.labels), under, size)
     head = 0.2 + _tall(title, size(13)) + 0.07 + _tall(subtitle, size(8)) + 0.12
     tall = side * ratio
     height = head + sum(above + tall + below for above, below in heights) + 0.1
@@ -107,6 +110,7 @@ def sheet_of(
         for column in range(min(columns, count - row * columns)):
             x0 = left + column * (side + between)
             axes.append(figure.add_axes((x0 / width, y0 / height, side / width, tall / height)))
+            axes[-1].set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
         y0 -= below
     sheet = Sheet(figure, axes, columns, side, look, scale)
     _write_head(figure, left / width, title, subtitle, look, size(13), size(8))
@@ -116,12 +120,14 @@ def sheet_of(
     return sheet
 
 
-def _heights(count: int, columns: int, grid: bool, under: Sequence[Lines], size: Any) -> list[tuple[float, float]]:
+def _heights(
+    count: int, columns: int, grid: bool, titled: bool, under: Sequence[Lines], size: Callable[[float], float]
+) -> list[tuple[float, float]]:
     """Return the inches above and below each row of panels."""
     found = []
     for row in range(-(-count // columns)):
         members = range(row * columns, min((row + 1) * columns, count))
-        above = 0.3 * max(size(10.5) / 10.5, 0.75) if not grid or row == 0 else 0.08
+        above = 0.3 * max(size(10.5) / 10.5, 0.75) if titled and (not grid or row == 0) else 0.08
         below = 0.12 + max(sum(_tall(text, size(8.2)) for text, _ in under[k]) for k in members)
         if any(k + columns >= count for k in members):
             below += (8 + size(8) * 1.2 + size(9) * 1.4) / 72
@@ -141,6 +147,9 @@ def write_panel(
     paper.calm(ax, look, sheet.size(8))
     (across, across_words), (up, up_words) = ticks
     ax.set_xticks(across, across_words if sheet.outer(k) else [""] * len(across))
+    for label_, place in zip(ax.get_xticklabels(), across, strict=True):
+        if k % sheet.columns == 0 and place <= ax.get_xlim()[0] and up and up[0] <= ax.get_ylim()[0]:
+            label_.set_horizontalalignment("left")  # two numbers would meet in the corner
     ax.set_yticks(up, up_words if k % sheet.columns == 0 else [""] * len(up))
     if label and (not rows or k < sheet.columns):
         size = sheet.size(10.5)
@@ -169,12 +178,12 @@ def name_axes(sheet: Sheet, pair: tuple[str, str]) -> None:
         if sheet.outer(k):
             ax.set_xlabel(_cut(pair[0], wide, size), size=size)
             ax.xaxis.set_label_coords(0.5, -(6 + sheet.size(8) * 1.2 + size * 0.75) / tall)
-            ax.xaxis.label.set_va("center")
+            ax.xaxis.label.set_verticalalignment("center")
         if k % sheet.columns == 0:
             numbers = max((paper.measure(t.get_text(), sheet.size(8))[0] for t in ax.get_yticklabels()), default=0.0)
             ax.set_ylabel(_cut(pair[1], tall, size), size=size)
             ax.yaxis.set_label_coords(-(9 + numbers + size * 0.6) / wide, 0.5)
-            ax.yaxis.label.set_va("center")
+            ax.yaxis.label.set_verticalalignment("center")
 
 
 def _cut(name: str, room: float, size: float) -> str:
@@ -240,9 +249,9 @@ def wrap_parts(parts: Sequence[str], inches: float, size: float) -> str:
 def _ticks(values: Array, inches: float, size: float) -> tuple[list[float], list[str]]:
     """Return few round numbers along an axis, and how they are written."""
     low, high = float(values.min()), float(values.max())
-    rough = (high - low) / float(np.clip(inches / 0.55, 2, 8))
+    rough = (high - low) / float(np.clip(inches / 0.6, 2, 8))
     power = 10.0 ** np.floor(np.log10(rough))
-    step = power * next(each for each in (1.0, 2.0, 5.0, 10.0) if each * power >= rough * 0.999)
+    step = power * next(each for each in (1.0, 2.0, 5.0, 10.0) if each * power >= rough * 0.75)
     places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step
     largest = max(abs(low), abs(high))
     digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
