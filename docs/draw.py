@@ -1,25 +1,41 @@
-"""Draws the pictures of the README again: python docs/draw.py."""
+"""Draws the pictures of README.md and docs/ from the very blocks that these pages show: python docs/draw.py."""
 
+import linecache
+import os
+import re
 from pathlib import Path
 
-import ravine
-
-PICTURES = Path(__file__).parent / "pictures"
+DOCS = Path(__file__).parent.resolve()
 
 
 def main() -> None:
-    """Draw each picture with the very call that the README shows."""
-    PICTURES.mkdir(exist_ok=True)
-    problems = ravine.gallery.article()
-    land = ravine.surface(problems, bias=(-5, 8), weight=(-5, 8))
-    runs = ravine.descend(problems, lr=0.1, momentum=0.9)
-    ravine.plot.descent(runs, land).savefig(PICTURES / "momentum.png")
+    """Run each page's Python blocks, one after another, in the folder of the pictures."""
+    pictures = DOCS / "pictures"
+    pictures.mkdir(exist_ok=True)
+    shown = {Path(name).name for page in (DOCS.parent / "README.md", DOCS / "pictures.md") for name in _images(page)}
+    before = Path.cwd()
+    os.chdir(pictures)
+    try:
+        for page in (DOCS / "pictures.md", DOCS.parent / "README.md"):
+            (pictures / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
+            _run(page)
+    finally:
+        os.chdir(before)
+    for path in pictures.iterdir():  # what a page writes but does not show
+        if path.name not in shown:
+            path.unlink()
 
-    rosenbrock = ravine.Problem(
-        lambda p: (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2, start={"x": -1.2, "y": 1.0}
-    )
-    run = ravine.descend(rosenbrock, lr=1e-3, momentum=0.9, steps=300)
-    ravine.plot.descent(run, ravine.surface(rosenbrock, x=(-2, 2), y=(-1, 3))).savefig(PICTURES / "rosenbrock.png")
+
+def _images(page: Path) -> list[str]:
+    return re.findall(r"!\[.*?\]\((.*?)\)", page.read_text())
+
+
+def _run(page: Path) -> None:
+    space: dict[str, object] = {}
+    for k, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)):
+        name = f"<{page.name} {k}>"
+        linecache.cache[name] = (len(block), None, block.splitlines(keepends=True), name)
+        exec(compile(block, name, "exec"), space)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,18 @@ import ravine
 
 ROOT = Path(ravine.__file__).parent
 DOORS = {"article", "cli", "sources"}
-TORCH_SHORE = {"problem", "parts", "gallery", "descent", "landscape", "grid", "criterion", "traces", "batches", "spelling"}
+TORCH_SHORE = {
+    "problem",
+    "parts",
+    "gallery",
+    "descent",
+    "landscape",
+    "grid",
+    "criterion",
+    "traces",
+    "batches",
+    "spelling",
+}
 
 
 def modules():

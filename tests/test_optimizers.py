@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import bare
 import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler
 
+import bare
 import ravine
 
 OPTIMIZERS = {

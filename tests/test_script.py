@@ -7,10 +7,10 @@ import io
 import re
 from functools import partial
 
-import bare
 import pytest
 import torch
 
+import bare
 import ravine
 
 SCALE = 3.0

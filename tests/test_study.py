@@ -89,7 +89,7 @@ def test_join_keeps_what_differs_and_what_does_not(article):
     assert study.describe(joined, "loss")["settings"]["0.1"]["lr"] == 0.1
     with pytest.raises(ValueError, match="nothing to join"):
         ravine.join({})
-    with pytest.raises(ValueError, match="other variables or parameters"):
+    with pytest.raises(ValueError, match="do not hold the same variables|do not have the same parameters"):
         ravine.join({"a": runs["0.1"], "b": ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}))})
 
 
@@ -116,3 +116,20 @@ def test_large_models_get_numbers_for_labels():
     run = ravine.descend(problem, lr=0.1, steps=1)
     assert run.parameter.dtype.kind == "i"
     assert "'weight': (101, 101)" in run.parameter.attrs["shapes"]
+
+
+def test_join_of_unlike_optimizers_and_lengths():
+    bowl = ravine.gallery.quadratic(4)
+    parts = {
+        "sgd": ravine.descend(bowl, lr=0.1, momentum=0.5, nesterov=True, steps=3),
+        "adam": ravine.descend(bowl, torch.optim.Adam, steps=5),
+    }
+    joined = ravine.join(parts)
+    assert joined.optimizer.values.tolist() == ["SGD", "Adam"]
+    assert joined.steps_taken.values.tolist() == [3, 5]
+    assert np.isfinite(joined.loss).sum("step").values.tolist() == [4, 6]
+    assert float(joined.momentum[0]) == 0.5
+    assert np.isnan(joined.momentum[1])
+    assert joined.nesterov.values.tolist() == [True, False]
+    assert "torch.optim.Adam(" in ravine.code(joined.sel(run="adam"))
+    assert "range(3)" in ravine.code(joined.sel(run="sgd"))

@@ -7,7 +7,7 @@ The tour, in five lines (each is explained on the object itself)::
     problems = ravine.gallery.article()                             # four criteria on one small data set
     runs = ravine.descend(problems, lr=0.1, momentum=0.9)           # torch.optim.SGD, every step recorded
     land = ravine.surface(problems, bias=(-5, 8), weight=(-5, 8))   # the loss over a grid
-    ravine.plot.descent(runs, land).savefig("momentum.svg")         # the runs drawn over it
+    ravine.plot.descent(runs, land).savefig("momentum.png")         # the runs drawn over it
 
 Whatever is computed is an `xarray.Dataset` that follows one contract (docs/study.md), so it can be selected,
 joined, saved and drawn with the same few words.
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from ravine import gallery, measure, plot
     from ravine.criterion import residuals
     from ravine.descent import descend
+    from ravine.files import open, save
     from ravine.grid import around
     from ravine.landscape import surface
     from ravine.problem import Problem
     from ravine.script import code
-    from ravine.study import at, check, join, open, save
+    from ravine.stacks import join
+    from ravine.study import at, check
 
 _HOME = {
     "gallery": None,
@@ -40,10 +42,10 @@ _HOME = {
     "check": "study",
     "code": "script",
     "descend": "descent",
-    "join": "study",
-    "open": "study",
+    "join": "stacks",
+    "open": "files",
     "residuals": "criterion",
-    "save": "study",
+    "save": "files",
     "surface": "landscape",
 }
 """Public name → the module it lives in (None: the name is a module itself)."""

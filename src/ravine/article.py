@@ -9,11 +9,11 @@ from typing import Any
 import xarray as xr
 
 from ravine import gallery, plot
-from ravine import study as contract
 from ravine.descent import descend
 from ravine.landscape import surface
 from ravine.plot import paper
 from ravine.plot.paper import Figure
+from ravine.stacks import join
 
 __all__ = ["FIGURES", "RUNS", "log", "study"]
 
@@ -45,7 +45,7 @@ def study() -> xr.Dataset:
     problems = gallery.article()
     also = ("gradient", "velocity")
     runs = {name: descend(problems, steps=100, also=also, **settings) for name, settings in RUNS.items()}
-    return contract.join(runs).assign(surface=surface(problems)["surface"])
+    return join(runs).assign(surface=surface(problems)["surface"])
 
 
 def log(study: xr.Dataset) -> list[str]:

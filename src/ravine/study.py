@@ -1,4 +1,4 @@
-"""The study contract: what a dataset must hold, and how it is checked, selected, saved and opened.
+"""The study contract: what a dataset must hold, how it is checked, and how parts of it are selected.
 
 Everything that ravine computes is an `xarray.Dataset` that follows one table, `CONTRACT`. Computing writes
 by it, drawing reads by it, and neither needs to know the other. docs/study.md tells the same to a reader.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import platform
-import tempfile
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +21,7 @@ from numpy.typing import NDArray
 
 from ravine.words import hint, listed
 
-__all__ = ["CONTRACT", "RESERVED", "at", "axes", "check", "describe", "join", "open", "provenance", "save"]
+__all__ = ["CONTRACT", "RESERVED", "at", "axes", "check", "describe", "provenance"]
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,6 @@ CONTRACT: Mapping[str, Entry] = {
     ),
 }
 """Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
-
-SHARED = frozenset({"inputs", "targets", "surface"})
-"""Variables that runs may have in common; what a run itself left behind is always kept for each."""
 
 RESERVED = frozenset({*CONTRACT, "step", "parameter", "sample", "feature", "criterion", "problem", "optimizer", "run"})
 """Names that a problem's parameters cannot have, because the contract uses them."""
@@ -180,63 +175,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
-    """Stack studies along a new dimension, labelled; what differs in their provenance is kept for each label.
-
-    Settings that differ become coordinates along `dim`; those that are the same stay scalars.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
-    >>> runs = ravine.join({"slow": ravine.descend(bowl, lr=0.01), "fast": ravine.descend(bowl, lr=0.3)})
-    >>> runs.sizes["run"], runs.lr.values.tolist(), float(runs.momentum)
-    (2, [0.01, 0.3], 0.0)
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to join, or the studies do not hold the same variables and parameters.
-    """
-    if not studies:
-        raise ValueError("nothing to join: the mapping of studies is empty")
-    parts = list(studies.values())
-    first = parts[0]
-    for label, each in studies.items():
-        if set(each.variables) != set(first.variables) or (
-            "parameter" in each.coords and not np.array_equal(each["parameter"], first["parameter"])
-        ):
-            raise ValueError(f"{label!r} holds other variables or parameters than {next(iter(studies))!r}")
-    shared = [n for n in first.variables if n not in first.dims and (n in first.coords or n in SHARED)]
-    same = [n for n in shared if all(first.variables[n].identical(p.variables[n]) for p in parts)]  # type: ignore[no-untyped-call]
-    varying = [n for n in first.variables if n not in first.dims and n not in same]
-    stacked = xr.concat(
-        [p.drop_vars(same) for p in parts],
-        dim=xr.DataArray(np.array(list(studies)), dims=dim, name=dim),
-        data_vars=[n for n in varying if n in first.data_vars],
-        coords=[n for n in varying if n in first.coords],
-        join="exact" if len({p.sizes.get("step") for p in parts}) == 1 else "outer",
-        compat="override",
-        combine_attrs="override",
-    )
-    stacked = stacked.assign({n: first[n] for n in same})
-    for name in stacked.data_vars:
-        facts = {label: each[name].attrs.get("provenance") for label, each in studies.items()}
-        if len(set(facts.values())) > 1:
-            stacked[name].attrs["provenance"] = _merged({k: json.loads(v or "{}") for k, v in facts.items()}, dim)
-    return stacked
-
-
-def _merged(facts: Mapping[str, Mapping[str, Any]], dim: str) -> str:
-    keys = list(dict.fromkeys(key for each in facts.values() for key in each))
-    merged: dict[str, Any] = {}
-    for key in keys:
-        values = {label: each.get(key) for label, each in facts.items()}
-        alike = len({json.dumps(v, sort_keys=True) for v in values.values()}) == 1
-        merged[key] = next(iter(values.values())) if alike else {"by": dim, **values}
-    return json.dumps(merged)
-
-
 TOLERANCE = 1e-6
 """How far, relative to the value asked for, `at` may go to the nearest one: enough for float32, no more."""
 
@@ -302,100 +240,3 @@ def _nearest(present: NDArray[Any], value: Any) -> str:
         flat = np.sort(flat[np.argsort(np.abs(flat - value))[:8]])
         return listed(each.item() for each in flat)
     return listed(flat) + hint(str(value), map(str, flat))
-
-
-def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Write a study to one netCDF file that any netCDF reader opens.
-
-    Parameters
-    ----------
-    study
-        Any dataset that follows the contract.
-    path
-        Where to write; `.nc` by custom.
-    force
-        Overwrite an existing file. The old file stays whole until the new one is complete.
-
-    Raises
-    ------
-    FileExistsError
-        If the file exists and `force` is not given.
-    ValueError
-        If a value does not survive the trip (an integer beyond 2³¹, say).
-
-    Examples
-    --------
-    >>> import ravine, tempfile
-    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), steps=3)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     again = ravine.open(ravine.save(run, f"{folder}/run.nc"))
-    >>> again.identical(run)
-    True
-    """
-    path = Path(path)
-    if path.exists() and not force:
-        raise FileExistsError(f"{path} exists already: choose another name, or force=True to overwrite it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    portable = _retyped(check(study), {n: _portable(str(n), v) for n, v in study.variables.items()})
-    portable.attrs["dtypes"] = json.dumps({str(name): v.dtype.str for name, v in study.variables.items()})
-    # written beside the target and then renamed: a crash half-way leaves the old file, never half a new one
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        portable.to_netcdf(draft, engine="scipy")
-        os.chmod(draft, 0o666 & ~_umask())
-        os.replace(draft, path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
-    return path
-
-
-def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a study that `save` wrote, whole and with the dtypes it had.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no study.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with xr.open_dataset(path, engine="scipy") as stored:
-            study = stored.load()
-    except Exception as reason:  # scipy raises half a dozen kinds for what is no netCDF3
-        raise ValueError(f"{path} is no study that ravine can open (netCDF3 expected): {reason}") from reason
-    study = _retyped(study, {n: np.dtype(t) for n, t in json.loads(study.attrs.pop("dtypes", "{}")).items()})
-    study.encoding.clear()
-    for name in study.variables:
-        study[name].encoding.clear()
-    return check(study)
-
-
-def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype[Any]]) -> xr.Dataset:
-    """Return a copy with these dtypes; assigning tuples, not arrays, makes xarray build its indexes anew."""
-    fresh = {n: (study[n].dims, study[n].values.astype(t), study[n].attrs) for n, t in dtypes.items()}
-    return study.assign({n: v for n, v in fresh.items() if n in study.data_vars}).assign_coords(
-        {n: v for n, v in fresh.items() if n in study.coords}
-    )
-
-
-def _portable(name: str, variable: xr.Variable) -> np.dtype[Any]:
-    """Return the dtype that netCDF3 can hold without loss."""
-    dtype: np.dtype[Any] = variable.dtype
-    if dtype == np.float16:
-        return np.dtype(np.float32)
-    if dtype.kind in "iu" and dtype.itemsize > 4:
-        if variable.size and (abs(int(variable.min())) >= 2**31 or abs(int(variable.max())) >= 2**31):
-            raise ValueError(f"{name!r} holds integers beyond 2³¹, which netCDF3 cannot store: make it a float")
-        return np.dtype(np.int32)
-    return dtype
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

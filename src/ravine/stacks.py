@@ -1,0 +1,99 @@
+"""Stacks: studies joined along a new dimension, with what differs between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ravine.study import CONTRACT
+from ravine.words import listed
+
+__all__ = ["join"]
+
+SHARED = frozenset({"inputs", "targets", "surface"})
+"""Variables that runs may have in common; what a run itself left behind is always kept for each."""
+
+
+def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
+    """Stack studies along a new dimension, labelled; what differs in their provenance is kept for each label.
+
+    Settings that differ become coordinates along `dim`; those that are the same stay scalars. A setting that one
+    optimizer has and another has not is NaN there (or False, where it is a switch). Shorter runs are filled up
+    with NaN, and ``steps_taken`` says how far each went.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> runs = ravine.join({"slow": ravine.descend(bowl, lr=0.01), "fast": ravine.descend(bowl, lr=0.3)})
+    >>> runs.sizes["run"], runs.lr.values.tolist(), float(runs.momentum)
+    (2, [0.01, 0.3], 0.0)
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to join, or the studies do not hold the same variables and parameters.
+    """
+    if not studies:
+        raise ValueError("nothing to join: the mapping of studies is empty")
+    first_label, first = next(iter(studies.items()))
+    for label, each in studies.items():
+        if set(each.data_vars) != set(first.data_vars):
+            differ = listed(sorted(map(str, set(each.data_vars) ^ set(first.data_vars))))
+            raise ValueError(f"{first_label!r} and {label!r} do not hold the same variables: only one has {differ}")
+        if "parameter" in each.coords and not np.array_equal(each["parameter"], first["parameter"]):
+            raise ValueError(f"{first_label!r} and {label!r} do not have the same parameters")
+    parts = _with_all_settings(_with_steps_taken(list(studies.values())))
+    first = parts[0]
+    shared = [n for n in first.variables if n not in first.dims and (n in first.coords or n in SHARED)]
+    same = [n for n in shared if all(first.variables[n].identical(p.variables[n]) for p in parts)]  # type: ignore[no-untyped-call]
+    varying = [n for n in first.variables if n not in first.dims and n not in same]
+    stacked = xr.concat(
+        [p.drop_vars(same) for p in parts],
+        dim=xr.DataArray(np.array(list(studies)), dims=dim, name=dim),
+        data_vars=[n for n in varying if n in first.data_vars],
+        coords=[n for n in varying if n in first.coords],
+        join="outer",  # shorter runs are filled up with NaN; steps_taken says how far each went
+        compat="override",
+        combine_attrs="override",
+    )
+    stacked = stacked.assign({n: first[n] for n in same})
+    for name in stacked.data_vars:
+        facts = {label: each[name].attrs.get("provenance") for label, each in zip(studies, parts, strict=True)}
+        if len(set(facts.values())) > 1:
+            stacked[name].attrs["provenance"] = _merged({k: json.loads(v or "{}") for k, v in facts.items()}, dim)
+    return stacked
+
+
+def _with_steps_taken(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    if len({part.sizes.get("step") for part in parts}) == 1 and not any("steps_taken" in part for part in parts):
+        return list(parts)
+    attrs = {"long_name": CONTRACT["steps_taken"].long_name}
+    return [
+        part if "steps_taken" in part else part.assign(steps_taken=((), part.sizes["step"] - 1, attrs))
+        for part in parts
+    ]
+
+
+def _with_all_settings(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Give every part the settings that any has: NaN, False or "" where its optimizer has no such setting."""
+    kinds = {name: part[name].dtype.kind for part in parts for name in part.coords if part[name].ndim == 0}
+    absent = {"b": False, "U": "", "O": ""}
+    return [
+        part.assign_coords({n: absent.get(kind, np.nan) for n, kind in kinds.items() if n not in part.coords})
+        for part in parts
+    ]
+
+
+def _merged(facts: Mapping[str, Mapping[str, Any]], dim: str) -> str:
+    keys = list(dict.fromkeys(key for each in facts.values() for key in each))
+    merged: dict[str, Any] = {}
+    for key in keys:
+        values = {label: each.get(key) for label, each in facts.items()}
+        alike = len({json.dumps(v, sort_keys=True) for v in values.values()}) == 1
+        merged[key] = next(iter(values.values())) if alike else {"by": dim, **values}
+    return json.dumps(merged)
