@@ -37,7 +37,7 @@ def table(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("style", ["ravine", "article"])
+@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
 def test_article_writes_all_and_prints_the_log(tmp_path, style):
     out = tmp_path / "figures"
     lines = run("article", "--out", out, "--style", style).output.splitlines()
@@ -169,7 +169,7 @@ def test_descend_the_article_by_name(tmp_path, monkeypatch):
 def test_plot_every_view_of_a_study(table, tmp_path):
     out = tmp_path / "run.nc"
     run("descend", table, "--x", "dose", "--y", "effect", "--lr", 0.1, "-o", out)
-    for view in ("descent", "losses", "fit", "scatter", "surface"):
+    for view in ("descent", "panel", "losses", "fit", "scatter", "surface"):
         said = run("plot", out, view).output.strip()
         assert said == str(tmp_path / f"run-{view}.png")
         assert (tmp_path / f"run-{view}.png").read_bytes().startswith(b"\x89PNG")

@@ -32,7 +32,7 @@ Format = Literal["png", "svg", "pdf"]
 Given = ParamSpec("Given")
 
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
-Style = Annotated[Literal["ravine", "article"], typer.Option(help="How pictures look.")]
+Style = Annotated[Literal["ravine", "dark", "article"], typer.Option(help="How pictures look.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture file.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
@@ -199,7 +199,7 @@ def descend(
     typer.echo(f"\n{picture}  the picture\n{study_file}  every number, for ravine.open and ravine plot")
 
 
-VIEWS = ("descent", "losses", "fit", "scatter", "surface")
+VIEWS = ("descent", "panel", "losses", "fit", "scatter", "surface")
 
 
 @app.command()
@@ -230,7 +230,8 @@ def plot(
     chosen = ravine.at(ravine.open(study), **_pairs(at))
     draw: dict[str, Callable[[], Any]] = {
         "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
-        "losses": lambda: ravine.plot.losses(chosen),
+        "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
+        "losses": lambda: ravine.plot.losses(chosen, style=style),
         "fit": lambda: ravine.plot.fit(chosen, style=style),
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
@@ -256,7 +257,7 @@ def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: st
             f"{runs.sizes['parameter']} parameters: a map shows two, so the picture is the loss at every step",
             err=True,
         )
-        return runs, ravine.plot.losses(runs)
+        return runs, ravine.plot.losses(runs, style=style)
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     land = ravine.surface(problem, one.ranges or ravine.around(runs))
     return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ravine.measure import COUPLED
+
 __all__ = [
     "coupled_decay",
     "dot_every",
@@ -42,17 +44,22 @@ def knobs(runs: xr.Dataset) -> str:
     values = scalars(runs)
     turned = {n: v for n, v in values.items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
     words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
-    varied = [str(n) for n, c in runs.coords.items() if c.ndim == 1 and n in ("lr", *DEFAULTS) and c.dims[0] == n]
-    words += [_several(n, runs[n].values.tolist()) for n in varied]
-    name = str(values.get("optimizer", "Descent"))
-    turned |= dict.fromkeys(varied)
-    return ", ".join([name if len(turned) > 1 or name != "SGD" else f"Plain {name}", *words])
+    varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in ("lr", *DEFAULTS)]
+    words += [_several(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
+    optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
+    name = _listed(optimizers) or "Descent"
+    plain = name == "SGD" and set(turned) <= {"lr"} and not varied
+    return ", ".join([f"Plain {name}" if plain else name, *words])
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def _several(name: str, values: Sequence[float]) -> str:
     """Name the values a setting takes in one figure: each, or the first and last of many."""
     words = [f"{v:g}" for v in values]
-    shown = f"{', '.join(words[:-1])} and {words[-1]}" if 1 < len(words) < 5 else f"{words[0]} … {words[-1]}"
+    shown = _listed(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
     return f"{name.replace('_', ' ')} {shown}"
 
 
@@ -67,6 +74,8 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
     """
     if "loss" not in run:
         return steps(run)
+    if "steps_taken" in run:  # what follows was never run
+        run = run.isel(step=slice(int(run["steps_taken"]) + 1))
     losses = run["loss"].values
     taken = len(losses) - 1
     if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
@@ -129,10 +138,6 @@ def subtitle(
     if uneven:
         parts.append("axes not to one scale")
     return [part for part in parts if part]
-
-
-COUPLED = frozenset({"SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "NAdam", "RAdam", "Rprop"})
-"""Torch's optimizers whose weight decay is added to the gradient, so that they minimise loss + decay."""
 
 
 def coupled_decay(run: xr.Dataset) -> float:

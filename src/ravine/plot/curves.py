@@ -58,7 +58,9 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.2 / 4.8))
     draw_curves(ax, curves, look)
     if look is not paper.ARTICLE:
-        write_head_over(ax, title or captions.knobs(runs), f"{captions.settings(runs)}   {captions.steps(runs)}", look)
+        write_head_over(
+            ax, title or captions.knobs(runs), f"{captions.settings(runs)}   {captions.steps(runs)}".strip(), look
+        )
     elif title:
         ax.set_title(title)
     return figure

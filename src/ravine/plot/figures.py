@@ -99,7 +99,7 @@ def descent(
         title or captions.knobs(runs),
         _subtitle(runs, shown, field, pair),
         [panel.label for panel in shown],
-        [_outcomes(panel, look, counted) for panel in shown],
+        [_outcomes(panel, look, counted, alone=hue in ("run", "optimizer") and len(shown) == 1) for panel in shown],
         plan.rows,
     )
     sheet = sheet_of(words, shown[0].x, shown[0].y, look, columns=plan.columns, width=width)
@@ -122,14 +122,18 @@ def _subtitle(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple
     )
 
 
-def _outcomes(panel: Panel, look: Style, counted: bool) -> Lines:
-    """Say under a panel what happened to each run, in its colour where there are several."""
+def _outcomes(panel: Panel, look: Style, counted: bool, alone: bool) -> Lines:
+    """Say under a panel what happened to each run, in its colour where there are several; how it was made, if alone."""
     if len(panel.runs) == 1:
         return [(captions.outcome(panel.runs[0], counted=counted), look.ink)]
-    return [
-        (f"{name}: {captions.outcome(run, counted=counted)}", color)
-        for name, run, color in zip(panel.names, panel.runs, look.accents, strict=False)
-    ]
+    made = [captions.settings(run) for run in panel.runs] if alone else []
+    if len(set(made)) == 1 or all(name in one for name, one in zip(panel.names, made, strict=False)):
+        made = []  # the subtitle, or the names themselves, say it
+    lines = []
+    for k, (name, run, color) in enumerate(zip(panel.names, panel.runs, look.accents, strict=False)):
+        how = f"{made[k]}, " if made else ""
+        lines.append((f"{name}: {how}{captions.outcome(run, counted=counted)}", color))
+    return lines
 
 
 def _article_descent(panels: Sequence[Panel], pair: tuple[str, str]) -> Figure:

@@ -144,7 +144,7 @@ RC: dict[str, Any] = {
     "pdf.fonttype": 42,  # TrueType, embedded: text stays text
     "svg.fonttype": "path",
     "svg.hashsalt": "ravine",  # the same picture gives the same file
-    "savefig.dpi": 200,
+    "savefig.dpi": 150,
     "savefig.bbox": None,
     "savefig.facecolor": "auto",
     "text.usetex": False,
@@ -196,10 +196,10 @@ class Figure(PlainFigure):
     """
 
     def savefig(self, fname: str | os.PathLike[str] | IO[bytes], **options: Any) -> None:
-        """Write the figure; 200 dots per inch unless ``dpi`` says otherwise."""
+        """Write the figure; 150 dots per inch unless ``dpi`` says otherwise."""
         given = str(fname)
-        if options.get("format", given[-3:]) == "png":  # half the time of level 6 for a tenth more bytes
-            options.setdefault("pil_kwargs", {"compress_level": 3})
+        if options.get("format", given[-3:]) == "png":  # a third of the time of level 6 for an eighth more bytes
+            options.setdefault("pil_kwargs", {"compress_level": 1})
         if given.endswith((".svg", ".pdf")):  # no date: the same picture gives the same file
             options.setdefault("metadata", {"Date" if given.endswith(".svg") else "CreationDate": None})
         with own_settings():
