@@ -27,6 +27,7 @@ TORCH_SHORE = {
     "criterion",
     "traces",
     "batches",
+    "plan",
     "spelling",
 }
 

@@ -291,6 +291,8 @@ def test_words_are_computed(article):
     run = ravine.descend(article["MSELoss"], lr=0.1, momentum=0.9, nesterov=True, weight_decay=2.0)
     assert captions.settings(run) == "SGD(lr=0.1, momentum=0.9, weight_decay=2, nesterov=True)"
     assert captions.knobs(run) == "SGD, lr 0.1, momentum 0.9, weight decay 2, nesterov"
+    joined = ravine.join({"a": run, "b": ravine.descend(article["MSELoss"], lr=0.1)}).sel(run="a")
+    assert captions.settings(joined) == captions.settings(run)
     losses = run.loss.values
     assert captions.outcome(run) == f"loss {losses[0]:.4g} → {losses[-1]:.4g} in 100 steps"
     assert captions.steps(ravine.descend(article, steps=1)) == "1 step"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +13,13 @@ import torch
 import xarray as xr
 
 from ravine import batches, spelling, traces
+from ravine.plan import Optimizer, Plan, Scheduler
 from ravine.problem import Live, Problem, dimension, scalar
 from ravine.progress import tracked
 from ravine.traces import Trace
 from ravine.words import hint, listed
 
 __all__ = ["descend"]
-
-Optimizer = Callable[..., torch.optim.Optimizer]
-Scheduler = Callable[[torch.optim.Optimizer], Any]
 
 
 def descend(
@@ -137,34 +133,6 @@ def descend(
                 warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=2)
                 break
     return traces.as_study(cells, done, choices, spelling.of_plan(plan, dict(labelled)))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How runs are to be made: all that `descend` was told except the problem."""
-
-    optimizer: Optimizer
-    steps: int
-    settings: Mapping[str, Any]
-    scheduler: Scheduler | None
-    groups: Mapping[str, Mapping[str, Any]]
-    feed: batches.Feed | None
-    also: frozenset[str]
-    throw: bool
-
-    def rule_for(self, leaves: Mapping[str, torch.Tensor]) -> torch.optim.Optimizer:
-        """Make the optimizer over these leaves, in groups where settings differ."""
-        if not self.groups:
-            return self.optimizer(list(leaves.values()), **self.settings)
-        members: dict[str | None, list[torch.Tensor]] = {None: [], **{pattern: [] for pattern in self.groups}}
-        for name, leaf in leaves.items():
-            members[next((p for p in self.groups if fnmatchcase(name, p)), None)].append(leaf)
-        for pattern in self.groups:
-            if not members[pattern]:
-                raise ValueError(f"groups: no parameter fits {pattern!r}; the problem has {listed(leaves)}")
-        made = [{"params": members[None]}] if members[None] else []
-        made += [{"params": members[pattern], **self.groups[pattern]} for pattern in self.groups]
-        return self.optimizer(made, **self.settings)
 
 
 def _run(problem: Problem, plan: Plan) -> Trace:

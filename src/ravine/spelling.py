@@ -13,14 +13,12 @@ import re
 import textwrap
 from collections.abc import Mapping
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from ravine.plan import Plan
 from ravine.problem import Problem
-
-if TYPE_CHECKING:
-    from ravine.descent import Plan
 
 __all__ = ["of_plan"]
 
