@@ -276,3 +276,35 @@ def test_help_and_version_import_nothing_heavy():
             "assert not heavy, heavy"
         )
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["descend", "a.csv", "--lr", "abc"], "ravine: Invalid value for '--lr'"),
+        (["descend", "a.csv", "--wrong", "3"], "ravine: No such option: --wrong; see ravine --help"),
+        (["nonsense"], "ravine: No such command 'nonsense'; see ravine --help"),
+        (["descend", "none.csv"], "ravine: there is no file none.csv"),
+    ],
+    ids=str,
+)
+def test_the_program_itself_answers_in_one_line(tmp_path, words, said):
+    program = [sys.executable, "-c", "from ravine.cli import main; main()", *words]
+    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(said)
+
+
+def test_the_program_without_words_shows_its_help(tmp_path):
+    program = [sys.executable, "-c", "from ravine.cli import main; main()"]
+    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Usage" in result.stdout
+    assert result.returncode in (0, 2)
+
+
+def test_a_folder_is_no_file_to_write(table, tmp_path):
+    (tmp_path / "run.nc").mkdir()
+    assert "run.nc is a folder" in refused(
+        "descend", table, "--x", "dose", "--y", "effect", "-o", tmp_path / "run.nc", "--force"
+    )

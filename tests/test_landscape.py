@@ -189,3 +189,14 @@ def test_around_shows_converging_and_diverging_runs(article):
     assert all(high > low for low, high in still.values())
     land = ravine.surface(problem, ranges, points=3)
     assert land.surface.shape == (3, 3)
+
+
+def test_bfloat16_becomes_the_float32_that_holds_it():
+    with torch.random.fork_rng():
+        neuron = torch.nn.Linear(1, 1).bfloat16()
+        problem = ravine.Problem.of(
+            neuron, torch.nn.MSELoss(), (torch.randn(9, 1).bfloat16(), torch.randn(9, 1).bfloat16())
+        )
+    land = ravine.surface(problem, weight=(-1, 1), bias=(-1, 1), points=5)
+    assert land.surface.dtype == ravine.descend(problem, lr=0.1, steps=2).position.dtype == np.float32
+    assert torch.equal(torch.tensor(land.surface.values), torch.tensor(land.surface.values).bfloat16().float())

@@ -68,6 +68,7 @@ def test_standardize_brings_mean_0_and_deviation_1(tmp_path):
         ("dose,effect\n1,2\n3,4\n", {"y": "efect"}, "(did you mean effect?)"),
         ("a,b\n1,2\n3,4\n", {"x": "a", "y": "a"}, "column 'a' cannot be both x and y"),
         ("a,b\n1,2\n3,4,5,6\n", {}, "is no table"),
+        ("a;b\n1,5;2\n3;4\n", {}, "is '1,5', expected a finite number; write decimals with a point"),
     ],
 )
 def test_bad_files_are_told_in_one_line(tmp_path, text, call, words):
@@ -177,3 +178,8 @@ def test_mappings_must_share_parameters(article):
         ravine.descend({})
     with pytest.raises(TypeError, match=r"'a' is a function, expected a ravine.Problem"):
         ravine.descend({"a": lambda p: p})
+
+
+def test_lazy_modules_are_told():
+    with pytest.raises(ValueError, match="LazyLinear has lazy parameters: call it on some inputs once"):
+        ravine.Problem.of(torch.nn.LazyLinear(1), torch.nn.MSELoss(), (torch.ones(2, 1), torch.ones(2, 1)))

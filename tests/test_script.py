@@ -120,6 +120,10 @@ def test_what_a_script_cannot_hold_is_said(all_cases, article):
     pair = torch.ones(4, 1), torch.ones(4, 1)
     refused(ravine.Problem.of(dropout, torch.nn.MSELoss(), pair), "dropout")
     refused(ravine.Problem.of(normed, torch.nn.MSELoss(), pair), "buffers")
+    with torch.random.fork_rng():
+        hooked = torch.nn.Linear(1, 1)
+    hooked.register_forward_hook(lambda module, inputs, output: output * 2)
+    refused(ravine.Problem.of(hooked, torch.nn.MSELoss(), pair), "hooks")
     refused(article["MSELoss"], "differentiable=True", differentiable=True)
     refused(
         article["MSELoss"],

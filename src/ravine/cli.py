@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
@@ -243,8 +244,18 @@ def plot(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; a mistyped option is told in one line too."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except Exception as reason:
+        if not hasattr(reason, "format_message"):  # what typer raises for its own part has it
+            raise
+        message = reason.format_message()
+        if type(reason).__name__ == "NoArgsIsHelpError":
+            typer.echo(message)
+        else:
+            typer.echo(f"ravine: {' '.join(message.split()).rstrip('.')}; see ravine --help", err=True)
+        sys.exit(2)
 
 
 # -- helps -------------------------------------------------------------------------------------------------------
@@ -286,6 +297,9 @@ def _print_result(runs: xr.Dataset) -> None:
 
 def _free(paths: list[Path], force: bool) -> None:
     """Complain before any work if a file would be overwritten or its folder cannot hold it."""
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; --out needs the name of a file")
     there = [str(path) for path in paths if path.exists()]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,8 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
         cell = column.iloc[row]
         what = "is empty or NaN" if pd.isna(cell) else f"is {cell!r}, expected a finite number"
+        if re.fullmatch(r"-?\d+,\d+", str(cell)):
+            raise ValueError(f"{path}: column {name!r}, data row {row + 1} {what}; write decimals with a point")
         raise ValueError(f"{path}: column {name!r}, data row {row + 1} {what}; remove or fill such rows first")
     return numbers
 

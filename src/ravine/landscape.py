@@ -13,6 +13,7 @@ import xarray as xr
 
 from ravine import study
 from ravine.grid import Grid, Range, grid_of
+from ravine.parts import numpy_of
 from ravine.problem import Problem, dimension, scalar
 from ravine.progress import tracked
 
@@ -77,7 +78,7 @@ def surface(
         if maps is None:
             maps = [_general_map(each, grid) for each in problems]
     checks = [_checked(each, grid, values, k) for k, (each, (values, _)) in enumerate(zip(problems, maps, strict=True))]
-    values = np.stack([each.numpy() for each, _ in maps]) if dim else maps[0][0].numpy()
+    values = np.stack([numpy_of(each) for each, _ in maps]) if dim else numpy_of(maps[0][0])
     fate = study.provenance(
         _told([way for _, way in maps], labels),
         equals_torch=_told(checks, labels),

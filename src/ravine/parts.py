@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-__all__ = ["ELEMENTWISE", "Criterion", "Parts", "as_data", "call", "copied", "loss_of", "name_of", "neuron"]
+__all__ = ["ELEMENTWISE", "Criterion", "Parts", "as_data", "call", "copied", "loss_of", "name_of", "neuron", "numpy_of"]
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -74,6 +75,13 @@ def copied(value: Any) -> torch.Tensor:
     if hasattr(value, "__array__") and not torch.is_tensor(value):
         return torch.from_numpy(np.array(value))  # a copy first: torch warns of arrays that cannot be written to
     return torch.as_tensor(value).detach().clone()
+
+
+def numpy_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return a tensor's numbers as an array."""
+    tensor = tensor.detach().cpu()
+    # numpy has no bfloat16; float32 holds each of its values
+    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
 def as_data(name: str, value: Any) -> torch.Tensor:

@@ -115,6 +115,8 @@ class Problem:
         """
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        if any(torch.nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
+            raise ValueError(f"{type(model).__name__} has lazy parameters: call it on some inputs once, then pass it")
         if not (isinstance(data, Sequence) and len(data) == 2):
             raise TypeError(f"data must be a pair (inputs, targets), got {type(data).__name__}")
         inputs, targets = (as_data(name, value) for name, value in zip(("inputs", "targets"), data, strict=True))

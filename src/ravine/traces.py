@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import study
-from ravine.parts import Parts
+from ravine.parts import Parts, numpy_of
 from ravine.problem import Problem
 
 __all__ = ["Trace", "as_study", "is_drawable"]
@@ -153,7 +153,7 @@ def _known_minimum(problems: Sequence[Problem], traces: Sequence[Trace], variabl
         nearest = min(candidates, key=lambda c: float(np.linalg.norm(np.array(c) - finite)))
         values = {label: float(v) for label, v in zip(problem.labels, nearest, strict=True)}
         with torch.no_grad():
-            minima.append(problem.loss(problem.starting_at(values).start).reshape(1).numpy())
+            minima.append(numpy_of(problem.loss(problem.starting_at(values).start).reshape(1)))
         places.append(np.array(nearest, dtype=positions.dtype))
     minimum = variable("minimum_loss", ("one",), minima).isel(one=0)
     return {"minimizer": variable("minimizer", ("parameter",), places), "minimum_loss": minimum}
@@ -174,7 +174,7 @@ def _data_of(
         ("targets", "output", [p.targets for p in parts]),
         ("prediction", "output", [t.prediction for t in traces if t.prediction is not None]),
     ):
-        arrays = [_squeezed(_numpy(tensor)) for tensor in tensors]
+        arrays = [_squeezed(numpy_of(tensor)) for tensor in tensors]
         dims = ("sample", *(f"{inner}_{i}" if i else inner for i in range(arrays[0].ndim - 1)))
         if shared and name != "prediction":
             found[name] = xr.Variable(dims, arrays[0], {"long_name": parts[0].names[name == "targets"]})
@@ -197,19 +197,13 @@ def _is_coordinate(name: str, value: Any, overridden: set[str]) -> bool:
 
 
 def _rows(tensors: Sequence[torch.Tensor], size: int) -> NDArray[Any]:
-    return _numpy(torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size))
+    return numpy_of(torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size))
 
 
 def _losses(losses: Sequence[torch.Tensor | None]) -> NDArray[Any]:
     some = next(each for each in losses if each is not None)
     missing = some.new_full((1,), torch.nan)
-    return _numpy(torch.cat([missing if each is None else each.reshape(1) for each in losses]))
-
-
-def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    # numpy has no bfloat16; float32 holds each of its values
-    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+    return numpy_of(torch.cat([missing if each is None else each.reshape(1) for each in losses]))
 
 
 def _squeezed(array: NDArray[Any]) -> NDArray[Any]:
