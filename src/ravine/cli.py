@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
@@ -245,6 +246,7 @@ def plot(
 
 def main() -> None:
     """Run the command line; a mistyped option is told in one line too."""
+    warnings.showwarning = lambda message, *_: typer.echo(f"ravine: {message}", err=True)
     try:
         sys.exit(app(standalone_mode=False))
     except Exception as reason:
