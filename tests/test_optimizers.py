@@ -248,6 +248,21 @@ def test_ctrl_c_returns_what_was_done():
     assert bare.same_bits(run.position, whole.position[:11])
 
 
+def test_ctrl_c_before_anything_was_done_is_passed_on():
+    def loss(p):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ravine.descend(ravine.Problem(loss, start={"x": 1.0}), lr=0.1)
+
+
+def test_gradients_of_mini_batches_are_those_the_optimizer_saw(article):
+    problem = article["MSELoss"]
+    run = ravine.descend(problem, lr=0.1, batch_size=7, steps=12, also=("gradient",))
+    assert np.allclose(np.diff(run.position, axis=0), -0.1 * run.gradient[:-1], rtol=1e-4, atol=1e-6)
+    assert np.isnan(run.gradient[-1]).all()
+
+
 def test_ctrl_c_among_several_runs_keeps_the_finished_ones():
     calls = []
 

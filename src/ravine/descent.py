@@ -73,7 +73,8 @@ def descend(
     loss_every
         With mini-batches: evaluate the loss over all data at every so many steps (and at the last) only.
     also
-        What else to record: ``"gradient"``, ``"velocity"`` (torch's ``momentum_buffer``).
+        What else to record: ``"gradient"`` (with mini-batches, that of the batch), ``"velocity"`` (torch's
+        ``momentum_buffer``).
     throw
         Raise when the loss is no longer finite. Otherwise the inf and NaN that torch produced are kept.
     **settings
@@ -129,7 +130,11 @@ def descend(
         for each in cells:
             done.append(_run(each, plan))
             if done[-1].interrupted:
-                count = len(done[-1].losses) - 1
+                if not done[-1].losses:  # not even the start was evaluated
+                    done.pop()
+                if not done:
+                    raise KeyboardInterrupt
+                count = max(len(done[-1].losses) - 1, 0)
                 warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=2)
                 break
     return traces.as_study(cells, done, choices, spelling.of_plan(plan, dict(labelled)))
@@ -199,21 +204,21 @@ def _record_last(
 ) -> None:
     """Record the last position: its loss, and its gradient where gradients are asked for; no step is taken."""
     _record_before(trace, plan, 0, live, rule, handed, batched=plan.feed is not None)
-    if plan.feed is not None:
-        trace.batch_losses.append(None)
-        if "gradient" not in plan.also:
-            return
     leaves = list(live.leaves.values())
+    if plan.feed is not None:  # no batch was dealt here: neither its loss nor its gradient exists
+        trace.batch_losses.append(None)
+        if "gradient" in plan.also:
+            trace.gradients.extend(torch.full_like(leaf, torch.nan) for leaf in leaves)
+        return
     for leaf in leaves:
         leaf.grad = None
     with torch.set_grad_enabled("gradient" in plan.also):
         loss = live.loss()
-    if plan.feed is None:
-        if plan.steps == 0:
-            _check_start(loss)
-        trace.losses.append(loss.detach())
-        if plan.throw and not torch.isfinite(loss).all():
-            raise FloatingPointError(f"the loss is {loss.item()} at step {plan.steps}")
+    if plan.steps == 0:
+        _check_start(loss)
+    trace.losses.append(loss.detach())
+    if plan.throw and not torch.isfinite(loss).all():
+        raise FloatingPointError(f"the loss is {loss.item()} at step {plan.steps}")
     if "gradient" in plan.also:
         loss.backward()  # type: ignore[no-untyped-call]
         trace.gradients.extend(_gradients(leaves))

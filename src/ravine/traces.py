@@ -100,7 +100,7 @@ def as_study(
         data["batch_loss"] = variable("batch_loss", ("step",), [_losses(t.batch_losses) for t in traces])
     if first.scheduled:
         data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
-    if any(trace.interrupted for trace in traces):
+    if len(traces) < len(problems) or any(trace.interrupted for trace in traces):
         taken = [max(len(trace.losses) - 1, 0) for trace in traces] + [0] * (len(problems) - len(traces))
         attrs = {"long_name": study.CONTRACT["steps_taken"].long_name, "provenance": fate}
         data["steps_taken"] = xr.Variable(lead, np.array(taken).reshape(shape), attrs)
