@@ -44,9 +44,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def data():
-    state = np.random.get_state()
     x, y = bare.article_data()
-    np.random.set_state(state)
     return torch.from_numpy(x), torch.from_numpy(y)
 
 
@@ -196,18 +194,10 @@ def test_figure_7_adds_up_to_the_recorded_update(told, style):
 
 
 def test_the_article_is_the_default_problem_of_the_gallery(article):
-    x, y = bare_without_seed()
+    x, y = bare.article_data()
     for problem in article.values():
         assert np.array_equal(problem.parts.inputs.numpy().ravel(), x)
         assert np.array_equal(problem.parts.targets.numpy().ravel(), y)
-
-
-def bare_without_seed():
-    state = np.random.get_state()
-    try:
-        return bare.article_data()
-    finally:
-        np.random.set_state(state)
 
 
 def test_gradient_and_velocity_do_not_change_the_run(article):

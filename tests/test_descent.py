@@ -111,7 +111,7 @@ def test_settings_and_provenance_travel_with_the_run(article):
 def test_divergence_is_kept_as_torch_left_it(article):
     run = ravine.descend(article["MSELoss"], lr=30.0, steps=100)
     with torch.random.fork_rng():
-        x, y = (torch.from_numpy(a).reshape(-1, 1) for a in kept_article_data())
+        x, y = (torch.from_numpy(a).reshape(-1, 1) for a in bare.article_data())
         positions, losses = bare.train(bare.article_neuron(), torch.nn.MSELoss(), x, y, lr=30.0)
     assert not np.isfinite(losses).all()
     assert bare.same_bits(run.loss, losses)
@@ -119,14 +119,6 @@ def test_divergence_is_kept_as_torch_left_it(article):
     first = int(np.flatnonzero(~np.isfinite(losses))[0])
     with pytest.raises(FloatingPointError, match=f"at step {first}$"):
         ravine.descend(article["MSELoss"], lr=30.0, throw=True)
-
-
-def kept_article_data():
-    state = np.random.get_state()
-    try:
-        return bare.article_data()
-    finally:
-        np.random.set_state(state)
 
 
 def test_the_users_model_is_never_touched():
