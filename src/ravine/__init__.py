@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ravine import gallery, measure, plot
+    from ravine import gallery, measure, plot, theory
     from ravine.criterion import residuals
+    from ravine.curvature import landmarks
     from ravine.descent import descend
     from ravine.files import open, save
     from ravine.grid import around
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     from ravine.script import code
     from ravine.stacks import join
     from ravine.study import at, check
+    from ravine.sweeps import sweep
 
 _HOME = {
     "gallery": None,
     "measure": None,
     "plot": None,
+    "theory": None,
     "Problem": "problem",
     "around": "grid",
     "at": "study",
@@ -43,10 +46,12 @@ _HOME = {
     "code": "script",
     "descend": "descent",
     "join": "stacks",
+    "landmarks": "curvature",
     "open": "files",
     "residuals": "criterion",
     "save": "files",
     "surface": "landscape",
+    "sweep": "sweeps",
 }
 """Public name → the module it lives in (None: the name is a module itself)."""
 
@@ -54,10 +59,13 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "gallery",
     "Problem",
     "descend",
+    "sweep",
     "surface",
+    "landmarks",
     "around",
     "residuals",
     "measure",
+    "theory",
     "plot",
     "code",
     "at",

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ravine.problem import Live, Problem
 
-__all__ = ["Feed", "feed", "whole_loss"]
+__all__ = ["Feed", "check_seed", "feed", "whole_loss"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def feed(problems: Sequence[Problem], batch_size: int | None, seed: int, loss_ev
     for name, value in {"batch_size": batch_size, "loss_every": loss_every}.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise ValueError(f"seed must be a whole number from 0 to 2³¹ - 1, got {seed!r}")
+    check_seed(seed)
     if batch_size is None:
         if loss_every != 1:
             raise ValueError(
@@ -68,6 +67,12 @@ def feed(problems: Sequence[Problem], batch_size: int | None, seed: int, loss_ev
         if batch_size > len(each.parts.inputs):
             raise ValueError(f"batch_size is {batch_size}, but there are only {len(each.parts.inputs)} samples")
     return Feed(batch_size, seed, loss_every)
+
+
+def check_seed(seed: Any) -> None:
+    """Check that a seed is one that a study can hold."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ValueError(f"seed must be a whole number from 0 to 2³¹ - 1, got {seed!r}")
 
 
 def whole_loss(live: Live) -> torch.Tensor:

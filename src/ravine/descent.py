@@ -19,7 +19,7 @@ from ravine.progress import tracked
 from ravine.traces import Trace
 from ravine.words import hint, listed
 
-__all__ = ["descend"]
+__all__ = ["check_call", "check_start", "descend", "random_state_kept", "trace_of"]
 
 
 def descend(
@@ -110,7 +110,7 @@ def descend(
     -----
     Source: torch/optim/sgd.py, ``_single_tensor_sgd``. Equal in every bit to a bare loop over the same class.
     """
-    _check_call(optimizer, steps, also, settings)
+    check_call(optimizer, steps, also, settings)
     labelled = list(problem.items()) if isinstance(problem, Mapping) else [("", problem)]
     choices: dict[str, list[Any]] = {}
     if isinstance(problem, Mapping):
@@ -126,9 +126,9 @@ def descend(
     feed = batches.feed(cells, batch_size, seed, loss_every)
     plan = Plan(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw)
     done: list[Trace] = []
-    with _random_state_kept(cells):
+    with random_state_kept(cells):
         for each in cells:
-            done.append(_run(each, plan))
+            done.append(trace_of(each, plan))
             if done[-1].interrupted:
                 if not done[-1].losses:  # not even the start was evaluated
                     done.pop()
@@ -140,7 +140,8 @@ def descend(
     return traces.as_study(cells, done, choices, spelling.of_plan(plan, dict(labelled)))
 
 
-def _run(problem: Problem, plan: Plan) -> Trace:
+def trace_of(problem: Problem, plan: Plan) -> Trace:
+    """Run one plan with the real optimizer and return what it left behind."""
     live = problem.live()
     leaves = live.leaves
     # torch refuses to write into leaves under autograd: hand the optimizer aliases of the same memory
@@ -160,7 +161,7 @@ def _run(problem: Problem, plan: Plan) -> Trace:
             _record_before(trace, plan, step, live, rule, handed, batched=batch is not None)
             loss = stepper(live, rule, handed, batch, plan, trace)
             if step == 0:
-                _check_start(loss)
+                check_start(loss)
             if batch is None:
                 trace.losses.append(loss)
             else:
@@ -215,7 +216,7 @@ def _record_last(
     with torch.set_grad_enabled("gradient" in plan.also):
         loss = live.loss()
     if plan.steps == 0:
-        _check_start(loss)
+        check_start(loss)
     trace.losses.append(loss.detach())
     if plan.throw and not torch.isfinite(loss).all():
         raise FloatingPointError(f"the loss is {loss.item()} at step {plan.steps}")
@@ -298,7 +299,8 @@ def _advance(schedule: Any, loss: torch.Tensor) -> None:
         schedule.step()
 
 
-def _check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings: Mapping[str, Any]) -> None:
+def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Check what a run is asked for before any work; torch itself checks the values."""
     if not callable(optimizer) or isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer must be a class such as torch.optim.SGD, got {optimizer!r}")
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
@@ -315,12 +317,13 @@ def _check_call(optimizer: Optimizer, steps: int, also: Collection[str], setting
                 raise ValueError(f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}")
 
 
-def _check_start(loss: torch.Tensor) -> None:
+def check_start(loss: torch.Tensor) -> None:
+    """Refuse a start whose loss is not finite."""
     if not torch.isfinite(loss).all():
         raise ValueError(f"the loss at the start is {loss.item()}: start where it is finite")
 
 
-def _random_state_kept(problems: Sequence[Problem]) -> Any:
+def random_state_kept(problems: Sequence[Problem]) -> Any:
     """A run draws random numbers (dropout, say) from where the user's generator stands, and puts it back."""
     cards = {v.device.index for each in problems for v in each.start.values() if v.device.type == "cuda"}
     return torch.random.fork_rng(devices=sorted(cards))

@@ -8,9 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from numpy.typing import NDArray
 
-__all__ = ["ELEMENTWISE", "Criterion", "Parts", "as_data", "call", "copied", "loss_of", "name_of", "neuron", "numpy_of"]
+__all__ = [
+    "ELEMENTWISE",
+    "Criterion",
+    "Parts",
+    "as_data",
+    "call",
+    "copied",
+    "elementwise",
+    "loss_of",
+    "name_of",
+    "neuron",
+    "numpy_of",
+]
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -55,6 +68,22 @@ def neuron(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
     return layer.to(weight.dtype)
+
+
+def elementwise(criterion: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+    """Return the criterion without its reduction, where there is such a form and the reduction is a mean."""
+    if getattr(criterion, "reduction", None) != "mean":
+        return None
+    kind = type(criterion)
+    if kind is torch.nn.MSELoss:
+        return lambda a, b: F.mse_loss(a, b, reduction="none")
+    if kind is torch.nn.L1Loss:
+        return lambda a, b: F.l1_loss(a, b, reduction="none")
+    if kind is torch.nn.HuberLoss:
+        return lambda a, b: F.huber_loss(a, b, reduction="none", delta=criterion.delta)
+    if kind is torch.nn.SmoothL1Loss:
+        return lambda a, b: F.smooth_l1_loss(a, b, reduction="none", beta=criterion.beta)
+    return None
 
 
 def loss_of(parts: Parts) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from ravine import columns, study
-from ravine.parts import ELEMENTWISE, Criterion, Parts, as_data, call, copied, loss_of, name_of, neuron
+from ravine.parts import ELEMENTWISE, Criterion, Parts, as_data, call, copied, elementwise, loss_of, name_of, neuron
 from ravine.words import hint
 
-__all__ = ["Live", "Problem", "dimension", "scalar"]
+__all__ = ["Live", "Problem", "dimension", "is_neuron", "scalar"]
 
 Loss = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 
@@ -223,6 +223,27 @@ class Problem:
             moved[name] = new.reshape(old.shape)
         return replace(self, start=moved)
 
+    def in_double(self) -> Problem:
+        """Return the same problem in float64, its data and start as they are.
+
+        Examples
+        --------
+        >>> import ravine
+        >>> problem = ravine.gallery.article()["MSELoss"].in_double()
+        >>> problem.start["weight"].dtype, problem.parts.inputs.dtype
+        (torch.float64, torch.float64)
+        """
+        start = {name: value.double() for name, value in self.start.items()}
+        if self.parts is None:
+            return replace(self, start=start)
+        kept = self.parts
+        inputs, targets = (d.double() if d.is_floating_point() else d for d in (kept.inputs, kept.targets))
+        model, criterion = copy.deepcopy(kept.model).double(), copy.deepcopy(kept.criterion)
+        if isinstance(criterion, torch.nn.Module):
+            criterion = criterion.double()
+        parts = Parts(model, criterion, inputs, targets, kept.names)
+        return replace(self, loss=loss_of(parts), start=start, parts=parts)
+
     def live(self) -> Live:
         """Return fresh leaves at the start, to be trained.
 
@@ -288,6 +309,21 @@ def scalar(loss: Any, maker: str = "the loss") -> torch.Tensor:
             'use reduction="mean" or "sum", or add .mean()'
         )
     return loss
+
+
+def is_neuron(problem: Problem) -> bool:
+    """Tell whether a problem is one linear neuron with a bias, under a criterion that has an element-wise form."""
+    parts = problem.parts
+    return (
+        parts is not None
+        and type(parts.model) is torch.nn.Linear
+        and not parts.model._forward_hooks
+        and not parts.model._forward_pre_hooks
+        and tuple(problem.start) == ("weight", "bias")
+        and parts.inputs.ndim == 2
+        and parts.targets.shape == (len(parts.inputs), 1)
+        and elementwise(parts.criterion) is not None
+    )
 
 
 def dimension(problems: Mapping[str, Problem]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["tracked"]
+__all__ = ["tracked", "work"]
 
 Item = TypeVar("Item", covariant=True)
 
@@ -26,25 +27,73 @@ def tracked(items: SizedIterable[Item], what: str) -> Iterator[Item]:
     >>> list(tracked(range(3), "squares"))
     [0, 1, 2]
     """
-    began = time.perf_counter()
-    walk = iter(items)
-    for done, item in enumerate(walk, start=1):
-        yield item
-        if time.perf_counter() - began > PATIENCE:
-            yield from _with_bar(walk, what, done, len(items))
-
-
-def _with_bar(walk: Iterator[Item], what: str, done: int, total: int) -> Iterator[Item]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):  # a log is no place for a bar
-        yield from walk
-        return
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=total, completed=done)
-        for item in walk:
+    with work(len(items), what) as advance:
+        for item in items:
             yield item
-            progress.advance(task)
+            advance(1)
+
+
+@contextmanager
+def work(total: float, what: str) -> Iterator[Callable[[float], None]]:
+    """Give a function to be told how much more is done; a bar with speed and time left appears as in `tracked`.
+
+    Work inside of other work is part of it, and shows no bar of its own.
+
+    Examples
+    --------
+    >>> with work(100, "runs") as advance:
+    ...     advance(50)
+    ...     advance(50)
+    """
+    bar = _Bar(total, what)
+    try:
+        yield bar.advance
+    finally:
+        bar.close()
+
+
+class _Bar:
+    outermost: _Bar | None = None
+
+    def __init__(self, total: float, what: str) -> None:
+        self.total, self.what, self.done = total, what, 0.0
+        self.began = time.perf_counter()
+        self.progress: Any = None
+        self.silent = _Bar.outermost is not None
+        if not self.silent:
+            _Bar.outermost = self
+
+    def advance(self, amount: float) -> None:
+        self.done += amount
+        if self.silent:
+            return
+        if self.progress is not None:
+            self.progress.update(self.task, completed=self.done)
+        elif time.perf_counter() - self.began > PATIENCE:
+            self.show()
+
+    def show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        console = Console(stderr=True)
+        if not (console.is_terminal or console.is_jupyter):  # a log is no place for a bar
+            self.silent = True
+            return
+
+        class Speed(ProgressColumn):
+            def render(self, task: Any) -> Text:
+                return Text("" if task.speed is None else f"{task.speed:,.0f} {task.description}/s")
+
+        done = TextColumn("{task.completed:,.0f} of {task.total:,.0f}")
+        columns = (TextColumn("{task.description}"), BarColumn(), done, Speed(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=console, transient=True)
+        self.progress.start()
+        self.task = self.progress.add_task(self.what, total=self.total, completed=self.done)
+
+    def close(self) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+        if _Bar.outermost is self:
+            _Bar.outermost = None

@@ -27,7 +27,7 @@ def code(run: xr.Dataset) -> str:
     Parameters
     ----------
     run
-        One run from `ravine.descend`.
+        One run from `ravine.descend`, or one selected from `ravine.sweep`.
 
     Returns
     -------
@@ -72,11 +72,12 @@ def code(run: xr.Dataset) -> str:
     if "steps_taken" in run:
         run = run.isel(step=slice(int(run["steps_taken"]) + 1))
     pieces = _pieces(run)
+    pieces = _with_swept(run, pieces)
     problem = _one_problem(run, pieces)
     start = _starts(run, problem)
     blocks = [_imports(pieces, problem)]
     if "model" in problem:
-        blocks += [_data(run, problem), _module(problem, start)]
+        blocks += [_data(run, problem), _module(problem, start, pieces["criterion"])]
     else:
         blocks += [_loss(problem), _leaves(problem, start)]
     blocks[-1] += _optimizer(pieces, problem)
@@ -86,12 +87,28 @@ def code(run: xr.Dataset) -> str:
 def _pieces(run: xr.Dataset) -> Pieces:
     pieces = study.describe(run, "position").get("code")
     if pieces is None:
-        raise ValueError("the study does not say how it was made: only runs from ravine.descend do")
+        raise ValueError("the study does not say how it was made: only runs from ravine.descend and ravine.sweep do")
     while "by" in pieces:  # joined runs: each has its own
         pieces = pieces[str(run[pieces["by"]].values)]
     for value in pieces.values():
         _possible(value)
     return dict(pieces)
+
+
+def _with_swept(run: xr.Dataset, pieces: Pieces) -> Pieces:
+    """Put the settings that a sweep ran through where one run has them: the coordinates say which it took."""
+    swept = pieces.get("swept", {})
+    taken = {name: _taken(run[name], known) for name, known in swept["settings"].items()} if swept else {}
+    given = [pieces["settings"], *(f"{name}={value}" for name, value in taken.items())]
+    turned = {name: _taken(run[name], known) for name, known in swept["criterion"].items()} if swept else {}
+    more: dict[str, Any] = {"settings": ", ".join(each for each in given if each), "criterion": turned}
+    if "batch_size" in pieces and "seed" in run.coords:
+        more["seed"] = int(run["seed"])
+    return {**pieces, **more}
+
+
+def _taken(coordinate: xr.DataArray, known: Mapping[str, str]) -> str:
+    return known.get(str(coordinate.values), repr(coordinate.item()))
 
 
 def _one_problem(run: xr.Dataset, pieces: Pieces) -> Pieces:
@@ -147,11 +164,12 @@ def _data(run: xr.Dataset, problem: Pieces) -> str:
     return "\n".join([*lines, ""])
 
 
-def _module(problem: Pieces, start: Mapping[str, NDArray[Any]]) -> str:
+def _module(problem: Pieces, start: Mapping[str, NDArray[Any]], turned: Mapping[str, str]) -> str:
     cast = "" if problem["dtype"] == "torch.float32" else f".to({problem['dtype']})"
     lines = [f"model = {problem['model']}{cast}", "with torch.no_grad():"]
     lines += [f'    model.get_parameter("{n}").copy_({_tensor(v, problem["dtype"])})' for n, v in start.items()]
-    return "\n".join([*lines, f"criterion = {problem['criterion']}\n"])
+    lines += [f"criterion = {problem['criterion']}", *(f"criterion.{name} = {value}" for name, value in turned.items())]
+    return "\n".join([*lines, ""])
 
 
 def _tensor(values: NDArray[Any], dtype: str, more: str = "") -> str:

@@ -53,12 +53,17 @@ CONTRACT: Mapping[str, Entry] = {
         ("step",), "lr at position[step]", "ravine.descend(problem, scheduler=partial(StepLR, step_size=30))"
     ),
     "steps_taken": Entry((), "steps taken before an interrupt", "ravine.descend(problem)"),
-    "minimizer": Entry(
-        ("parameter",), "where what is minimised is lowest", "ravine.descend(Problem(loss, start, minimizers=...))"
-    ),
-    "minimum_loss": Entry(
-        (), "lowest value of what is minimised", "ravine.descend(Problem(loss, start, minimizers=...))"
-    ),
+    "error": Entry((), "torch's message where the settings are invalid", "ravine.sweep(problem, lr=[0.1, -0.1])"),
+    "final_loss": Entry((), "loss at the last position", 'ravine.sweep(problem, keep="summary")'),
+    "best_loss": Entry((), "lowest loss of all steps", 'ravine.sweep(problem, keep="summary")'),
+    "best_step": Entry((), "step of the lowest loss", 'ravine.sweep(problem, keep="summary")'),
+    "arrival": Entry((), "first step from which the gap stays small", 'ravine.sweep(problem, keep="summary")'),
+    "first_nonfinite": Entry((), "first step whose loss is not finite", 'ravine.sweep(problem, keep="summary")'),
+    "diverged": Entry((), "whether the loss broke or kept growing", 'ravine.sweep(problem, keep="summary")'),
+    "minimizer": Entry(("parameter",), "where what is minimised is lowest", "ravine.landmarks(problem)"),
+    "minimum_loss": Entry((), "lowest value of what is minimised", "ravine.landmarks(problem)"),
+    "hessian": Entry(("parameter", "parameter_"), "curvature at the minimizer", "ravine.landmarks(problem)"),
+    "slope": Entry(("parameter",), "gradient of the loss over a grid", "ravine.surface(problem, slope=True)"),
     "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),
     "loss_of_residual": Entry(("residual",), "criterion of one residual", "ravine.residuals(criteria)"),
     "pull": Entry(("residual",), "slope of the criterion at one residual", "ravine.residuals(criteria)"),

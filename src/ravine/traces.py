@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ravine import study
 from ravine.parts import Parts, numpy_of
 from ravine.problem import Problem
 
-__all__ = ["Trace", "as_study", "is_drawable"]
+__all__ = ["Trace", "as_study", "curve", "is_coordinate", "is_drawable", "parameter_of", "plain", "rows", "shared_data"]
 
 HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
 """Settings that choose an implementation, not a path; they are kept in the provenance alone."""
@@ -90,14 +90,15 @@ def as_study(
         return xr.Variable((*lead, *dims), stacked.reshape(*shape, *stacked.shape[1:]), attrs)
 
     data = {
-        "position": variable("position", ("step", "parameter"), [_rows(t.positions, size) for t in traces]),
-        "loss": variable("loss", ("step",), [_losses(t.losses) for t in traces]),
+        "position": variable("position", ("step", "parameter"), [numpy_of(rows(t.positions, size)) for t in traces]),
+        "loss": variable("loss", ("step",), [numpy_of(curve(t.losses)) for t in traces]),
     }
     for name, recorded in (("gradient", "gradients"), ("velocity", "velocities")):
         if getattr(first, recorded):
-            data[name] = variable(name, ("step", "parameter"), [_rows(getattr(t, recorded), size) for t in traces])
+            arrays = [numpy_of(rows(getattr(t, recorded), size)) for t in traces]
+            data[name] = variable(name, ("step", "parameter"), arrays)
     if first.batch_losses:
-        data["batch_loss"] = variable("batch_loss", ("step",), [_losses(t.batch_losses) for t in traces])
+        data["batch_loss"] = variable("batch_loss", ("step",), [numpy_of(curve(t.batch_losses)) for t in traces])
     if first.scheduled:
         data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
     if len(traces) < len(problems) or any(trace.interrupted for trace in traces):
@@ -106,9 +107,9 @@ def as_study(
         data["steps_taken"] = xr.Variable(lead, np.array(taken).reshape(shape), attrs)
     data |= _known_minimum(problems, traces, variable)
     data |= _data_of(problems, traces, variable, shared="problem" not in choices)
-    coords = {name: plain(v) for name, v in first.settings.items() if _is_coordinate(name, v, first.overridden)}
+    coords = {name: plain(v) for name, v in first.settings.items() if is_coordinate(name, v, first.overridden)}
     steps = data["position"].sizes["step"]
-    coords |= {"step": np.arange(steps), "parameter": _parameter(problems[0]), "optimizer": first.name}
+    coords |= {"step": np.arange(steps), "parameter": parameter_of(problems[0]), "optimizer": first.name}
     coords |= {dim: np.array(labels) for dim, labels in choices.items()}
     if "criterion" not in choices and "problem" not in choices and problems[0].criterion is not None:
         coords["criterion"] = problems[0].criterion
@@ -147,7 +148,7 @@ def _known_minimum(problems: Sequence[Problem], traces: Sequence[Trace], variabl
     size = len(problems[0].labels)
     places, minima = [], []
     for problem, trace in zip(problems, traces, strict=True):
-        positions = _rows(trace.positions, size)
+        positions = numpy_of(rows(trace.positions, size))
         finite = positions[np.isfinite(positions).all(axis=1)][-1]
         candidates = [[float(place[label]) for label in problem.labels] for place in problem.minimizers]
         nearest = min(candidates, key=lambda c: float(np.linalg.norm(np.array(c) - finite)))
@@ -168,22 +169,36 @@ def _data_of(
         return {}
     if len({(p.inputs.shape, p.targets.shape) for p in parts}) > 1:
         return {}
-    found = {}
+    predictions = [_squeezed(numpy_of(t.prediction)) for t in traces if t.prediction is not None]
+    found = {"prediction": variable("prediction", _sample_dims(predictions[0], "output"), predictions)}
+    if shared:
+        return shared_data(parts[0]) | found
     for name, inner, tensors in (
         ("inputs", "feature", [p.inputs for p in parts]),
         ("targets", "output", [p.targets for p in parts]),
-        ("prediction", "output", [t.prediction for t in traces if t.prediction is not None]),
     ):
         arrays = [_squeezed(numpy_of(tensor)) for tensor in tensors]
-        dims = ("sample", *(f"{inner}_{i}" if i else inner for i in range(arrays[0].ndim - 1)))
-        if shared and name != "prediction":
-            found[name] = xr.Variable(dims, arrays[0], {"long_name": parts[0].names[name == "targets"]})
-        else:
-            found[name] = variable(name, dims, arrays)
+        found[name] = variable(name, _sample_dims(arrays[0], inner), arrays)
     return found
 
 
-def _parameter(problem: Problem) -> xr.Variable:
+def shared_data(parts: Parts) -> dict[str, xr.Variable]:
+    """Return inputs and targets that all runs have in common."""
+    found = {}
+    for name, inner, tensor, said in zip(
+        ("inputs", "targets"), ("feature", "output"), (parts.inputs, parts.targets), parts.names, strict=True
+    ):
+        array = _squeezed(numpy_of(tensor))
+        found[name] = xr.Variable(_sample_dims(array, inner), array, {"long_name": said})
+    return found
+
+
+def _sample_dims(array: NDArray[Any], inner: str) -> tuple[str, ...]:
+    return ("sample", *(f"{inner}_{i}" if i else inner for i in range(array.ndim - 1)))
+
+
+def parameter_of(problem: Problem) -> xr.Variable:
+    """Return the labels of a problem's parameters."""
     labels = problem.labels
     if len(labels) <= LABELLED:
         return xr.Variable("parameter", np.array(labels))
@@ -191,19 +206,22 @@ def _parameter(problem: Problem) -> xr.Variable:
     return xr.Variable("parameter", np.arange(len(labels)), {"shapes": shapes})
 
 
-def _is_coordinate(name: str, value: Any, overridden: set[str]) -> bool:
+def is_coordinate(name: str, value: Any, overridden: Collection[str] = ()) -> bool:
+    """Tell whether a setting is one number that makes a path."""
     one_number = isinstance(value, (bool, int, float)) or (torch.is_tensor(value) and value.numel() == 1)
     return one_number and name not in HOW_NOT_WHAT and name not in overridden
 
 
-def _rows(tensors: Sequence[torch.Tensor], size: int) -> NDArray[Any]:
-    return numpy_of(torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size))
+def rows(tensors: Sequence[torch.Tensor], size: int) -> torch.Tensor:
+    """Join what was recorded for each leaf and step to (step, parameter)."""
+    return torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size)
 
 
-def _losses(losses: Sequence[torch.Tensor | None]) -> NDArray[Any]:
+def curve(losses: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    """Join losses to (step,), NaN where none was evaluated."""
     some = next(each for each in losses if each is not None)
     missing = some.new_full((1,), torch.nan)
-    return numpy_of(torch.cat([missing if each is None else each.reshape(1) for each in losses]))
+    return torch.cat([missing if each is None else each.reshape(1) for each in losses])
 
 
 def _squeezed(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,239 @@
+"""Engines: the ways to run many settings, and how near each comes to torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ravine import gradients, sgd, traces
+from ravine.descent import random_state_kept, trace_of
+from ravine.gradients import Evaluate
+from ravine.jobs import Job
+from ravine.keeping import Record
+from ravine.problem import Problem
+from ravine.threads import one_thread
+from ravine.traces import Trace
+
+__all__ = ["Batched", "Engine", "OneByOne", "engine_of"]
+
+CHECKED_STEPS = 20
+"""Steps of one random run of each problem that torch.optim takes too, to compare with."""
+
+MANY_PROBLEMS = 4
+"""Problems beyond which only three steps of each are compared."""
+
+MOST_RUNS = 10_000
+"""Runs at once beyond which nothing is gained (measured: best from 4,000 to 10,000)."""
+
+WORK_BYTES = 2_400_000
+"""Numbers worked on at once: what a core keeps near itself."""
+
+ROOM_BYTES = 64_000_000
+"""Losses recorded at once where only summaries are kept."""
+
+Advance = Callable[[float], None]
+
+
+class Engine(Protocol):
+    """A way to run the settings of one problem."""
+
+    name: str
+    told: str
+
+    def block_size(self, job: Job, *, summary: bool) -> int:
+        """Return how many runs it takes at once."""
+
+    def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
+        """Make these runs and write them down; `errors` takes the message of a run that fails."""
+
+    def compare(self, runs: slice, record: Record) -> None:
+        """Compare with torch, if the run to compare is among these; `told` says how near it came."""
+
+
+class OneByOne:
+    """The real optimizer, run by run."""
+
+    def __init__(self, job: Job) -> None:
+        self.name, self.told = f"{job.optimizer_name}, run by run", "is torch"
+
+    def block_size(self, job: Job, *, summary: bool) -> int:
+        """Return how many runs are recorded before they are summed up."""
+        return 64 if summary else 1
+
+    def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
+        """Make these runs; one that fails leaves its message."""
+        for column, run in enumerate(range(runs.start, runs.stop)):
+            if not errors[run]:
+                self._one(job, run, record.column(column), errors)
+            advance(1)
+        record.done = job.steps
+
+    def _one(self, job: Job, run: int, record: Record, errors: NDArray[np.object_]) -> None:
+        problem, setting = job.problem_of(run), run % job.inner.size
+        with random_state_kept([problem]):
+            torch.manual_seed(job.seed_of(setting))
+            try:
+                trace = trace_of(problem, job.plan_of(setting))
+            except (ArithmeticError, RuntimeError, TypeError, ValueError) as reason:
+                errors[run] = str(reason)
+                return
+        if trace.interrupted:
+            raise KeyboardInterrupt
+        for step, position in enumerate(traces.rows(trace.positions, job.parameters)):
+            record.write(step, position[:, None])
+        record.loss[:, 0] = traces.curve(trace.losses)
+
+    def compare(self, runs: slice, record: Record) -> None:
+        """Do nothing: it is torch."""
+
+
+class Batched:
+    """All runs of a block at once: torch's rule for SGD, on gradients that are evaluated together."""
+
+    def __init__(self, name: str, evaluate: Evaluate, truth: Truth) -> None:
+        self.name, self.told, self.evaluate, self.truth = name, "not compared", evaluate, truth
+
+    def block_size(self, job: Job, *, summary: bool) -> int:
+        """Return how many runs keep a core's own memory busy, and no more."""
+        problem = job.problems[0]
+        numbers = job.parameters if problem.parts is None else problem.parts.inputs.numel()
+        some = WORK_BYTES // (numbers * job.like.element_size())
+        if summary:
+            some = min(some, ROOM_BYTES // (12 * (job.steps + 1)))
+        return max(1, min(some, MOST_RUNS))
+
+    def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
+        """Make these runs step by step, invalid ones too: they cost less than sorting them out."""
+        numbers = np.arange(runs.start, runs.stop)
+        settings = sgd.settings_of(job.settings_of(numbers), record.count, job.like.dtype)
+        position, velocity = job.start_of(numbers), None
+        part = record.count / (job.steps + 1)
+        with torch.no_grad(), one_thread():
+            for step in range(job.steps + 1):
+                record.write(step, position)
+                gradient = self.evaluate(position, record.loss[step], step < job.steps)
+                if gradient is not None:
+                    position, velocity = sgd.step(position, gradient, velocity, settings)
+                record.done = step
+                advance(part)
+
+    def compare(self, runs: slice, record: Record) -> None:
+        """Compare with what torch did, if that run is among these."""
+        column = self.truth.run - runs.start
+        if 0 <= column < record.count:
+            self.told = self.truth.told(record.column(column))
+
+
+class Truth:
+    """The first steps of one random run, taken by torch.optim, to hold a batch against."""
+
+    def __init__(self, job: Job, which: int, errors: NDArray[np.object_]) -> None:
+        first = which * job.inner.size
+        valid = first + np.flatnonzero(errors[first : first + job.inner.size] == "")
+        self.run = int(np.random.default_rng(which).choice(valid))
+        self.problem = job.problem_of(self.run)
+        steps = min(job.steps, CHECKED_STEPS if len(job.problems) <= MANY_PROBLEMS else 3)
+        self.plan = replace(job.plan_of(self.run % job.inner.size), steps=steps, also=frozenset({"gradient"}))
+        trace = self._trace(self.problem)
+        self.position, self.loss = traces.rows(trace.positions, job.parameters), traces.curve(trace.losses)
+        self.gradient = traces.rows(trace.gradients, job.parameters)
+
+    def _trace(self, problem: Problem) -> Trace:
+        with random_state_kept([problem]):
+            return trace_of(problem, self.plan)
+
+    def agrees(self, evaluate: Evaluate) -> bool:
+        """Tell whether losses and gradients at its positions are torch's but for rounding."""
+        losses = torch.empty_like(self.loss)
+        with torch.no_grad(), one_thread():
+            gradient = evaluate(self.position.T.contiguous(), losses, True)
+        assert gradient is not None
+        return _near(losses[:, None], self.loss[:, None]) and _near(gradient.T, self.gradient)
+
+    def told(self, record: Record) -> str:
+        """Say how near a recorded run came to torch, and where it is not equal how near torch is to itself."""
+        steps = len(self.loss)
+        loss, position = record.loss[:steps, 0], self.position
+        if record.position is not None:
+            position = record.position[:steps, :, 0]
+        looked = f"{steps - 1} steps of one random run compared"
+        if _same(loss, self.loss) and _same(position, self.position):
+            return f"every bit, {looked}"
+        off = max(_apart(loss, self.loss), _apart(position, self.position))
+        own = self._trace(self.problem.in_double())
+        gap = max(
+            _apart(self.loss, traces.curve(own.losses)),
+            _apart(self.position, traces.rows(own.positions, self.position.shape[1])),
+        )
+        kind = str(self.loss.dtype).removeprefix("torch.")
+        return f"within {off:.1e} of torch, {looked}; torch in {kind} is {gap:.1e} off torch in float64 there"
+
+
+def _near(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Tell whether rows are alike but for rounding, each by the measure of its largest number."""
+    room = 1000 * torch.finfo(theirs.dtype).eps
+    largest = theirs.abs().amax(1, keepdim=True)
+    return bool((((ours - theirs).abs() <= room * largest) | ~torch.isfinite(theirs)).all())
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the largest difference as a share of the largest number."""
+    one, other = one.double(), other.double()
+    both = torch.isfinite(one) & torch.isfinite(other)
+    largest = torch.where(both, other.abs(), 0.0).max()
+    return float(torch.where(both, (one - other).abs(), 0.0).max() / largest) if largest > 0 else 0.0
+
+
+def engine_of(job: Job, which: int, errors: NDArray[np.object_], wanted: str | None) -> Engine:
+    """Choose the fastest engine for one problem that agrees with torch.
+
+    Raises
+    ------
+    ValueError
+        If autograd on a batch was asked for and does not fit.
+    """
+    if wanted == "torch":
+        return OneByOne(job)
+    reason = unstackable(job)
+    if reason is None:
+        truth = Truth(job, which, errors)
+        written = None if wanted == "autograd" else gradients.of_neuron(truth.problem)
+        if written is not None and truth.agrees(written):
+            return Batched("SGD's rule on a batch, gradient written out", written, truth)
+        batched = gradients.of_any(truth.problem)
+        try:
+            if truth.agrees(batched):
+                return Batched("SGD's rule on a batch, gradient by autograd", batched, truth)
+            reason = "on a batch the loss has other values than by itself"
+        except Exception as failure:  # whatever vmap cannot do, and parameters that the loss does not use
+            reason = f"{type(failure).__name__}: {str(failure).splitlines()[0]}"
+    if wanted == "autograd":
+        raise ValueError(f'engine="autograd" does not fit: {reason}; leave engine out')
+    return OneByOne(job)
+
+
+def unstackable(job: Job) -> str | None:
+    """Say why runs cannot be stacked in one batch; None where they can."""
+    plan = job.plan
+    if plan.optimizer is not torch.optim.SGD:
+        return f"{job.optimizer_name} is not torch.optim.SGD, whose rule is known to look at one number at a time"
+    if job.like.dtype not in (torch.float32, torch.float64):
+        return f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
+    for name, given in {"scheduler": plan.scheduler, "groups": plan.groups, "batch_size": plan.feed}.items():
+        if given:
+            return f"{name} is for runs one by one"
+    for name, values in job.all_values.items():
+        if name in sgd.DEFAULTS and not all(isinstance(value, int | float) for value in values):
+            return f"{name} is given as something other than numbers"
+        if name not in (*sgd.DEFAULTS, "foreach") and any(values):
+            return f"{name} chooses an implementation with other bits"
+    return None

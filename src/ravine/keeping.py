@@ -1,0 +1,171 @@
+"""Keeping: where the engines of a sweep write, and what of it is kept: whole paths, or a summary of each run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine import measure
+from ravine.parts import numpy_of
+
+__all__ = ["Keeper", "Paths", "Record", "Summaries", "bytes_free", "bytes_of_paths", "bytes_of_summary"]
+
+
+@dataclass(eq=False)
+class Record:
+    """Room for one block of runs, steps first: in this order each step writes to memory that lies together.
+
+    ``position`` is (step, parameter, run), ``loss`` (step, run); ``squares``, the squared length of the parameters
+    in float64, stands in for positions that are not kept, so that weight decay can be told. ``done`` is the last
+    step that was written whole.
+    """
+
+    loss: torch.Tensor
+    position: torch.Tensor | None
+    squares: torch.Tensor | None
+    done: int = -1
+
+    @property
+    def count(self) -> int:
+        """Number of runs."""
+        return self.loss.shape[1]
+
+    def column(self, run: int) -> Record:
+        """Return the room of one run of the block."""
+        one = slice(run, run + 1)
+        position = None if self.position is None else self.position[:, :, one]
+        return Record(self.loss[:, one], position, None if self.squares is None else self.squares[:, one])
+
+    def write(self, step: int, position: torch.Tensor) -> None:
+        """Write down where the runs are; the loss is written by who evaluates it."""
+        if self.position is not None:
+            self.position[step] = position
+        if self.squares is not None:
+            torch.sum(position.double().square_(), 0, out=self.squares[step])
+
+
+class Keeper(Protocol):
+    """What is kept of a sweep."""
+
+    def open(self, runs: slice) -> Record:
+        """Return room for these runs."""
+
+    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+        """Take in what was recorded; `columns` are the runs' settings and minima."""
+
+    def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
+        """Make NaN of runs that were not made, or of what comes after a step."""
+
+    def variables(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+        """Return what was kept as arrays whose first dimension is the run, each with its other dimensions."""
+
+
+class Paths:
+    """Keep every position and loss."""
+
+    def __init__(self, runs: int, steps: int, parameters: int, like: torch.Tensor) -> None:
+        self.position = like.new_empty(steps + 1, parameters, runs)
+        self.loss = like.new_empty(steps + 1, runs)
+
+    def open(self, runs: slice) -> Record:
+        """Return room for these runs: their part of the whole."""
+        return Record(self.loss[:, runs], self.position[:, :, runs], None)
+
+    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+        """Do nothing: what was recorded is in its place."""
+
+    def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
+        """Make NaN of these runs after a step."""
+        if runs.any():
+            which = torch.from_numpy(runs).to(self.loss.device)
+            self.loss[after + 1 :, which] = torch.nan
+            self.position[after + 1 :, :, which] = torch.nan
+
+    def variables(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+        """Return the paths: views of memory in which steps come first."""
+        return {
+            "position": (("step", "parameter"), np.moveaxis(numpy_of(self.position), -1, 0)),
+            "loss": (("step",), np.moveaxis(numpy_of(self.loss), -1, 0)),
+        }
+
+
+class Summaries:
+    """Keep a few numbers of each run, those of `measure.summary`; paths live no longer than their block."""
+
+    def __init__(self, runs: int, steps: int, like: torch.Tensor, *, decay: bool) -> None:
+        self.runs, self.steps, self.like, self.decay = runs, steps, like, decay
+        self.kept: dict[str, NDArray[Any]] = {}
+        self.room: Record | None = None
+
+    def open(self, runs: slice) -> Record:
+        """Return room for these runs: the same for each block."""
+        count = runs.stop - runs.start
+        if self.room is None or self.room.loss.shape[1] < count:
+            loss = self.like.new_empty(self.steps + 1, count)
+            squares = loss.new_empty(loss.shape, dtype=torch.float64) if self.decay else None
+            self.room = Record(loss, None, squares)
+        squares = None if self.room.squares is None else self.room.squares[:, :count]
+        return Record(self.room.loss[:, :count], None, squares)
+
+    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+        """Sum up these runs."""
+        # step-major memory seen as (run, step)
+        data = {"loss": (("run", "step"), numpy_of(record.loss).T)}
+        if record.squares is not None:
+            data["squares"] = (("run", "step"), numpy_of(record.squares).T)
+        columns = dict(columns)
+        if "minimum_loss" in columns:
+            data["minimum_loss"] = ("run", columns.pop("minimum_loss"))  # type: ignore[assignment]
+        coords = {name: ("run", value) if np.ndim(value) else value for name, value in columns.items()}
+        block = xr.Dataset(data, {**coords, "step": np.arange(self.steps + 1)})
+        for name, values in measure.summary(block).data_vars.items():
+            if name not in self.kept:
+                self.kept[str(name)] = np.empty(self.runs, dtype=values.dtype)
+            self.kept[str(name)][runs] = values.values
+
+    def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
+        """Make NaN of these runs: a summary of a part would be one of another run."""
+        for values in self.kept.values():
+            if runs.any():
+                values[runs] = np.nan if values.dtype.kind == "f" else False
+
+    def variables(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+        """Return the summaries."""
+        return {name: ((), values) for name, values in self.kept.items()}
+
+
+def bytes_of_paths(runs: int, steps: int, parameters: int, like: torch.Tensor) -> int:
+    """Return how much memory the whole paths take."""
+    return runs * (steps + 1) * (parameters + 1) * like.element_size()
+
+
+def bytes_of_summary(runs: int, like: torch.Tensor) -> int:
+    """Return how much memory the summaries take: two losses, three steps in float64 and a switch for each run."""
+    return runs * (2 * like.element_size() + 3 * 8 + 1)
+
+
+def bytes_free() -> int | None:
+    """Return how much memory there is left for this process, where the system tells."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    except OSError:
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:  # a container's own limit
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
+        if limit != "max":
+            found.append(int(limit) - int(used))
+    except OSError:
+        pass
+    return min(found, default=None)

@@ -1,0 +1,498 @@
+"""Sweeps are held against bare torch loops and against `descend`, run by run, in the same process."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import bare
+import ravine
+from ravine import engines, jobs, keeping, measure, study
+
+CRITERIA = ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
+
+
+def told(runs, name="loss"):
+    facts = study.describe(runs, name)
+    return facts["engine"], facts["equals_torch"]
+
+
+def in_dtype(problem, dtype):
+    data = (problem.parts.inputs.to(dtype), problem.parts.targets.to(dtype))
+    return ravine.Problem.of(copy.deepcopy(problem.parts.model).to(dtype), problem.parts.criterion, data)
+
+
+def neuron_on(features, samples=30, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(features)
+    inputs = torch.randn(samples, features, generator=generator, dtype=dtype)
+    targets = inputs.sum(1, keepdim=True) + torch.randn(samples, 1, generator=generator, dtype=dtype)
+    model = torch.nn.utils.skip_init(torch.nn.Linear, features, 1, dtype=dtype)
+    with torch.no_grad():
+        model.weight.fill_(0.7)
+        model.bias.fill_(-1.3)
+    return ravine.Problem.of(model, torch.nn.MSELoss(), (inputs, targets))
+
+
+def bare_run(problem, settings, steps):
+    parts = problem.parts
+    return bare.train(parts.model, parts.criterion, parts.inputs, parts.targets, steps=steps, **settings)
+
+
+def valid_runs(runs):
+    """The place of each run that torch takes, and its settings."""
+    names = ["lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize"]
+    shape = tuple(runs.sizes[name] for name in names)
+    for place in np.ndindex(shape):
+        settings = {name: runs[name].values[k].item() for name, k in zip(names, place, strict=True)}
+        if not (settings["nesterov"] and (settings["momentum"] <= 0 or settings["dampening"] != 0)):
+            yield place, settings
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_four_hundred_random_settings_are_torch_s_in_every_bit(article, criterion, dtype):
+    random = np.random.default_rng(CRITERIA.index(criterion))
+    problem = in_dtype(article[criterion], dtype)
+    runs = ravine.sweep(
+        problem,
+        steps=12,
+        lr=10.0 ** random.uniform(-3, 2, 10),
+        momentum=[0.0, *random.uniform(0, 1.05, 3)],
+        dampening=[0.0, random.uniform(0, 1)],
+        weight_decay=[0.0, 10.0 ** random.uniform(-2, 1)],
+        nesterov=[False, True],
+        maximize=[False, True],
+    )
+    assert told(runs)[0] == "SGD's rule on a batch, gradient written out"
+    assert told(runs)[1].startswith("every bit, 12 steps")
+    checked = blown_up = 0
+    for place, settings in valid_runs(runs):
+        position, loss = bare_run(problem, settings, 12)
+        assert bare.same_bits(runs.position.values[place], position), settings
+        assert bare.same_bits(runs.loss.values[place], loss), settings
+        checked += 1
+        blown_up += not loss[-1] < 1e10
+    assert checked >= 400
+    assert blown_up > 20
+    assert bool((~np.isfinite(runs.loss.where(runs.error == ""))).any()) or dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("count", [1, 7, 64, 10_000])
+def test_the_number_of_runs_changes_no_bit(article, count, dtype):
+    problem = in_dtype(article["MSELoss"], dtype)
+    rates = np.geomspace(1e-3, 3, count)
+    runs = ravine.sweep(problem, lr=rates, momentum=0.9, weight_decay=0.01, steps=100)
+    assert runs.loss.shape == (count, 101)
+    assert runs.loss.dtype == np.dtype(str(dtype).removeprefix("torch."))
+    for k in np.unique(np.linspace(0, count - 1, 12).astype(int)):
+        position, loss = bare_run(problem, {"lr": rates[k], "momentum": 0.9, "weight_decay": 0.01}, 100)
+        assert bare.same_bits(runs.position[k], position), k
+        assert bare.same_bits(runs.loss[k], loss), k
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 4])
+def test_neurons_on_up_to_four_inputs(features):
+    problem = neuron_on(features)
+    runs = ravine.sweep(problem, lr=np.geomspace(1e-3, 2, 40), momentum=[0.0, 0.9], steps=50)
+    assert told(runs)[1].startswith("every bit")
+    for k in range(0, 40, 5):
+        position, loss = bare_run(problem, {"lr": runs.lr.values[k].item(), "momentum": 0.9}, 50)
+        assert bare.same_bits(runs.position[k, 1], position), k
+        assert bare.same_bits(runs.loss[k, 1], loss), k
+
+
+def test_where_bits_differ_the_data_says_by_how_much():
+    """Five inputs and a small network: not further from torch than torch in float32 is from torch in float64."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(), torch.no_grad():
+        network = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+    points = torch.randn(40, 2, generator=generator)
+    for problem in (
+        neuron_on(5, samples=200),
+        ravine.Problem.of(network, torch.nn.MSELoss(), (points, points.prod(1, keepdim=True))),
+    ):
+        rates = np.geomspace(1e-3, 0.05, 30)
+        runs = ravine.sweep(problem, lr=rates, momentum=0.9, steps=60)
+        off, gap = [], []
+        for k in range(0, 30, 3):
+            position, _ = bare_run(problem, {"lr": rates[k], "momentum": 0.9}, 60)
+            exact, _ = bare_run(problem.in_double(), {"lr": rates[k], "momentum": 0.9}, 60)
+            off.append(np.abs(runs.position.values[k] - position).max())
+            gap.append(np.abs(position - exact).max())
+        assert 0 < np.median(off) < 3 * np.median(gap)
+        words = told(runs)[1]
+        assert "on a batch" in told(runs)[0]
+        if not words.startswith("every bit"):  # one run of 20 steps may be equal all the same
+            assert words.startswith("within ")
+            assert "torch in float32 is" in words
+
+
+def test_four_problems(case):
+    rates = [case.lr / 10, case.lr]
+    runs = ravine.sweep(case.problem, lr=rates, momentum=[0.0, 0.9], steps=40)
+    assert runs.loss.dims == ("lr", "momentum", "step")
+    assert "on a batch" in told(runs)[0]
+    forced = ravine.sweep(case.problem, lr=rates, momentum=[0.0, 0.9], steps=40, engine="torch")
+    assert told(forced) == ("SGD, run by run", "is torch")
+    for i, j in np.ndindex(2, 2):
+        with torch.random.fork_rng():
+            position, loss = case.loop(lr=rates[i], momentum=[0.0, 0.9][j], steps=40)
+        assert bare.same_bits(forced.position[i, j], position)
+        assert bare.same_bits(forced.loss[i, j], loss)
+    assert np.allclose(runs.position, forced.position, rtol=1e-4, atol=1e-5)
+    assert ravine.check(runs, "position", "loss") is runs
+    one = ravine.at(runs, lr=case.lr, momentum=0.9)
+    direct = ravine.descend(case.problem, lr=case.lr, momentum=0.9, steps=40)
+    assert np.allclose(one.loss, direct.loss, rtol=1e-3, atol=1e-6)
+    assert {name: one[name].item() for name in ("lr", "momentum", "weight_decay", "optimizer")} == {
+        name: direct[name].item() for name in ("lr", "momentum", "weight_decay", "optimizer")
+    }
+
+
+def test_through_autograd(article):
+    settings = {"lr": np.geomspace(1e-3, 3, 20), "momentum": [0.0, 0.9], "steps": 50}
+    runs = ravine.sweep(article["HuberLoss"], engine="autograd", **settings)
+    assert told(runs)[0] == "SGD's rule on a batch, gradient by autograd"
+    written = ravine.sweep(article["HuberLoss"], **settings)
+    assert np.allclose(runs.loss, written.loss, rtol=1e-4)
+
+
+def test_mappings_starts_and_criterion_arguments(article):
+    starts = {"left": {"weight": -4.0}, "right": {"weight": 7.0, "bias": 1.0}}
+    some = {name: article[name] for name in ("HuberLoss", "MSELoss")}
+    runs = ravine.sweep(some, lr=[0.1, 0.3], starts=starts, steps=20)
+    assert runs.loss.dims == ("criterion", "start", "lr", "step")
+    for name, (label, values), lr in ((n, s, lr) for n in some for s in starts.items() for lr in (0.1, 0.3)):
+        direct = ravine.descend(some[name].starting_at(values), lr=lr, steps=20)
+        assert bare.same_bits(runs.position.sel(criterion=name, start=label, lr=lr), direct.position)
+    turned = ravine.sweep(article["HuberLoss"], delta=[0.2, 2.0], lr=[0.1, 0.2], steps=20)
+    assert turned.loss.dims == ("delta", "lr", "step")
+    for delta in (0.2, 2.0):
+        parts = article["HuberLoss"].parts
+        problem = ravine.Problem.of(parts.model, torch.nn.HuberLoss(delta=delta), (parts.inputs, parts.targets))
+        assert bare.same_bits(
+            turned.position.sel(delta=delta, lr=0.2), ravine.descend(problem, lr=0.2, steps=20).position
+        )
+    fixed = ravine.sweep(article["SmoothL1Loss"], beta=0.5, lr=[0.1], steps=5)
+    assert fixed.loss.dims == ("lr", "step")
+    assert not np.array_equal(fixed.loss, ravine.sweep(article["SmoothL1Loss"], lr=[0.1], steps=5).loss)
+    with pytest.raises(ValueError, match="delta is an argument of HuberLoss, but not of MSELoss"):
+        ravine.sweep(some, delta=[1.0, 2.0])
+    with pytest.raises(ValueError, match=r"HuberLoss with delta=-1.0: .*delta"):
+        ravine.sweep(article["HuberLoss"], delta=[1.0, -1.0])
+
+
+class Clipping(torch.optim.SGD):
+    """The norm of the whole gradient is looked at: two runs must not share one."""
+
+    def step(self, closure=None):
+        torch.nn.utils.clip_grad_norm_(self.param_groups[0]["params"], 0.1)
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("optimizer", ["LBFGS", "Muon", "Adafactor", "Adam", "clipping"])
+def test_nothing_that_looks_at_several_numbers_is_stacked(all_cases, optimizer):
+    problem = all_cases["network"].problem
+    kind = Clipping if optimizer == "clipping" else getattr(torch.optim, optimizer)
+    if optimizer == "Muon":  # it takes matrices alone
+        problem = ravine.Problem(
+            lambda p: ((p["w"] - torch.arange(6.0).reshape(2, 3)) ** 2).sum(), {"w": torch.ones(2, 3)}
+        )
+    runs = ravine.sweep(problem, kind, lr=[0.01, 0.1], weight_decay=[0.0], steps=5) if optimizer != "LBFGS" else None
+    runs = ravine.sweep(problem, kind, lr=[0.01, 0.1], steps=5) if runs is None else runs
+    assert told(runs) == (f"{kind.__name__}, run by run", "is torch")
+    for k, lr in enumerate((0.01, 0.1)):
+        more = {} if optimizer == "LBFGS" else {"weight_decay": 0.0}
+        direct = ravine.descend(problem, kind, lr=lr, steps=5, **more)
+        assert bare.same_bits(runs.position.values.reshape(2, 6, -1)[k], direct.position)
+
+
+def test_what_else_runs_one_by_one(article):
+    problem = article["MSELoss"]
+    schedule = functools.partial(torch.optim.lr_scheduler.StepLR, step_size=3)
+    for more in (
+        {"scheduler": schedule},
+        {"groups": {"bias": {"lr": 0.01}}},
+        {"batch_size": 10},
+        {"fused": True},
+        {"differentiable": True},
+    ):
+        runs = ravine.sweep(problem, lr=[0.1, 0.2], steps=6, **more)
+        assert told(runs) == ("SGD, run by run", "is torch")
+        if "batch_size" not in more:
+            assert bare.same_bits(runs.position[1], ravine.descend(problem, lr=0.2, steps=6, **more).position)
+    half = in_dtype(problem, torch.bfloat16)
+    runs = ravine.sweep(half, lr=[0.1, 0.2], steps=6)
+    assert told(runs)[0] == "SGD, run by run"
+    assert bare.same_bits(runs.position[1], ravine.descend(half, lr=0.2, steps=6).position)
+
+
+def test_a_loss_that_a_batch_gets_wrong_is_run_one_by_one():
+    """`vmap` gives the mean over runs here without an error: only comparing with torch tells."""
+
+    class Centred(torch.autograd.Function):
+        generate_vmap_rule = False
+
+        @staticmethod
+        def forward(x):
+            return x**2
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return 2 * x * grad
+
+        @staticmethod
+        def vmap(info, in_dims, x):
+            return x**2 - (x**2).mean(), 0
+
+    problem = ravine.Problem(lambda p: Centred.apply(p["x"]), {"x": 1.0})
+    runs = ravine.sweep(problem, lr=[0.1, 0.2], steps=5)
+    assert told(runs)[0] == "SGD, run by run"
+    assert bare.same_bits(runs.loss[1], ravine.descend(problem, lr=0.2, steps=5).loss)
+    with pytest.raises(ValueError, match='engine="autograd" does not fit: on a batch the loss has other values'):
+        ravine.sweep(problem, lr=[0.1, 0.2], steps=5, engine="autograd")
+    unused = ravine.Problem(lambda p: p["x"] ** 2, {"x": 1.0, "idle": 1.0})
+    runs = ravine.sweep(unused, lr=[0.1], weight_decay=[1.0], steps=3)  # torch leaves out what has no gradient
+    assert told(runs)[0] == "SGD, run by run"
+    assert runs.position.sel(parameter="idle").values.ravel().tolist() == [1.0] * 4
+
+
+def test_invalid_settings_are_cells_with_torch_s_words(article):
+    runs = ravine.sweep(
+        article["MSELoss"],
+        lr=[0.1, -0.1],
+        momentum=[0.0, 0.9],
+        nesterov=[False, True],
+        weight_decay=[0.0, -2.0],
+        steps=5,
+    )
+    words = runs.error
+    assert words.sel(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0) == ""
+    assert words.sel(lr=0.1, momentum=0.0, nesterov=True, weight_decay=0.0) == (
+        "Nesterov momentum requires a momentum and zero dampening"
+    )
+    assert words.sel(lr=-0.1, momentum=0.9, nesterov=False, weight_decay=0.0) == "Invalid learning rate: -0.1"
+    assert words.sel(lr=0.1, momentum=0.9, nesterov=False, weight_decay=-2.0) == "Invalid weight_decay value: -2.0"
+    for place in np.ndindex(words.shape):
+        settings = {name: runs[name].values[k].item() for name, k in zip(words.dims, place, strict=True)}
+        try:
+            torch.optim.SGD([torch.ones(1)], **settings)
+            expected = ""
+        except ValueError as reason:
+            expected = str(reason)
+        assert words.values[place] == expected
+        assert np.isnan(runs.loss.values[place]).all() == bool(expected)
+    assert not measure.diverged(runs).where(words != "", False).any()
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        ravine.sweep(article["MSELoss"], lr=[-1.0, -2.0])
+    adam = ravine.sweep(article["MSELoss"], torch.optim.Adam, lr=[0.1, -1.0], betas=[(0.9, 0.99), (2.0, 0.9)], steps=3)
+    assert adam.error.values.tolist()[0] == ["", "Invalid beta parameter at index 0: 2.0"]
+    assert adam.betas.values.tolist() == ["(0.9, 0.99)", "(2.0, 0.9)"]
+    assert np.isfinite(adam.loss[0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": []}, "lr is empty: give at least one value"),
+        ({"lr": [0.1, 0.2, 0.1]}, "lr holds 0.1 2 times"),
+        ({"lr": np.ones((2, 2))}, r"lr has 2 dimensions \(shape \(2, 2\)\)"),
+        ({"lrr": [0.1]}, r"SGD takes no setting 'lrr' \(did you mean lr\?\)"),
+        ({"starts": []}, "starts is empty"),
+        ({"starts": [{"weight": float("inf")}]}, "start of 'weight' is not finite"),
+        ({"keep": "loss"}, 'keep must be "path" or "summary", got \'loss\''),
+        ({"engine": "jax"}, 'engine must be "torch", "autograd"'),
+        ({"seed": [0, -1]}, "seed must be a whole number"),
+        ({"steps": -1}, "steps must be a whole number"),
+    ],
+    ids=str,
+)
+def test_bad_input(article, settings, words):
+    with pytest.raises(ValueError, match=words):
+        ravine.sweep(article["MSELoss"], **settings)
+
+
+def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatch):
+    from ravine import sweeps
+
+    monkeypatch.setattr(sweeps, "bytes_free", lambda: 1_000_000)
+    with pytest.raises(
+        MemoryError,
+        match=r"the paths of 1,000 runs of 1,000 steps with 2 parameters take 12 MB, 1 MB are free. Two ways out: "
+        r'keep="summary" takes 33 kB; or run at most 58 of these settings at a time',
+    ):
+        ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=1000)
+    ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 58), steps=1000)
+    summary = ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=1000, keep="summary")
+    stored = sum(summary[name].nbytes for name in ("final_loss", "best_loss", "best_step", "arrival", "diverged"))
+    assert stored + summary.first_nonfinite.nbytes == keeping.bytes_of_summary(1000, torch.ones(1))
+
+
+@pytest.mark.parametrize("engine", [None, "torch"])
+def test_a_summary_is_what_the_paths_would_give(article, engine, monkeypatch):
+    monkeypatch.setattr(engines, "MOST_RUNS", 37)  # several blocks, the last one smaller
+    count = 20 if engine is None else 4
+    settings = {"lr": np.geomspace(0.01, 5, count), "momentum": [0.0, 0.5], "weight_decay": [0.0, 2.0], "steps": 60}
+    paths = ravine.sweep(article, **settings)
+    brief = ravine.sweep(article, keep="summary", engine=engine, **settings)
+    assert "step" not in brief.dims or "step" not in brief.final_loss.dims
+    expected = measure.summary(paths)
+    assert set(expected.data_vars) <= set(brief.data_vars)
+    for name in expected.data_vars:
+        assert brief[name].dims == ("criterion", "lr", "momentum", "weight_decay")
+        assert bare.same_bits(brief[name], expected[name].transpose(*brief[name].dims)), name
+    assert bare.same_bits(measure.arrival(brief), measure.arrival(paths).transpose(*brief.arrival.dims))
+
+
+def test_blocks_change_no_bit(article, monkeypatch):
+    settings = {"lr": np.geomspace(0.01, 5, 15), "momentum": [0.0, 0.9], "steps": 30}
+    whole = ravine.sweep(article, **settings)
+    monkeypatch.setattr(engines, "MOST_RUNS", 7)
+    assert ravine.sweep(article, **settings).identical(whole)
+
+
+def test_minima_come_along(article):
+    runs = ravine.sweep(article, lr=[0.1], momentum=[0.0, 0.9], weight_decay=[0.0, 2.0], steps=200)
+    assert runs.minimum_loss.dims == ("criterion", "weight_decay")
+    arrived = measure.arrival(runs).sel(lr=0.1, momentum=0.0, weight_decay=0.0)
+    assert arrived.values.tolist() == [12, 104, 110, 110]
+    assert measure.arrival(runs).sel(lr=0.1, momentum=0.9, weight_decay=0.0).values.tolist() == [42, 50, 46, 46]
+    apart = ravine.sweep(article["MSELoss"], torch.optim.AdamW, lr=[0.1], weight_decay=[0.0, 2.0], steps=3)
+    assert len(np.unique(apart.minimum_loss)) == 1
+
+
+def test_the_measured_boundary_lies_on_the_theory_s_curve(article):
+    """The stability limit 2 (1 + momentum) / largest curvature, for the article's parabola."""
+    largest = 2.04990800913520
+    for momentum in (0.0, 0.5, 0.9):
+        limit = 2 * (1 + momentum) / largest
+        rates = limit * np.linspace(0.97, 1.03, 25)
+        runs = ravine.sweep(in_dtype(article["MSELoss"], torch.float64), lr=rates, momentum=[momentum], steps=600)
+        first = rates[measure.diverged(runs).values[:, 0].argmax()]
+        assert 0.995 * limit < first < 1.006 * limit
+        assert not measure.diverged(runs).values[rates < limit].any()
+
+
+def test_races(case):
+    lr = case.lr / 10
+    race = ravine.sweep(
+        case.problem,
+        {torch.optim.SGD: {"lr": [lr, case.lr], "momentum": 0.5}, torch.optim.Adam: {"lr": 0.01}},
+        steps=10,
+    )
+    assert race.run.values.tolist() == [f"SGD lr {lr}", f"SGD lr {case.lr}", "Adam"]
+    assert race.optimizer.values.tolist() == ["SGD", "SGD", "Adam"]
+    assert race.lr.values.tolist() == [lr, case.lr, 0.01]
+    adam = ravine.descend(case.problem, torch.optim.Adam, lr=0.01, steps=10)
+    assert bare.same_bits(race.loss.sel(run="Adam"), adam.loss)
+    both = ravine.sweep(
+        case.problem, {torch.optim.SGD: {"momentum": 0.5}, torch.optim.Adam: {}}, lr=[lr, 0.02], steps=4
+    )
+    assert both.loss.dims == ("run", "lr", "step")
+    with pytest.raises(ValueError, match="lr is given for all optimizers and for SGD again"):
+        ravine.sweep(case.problem, {torch.optim.SGD: {"lr": 0.1}}, lr=[lr])
+    with pytest.raises(ValueError, match="the mapping of optimizers is empty"):
+        ravine.sweep(case.problem, {})
+
+
+def test_seeds_hang_on_the_run_alone(article):
+    problem = article["MSELoss"]
+    wide = ravine.sweep(problem, lr=[0.05, 0.1], momentum=[0.0, 0.5], batch_size=10, steps=8, seed=3)
+    assert wide.seed.dims == ("lr", "momentum")
+    assert len(np.unique(wide.seed)) == 4
+    alone = ravine.sweep(problem, lr=[0.1], momentum=0.5, batch_size=10, steps=8, seed=3)
+    one = ravine.at(wide, lr=0.1, momentum=0.5)
+    assert bare.same_bits(one.loss, alone.loss[0])
+    direct = ravine.descend(problem, lr=0.1, momentum=0.5, batch_size=10, steps=8, seed=int(one.seed))
+    assert bare.same_bits(one.loss, direct.loss)
+    paired = ravine.sweep(problem, lr=[0.05, 0.1], batch_size=10, steps=8, seed=[1, 2])
+    for seed in (1, 2):
+        direct = ravine.descend(problem, lr=0.1, batch_size=10, steps=8, seed=seed)
+        assert bare.same_bits(ravine.at(paired, lr=0.1, seed=seed).loss, direct.loss)
+
+
+def test_a_model_that_draws_random_numbers_draws_its_own():
+    x = torch.linspace(-1, 1, 20).reshape(-1, 1)
+    with torch.random.fork_rng(), torch.no_grad():
+        model = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1))
+        for parameter in model.parameters():
+            parameter.fill_(0.3)
+    problem = ravine.Problem.of(model, torch.nn.MSELoss(), (x, x))
+    wide = ravine.sweep(problem, lr=[0.05, 0.1], steps=5)
+    assert told(wide)[0] == "SGD, run by run"
+    assert bare.same_bits(wide.loss[1], ravine.sweep(problem, lr=[0.1], steps=5).loss[0])
+
+
+def test_a_swept_run_as_a_script(article):
+    runs = ravine.sweep(
+        article["HuberLoss"], delta=[0.3, 1.0], lr=[0.1, 0.2], nesterov=[False, True], momentum=0.9, steps=12
+    )
+    run = runs.isel(delta=0, lr=1, nesterov=1)
+    text = ravine.code(run)
+    assert "criterion.delta = 0.3" in text
+    assert "SGD(model.parameters(), momentum=0.9, lr=0.2, nesterov=True)" in text
+    space = {"losses": []}
+    with torch.random.fork_rng():
+        exec(text.replace('print(f"step {step}, loss {value.item()}")', "losses.append(value.item())"), space)
+    assert bare.same_bits(space["losses"], run.loss[:-1])
+    batched = ravine.sweep(article["MSELoss"], lr=[0.1, 0.2], batch_size=10, steps=3)
+    assert f"manual_seed({int(batched.seed[1])})" in ravine.code(batched.isel(lr=1))
+    adam = ravine.sweep(article["MSELoss"], torch.optim.Adam, betas=[(0.9, 0.99), (0.5, 0.9)], steps=3)
+    assert "Adam(model.parameters(), betas=(0.5, 0.9))" in ravine.code(adam.isel(betas=1))
+
+
+def test_an_interrupt_keeps_what_was_done(article, monkeypatch):
+    monkeypatch.setattr(engines, "MOST_RUNS", 8)
+    calls = []
+
+    def interrupting(problem):
+        evaluate = true_one(problem)
+
+        def inner(position, losses, gradients=True):
+            calls.append(1)
+            if len(calls) == 1 + 3 * 31 + 11:
+                signal.raise_signal(signal.SIGINT)
+            return evaluate(position, losses, gradients)
+
+        return inner
+
+    from ravine import gradients
+
+    true_one = gradients.of_neuron
+    settings = {"lr": np.geomspace(0.01, 1, 40), "steps": 30}
+    whole = ravine.sweep(article["MSELoss"], **settings)
+    monkeypatch.setattr(gradients, "of_neuron", interrupting)
+    with pytest.warns(UserWarning, match="interrupted: 24 of 40 runs were finished"):
+        runs = ravine.sweep(article["MSELoss"], **settings)
+    taken = int(runs.steps_taken[24])
+    assert 5 < taken < 15
+    assert runs.steps_taken.values.tolist() == [30] * 24 + [taken] * 8 + [0] * 8
+    assert bare.same_bits(runs.loss[:24], whole.loss[:24])
+    assert bare.same_bits(runs.loss[24:32, : taken + 1], whole.loss[24:32, : taken + 1])
+    assert np.isnan(runs.loss[24:32, taken + 1 :]).all()
+    assert np.isnan(runs.position[32:]).all()
+    assert not measure.diverged(runs).any()
+
+
+def test_settings_of_a_job_are_never_written_out(article):
+    """A million settings take no time to plan."""
+    plan = jobs.Plan(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
+    axes = {"lr": np.linspace(0.1, 1, 1000), "momentum": np.linspace(0, 0.9, 1000)}
+    job = jobs.job_of(article["MSELoss"], plan, axes, None, 0)
+    assert job.size == 1_000_000
+    columns = job.settings_of(np.array([0, 1001, 999_999]))
+    assert columns["lr"].tolist() == [0.1, axes["lr"][1], 1.0]
+    assert columns["momentum"].tolist() == [0.0, axes["momentum"][1], 0.9]
