@@ -1,126 +1,70 @@
 """Measures: what became of runs, as one number each. Dataset in, DataArray out; the steps are gone in between.
 
 ``objective`` is what a run really minimises, ``gap`` how far that is from its minimum, and ``arrival`` the one
-measure of having got there. None of them needs torch, and all take as many runs at once as the study holds.
+measure of having got there; ``diverged`` tells who never will, ``period`` and ``rate`` how the others move. None of
+them needs torch, and all take as many runs at once as the study holds.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ravine import study
-from ravine.words import listed
+from ravine.goals import (
+    COUPLED,
+    NOISE,
+    array_of,
+    choose,
+    climbs,
+    decay,
+    evaluated,
+    gap,
+    gap_of,
+    invalid,
+    loss_of,
+    minimised_of,
+    objective,
+    refuse_climbers,
+    resolution,
+    rounding_of,
+    skipped,
+    step_values,
+    steps_last,
+)
+from ravine.swings import period, rate, rises
 
-__all__ = ["COUPLED", "SHARE", "arrival", "decay", "diverged", "evaluated", "first_nonfinite", "gap", "objective"]
-
-COUPLED = frozenset({"SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "NAdam", "RAdam", "Rprop"})
-"""Torch's optimizers whose weight decay is added to the gradient, so that they minimise loss + decay."""
+__all__ = [
+    "COUPLED",
+    "SHARE",
+    "arrival",
+    "decay",
+    "diverged",
+    "evaluated",
+    "first_nonfinite",
+    "gap",
+    "objective",
+    "period",
+    "rate",
+    "rises",
+    "steps_to",
+    "summary",
+]
 
 SHARE = 0.01
 """A run has arrived once its gap stays at or below this share of the gap at the start."""
 
+GROWTH = 4.0
+"""A loss that rises this many times as far late in a run as it went early grows without bound (see `diverged`)."""
 
-def objective(runs: xr.Dataset) -> xr.DataArray:
-    r"""Return what is really minimised at each step: the loss, with the weight decay that belongs to it.
+FEWEST = 8
+"""Steps below which growth without bound cannot be told from the first swing of momentum."""
 
-    .. math:: L(\theta) + \tfrac{\lambda}{2} |\theta|^2
-
-    for optimizers that add :math:`\lambda\theta` to the gradient; the loss alone for those that shrink the
-    parameters apart from it (AdamW), and where there is no decay.
-
-    Parameters
-    ----------
-    runs
-        A study with ``loss`` (…, step), and with ``position`` where there is decay.
-
-    Returns
-    -------
-    xarray.DataArray
-        (…, step), in float64.
-
-    Raises
-    ------
-    ValueError
-        If an optimizer maximizes, or there is decay and no ``position``.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, weight_decay=2.0)
-    >>> float(objective(run)[0] - run.loss[0])  # the start is (6, -3): 2 / 2 · (36 + 9)
-    45.0
-    """
-    study.check(runs, "loss")
-    if "maximize" in runs.coords and bool(runs["maximize"].any()):
-        raise ValueError(
-            "a run with maximize=True climbs: it minimises nothing and has no gap to a minimum; "
-            "select the others, for example with ravine.at(runs, maximize=False)"
-        )
-    minimised = runs["loss"].astype(np.float64)
-    pull = decay(runs)
-    if bool((pull != 0).any()):
-        study.check(runs, "position")
-        squares = (runs["position"].astype(np.float64) ** 2).sum("parameter", skipna=False)
-        minimised = minimised + (pull / 2 * squares).where(pull != 0, 0.0)
-    return _named(_steps_last(minimised), "objective", "what is minimised: loss + coupled weight decay")
-
-
-def decay(runs: xr.Dataset) -> xr.DataArray:
-    """Return the weight decay that belongs to what is minimised: 0 where the optimizer keeps it apart.
-
-    Examples
-    --------
-    >>> import ravine, torch
-    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
-    >>> [float(decay(ravine.descend(bowl, rule, weight_decay=0.5))) for rule in (torch.optim.Adam, torch.optim.AdamW)]
-    [0.5, 0.0]
-    """
-    if "weight_decay" not in runs.coords or "optimizer" not in runs.coords:
-        return xr.DataArray(0.0, name="decay")
-    coupled = runs["optimizer"].isin(sorted(COUPLED))
-    if "decoupled_weight_decay" in runs.coords:
-        coupled = coupled & (runs["decoupled_weight_decay"].fillna(0) == 0)
-    # an optimizer without the setting has NaN beside others that have it
-    amount = runs["weight_decay"].astype(np.float64).fillna(0.0)
-    return _named(amount.where(coupled, 0.0), "decay", "weight decay that is minimised with the loss")
-
-
-def gap(runs: xr.Dataset) -> xr.DataArray:
-    """Return how far what is minimised lies above its minimum, at each step.
-
-    Parameters
-    ----------
-    runs
-        A study with ``loss`` (…, step) and ``minimum_loss`` (…): the minimum of what is minimised, decay included.
-
-    Returns
-    -------
-    xarray.DataArray
-        (…, step), in float64; a little below zero where the loss's own rounding takes it there.
-
-    Raises
-    ------
-    ValueError
-        If the study has no ``minimum_loss``, or as `objective` does.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2 + 3, start={"x": 1.0}), lr=0.25, steps=3)
-    >>> gap(run.assign(minimum_loss=3.0)).values.tolist()
-    [1.0, 0.25, 0.0625, 0.015625]
-    """
-    minimised = objective(runs)
-    if "minimum_loss" not in runs:
-        raise ValueError(
-            "the study has no 'minimum_loss' (minimum of what is minimised), so the gap to it is not known: "
-            "runs of a problem that knows its minimizers have it, or assign the known number to the study"
-        )
-    return _named(_steps_last(minimised - runs["minimum_loss"]), "gap", "what is minimised, above its minimum")
+OUTCOMES = np.array(["arrived", "not arrived", "diverged", "invalid"])
 
 
 def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
@@ -138,57 +82,85 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
     Parameters
     ----------
     runs
-        A study with ``loss`` (…, step) and ``minimum_loss`` (…).
+        A study with ``loss`` (…, step) and ``minimum_loss`` (…), or a `summary`.
     share
         Of the gap at the start: 0.01 in every picture and sentence.
 
     Returns
     -------
     xarray.DataArray
-        (…), in float64: the step, or NaN where it never arrives.
+        (…), in float64: the step, or NaN where it never arrives. Its coordinate ``outcome`` (…) says which of
+        "arrived", "not arrived", "diverged" (see `diverged`) and "invalid" (settings that torch refused) it was.
 
     Raises
     ------
     ValueError
-        If `share` does not lie between 0 and 1, or as `gap` does.
+        If `share` does not lie between 0 and 1, or is not 0.01 for a summary, or as `gap` does.
 
     Examples
     --------
     >>> import ravine
     >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), lr=0.25, steps=20)
-    >>> float(arrival(run.assign(minimum_loss=0.0)))  # the gap falls to a quarter each step
-    4.0
+    >>> arrived = arrival(run.assign(minimum_loss=0.0))  # the gap falls to a quarter each step
+    >>> float(arrived), str(arrived.outcome.values)
+    (4.0, 'arrived')
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share!r}")
-    above = gap(runs)
-    rounding = 2 * _resolution(runs) * abs(runs["minimum_loss"].astype(np.float64))
-    limit = np.maximum(share * above.isel(step=0, drop=True), rounding)
-    seen = evaluated(runs)
-    small = ((above <= limit) | ~seen).transpose(..., "step")
-    stays = np.flip(np.logical_and.accumulate(np.flip(small.values, -1), axis=-1), -1)
-    # where the loss was looked at; a start that is not finite has no share to come down to
-    stays = stays & seen.broadcast_like(small).transpose(*small.dims).values
-    first = np.where(stays.any(-1), _step_values(runs)[stays.argmax(-1)], np.nan)
-    arrived = small.isel(step=0, drop=True).copy(data=first.astype(np.float64))
-    return _named(
-        arrived.where(np.isfinite(limit)),
-        "arrival",
-        f"first step from which the gap stays within {share:.3g} of the start's",
-    )
+    arrived, minimised = _stored(runs, "arrival"), None
+    if arrived is None:
+        minimised = minimised_of(runs)
+        arrived = _arrived(runs, share, minimised)
+    elif share != SHARE:
+        raise ValueError(
+            f"the summary was made with share {SHARE}, got {share!r}: another share needs the losses of all steps; "
+            'sweep again without keep="summary"'
+        )
+    else:
+        refuse_climbers(runs)
+    long_name = f"first step from which the gap stays within {share:.3g} of the start's"
+    outcome = (arrived.dims, _outcome(runs, arrived, minimised))
+    return array_of(runs, arrived, "arrival", long_name).assign_coords(outcome=outcome)
 
 
 def diverged(runs: xr.Dataset) -> xr.DataArray:
-    """Tell which runs have a loss that is not finite.
+    r"""Tell which runs diverged: a loss is not finite, or it grew without bound.
+
+    It grew without bound if, in the last quarter of its steps, the loss was more than four times as far above
+    its start as it ever was from it, up or down, in the first half:
+
+    .. math:: \max_{k \ge 3K/4} L_k - L_0 > 4 \max_{k \le K/2} |L_k - L_0|
+
+    and that is no rounding. Where weight decay is minimised with the loss, and the positions are known, :math:`L`
+    holds it: a run may climb out of the loss's minimum on its way to the goal that decay has moved.
+
+    A loss that climbs along a straight line reaches twice, one that grows by a constant factor any multiple, and
+    one that cycles between bounds about once. Scaling or shifting the loss changes nothing, and a run that is merely
+    slow has not risen at all. Just beyond the limit of stability a run needs steps to show it: a loss that grows by
+    a constant factor from the first step must have grown threefold in half the steps. Below 8 steps, and with
+    ``maximize=True``, only a loss that is not finite counts.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss`` (…, step), and ``position`` or ``squares`` as for `objective`; or a `summary`.
+
+    Returns
+    -------
+    xarray.DataArray
+        (…), in bool; False where torch refused the settings.
 
     Examples
     --------
     >>> import ravine
     >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
-    >>> bool(diverged(ravine.descend(bowl, lr=0.9))), bool(diverged(ravine.descend(bowl, lr=5.0)))
-    (False, True)
+    >>> runs = ravine.join({f"lr {lr}": ravine.descend(bowl, lr=lr) for lr in (0.001, 0.99, 1.01, 5.0)})
+    >>> diverged(runs).values.tolist()
+    [False, False, True, True]
+    >>> first_nonfinite(runs).values.tolist()  # at lr 1.01 all losses are finite
+    [nan, nan, nan, 21.0]
     """
-    return _named(_broken(runs).any("step"), "diverged", "whether a loss is not finite")
+    return array_of(runs, _diverged(runs, None), "diverged", study.CONTRACT["diverged"].long_name)
 
 
 def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
@@ -201,70 +173,193 @@ def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
     >>> float(first_nonfinite(ravine.descend(bowl, lr=5.0)))
     21.0
     """
-    broken = _broken(runs).transpose(..., "step")
-    first = np.where(broken.values.any(-1), _step_values(runs)[broken.values.argmax(-1)], np.nan)
-    found = broken.isel(step=0, drop=True).copy(data=first.astype(np.float64))
-    return _named(found, "first_nonfinite", "first step whose loss is not finite")
+    found = _stored(runs, "first_nonfinite")
+    if found is None:
+        broken = _broken(runs)
+        found = _one_each(broken, _steps_at(runs, _first(broken.values)))
+    return array_of(runs, found, "first_nonfinite", study.CONTRACT["first_nonfinite"].long_name)
 
 
-def evaluated(runs: xr.Dataset) -> xr.DataArray:
-    """Tell at which steps the loss was evaluated: all, unless it was thinned or the run is shorter than others.
+def steps_to(runs: xr.Dataset, loss: float) -> xr.DataArray:
+    """Return the first step at which the loss is at or below a value; NaN where it never is.
 
-    ``loss`` says in its attribute, or in its provenance, as ``loss_every``, that only every so many steps were
-    looked at; where it says nothing, a NaN beside a finite ``batch_loss`` was not looked at. ``steps_taken`` (…)
-    says where shorter runs end. Any other NaN is what torch produced.
+    It may rise above the value again: `arrival` is the measure of having got somewhere to stay.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss`` (…, step).
+    loss
+        The value to come down to.
+
+    Returns
+    -------
+    xarray.DataArray
+        (…), in float64.
 
     Examples
     --------
     >>> import ravine
-    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), steps=3)
-    >>> evaluated(run).values.tolist()
-    [True, True, True, True]
+    >>> run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1)
+    >>> float(steps_to(run, 1.0)), float(steps_to(run, 0.4))  # the minimum is 0.4994
+    (12.0, nan)
     """
-    loss = study.check(runs, "loss")["loss"]
-    steps = xr.DataArray(_step_values(runs), dims="step")
-    every = _loss_every(loss)
-    seen = (steps % every == 0) | (every <= 1) | np.isfinite(loss)
-    if "batch_loss" in runs:
-        seen = seen & ~(np.isnan(loss) & np.isfinite(runs["batch_loss"]))
-    if "steps_taken" in runs:
-        seen = seen & (steps <= runs["steps_taken"])
-    return _named(_steps_last(seen), "evaluated", "whether the loss was evaluated")
+    if math.isnan(loss):
+        raise ValueError("loss must be a number to come down to, got nan")
+    losses = loss_of(runs)
+    found = _one_each(losses, _steps_at(runs, _first(losses.values <= loss)))
+    return array_of(runs, found, "steps_to", f"first step with a loss of at most {loss:.4g}")
 
 
-def _broken(runs: xr.Dataset) -> xr.DataArray:
-    broken = evaluated(runs) & ~np.isfinite(runs["loss"])
-    if "error" in runs:  # an invalid cell of a sweep never ran
-        broken = broken & (runs["error"] == "")
-    return broken
+def summary(runs: xr.Dataset) -> xr.Dataset:
+    """Return what became of each run, without the steps: what a sweep keeps of runs too many to keep whole.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss`` (…, step); with ``minimum_loss`` (…), and what `objective` needs, for the arrival.
+
+    Returns
+    -------
+    xarray.Dataset
+        All (…): ``final_loss`` as it is, ``best_loss`` and ``best_step`` among the finite ones (NaN where none
+        is), ``arrival`` if the minimum is known (NaN where a run maximizes), ``first_nonfinite`` and
+        ``diverged``. `arrival`, `diverged` and `first_nonfinite` read it as they read the runs themselves.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> short = summary(ravine.descend(ravine.gallery.quadratic(), lr=0.1, momentum=0.9))
+    >>> list(short.data_vars)
+    ['final_loss', 'best_loss', 'best_step', 'arrival', 'first_nonfinite', 'diverged']
+    >>> float(arrival(short)), str(arrival(short).outcome.values)
+    (42.0, 'arrived')
+    """
+    loss = loss_of(runs)
+    lowest = _lowest(loss.values)
+    best = _steps_at(runs, _first(loss.values == lowest[..., None]))
+    told = {"final_loss": _final(runs, loss), "best_loss": lowest, "best_step": best}
+    found = {name: array_of(runs, _one_each(loss, values), name, "") for name, values in told.items()}
+    minimised = None
+    if "minimum_loss" in runs:
+        minimised = minimised_of(runs.drop_vars("maximize", errors="ignore"))
+        arrived = choose(climbs(runs), np.nan, _arrived(runs, SHARE, minimised))
+        found["arrival"] = array_of(runs, arrived, "arrival", "")
+    found["first_nonfinite"] = first_nonfinite(runs)
+    found["diverged"] = array_of(runs, _diverged(runs, minimised), "diverged", "")
+    fate = {name: value for name, value in loss.attrs.items() if name == "provenance"}
+    for name, each in found.items():
+        each.attrs = {"long_name": study.CONTRACT[name].long_name, **fate}
+    return xr.Dataset(found)
 
 
-def _loss_every(loss: xr.DataArray) -> xr.DataArray:
-    """Read how many steps lie from one evaluation to the next; joined runs say it for each label."""
-    facts = json.loads(loss.attrs.get("provenance", "{}"))
-    told = loss.attrs.get("loss_every") or facts.get("loss_every") or 1
-    if not isinstance(told, dict):
-        return xr.DataArray(int(told))
-    dim = told["by"]
-    return xr.DataArray([int(told.get(str(label)) or 1) for label in loss[dim].values], dims=dim)
+def _arrived(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:
+    above = gap_of(runs, minimised)
+    limit = np.maximum(share * above.isel(step=0), 2 * rounding_of(runs))
+    small, unseen = (above <= limit) & (above > -np.inf), skipped(runs)
+    large = steps_last(~small if unseen is None else ~(small | unseen))
+    stays = large.sizes["step"] - _first(np.flip(large.values, -1))
+    if unseen is not None:  # from there on, where it was looked at
+        hidden = (unseen | xr.zeros_like(large)).transpose(*large.dims).values
+        stays = _first(~hidden & (np.arange(large.sizes["step"]) >= stays[..., None]))
+    # a start that is not finite has no share to come down to
+    arrived = choose(abs(limit) < np.inf, _one_each(large, _steps_at(runs, stays)), np.nan)
+    return arrived.transpose(*large.dims[:-1])
 
 
-def _resolution(runs: xr.Dataset) -> float:
-    dtype = runs["loss"].dtype
-    return float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else float(np.finfo(np.float64).eps)
+def _outcome(runs: xr.Dataset, arrived: xr.Variable, minimised: xr.Variable | None) -> NDArray[np.str_]:
+    code = choose(arrived.notnull(), 0, _diverged(runs, minimised).astype(int) + 1)
+    code = choose(invalid(runs), 3, code).transpose(*arrived.dims)
+    return np.asarray(OUTCOMES[code.values])
 
 
-def _step_values(runs: xr.Dataset) -> Any:
-    return runs["step"].values if "step" in runs.coords else np.arange(runs.sizes["step"])
+def _diverged(runs: xr.Dataset, minimised: xr.Variable | None) -> xr.Variable:
+    broken = _stored(runs, "diverged")
+    if broken is not None:
+        return broken.astype(bool)
+    loss, unseen = loss_of(runs), skipped(runs)
+    hidden = None if unseen is None else unseen.transpose(*loss.dims).values
+    values = (_with_decay(runs) if minimised is None else minimised).transpose(*loss.dims).values
+    grew = _one_each(loss, _grew(values, step_values(runs), hidden, resolution(loss.dtype)))
+    return (grew & ~climbs(runs) & ~invalid(runs)) | _broken(runs).any("step")
 
 
-def _steps_last(array: xr.DataArray) -> xr.DataArray:
-    if "step" not in array.dims:
-        raise ValueError(f"'loss' has dimensions {listed(array.dims)}; the contract says (…, step)")
-    return array.transpose(..., "step")
+def _stored(runs: xr.Dataset, name: str) -> xr.Variable | None:
+    """Return what a summary holds; None for runs that have their losses."""
+    if "loss" in runs:
+        return None
+    if name == "arrival" and "final_loss" in runs and name not in runs:
+        raise ValueError(
+            "the summary has no 'arrival' (first step from which the gap stays small): "
+            "the minimum of what is minimised was not known when it was made"
+        )
+    return runs.variables[name] if name in runs else None
 
 
-def _named(array: xr.DataArray, name: str, long_name: str) -> xr.DataArray:
-    array = array.rename(name)
-    array.attrs = {"long_name": long_name}
-    return array
+def _with_decay(runs: xr.Dataset) -> xr.Variable:
+    """Return what is minimised as far as it is known: without positions, the loss alone."""
+    if not {"position", "squares"} & set(runs.data_vars):
+        return loss_of(runs)
+    return minimised_of(runs.drop_vars("maximize", errors="ignore"))  # what these do is left out of account
+
+
+def _broken(runs: xr.Dataset) -> xr.Variable:
+    """Tell which losses (…, step) are not finite, of those that were evaluated in runs that ran."""
+    broken, unseen = ~(abs(loss_of(runs)) < np.inf), skipped(runs)
+    if unseen is not None:
+        broken = broken & ~unseen
+    return steps_last(broken & ~invalid(runs) if "error" in runs else broken)
+
+
+def _one_each(like: xr.Variable, values: NDArray[Any]) -> xr.Variable:
+    """Return one value for each run, where `like` is (…, step)."""
+    return xr.Variable(like.dims[:-1], values)
+
+
+def _grew(losses: NDArray[Any], steps: NDArray[Any], hidden: NDArray[np.bool_] | None, eps: float) -> NDArray[Any]:
+    """Tell which runs (…, step) rise late further than early; `hidden` says where the loss was not evaluated."""
+    since = steps - steps[0]
+    seen = np.ones(len(since), dtype=bool) if hidden is None else ~hidden
+    last = np.where(seen, since, 0).max(-1, keepdims=True)
+    middle = np.where(seen & (2 * since >= last), since, last).min(-1, keepdims=True)
+    early, late = seen & (since <= middle), seen & (4 * since >= 3 * last)
+    if hidden is None:  # views, because copies would cost more than all the rest
+        head, tail = losses[..., : early.sum()], losses[..., -late.sum() :]
+    else:
+        head, tail = np.where(early, losses, np.nan), np.where(late, losses, np.nan)
+    start, high, low, later = (
+        each.astype(np.float64)
+        for each in (losses[..., 0], np.fmax.reduce(head, -1), np.fmin.reduce(head, -1), np.fmax.reduce(tail, -1))
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        rise = later - start
+        beyond = rise / GROWTH > np.maximum(high - start, start - low)
+    return np.asarray(beyond & (rise > NOISE * eps * abs(start)) & (last[..., 0] >= FEWEST))
+
+
+def _lowest(losses: NDArray[Any]) -> NDArray[Any]:
+    """Return the lowest finite loss of each run; NaN where there is none."""
+    lowest = np.asarray(np.fmin.reduce(losses, -1))
+    if np.isneginf(lowest).any():
+        lowest = np.asarray(np.fmin.reduce(np.where(np.isfinite(losses), losses, losses.dtype.type(np.nan)), -1))
+    return np.where(np.isfinite(lowest), lowest, losses.dtype.type(np.nan))
+
+
+def _final(runs: xr.Dataset, loss: xr.Variable) -> NDArray[Any]:
+    """Return the last loss of each run that was evaluated."""
+    unseen = skipped(runs)
+    if unseen is None:
+        return np.array(loss.values[..., -1])
+    hidden = unseen.transpose(*loss.dims).values
+    last = loss.sizes["step"] - 1 - _first(np.flip(~hidden, -1))
+    return np.asarray(np.take_along_axis(loss.values, last[..., None], -1)[..., 0])
+
+
+def _first(found: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the first place along the last axis that is true, and the number of places where none is."""
+    return np.asarray(np.where(found.any(-1), found.argmax(-1), found.shape[-1]))
+
+
+def _steps_at(runs: xr.Dataset, places: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the steps at places, and NaN for a place beyond the last."""
+    return np.asarray(np.append(step_values(runs).astype(np.float64), np.nan)[places])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ravine import measure
 from ravine.measure import COUPLED
 
 __all__ = [
@@ -84,7 +85,8 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
         return f"loss {number(losses[0])} → {losses[first]} at step {first}: it diverged"
     if not taken:
         return f"loss {number(losses[0])}, no step taken"
-    return f"loss {number(losses[0])} → {number(losses[-1])}" + f" in {steps(run)}" * counted
+    grew = ": it diverged" * bool(measure.diverged(run))
+    return f"loss {number(losses[0])} → {number(losses[-1])}" + f" in {steps(run)}" * counted + grew
 
 
 def number(value: float) -> str:
