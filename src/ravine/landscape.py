@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,10 @@ import xarray as xr
 
 from ravine import study
 from ravine.grid import Grid, Range, grid_of
-from ravine.parts import numpy_of
-from ravine.problem import Problem, dimension, scalar
+from ravine.parts import elementwise, numpy_of
+from ravine.problem import Problem, dimension, is_neuron, scalar
 from ravine.progress import tracked
+from ravine.threads import one_thread
 
 __all__ = ["surface"]
 
@@ -73,7 +73,7 @@ def surface(
     labels, problems = (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
     dim = dimension(problem) if isinstance(problem, Mapping) else None
     grid = grid_of(problems[0], {**(axes or {}), **named_axes}, points)
-    with torch.no_grad(), _one_thread(), torch.random.fork_rng():
+    with torch.no_grad(), one_thread(), torch.random.fork_rng():
         maps = _affine_maps(problems, grid) if dim != "problem" and all(map(_is_neuron, problems)) else None
         if maps is None:
             maps = [_general_map(each, grid) for each in problems]
@@ -97,33 +97,7 @@ def surface(
 
 def _is_neuron(problem: Problem) -> bool:
     """One linear neuron on one input with a criterion that has an element-wise form."""
-    parts = problem.parts
-    return (
-        parts is not None
-        and type(parts.model) is torch.nn.Linear
-        and not parts.model._forward_hooks
-        and not parts.model._forward_pre_hooks
-        and problem.labels == ("weight", "bias")
-        and parts.inputs.ndim == 2
-        and parts.targets.shape == parts.inputs.shape
-        and _elementwise(parts.criterion) is not None
-    )
-
-
-def _elementwise(criterion: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
-    """Return the criterion without its reduction, where there is such a form and the reduction is a mean."""
-    if getattr(criterion, "reduction", None) != "mean":
-        return None
-    kind = type(criterion)
-    if kind is torch.nn.MSELoss:
-        return lambda a, b: F.mse_loss(a, b, reduction="none")
-    if kind is torch.nn.L1Loss:
-        return lambda a, b: F.l1_loss(a, b, reduction="none")
-    if kind is torch.nn.HuberLoss:
-        return lambda a, b: F.huber_loss(a, b, reduction="none", delta=criterion.delta)
-    if kind is torch.nn.SmoothL1Loss:
-        return lambda a, b: F.smooth_l1_loss(a, b, reduction="none", beta=criterion.beta)
-    return None
+    return is_neuron(problem) and problem.labels == ("weight", "bias")
 
 
 def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[tuple[torch.Tensor, str]]:
@@ -136,7 +110,7 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[tuple[torch.Te
     x, y = parts.inputs[:, 0].contiguous(), parts.targets[:, 0].contiguous()
     values = dict(zip(grid.names, (torch.from_numpy(v).to(x) for v in grid.values), strict=True))
     weights, biases = values["weight"], values["bias"]
-    criteria = [_elementwise(each.parts.criterion) for each in problems if each.parts is not None]
+    criteria = [elementwise(each.parts.criterion) for each in problems if each.parts is not None]
     maps = [torch.empty(len(weights), len(biases), dtype=x.dtype) for _ in problems]
     row = len(x) * x.element_size()
     some_biases = max(1, min(len(biases), CHUNK_BYTES // row))
@@ -175,7 +149,7 @@ def _vmapped(problem: Problem, grid: Grid) -> torch.Tensor:
     work = sum(v.numel() for v in problem.start.values())
     work += 0 if problem.parts is None else problem.parts.inputs.numel()
     some = max(1, CHUNK_BYTES // (8 * work))
-    chunks = tracked(range(0, len(down), some), "surface")
+    chunks = tracked(range(0, len(down), some), "chunks")
     losses = torch.cat([loss_at(across[k : k + some], down[k : k + some]) for k in chunks])
     return losses.reshape(len(vertical), len(horizontal)).cpu()
 
@@ -183,10 +157,7 @@ def _vmapped(problem: Problem, grid: Grid) -> torch.Tensor:
 def _one_by_one(problem: Problem, grid: Grid) -> torch.Tensor:
     place = _placer(problem, grid)
     horizontal, vertical = (torch.from_numpy(v) for v in grid.values)
-    rows = [
-        torch.stack([_single(problem, place(h, v)) for h in horizontal])
-        for v in tracked(list(vertical), "surface, rows")
-    ]
+    rows = [torch.stack([_single(problem, place(h, v)) for h in horizontal]) for v in tracked(list(vertical), "rows")]
     return torch.stack(rows)
 
 
@@ -259,7 +230,7 @@ def _checked(problem: Problem, grid: Grid, values: torch.Tensor, turn: int) -> s
         if _is_neuron(problem):  # four criteria share their predictions: one point for each checks them all
             pairs = [_neuron_pair(problem, grid, values, CHECKED[turn % len(CHECKED)])]
         else:
-            with _one_thread(), torch.random.fork_rng():
+            with one_thread(), torch.random.fork_rng():
                 pairs = [(single, values[place]) for place, single in _singles(problem, grid)]
     points = f"at {len(pairs)} point{'s' * (len(pairs) > 1)} checked"
     if all(torch.equal(one, other) or bool(one.isnan() & other.isnan()) for one, other in pairs):
@@ -269,14 +240,3 @@ def _checked(problem: Problem, grid: Grid, values: torch.Tensor, turn: int) -> s
 
 def _told(words: Sequence[str], labels: Sequence[str] | None) -> str | dict[str, str]:
     return words[0] if labels is None or len(set(words)) == 1 else dict(zip(labels, words, strict=True))
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Work in one thread: at this size a second one gains nothing and can cost tenfold under load."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

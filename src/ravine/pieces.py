@@ -1,0 +1,191 @@
+"""Pieces: the lowest place of a convex loss made of parabolas and lines, certified by a subgradient of zero.
+
+The way is that of K. Madsen and H. B. Nielsen: Newton's method on the pieces ("Finite algorithms for robust linear
+regression", BIT 30, 1990), and for a loss with kinks by ever sharper turns ("A finite smoothing algorithm for linear
+l1 estimation", SIAM Journal on Optimization 3, 1993).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Base", "Search"]
+
+Vector = NDArray[np.float64]
+
+EPS = float(np.finfo(np.float64).eps)
+
+ROUNDING = 1e-11
+"""Size of a subgradient, relative to the sum of its terms' sizes, that counts as zero."""
+
+
+class Base:
+    """Coordinates in which ``scale / 2 * |design @ p|² + decay / 2 * |p|²`` is ``|z|² / 2``, whatever the columns.
+
+    Directions that change nothing (equal columns, say) are left out.
+    """
+
+    def __init__(self, design: Vector, scale: float, decay: float) -> None:
+        count, size = design.shape
+        stacked = np.sqrt(scale) * design
+        if decay:
+            stacked = np.vstack([stacked, np.sqrt(decay) * np.eye(size)])
+        norms = np.sqrt((stacked**2).sum(axis=0))
+        norms[norms == 0] = 1.0
+        left, values, right = np.linalg.svd(stacked / norms, full_matrices=False)
+        kept = values > max(stacked.shape) * EPS * values[0]
+        self.steep, self.decay = scale, decay
+        self.rank, self.full = int(kept.sum()), bool(kept.sum() == size)
+        self.design: Vector = left[:count, kept] / np.sqrt(scale)
+        self._left, self._back = left[:, kept], (right[kept].T / values[kept]) / norms[:, None]
+        self._count = count
+
+    @cached_property
+    def drag(self) -> Vector:
+        """The decay in these coordinates: z @ drag @ z / 2."""
+        low = self._left[self._count :]
+        return np.asarray(low.T @ low)
+
+    def least_squares(self, target: Vector, pulled: Vector | None = None) -> Vector:
+        """Return where ``scale / 2 * |design @ p - target|² + decay / 2 * |p - pulled|²`` is lowest."""
+        right = np.sqrt(self.steep) * (self._left[: self._count].T @ target)
+        if pulled is not None and self.decay:
+            right = right + np.sqrt(self.decay) * (self._left[self._count :].T @ pulled)
+        return np.asarray(right)
+
+    def place(self, z: Vector) -> Vector:
+        """Return the parameters."""
+        return np.asarray(self._back @ z)
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Newton's method on the pieces; residuals are measured in `unit`, about their own size.
+
+    A kink is searched for by ever sharper turns, and then put exactly where it must be.
+    """
+
+    design: Vector
+    target: Vector
+    steep: float
+    drag: Vector
+    turn: float
+    unit: float
+    begin: Vector
+
+    @classmethod
+    def prepared(cls, base: Base, target: Vector, turn: float) -> Search:
+        """Return the search that begins at the least squares."""
+        begin = base.least_squares(target)
+        residual, size = base.design @ begin - target, float(np.abs(target).max())
+        unit = float(np.sqrt(np.mean(residual**2)))
+        if unit <= 64 * EPS * size:  # a perfect fit has no size of residuals to go by
+            unit = size or 1.0
+        return cls(base.design, target / unit, base.steep, base.drag * unit, turn / unit, unit, begin / unit)
+
+    def lowest(self) -> tuple[Vector, bool, int] | None:
+        """Return the place, whether it is the only one, and how many residuals are at a kink; None if not certain."""
+        z = self.begin
+        for turn in self._turns():
+            z, certain = self._newton(turn, z)
+            if not self.turn:
+                found = self._at_kinks(turn, z)
+                if found is not None:
+                    return found
+        if not self.turn or not certain:
+            return None
+        inside = self.design[np.abs(self.design @ z - self.target) < turn]
+        curvature = self.steep / turn * inside.T @ inside + self.drag
+        return z, bool(np.linalg.matrix_rank(curvature, tol=1e-9) == len(z)), 0
+
+    def _turns(self) -> Iterator[float]:
+        turn = 1.0
+        while turn > max(self.turn, 1e-12):
+            yield turn
+            turn /= 10
+        if self.turn:
+            yield self.turn
+
+    def _newton(self, turn: float, z: Vector, most: int = 200) -> tuple[Vector, bool]:
+        """Return the lowest place where the line begins at `turn`, and whether it is certain."""
+        design, size = self.design, np.abs(self.design)
+        for _ in range(most):
+            residual, pull = design @ z - self.target, self.drag @ z
+            near = np.abs(residual) < turn
+            push = self.steep * np.clip(residual / turn, -1.0, 1.0)
+            gradient = design.T @ push + pull
+            # what rounding makes of a residual counts as much as the parabola is narrow
+            blur = np.where(near, self.steep / turn * EPS * (np.abs(self.target) + size @ np.abs(z)), 0.0)
+            terms = float((size.T @ np.abs(push)).max() + np.abs(pull).max())
+            limit, steepest = ROUNDING * terms + 32 * float((size.T @ blur).max()), float(np.abs(gradient).max())
+            if steepest <= limit / 100:
+                return z, True
+            inside = design[near]
+            curvature = self.steep / turn * inside.T @ inside + self.drag
+            # where the loss is straight the line search sets the length of the step, so any small number serves
+            curvature += 1e-10 * max(1.0, np.trace(curvature)) * np.eye(len(z))
+            step = -np.linalg.solve(curvature, gradient)
+            bend = float(step @ self.drag @ step)
+            length = self._length(residual, design @ step, turn, float(gradient @ step), bend)
+            if not length > 0 or np.array_equal(z + length * step, z):  # no further, for rounding
+                return z, steepest <= limit
+            z = z + length * step
+        return z, steepest <= limit
+
+    def _length(self, residual: Vector, change: Vector, turn: float, slope: float, bend: float) -> float:
+        """How far along a step the loss is lowest: its derivative rises in straight pieces, so this is exact."""
+        moving = change != 0
+        residual, speed = residual[moving] * np.sign(change[moving]), np.abs(change[moving])
+        enter, leave, rise = (-turn - residual) / speed, (turn - residual) / speed, self.steep / turn * speed**2
+        knots, jumps = np.concatenate([enter, leave]), np.concatenate([rise, -rise])
+        ahead = np.flatnonzero(knots > 0)
+        ahead = ahead[np.argsort(knots[ahead])]
+        begins = np.concatenate([[0.0], knots[ahead]])
+        rates = bend + rise[(enter <= 0) & (leave > 0)].sum() + np.concatenate([[0.0], np.cumsum(jumps[ahead])])
+        slopes = slope + np.concatenate([[0.0], np.cumsum(rates[:-1] * np.diff(begins))])
+        k = max(int(np.searchsorted(slopes, 0.0)) - 1, 0)
+        if rates[k] <= 1e-14 * rates.max():  # straight but for rounding
+            return float(begins[k])
+        return float(begins[k] - slopes[k] / rates[k])
+
+    def _at_kinks(self, turn: float, z: Vector) -> tuple[Vector, bool, int] | None:
+        """Put the residuals that are nearly zero at zero, and return that place if it is certainly the lowest."""
+        residual = self.design @ z - self.target
+        near = np.abs(residual) <= turn
+        side, held = np.where(near, 0.0, np.sign(residual)), self.design[near]
+        u, values, v = np.linalg.svd(held, full_matrices=bool(len(held) <= len(z)))
+        rank = int((values > 1e-9 * values.max(initial=0.0)).sum())
+        z = z - v[:rank].T @ (u.T[:rank] @ residual[near] / values[:rank])
+        push, free = self.steep * residual[near] / turn, v[rank:].T
+        if free.shape[1] and self.drag.any():
+            # what the kinks leave free the decay decides, unless it is so weak that rounding does
+            pull = free.T @ (self.steep * (self.design.T @ side) + self.drag @ z)
+            moved = z - free @ np.linalg.lstsq(free.T @ self.drag @ free, pull, rcond=1e-12)[0]
+            if self._is_certain(moved, near, side, push) is not None:
+                return moved, True, int(near.sum())
+        slopes = self._is_certain(z, near, side, push)
+        if slopes is None:
+            return None
+        strict = held[np.abs(slopes) < (1 - 1e-9) * self.steep]
+        alone = len(strict) > 0 and int(np.linalg.matrix_rank(strict)) == len(z)
+        return z, alone or (bool(self.drag.any()) and not free.shape[1]), int(near.sum())
+
+    def _is_certain(self, z: Vector, near: NDArray[np.bool_], side: Vector, push: Vector) -> Vector | None:
+        """Return slopes at the kinks with which the subgradient is zero, None if there are none in [-1, 1]."""
+        held, residual = self.design[near], self.design @ z - self.target
+        pull = self.steep * (self.design.T @ side) + self.drag @ z
+        push = push - np.linalg.lstsq(held.T, pull + held.T @ push, rcond=1e-9)[0]
+        terms = self.steep * np.abs(self.design).sum(axis=0) + np.abs(self.drag @ z)
+        room = ROUNDING * max(1.0, float(np.abs(self.target).max()))
+        certain = (
+            np.abs(pull + held.T @ push).max() <= ROUNDING * terms.max()
+            and np.abs(push).max(initial=0.0) <= (1 + 1e-9) * self.steep
+            and (residual * side).min() >= -room
+            and np.abs(residual[near]).max(initial=0.0) <= room
+        )
+        return push if certain else None
