@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 import ravine
+from ravine.options import (
+    BatchSize,
+    Criterion,
+    Force,
+    FormatOption,
+    OptimizerName,
+    OutStudy,
+    Scheduler,
+    Source,
+    Standardize,
+    Start,
+    Steps,
+    Style,
+    X,
+    Y,
+    pairs_of,
+    seeds_of,
+    values_of,
+    words_of,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,13 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Format = Literal["png", "svg", "pdf"]
 Given = ParamSpec("Given")
-
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
-Style = Annotated[Literal["ravine", "dark", "article"], typer.Option(help="How pictures look.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture file.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
 def _plainly(command: Callable[Given, None]) -> Callable[Given, None]:
@@ -54,6 +67,7 @@ def _plainly(command: Callable[Given, None]) -> Callable[Given, None]:
             ArithmeticError,
             OSError,
             ImportError,
+            MemoryError,
         ) as reason:
             text = reason.args[0] if isinstance(reason, KeyError) and reason.args else reason
             typer.echo(f"ravine: {' '.join(str(text).split())}", err=True)
@@ -115,30 +129,14 @@ def article(
 @app.command()
 @_plainly
 def descend(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A CSV file, one of the gallery (rosenbrock, 'quadratic(condition=100)' …), or module:name."
-        ),
-    ],
-    x: Annotated[list[str] | None, typer.Option("--x", help="Input column (may be repeated).")] = None,
-    y: Annotated[str | None, typer.Option("--y", help="Target column.")] = None,
-    criterion: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--criterion",
-            "--loss",
-            help='A torch.nn loss, as in HuberLoss or "HuberLoss(delta=0.5)" (may be repeated).',
-        ),
-    ] = None,
-    standardize: Annotated[
-        bool, typer.Option("--standardize", help="Bring columns to mean 0 and deviation 1 first.")
-    ] = False,
-    start: Annotated[
-        list[str] | None, typer.Option("--start", help="name=value of a parameter (may be repeated).")
-    ] = None,
-    steps: Annotated[int, typer.Option("--steps", "--epochs", help="Optimizer steps.")] = 100,
-    optimizer: Annotated[str, typer.Option(help="A class of torch.optim, or module:name of yours.")] = "SGD",
+    source: Source,
+    x: X = None,
+    y: Y = None,
+    criterion: Criterion = None,
+    standardize: Standardize = False,
+    start: Start = None,
+    steps: Steps = 100,
+    optimizer: OptimizerName = "SGD",
     lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="torch's: 0.001")] = None,
     momentum: Annotated[float | None, typer.Option(show_default="0")] = None,
     dampening: Annotated[float | None, typer.Option(show_default="0")] = None,
@@ -154,37 +152,26 @@ def descend(
             "--set", help='name=value of a setting of another optimizer, as in "betas=(0.8, 0.99)" (may be repeated).'
         ),
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help='A learning-rate scheduler of torch, as in "StepLR(step_size=30)".')
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")] = None,
+    scheduler: Scheduler = None,
+    batch_size: BatchSize = None,
     seed: Annotated[int, typer.Option(help="Of the mini-batches' order.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The study to write; the picture goes beside it.")
-    ] = None,
+    out: OutStudy = None,
     style: Style = "ravine",
     format: FormatOption = "png",
     force: Force = False,
 ) -> None:
     """Run a torch optimizer, print the result, and write the study and its picture."""
-    study_file = out or Path(f"{_stem(source)}-descent.nc")
-    picture = study_file.with_suffix(f".{format}")
-    if study_file.suffix.lower() in (".png", ".svg", ".pdf", ".csv"):
-        raise ValueError(
-            f"--out names the study, so it should end in .nc, got {study_file}; the picture goes beside it"
-        )
-    _free([study_file, picture], force)
+    study_file, picture = _outputs(out, f"{_stem(source)}-descent", format, force)
 
     from ravine import sources
 
-    names = x[0] if x and len(x) == 1 else x
-    problem = sources.load(source, x=names, y=y, criteria=criterion or [], standardize=standardize, start=_pairs(start))
+    problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
     chosen = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
     }  # fmt: skip
     settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    settings |= _pairs(setting)
+    settings |= pairs_of(setting)
     runs = ravine.descend(
         problem,
         sources.optimizer_of(optimizer),
@@ -201,7 +188,68 @@ def descend(
     typer.echo(f"\n{picture}  the picture\n{study_file}  every number, for ravine.open and ravine plot")
 
 
-VIEWS = ("descent", "panel", "losses", "fit", "scatter", "surface")
+@app.command()
+@_plainly
+def sweep(
+    source: Source,
+    x: X = None,
+    y: Y = None,
+    criterion: Criterion = None,
+    standardize: Standardize = False,
+    start: Start = None,
+    steps: Steps = 100,
+    optimizer: OptimizerName = "SGD",
+    lr: Annotated[str | None, typer.Option(help="0.001:1:100:log, or 0.1,0.3, or one number.")] = None,
+    momentum: Annotated[str | None, typer.Option(help="0:0.99:100, or a list, or one number.")] = None,
+    dampening: Annotated[str | None, typer.Option()] = None,
+    weight_decay: Annotated[str | None, typer.Option()] = None,
+    nesterov: Annotated[str | None, typer.Option(help="false,true, or one of them.")] = None,
+    maximize: Annotated[str | None, typer.Option()] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='name=values of another setting, as in "delta=0.1:2:20" (may be repeated).'),
+    ] = None,
+    scheduler: Scheduler = None,
+    batch_size: BatchSize = None,
+    seed: Annotated[str, typer.Option(help="Of the mini-batches' order; a list gives each run just these.")] = "0",
+    summary: Annotated[bool, typer.Option("--summary", help="Keep a few numbers of each run, not its path.")] = False,
+    out: OutStudy = None,
+    style: Style = "ravine",
+    format: FormatOption = "png",
+    force: Force = False,
+) -> None:
+    """Run every combination of settings; print what became of them, and write the study and its picture."""
+    study_file, picture = _outputs(out, f"{_stem(source)}-sweep", format, force)
+
+    from ravine import sources
+
+    problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
+    named = {
+        "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+        "maximize": maximize,
+    }  # fmt: skip
+    named |= dict(words_of(setting))
+    settings = {name: values_of(name, text) for name, text in named.items() if text is not None}
+    runs = ravine.sweep(
+        problem,
+        sources.optimizer_of(optimizer),
+        steps,
+        scheduler=sources.scheduler_of(scheduler) if scheduler else None,
+        batch_size=batch_size,
+        seed=seeds_of(seed),
+        keep="summary" if summary else "path",
+        **settings,
+    )
+    ravine.save(runs, study_file, force=force)
+    _print_sweep(runs)
+    view = _view_of(runs)
+    if view is not None:
+        view(style).savefig(picture)
+        typer.echo(f"\n{picture}  the picture")
+    typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")
+
+
+VIEWS = ("descent", "panel", "losses", "fit", "scatter", "surface", "phase")
 
 
 @app.command()
@@ -212,6 +260,12 @@ def plot(
     at: Annotated[
         list[str] | None,
         typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
+    ] = None,
+    x: Annotated[str, typer.Option("--x", help="For phase: the horizontal setting.")] = "lr",
+    y: Annotated[str, typer.Option("--y", help="For phase: the vertical setting.")] = "momentum",
+    mark: Annotated[
+        list[str] | None,
+        typer.Option(help='For phase: a setting to ring, as in "mine: lr=0.1 momentum=0.9" (may be repeated).'),
     ] = None,
     out: Annotated[
         Path | None,
@@ -229,7 +283,7 @@ def plot(
     if picture.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"a picture ends in .png, .svg or .pdf, got {picture}")
     _free([picture], force)
-    chosen = ravine.at(ravine.open(study), **_pairs(at))
+    chosen = ravine.at(ravine.open(study), **pairs_of(at))
     draw: dict[str, Callable[[], Any]] = {
         "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
         "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
@@ -237,6 +291,7 @@ def plot(
         "fit": lambda: ravine.plot.fit(chosen, style=style),
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
+        "phase": lambda: ravine.plot.phase(_numbers(chosen), x, y, marks=_marks(mark), style=style),
     }
     figure = draw[view]()
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -276,6 +331,43 @@ def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: st
     return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)
 
 
+def _view_of(runs: xr.Dataset) -> Callable[[str], Figure] | None:
+    """Choose the picture of a sweep: a diagram of its two longest settings, else its losses; None for summaries."""
+    numbers = _numbers(runs)
+    settings = [str(dim) for dim in numbers.dims if numbers[dim].dtype.kind == "f" and numbers.sizes[dim] > 2]
+    settings = sorted(settings, key=lambda dim: numbers.sizes[dim], reverse=True)[:2]
+    if len(settings) == 2 and numbers.ndim <= 3:
+        x, y = sorted(settings, key=lambda dim: (dim != "lr", list(numbers.dims).index(dim)))
+        return lambda style: ravine.plot.phase(numbers, x, y, style=style)
+    return None if "loss" not in runs else lambda style: ravine.plot.losses(runs, style=style)
+
+
+def _numbers(runs: xr.Dataset) -> xr.DataArray:
+    """Return the steps to arrival where the minimum is known, else the last loss."""
+    if "minimum_loss" in runs or "arrival" in runs:
+        return ravine.measure.arrival(runs)
+    last = runs["final_loss"] if "final_loss" in runs else runs["loss"].isel(step=-1, drop=True)
+    return last.rename("last loss").where(~ravine.measure.diverged(runs), float("inf"))
+
+
+def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
+    marks = {}
+    for each in given or []:
+        name, colon, words = each.rpartition(":")
+        if not colon:
+            raise ValueError(f'expected a name and settings, as in "mine: lr=0.1 momentum=0.9", got {each!r}')
+        marks[name.strip()] = pairs_of(words.split())
+    return marks
+
+
+def _print_sweep(runs: xr.Dataset) -> None:
+    """Say how many runs there were, what became of them, the best, and how near to torch they are."""
+    from ravine.tallies import lines_of
+
+    for line in lines_of(runs):
+        typer.echo(line)
+
+
 def _print_result(runs: xr.Dataset) -> None:
     import numpy as np
     from rich.console import Console
@@ -297,6 +389,22 @@ def _print_result(runs: xr.Dataset) -> None:
         typer.echo("A smaller --lr may keep it from diverging; for columns of unlike size, so may --standardize.")
 
 
+def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:
+    """Name the study and its picture, and complain before any work if they cannot be written."""
+    study_file = out or Path(f"{stem}.nc")
+    if study_file.suffix.lower() in (".png", ".svg", ".pdf", ".csv"):
+        raise ValueError(
+            f"--out names the study, so it should end in .nc, got {study_file}; the picture goes beside it"
+        )
+    picture = study_file.with_suffix(f".{format}")
+    _free([study_file, picture], force)
+    return study_file, picture
+
+
+def _names(x: list[str] | None) -> str | list[str] | None:
+    return x[0] if x and len(x) == 1 else x
+
+
 def _free(paths: list[Path], force: bool) -> None:
     """Complain before any work if a file would be overwritten or its folder cannot hold it."""
     for path in paths:
@@ -309,27 +417,6 @@ def _free(paths: list[Path], force: bool) -> None:
     for folder in {path.parent for path in paths}:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file; --out needs a folder there")
-
-
-def _pairs(given: list[str] | None) -> dict[str, Any]:
-    """Read name=value; numbers and true/false become what they look like."""
-    pairs: dict[str, Any] = {}
-    for each in given or []:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            raise ValueError(f"expected name=value, got {each!r}")
-        pairs[name.strip()] = _value(value.strip())
-    return pairs
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        value = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _stem(source: str) -> str:

@@ -26,7 +26,7 @@ def load(
     *,
     x: str | Sequence[str] | None = None,
     y: str | None = None,
-    criteria: Sequence[str] = (),
+    criteria: Sequence[str] | None = None,
     standardize: bool = False,
     start: Mapping[str, Any] | None = None,
 ) -> Problem | Mapping[str, Problem]:

@@ -6,10 +6,11 @@ import numpy as np
 import xarray as xr
 
 from ravine import study
-from ravine.plot import captions, paper
+from ravine.plot import bands, captions, paper
+from ravine.plot.board import wrapped
 from ravine.plot.gaps import curves_of, draw_curves, folded
-from ravine.plot.paper import Figure, style_of
-from ravine.plot.sheet import one_axes, write_head_over
+from ravine.plot.paper import Figure, Style, style_of
+from ravine.plot.sheet import one_axes, wrap_parts, write_head_over
 from ravine.words import listed
 
 __all__ = ["fit", "losses", "scatter"]
@@ -27,19 +28,25 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     Losses that are not finite are not drawn; a cross marks where a run diverged. Steps at which the loss was
     not evaluated are passed over. The losses of mini-batches are drawn faint beneath.
 
+    More than eight runs, or runs that differ in more than one dimension, are drawn as a band: their median at
+    each step, the middle half, the middle nine tenths, and the best run by its settings: the first to arrive,
+    or else the one that ends lowest. Each quantile is the height of one of the runs; a loss that is not finite
+    counts as infinitely high. Where one of the dimensions has up to four labels (criteria, say), each of them
+    has a band of its own.
+
     Parameters
     ----------
     runs
-        A study with ``loss``; at most one dimension of choice, each entry a curve.
+        A study with ``loss``; the entries of one dimension of choice each have a curve, up to eight.
     title
         What to see; the settings that were turned, in words, if left out.
     style
-        ``"ravine"`` or ``"article"``.
+        ``"ravine"``, ``"dark"`` or ``"article"``.
 
     Raises
     ------
     ValueError
-        If the runs differ in more than one dimension, or there are more curves than can be told apart.
+        If there is no run to draw, because torch refused all of the settings.
 
     Examples
     --------
@@ -50,8 +57,18 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     >>> run = runs.sel(criterion="MSELoss").assign(minimum_loss=0.4994413)
     >>> [text.get_text() for text in ravine.plot.losses(run).axes[0].texts]
     ['arrives at step 12', 'arrived: stays below 1 %']
+
+    Many runs:
+
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> many = ravine.join({lr: ravine.descend(bowl, lr=lr, steps=9) for lr in np.linspace(0.05, 1.1, 22)}, dim="lr")
+    >>> ax = ravine.plot.losses(many).axes[0]
+    >>> [line.get_gid() for line in ax.lines[:2]], "best: lr 0.5" in [text.get_text() for text in ax.texts]
+    (['median', 'best'], True)
     """
     look = style_of(style)
+    if bands.are_many(runs):
+        return _band_figure(runs, title, look)
     curves = curves_of(runs)
     width = 7.2 if curves[0].name else 5.3
     figure = paper.new_figure(width, 4.8, look)
@@ -63,6 +80,27 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
         )
     elif title:
         ax.set_title(title)
+    return figure
+
+
+def _band_figure(runs: xr.Dataset, title: str | None, look: Style) -> Figure:
+    """Draw many runs as bands, with room for the names of the best at the right or beneath."""
+    drawn = bands.bands_of(runs)
+    told = bands.captions_of(drawn, look)
+    names = [band.name if told else band.best.name for band in drawn]
+    width = max(7.2, 5.4 + max(paper.measure(name, 8.5)[0] for name in names) / 72)
+    head = wrapped(title or bands.title(drawn) or captions.knobs(runs), width - 0.8, 13, "bold")
+    subtitle = wrap_parts(bands.subtitle(runs, drawn), 0.95 * (width - 0.8), 8)
+    above = 0.95 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
+    below = 0.6 + 0.2 * len(told)
+    height = above + 3.2 + below
+    figure = paper.new_figure(width, height, look)
+    ax = figure.add_axes((0.66 / width, below / height, 4.4 / width, 3.2 / height))
+    bands.draw_bands(ax, drawn, look)
+    for k, (line, color) in enumerate(told):
+        y = (0.1 + 0.2 * (len(told) - 1 - k)) / height
+        figure.text(0.66 / width, y, line, size=8.2, color=color, va="bottom", gid="caption")
+    write_head_over(ax, head, subtitle, look)
     return figure
 
 

@@ -1,0 +1,243 @@
+"""Outcomes: the parts of a diagram of settings that have no value, each with its own look, name and count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from numpy.typing import NDArray
+
+from ravine.plot import paper
+from ravine.plot.borders import draw_border, hatch
+from ravine.plot.paper import Style
+from ravine.plot.places import CELL, Box, Room
+from ravine.plot.scales import Axis
+from ravine.plot.shades import Shades
+
+__all__ = [
+    "ARRIVED",
+    "Look",
+    "colors_of",
+    "count",
+    "draw_outcomes",
+    "look_of",
+    "name_outcomes",
+    "names_of",
+    "outcomes_of",
+    "seen",
+    "share_of",
+]
+
+Array = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+
+ARRIVED = "arrived"
+"""Outcome of the cells that have a value."""
+
+DIVERGED, LATE, INVALID, NOTHING = "diverged", "not arrived", "invalid", "no value"
+
+SENTENCES = {ARRIVED: "arrive", DIVERGED: "diverge", LATE: "do not arrive", INVALID: "are invalid"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a region is filled, and in which colour it is named."""
+
+    fill: str
+    hatch: str
+    edge: str
+    word: str
+
+
+def look_of(outcome: str, look: Style) -> Look:
+    """Return how a region looks: told apart by hatching too, so that grey prints lose nothing."""
+    warm = "#f6e3d8" if look.ground == "#ffffff" else look.hole[0]
+    known = {
+        DIVERGED: Look(warm, "", look.accent, look.accent),
+        LATE: Look(look.grid if look.ground == "#ffffff" else "#182029", "", look.quiet, look.quiet),
+        INVALID: Look(look.ground, "////", look.contour, look.quiet),
+    }
+    return known.get(outcome, Look(look.ground, "....", look.contour, look.quiet))
+
+
+def outcomes_of(values: xr.DataArray) -> NDArray[Any]:
+    """Return what became of each cell, as words; `ARRIVED` where it has a value to show.
+
+    From the coordinate ``outcome`` where there is one; otherwise ±inf has diverged, and NaN has no value.
+
+    Examples
+    --------
+    >>> outcomes_of(xr.DataArray([3.0, np.nan, np.inf])).tolist()
+    ['arrived', 'no value', 'diverged']
+    """
+    numbers = values.values.astype(float)
+    finite = np.isfinite(numbers)
+    if "outcome" not in values.coords:
+        return np.where(finite, ARRIVED, np.where(np.isnan(numbers), NOTHING, DIVERGED)).astype(object)
+    told = values["outcome"].broadcast_like(values).transpose(*values.dims).values.astype(str).astype(object)
+    return np.where((told == ARRIVED) & ~finite, NOTHING, told)
+
+
+def names_of(outcomes: NDArray[Any]) -> list[str]:
+    """Return the outcomes that occur, `ARRIVED` left out, in order."""
+    return sorted(set(outcomes.ravel().tolist()) - {ARRIVED})
+
+
+def count(outcomes: NDArray[Any], within: str, judged: bool) -> str:
+    """Say which share of the settings met which end.
+
+    `within` is how many steps they had, in words; `judged` tells whether arriving was asked at all.
+    """
+    names = [*[ARRIVED] * bool((outcomes == ARRIVED).any()), *names_of(outcomes)]
+    order = [name for name in (ARRIVED, DIVERGED, LATE, INVALID, NOTHING) if name in names]
+    order += [name for name in names if name not in order]
+    sentences = SENTENCES | {NOTHING: "have no value"}
+    if judged and ARRIVED in order:
+        sentences[ARRIVED] = f"arrive{within}"
+    elif judged:
+        sentences[LATE] = f"do not arrive{within}"
+    else:
+        sentences[ARRIVED] = "stay finite" if DIVERGED in order else "have a value"
+    if len(order) == 1:
+        return f"all {outcomes.size:,} {sentences.get(order[0], order[0])}"
+    parts = [
+        f"{share_of(int((outcomes == name).sum()), outcomes.size)} {sentences.get(name, f'are {name}')}"
+        for name in order
+    ]
+    return "; ".join(parts)
+
+
+def share_of(part: int, whole: int) -> str:
+    """Say a share in per cent, without rounding a few to none or nearly all to all.
+
+    Examples
+    --------
+    >>> share_of(1, 3), share_of(1, 1000), share_of(999, 1000)
+    ('33 %', 'under 1 %', 'over 99 %')
+    """
+    percent = round(100 * part / whole)
+    if percent == 0 and part:
+        return "under 1 %"
+    return "over 99 %" if percent == 100 and part < whole else f"{percent} %"
+
+
+def draw_outcomes(ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], look: Style) -> list[Array]:
+    """Fill the cells without a value, each by its outcome; draw and return where those begin that diverge."""
+    names = names_of(outcomes)
+    if not names:
+        return []
+    codes = np.full(outcomes.shape, -1)
+    for code, name in enumerate(names):
+        codes[outcomes == name] = code
+    colors = ListedColormap([look_of(name, look).fill for name in names])
+    mesh = ax.pcolormesh(
+        x.edges,
+        y.edges,
+        np.ma.masked_less(codes, 0),
+        cmap=colors,
+        vmin=-0.5,
+        vmax=len(names) - 0.5,
+        rasterized=True,
+        zorder=0.5,
+        gid="outcome",
+    )
+    mesh.set_label(", ".join(names))
+    for name in names:
+        own = look_of(name, look)
+        if own.hatch:
+            hatch(ax, x, y, outcomes == name, own.hatch, own.edge)
+    # next to cells that have no value either, a border would say nothing
+    beside = (outcomes == ARRIVED) | (outcomes == LATE)
+    return draw_border(ax, x, y, outcomes == DIVERGED, beside, look)
+
+
+def seen(room: Room, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which row and column of cells lies under each row and column of a panel's room."""
+    rows, columns = room.taken.shape
+    across = (np.arange(columns) + 0.5) * CELL / room.size[0]
+    up = (np.arange(rows) + 0.5) * CELL / room.size[1]
+    low = room.data((0.0, 0.0))
+    high = room.data(room.size)
+    found = []
+    for axis, shares, ends in ((y, up, (low[1], high[1])), (x, across, (low[0], high[0]))):
+        first, last = axis.even(np.array(ends))
+        inner = first + shares * (last - first)
+        found.append(axis.cell(10.0**inner if axis.log else inner))
+    return found[0], found[1]
+
+
+def colors_of(
+    room: Room, x: Axis, y: Axis, values: Array, outcomes: NDArray[Any], shades: Shades | None, look: Style
+) -> Array:
+    """Return the colour under each cell of a panel's room, shape (row, column, 3)."""
+    rows, columns = seen(room, x, y)
+    cells = np.ix_(rows, columns)
+    there, told = values[cells], outcomes[cells]
+    colors = np.zeros((*there.shape, 3))
+    if shades is not None:
+        colors[:] = shades.ramp(shades.norm(np.nan_to_num(there, nan=shades.low)))[..., :3]
+    for name in names_of(told):
+        colors[told == name] = to_rgb(look_of(name, look).fill)
+    return colors
+
+
+def name_outcomes(
+    ax: Axes, room: Room, x: Axis, y: Axis, outcomes: NDArray[Any], within: str, look: Style, size: float
+) -> list[str]:
+    """Write the name of each region where there is room inside it; return the names that found none."""
+    rows, columns = seen(room, x, y)
+    below = outcomes[np.ix_(rows, columns)]
+    missing = []
+    for name in names_of(outcomes):
+        inside = Room(ax)
+        inside.taken = room.taken | (below != name)
+        if not _name(ax, inside, room, _spellings(name, within), look_of(name, look), size, look):
+            missing.append(name)
+    return missing
+
+
+def _spellings(name: str, within: str) -> list[str]:
+    """Return ways to write a name, the best first."""
+    if name != LATE or not within:
+        return [name]
+    first, rest = within.strip().split(" ", 1)  # within, 600 steps
+    return [f"{name} {first} {rest}", f"{name}\n{first} {rest}", f"{name}\n{first}\n{rest}", name]
+
+
+def _name(ax: Axes, inside: Room, room: Room, spellings: Sequence[str], own: Look, size: float, look: Style) -> bool:
+    clear = inside.clearance(border=True)
+    middle = np.argwhere(~inside.taken).mean(axis=0) if not inside.taken.all() else np.zeros(2)
+    for turn in (0, 90):
+        for words in spellings:
+            width, height = paper.measure(words, size)
+            if turn:
+                width, height = height, width
+            free = inside.free(width + 8, height + 6)
+            if not free.any():
+                continue
+            half = int((height + 6) / 2 / CELL), int((width + 8) / 2 / CELL)
+            held = np.zeros(clear.shape, dtype=bool)
+            held[half[0] : half[0] + free.shape[0], half[1] : half[1] + free.shape[1]] = free
+            rows, columns = np.indices(clear.shape)
+            off = np.hypot(rows - middle[0], columns - middle[1]) * CELL
+            score = np.where(held, np.minimum(clear, max(width, height)) - 0.1 * off, -np.inf)
+            row, column = np.unravel_index(int(score.argmax()), clear.shape)
+            spot = (column + 0.5) * CELL, (row + 0.5) * CELL
+            note = ax.annotate(
+                words, spot, xycoords="axes points", ha="center", va="center", size=size, color=own.word, rotation=turn
+            )
+            note.set(
+                style="italic",
+                gid="outcome",
+                zorder=5,
+                linespacing=1.2,
+                path_effects=paper.halo(look) * bool(own.hatch),
+            )
+            room.box(Box(float(spot[0]), float(spot[1]), width + 4, height + 2))
+            return True
+    return False

@@ -1,0 +1,168 @@
+"""Scales: round numbers, and an axis of settings whose values lie evenly, unevenly, or are names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine.plot import captions, paper
+from ravine.words import listed
+
+__all__ = ["SPAN", "Axis", "axis_of", "rounds", "words_of"]
+
+Array = NDArray[np.floating[Any]]
+
+SPAN = 20.0
+"""Ratio of the largest to the smallest value from which a scale is logarithmic."""
+
+MINUS = "\N{MINUS SIGN}"
+
+FEW = 8
+"""Values up to which an axis is numbered at the values themselves, if there is room."""
+
+DECADES = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+"""Round numbers of a decade, from the most to the fewest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One side of a diagram of cells: where each cell lies, and where it ends."""
+
+    name: str
+    values: tuple[Any, ...]
+    places: Array
+    edges: Array
+    log: bool
+    names: tuple[str, ...]
+
+    @property
+    def heading(self) -> str:
+        """The name as it is written."""
+        return self.name.replace("_", " ")
+
+    def even(self, places: Any) -> Any:
+        """Turn places into a scale on which they lie as on paper."""
+        with np.errstate(all="ignore"):
+            return np.log10(places) if self.log else np.asarray(places, dtype=float)
+
+    def share(self, places: Any) -> Any:
+        """Turn places into their share of the way along the axis."""
+        low, high = self.even(self.edges[[0, -1]])
+        return (self.even(places) - low) / (high - low)
+
+    def cell(self, places: Any) -> NDArray[np.intp]:
+        """Return which cell each place lies in."""
+        found = np.searchsorted(self.edges, np.asarray(places, dtype=float), side="right") - 1
+        return np.asarray(np.clip(found, 0, len(self.places) - 1))
+
+    def between(self, cells: Any) -> Array:
+        """Turn positions counted in cells, 0 in the middle of the first, into places; even on paper inside a cell."""
+        inner = np.interp(cells, np.arange(len(self.edges)) - 0.5, self.even(self.edges))
+        return np.asarray(10.0**inner if self.log else inner)
+
+    def told(self, index: int) -> str:
+        """Say which value of the setting a cell has: ``lr 0.1``, or a label by itself."""
+        value = self.values[index]
+        if self.names:
+            return f"{self.heading} {value}" if isinstance(value, bool) else self.names[index]
+        return f"{self.heading} {value:.3g}".replace("-", MINUS)
+
+    def numbers(self, inches: float, size: float, *, upright: bool = False) -> tuple[list[float], list[str]]:
+        """Return as many round numbers as there is room for, and how they are written; names in full."""
+        if self.names:
+            return self.places.tolist(), list(self.names)
+        low, high = float(self.places[0]), float(self.places[-1])  # beyond lies no run
+        short = all(float(f"{place:.3g}") == round(place, 12) for place in self.places.tolist())
+        sets = [self.places] if short and len(self.places) <= FEW else []
+        sets += [rounds(low, high, most, self.log) for most in range(9, 1, -1)]
+        for places in sets:
+            words = words_of(places, self.log)
+            if len(places) > 1 and self._fit(places, words, inches * 72, size, upright):
+                return places.tolist(), words
+        ends = self.places[[0, -1]]
+        return ends.tolist(), words_of(ends, log=True)
+
+    def _fit(self, places: Array, words: list[str], points: float, size: float, upright: bool) -> bool:
+        widths = np.array([1.3 * size if upright else paper.measure(word, size)[0] + 8 for word in words])
+        return bool((np.diff(self.share(places)) * points >= (widths[1:] + widths[:-1]) / 2).all())
+
+
+def axis_of(values: xr.DataArray, name: str) -> Axis:
+    """Return the axis of one dimension, whose numbers must ascend; complain about what cannot be one.
+
+    Examples
+    --------
+    >>> lr = axis_of(xr.DataArray(np.zeros(3), coords={"lr": [0.01, 0.1, 1.0]}), "lr")
+    >>> lr.log, lr.edges.round(3).tolist()
+    (True, [0.003, 0.032, 0.316, 3.162])
+    """
+    given = values[name].values
+    if given.dtype.kind in "bUSO":
+        names = tuple(str(each) for each in given.tolist())
+        count = np.arange(len(names), dtype=float)
+        return Axis(name, tuple(given.tolist()), count, np.append(count, len(names)) - 0.5, False, names)
+    if given.dtype.kind not in "iuf":
+        raise TypeError(f"an axis holds numbers, booleans or labels; {name!r} holds {given.dtype}")
+    places = given.astype(float)
+    if not np.isfinite(places).all():
+        raise ValueError(f"{name!r} has values that are no numbers: {listed(places[~np.isfinite(places)])}")
+    if (np.diff(places) <= 0).any():
+        twice = places[1:][np.diff(places) <= 0]
+        raise ValueError(f"{name!r} has the value {twice[0]:g} more than once: a cell is one setting")
+    log = _is_log(places)
+    even = np.log10(places) if log else places
+    middles = (even[1:] + even[:-1]) / 2
+    edges = np.concatenate([[2 * even[0] - middles[0]], middles, [2 * even[-1] - middles[-1]]])
+    return Axis(name, tuple(places.tolist()), places, 10.0**edges if log else edges, log, ())
+
+
+def _is_log(places: Array) -> bool:
+    """Tell whether values want a logarithmic scale: spaced so, or positive over a wide range and not even."""
+    if places[0] <= 0:
+        return False
+    steps, ratios = np.diff(places), np.diff(np.log(places))
+    if len(places) > 2 and np.ptp(steps) <= 1e-3 * steps.max():
+        return False
+    if len(places) > 2 and np.ptp(ratios) <= 1e-3 * ratios.max():
+        return True
+    return bool(places[-1] > SPAN * places[0])
+
+
+def rounds(low: float, high: float, most: int, log: bool) -> Array:
+    """Return at most so many round numbers from `low` to `high`.
+
+    Examples
+    --------
+    >>> rounds(2, 600, 9, log=True).tolist(), rounds(2, 600, 5, log=True).tolist()
+    ([2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0], [3.0, 10.0, 30.0, 100.0, 300.0])
+    >>> rounds(0.0, 0.99, 6, log=False).tolist()
+    [0.0, 0.2, 0.4, 0.6, 0.8]
+    """
+    if log and high > 5 * low > 0:
+        first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+        for digits in DECADES:
+            found = np.array([float(f"{digit:g}e{power}") for power in range(first, last + 1) for digit in digits])
+            found = found[(found >= low * (1 - 1e-9)) & (found <= high * (1 + 1e-9))]
+            if len(found) <= most:
+                return found
+        return found[:: -(-len(found) // most)]
+    step = (high - low) / max(most, 1)
+    power = 10.0 ** np.floor(np.log10(step)) if step > 0 else 1.0
+    step = power * next((each for each in (1.0, 2.0, 5.0) if each * power >= step * (1 - 1e-9)), 10.0)
+    counts = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
+    digits_ = max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    return np.round(counts * step, digits_) + 0.0  # a zero has no sign
+
+
+def words_of(numbers: Array, log: bool) -> list[str]:
+    """Write numbers of one axis: each short on a logarithmic scale, all with the same digits on an even one."""
+    if log or len(numbers) < 2 or not 1e-4 <= np.abs(numbers).max() < 1e5:
+        words = [f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else captions.number(value) for value in numbers.tolist()]
+    else:
+        digits = next((d for d in range(5) if np.allclose(numbers, np.round(numbers, d), rtol=1e-6, atol=0)), 4)
+        words = [f"{value:.{digits}f}" for value in numbers.tolist()]
+    return ["0" if float(word.replace(",", "")) == 0 else word.replace("-", MINUS) for word in words]

@@ -1,0 +1,85 @@
+"""Tallies: what became of a sweep, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from ravine import measure, study
+from ravine.words import listed
+
+__all__ = ["lines_of"]
+
+
+def lines_of(runs: xr.Dataset) -> list[str]:
+    """Say how many runs there were, what became of them, which was best, and how near to torch they are.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> print("\\n".join(lines_of(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
+    4 runs: 1 arrived, 1 not arrived, 1 diverged, 1 invalid (Invalid learning rate: -1)
+    best: step 22 with lr 0.5
+    SGD's rule on a batch, gradient by autograd; of torch: every bit, 20 steps of one random run compared
+    """
+    known = "minimum_loss" in runs or "arrival" in runs
+    known = known and not bool(runs.coords.get("maximize", xr.DataArray(False)).any())
+    values = measure.arrival(runs) if known else _last_loss(runs)
+    lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_fates(runs, values)}"]
+    lines += [f"best{of}: {words}" for of, words in _best(values, "step {:.0f}" if known else "last loss {:.4g}")]
+    facts = study.describe(runs, "loss" if "loss" in runs else "final_loss")
+    engines, told = facts["engine"], facts["equals_torch"]
+    if isinstance(engines, str) and isinstance(told, str):
+        return [*lines, engines if told == "is torch" else f"{engines}; of torch: {told}"]
+    labels = list(told if isinstance(told, dict) else engines)
+    each = [(_of(engines, label), _of(told, label)) for label in labels if label != "by"]
+    return [*lines, *(f"{label}: {engine}; of torch: {words}" for label, (engine, words) in zip(labels, each))]
+
+
+def _of(told: str | dict[str, str], label: str) -> str:
+    return told if isinstance(told, str) else told[label]
+
+
+def _last_loss(runs: xr.Dataset) -> xr.DataArray:
+    last = runs["final_loss"] if "final_loss" in runs else runs["loss"].isel(step=-1, drop=True)
+    return last.where(~measure.diverged(runs))
+
+
+def _fates(runs: xr.Dataset, values: xr.DataArray) -> str:
+    if "outcome" in values.coords:
+        names, counts = np.unique(values["outcome"], return_counts=True)
+        found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    else:
+        broken = int(measure.diverged(runs).sum())
+        invalid = int((runs["error"] != "").sum()) if "error" in runs else 0
+        found = {"not diverged": values.size - broken - invalid, "diverged": broken, "invalid": invalid}
+    order = ("arrived", "not arrived", "not diverged", "diverged", "invalid")
+    words = listed(f"{found[name]:,} {name}" for name in order if found.get(name))
+    if "error" in runs:
+        reasons = [str(each) for each in np.unique(runs["error"]) if each]
+        words += f" ({listed(reasons, 3)})" if reasons else ""
+    return words
+
+
+def _best(values: xr.DataArray, told: str) -> Iterator[tuple[str, str]]:
+    """Find the lowest value, for each label of the first dimension where that holds labels."""
+    dims = [str(dim) for dim in values.dims]
+    if dims and values[dims[0]].dtype.kind == "U" and len(dims) > 1:
+        for label in values[dims[0]].values.tolist():
+            for _, words in _best(values.sel({dims[0]: label}), told):
+                yield f", {label}", words
+        return
+    if not values.notnull().any():
+        return
+    flat = values.values.ravel()
+    place = np.unravel_index(int(np.nanargmin(flat)), values.shape)
+    where = ", ".join(f"{d.replace('_', ' ')} {_word(values[d].values[k])}" for d, k in zip(dims, place, strict=True))
+    ties = int((flat == np.nanmin(flat)).sum()) - 1
+    more = f" (and {ties:,} other{'' if ties == 1 else 's'})" if ties else ""
+    yield "", told.format(float(np.nanmin(flat))) + (f" with {where}" if where else "") + more
+
+
+def _word(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
