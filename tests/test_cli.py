@@ -112,7 +112,6 @@ def test_more_than_two_parameters_draw_the_loss_and_say_so(tmp_path):
     result = run("descend", path, "--x", "a", "--x", "b", "--y", "y", "-o", tmp_path / "run.nc")
     assert "3 parameters: a map shows two, so the picture is the loss at every step" in result.stderr
     assert (tmp_path / "run.png").exists()
-    assert "a path needs a position of two parameters" in refused("plot", tmp_path / "run.nc") or True
 
 
 def test_descend_a_problem_of_ones_own(tmp_path, monkeypatch):
@@ -308,3 +307,72 @@ def test_a_folder_is_no_file_to_write(table, tmp_path):
     assert "run.nc is a folder" in refused(
         "descend", table, "--x", "dose", "--y", "effect", "-o", tmp_path / "run.nc", "--force"
     )
+
+
+def test_sweep_on_the_command_line(table, tmp_path):
+    out = tmp_path / "sweep.nc"
+    words = ["--x", "dose", "--y", "effect", "--lr", "0.001:0.3:30:log", "--momentum", "0:0.9:10", "--steps", 60]
+    printed = run("sweep", table, *words, "-o", out).output
+    study = ravine.open(out)
+    problem = ravine.Problem.from_csv(table, x="dose", y="effect")
+    same = ravine.sweep(problem, steps=60, lr=np.geomspace(0.001, 0.3, 30), momentum=np.linspace(0, 0.9, 10))
+    assert study.identical(same)
+    assert printed.startswith("300 runs: ")
+    assert "of torch: every bit, 20 steps of one random run compared" in printed
+    best = float(ravine.measure.arrival(same).min())
+    assert f"best: step {best:.0f} with lr " in printed
+    assert out.with_suffix(".png").stat().st_size > 10_000
+    picture = tmp_path / "phase.svg"
+    run("plot", out, "phase", "--x", "momentum", "--y", "lr", "--mark", "mine: lr=0.1 momentum=0.9", "-o", picture)
+    assert picture.read_text().startswith("<?xml")
+    run("plot", out, "losses", "-o", tmp_path / "losses.png")
+
+
+def test_sweep_of_other_settings(tmp_path):
+    out = tmp_path / "adam.nc"
+    words = ["--optimizer", "Adam", "--lr", "0.1,0.2", "--set", "betas=(0.9,0.99),(0.5,0.9)", "--steps", 5]
+    assert "4 runs: " in run("sweep", "rosenbrock", *words, "-o", out).output
+    assert ravine.open(out).betas.values.tolist() == ["(0.9, 0.99)", "(0.5, 0.9)"]
+    brief = tmp_path / "brief.nc"
+    words = ["--criterion", "HuberLoss", "--lr", "0.1:1:3", "--set", "delta=0.5,1", "--nesterov", "false,true"]
+    printed = run("sweep", "article", *words, "--momentum", "0.9", "--summary", "-o", brief).output
+    assert printed.startswith("12 runs: ")
+    assert ravine.open(brief).final_loss.dims == ("delta", "lr", "nesterov")
+    seeded = tmp_path / "seeds.nc"
+    run("sweep", "article", "--criterion", "MSELoss", "--lr", "0.1", "--batch-size", 10, "--seed", "1,2", "-o", seeded)
+    assert ravine.open(seeded).seed.values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--lr", "0.1:1"), "lr: cannot read the range '0.1:1'; expected start:stop:count"),
+        (("--lr", "0:1:5:log"), "lr: a range with equal ratios needs a start and a stop above 0, got '0:1:5:log'"),
+        (("--lr", "0.1,0.1"), "lr holds 0.1 2 times"),
+        (("--lr", "-1"), "Invalid learning rate: -1.0"),
+        (("--lr", "fast"), "'<' not supported between instances of"),
+        (("--set", "lrr=1,2"), "SGD takes no setting 'lrr' (did you mean lr?)"),
+        (("--set", "lr"), "expected name=value, got 'lr'"),
+        (("--seed", "a"), "seed must be a whole number or several with commas, got 'a'"),
+        (("-o", "x.png"), "--out names the study, so it should end in .nc"),
+    ],
+    ids=str,
+)
+def test_sweep_refuses(words, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert told in refused("sweep", "rosenbrock", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mark_needs_a_name(tmp_path):
+    out = tmp_path / "sweep.nc"
+    run("sweep", "quadratic", "--lr", "0.1:1:4", "--momentum", "0,0.5,0.9", "-o", out)
+    assert "expected a name and settings" in refused("plot", out, "phase", "--mark", "lr=0.1", "-o", tmp_path / "a.png")
+
+
+def test_a_sweep_too_large_says_so_in_one_line(tmp_path, monkeypatch):
+    from ravine import sweeps
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweeps, "bytes_free", lambda: 1000)
+    assert "Two ways out" in refused("sweep", "quadratic", "--lr", "0.1:1:400")

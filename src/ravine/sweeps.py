@@ -97,8 +97,8 @@ def sweep(
     >>> runs = ravine.sweep(bowl, lr=np.geomspace(1e-3, 1, 4), momentum=[0.0, 0.9])
     >>> runs.position.dims, runs.position.shape
     (('lr', 'momentum', 'step', 'parameter'), (4, 2, 101, 2))
-    >>> ravine.measure.arrival(runs).values.round().tolist()
-    [[nan, nan], [nan, nan], [nan, 49.0], [nan, 38.0]]
+    >>> ravine.measure.arrival(runs).values.tolist()
+    [[nan, nan], [nan, nan], [nan, 49.0], [nan, 49.0]]
 
     Notes
     -----

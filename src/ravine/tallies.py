@@ -21,7 +21,7 @@ def lines_of(runs: xr.Dataset) -> list[str]:
     >>> import ravine
     >>> print("\\n".join(lines_of(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
     4 runs: 1 arrived, 1 not arrived, 1 diverged, 1 invalid (Invalid learning rate: -1)
-    best: step 22 with lr 0.5
+    best: step 16 with lr 0.5
     SGD's rule on a batch, gradient by autograd; of torch: every bit, 20 steps of one random run compared
     """
     known = "minimum_loss" in runs or "arrival" in runs
