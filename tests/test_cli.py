@@ -364,6 +364,17 @@ def test_sweep_refuses(words, told, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_an_interrupt_left_out_is_told(article):
+    from ravine.tallies import lines_of
+
+    runs = ravine.sweep(article["MSELoss"], lr=[0.1, 0.2, 0.3, 5.0], steps=50)
+    cut = runs.assign(steps_taken=("lr", [50, 50, 7, 0]))
+    assert lines_of(cut)[0] == "4 runs: 2 arrived, 2 not finished"
+    unknown = runs.drop_vars(["minimum_loss", "minimizer", "hessian"], errors="ignore")
+    assert lines_of(unknown)[0] == "4 runs: 3 not diverged, 1 diverged"
+    assert lines_of(unknown)[1].startswith("best: last loss 0.4994 with lr 0.")
+
+
 def test_a_mark_needs_a_name(tmp_path):
     out = tmp_path / "sweep.nc"
     run("sweep", "quadratic", "--lr", "0.1:1:4", "--momentum", "0,0.5,0.9", "-o", out)

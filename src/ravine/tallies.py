@@ -35,7 +35,10 @@ def lines_of(runs: xr.Dataset) -> list[str]:
         return [*lines, engines if told == "is torch" else f"{engines}; of torch: {told}"]
     labels = list(told if isinstance(told, dict) else engines)
     each = [(_of(engines, label), _of(told, label)) for label in labels if label != "by"]
-    return [*lines, *(f"{label}: {engine}; of torch: {words}" for label, (engine, words) in zip(labels, each))]
+    return [
+        *lines,
+        *(f"{label}: {engine}; of torch: {words}" for label, (engine, words) in zip(labels, each, strict=True)),
+    ]
 
 
 def _of(told: str | dict[str, str], label: str) -> str:
@@ -48,19 +51,23 @@ def _last_loss(runs: xr.Dataset) -> xr.DataArray:
 
 
 def _fates(runs: xr.Dataset, values: xr.DataArray) -> str:
-    if "outcome" in values.coords:
-        names, counts = np.unique(values["outcome"], return_counts=True)
-        found = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    else:
-        broken = int(measure.diverged(runs).sum())
-        invalid = int((runs["error"] != "").sum()) if "error" in runs else 0
-        found = {"not diverged": values.size - broken - invalid, "diverged": broken, "invalid": invalid}
-    order = ("arrived", "not arrived", "not diverged", "diverged", "invalid")
+    fates = values["outcome"] if "outcome" in values.coords else _fate_without_minimum(runs)
+    if "steps_taken" in runs:
+        fates = fates.where(runs["steps_taken"] == runs["step"].values[-1], "not finished")
+    names, counts = np.unique(fates.values.astype(str), return_counts=True)
+    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    order = ("arrived", "not arrived", "not diverged", "diverged", "invalid", "not finished")
     words = listed(f"{found[name]:,} {name}" for name in order if found.get(name))
     if "error" in runs:
         reasons = [str(each) for each in np.unique(runs["error"]) if each]
         words += f" ({listed(reasons, 3)})" if reasons else ""
     return words
+
+
+def _fate_without_minimum(runs: xr.Dataset) -> xr.DataArray:
+    broken = measure.diverged(runs)
+    fates = broken.astype("<U12").copy(data=np.where(broken.values, "diverged", "not diverged"))
+    return fates.where(runs["error"] == "", "invalid") if "error" in runs else fates
 
 
 def _best(values: xr.DataArray, told: str) -> Iterator[tuple[str, str]]:
