@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,14 +13,17 @@ from ravine.words import listed
 
 __all__ = ["lines_of"]
 
+Told = str | Mapping[str, Any]
+"""What the provenance says: words, or words for each label."""
+
 
 def lines_of(runs: xr.Dataset) -> list[str]:
-    """Say how many runs there were, what became of them, which was best, and how near to torch they are.
+    r"""Say how many runs there were, what became of them, which was best, and how near to torch they are.
 
     Examples
     --------
     >>> import ravine
-    >>> print("\\n".join(lines_of(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
+    >>> print("\n".join(lines_of(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
     4 runs: 1 arrived, 1 not arrived, 1 diverged, 1 invalid (Invalid learning rate: -1)
     best: step 16 with lr 0.5
     SGD's rule on a batch, gradient by autograd; of torch: every bit, 20 steps of one random run compared
@@ -30,18 +34,21 @@ def lines_of(runs: xr.Dataset) -> list[str]:
     lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_fates(runs, values)}"]
     lines += [f"best{of}: {words}" for of, words in _best(values, "step {:.0f}" if known else "last loss {:.4g}")]
     facts = study.describe(runs, "loss" if "loss" in runs else "final_loss")
-    engines, told = facts["engine"], facts["equals_torch"]
-    if isinstance(engines, str) and isinstance(told, str):
-        return [*lines, engines if told == "is torch" else f"{engines}; of torch: {told}"]
-    labels = list(told if isinstance(told, dict) else engines)
-    each = [(_of(engines, label), _of(told, label)) for label in labels if label != "by"]
-    return [
-        *lines,
-        *(f"{label}: {engine}; of torch: {words}" for label, (engine, words) in zip(labels, each, strict=True)),
-    ]
+    return lines + _engines(facts["engine"], facts["equals_torch"])
 
 
-def _of(told: str | dict[str, str], label: str) -> str:
+def _engines(engine: Told, told: Told, label: str = "") -> list[str]:
+    """Say how runs were made and how near to torch they are; once for each label where that differs."""
+    if isinstance(engine, str) and isinstance(told, str):
+        words = engine if told == "is torch" else f"{engine}; of torch: {told}"
+        return [f"{label}: {words}" if label else words]
+    split = told if isinstance(told, Mapping) else engine
+    assert isinstance(split, Mapping)
+    labels = [each for each in split if each != "by"]
+    return [line for each in labels for line in _engines(_of(engine, each), _of(told, each), each)]
+
+
+def _of(told: Told, label: str) -> Told:
     return told if isinstance(told, str) else told[label]
 
 
