@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from ravine.criterion import residuals
     from ravine.curvature import landmarks
     from ravine.descent import descend
+    from ravine.edges import sharpness
     from ravine.files import open, save
     from ravine.grid import around
     from ravine.landscape import surface
+    from ravine.otherwise import counterfactuals
     from ravine.problem import Problem
     from ravine.script import code
     from ravine.stacks import join
@@ -44,12 +46,14 @@ _HOME = {
     "at": "study",
     "check": "study",
     "code": "script",
+    "counterfactuals": "otherwise",
     "descend": "descent",
     "join": "stacks",
     "landmarks": "curvature",
     "open": "files",
     "residuals": "criterion",
     "save": "files",
+    "sharpness": "edges",
     "surface": "landscape",
     "sweep": "sweeps",
 }
@@ -62,6 +66,8 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "sweep",
     "surface",
     "landmarks",
+    "sharpness",
+    "counterfactuals",
     "around",
     "residuals",
     "measure",
