@@ -17,26 +17,57 @@ import ravine
 
 ROOT = Path(ravine.__file__).parent
 HOMES = ("gallery", "measure", "theory", "plot")  # public names that are modules
-DOORS = {"article", "cli", "sources"}
+DOORS = {"article", "cli", "options", "sources"}
 TORCH_SHORE = {
-    "problem",
-    "parts",
-    "gallery",
-    "descent",
-    "landscape",
-    "grid",
-    "criterion",
-    "traces",
     "batches",
-    "plan",
-    "spelling",
+    "criterion",
     "curvature",
     "derivatives",
+    "descent",
+    "edges",
+    "engines",
     "fields",
+    "gallery",
+    "gradients",
+    "grid",
+    "grounds",
+    "jobs",
+    "keeping",
+    "landscape",
+    "lattice",
     "minima",
+    "otherwise",
+    "parts",
     "pieces",
+    "plan",
+    "problem",
     "regression",
+    "sgd",
+    "spelling",
+    "spots",
+    "sweeps",
+    "threads",
+    "traces",
+    "valleys",
 }
+OTHER_SHORE = {
+    "columns",
+    "files",
+    "findings",
+    "goals",
+    "limits",
+    "measure",
+    "plot",
+    "progress",
+    "script",
+    "stacks",
+    "study",
+    "swings",
+    "tallies",
+    "theory",
+    "words",
+}
+"""Rooms that never import torch, nor a room that does."""
 
 
 def modules():
@@ -61,12 +92,25 @@ def test_the_shores_never_cross():
         room = name.removeprefix("ravine.").split(".")[0]
         imported = imports_of(name)
         ours = {each.split(".")[1] for each in imported if each.startswith("ravine.")} - {room}
-        if room == "plot" or room in ("study", "words", "progress", "columns", "measure", "theory", "script"):
+        if room in OTHER_SHORE:
             assert not any(each.split(".")[0] == "torch" for each in imported), name
             assert not ours & (TORCH_SHORE | DOORS), (name, ours)
         if room in TORCH_SHORE:
             assert not any(each.split(".")[0] == "matplotlib" for each in imported), name
             assert not ours & ({"plot"} | DOORS), (name, ours)
+
+
+def test_every_room_stands_on_one_shore_or_is_a_door():
+    rooms = {name.split(".")[1] for name in modules()}
+    assert rooms == TORCH_SHORE | OTHER_SHORE | DOORS
+    assert len(rooms) == len(TORCH_SHORE) + len(OTHER_SHORE) + len(DOORS)
+
+
+def test_what_begins_with_an_underscore_stays_in_its_room():
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("ravine")):
+                assert not any(alias.name.startswith("_") for alias in node.names), (path.name, node.module)
 
 
 def test_views_work_without_torch(tmp_path, told):

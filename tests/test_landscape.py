@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import ravine
 from ravine import study
@@ -200,3 +201,72 @@ def test_bfloat16_becomes_the_float32_that_holds_it():
     land = ravine.surface(problem, weight=(-1, 1), bias=(-1, 1), points=5)
     assert land.surface.dtype == ravine.descend(problem, lr=0.1, steps=2).position.dtype == np.float32
     assert torch.equal(torch.tensor(land.surface.values), torch.tensor(land.surface.values).bfloat16().float())
+
+
+# -------------------------------------------------------------------------------------------------- with its slope
+
+
+def gradient_at(problem, values):
+    """The gradient by the parameters of one number each, by one plain call."""
+    leaves = {n: torch.full_like(v, values[n]).requires_grad_() for n, v in problem.start.items()}
+    found = torch.autograd.grad(problem.loss(leaves), list(leaves.values()))
+    return torch.cat([each.reshape(-1) for each in found]).numpy()
+
+
+def test_slopes_of_four_problems(case):
+    if len(case.problem.labels) > 2:
+        with pytest.raises(ValueError, match=r"slope=True is for two parameters, and this problem has 17: .*slopes\("):
+            ravine.surface(case.problem, case.axes, slope=True)
+        return
+    land = ravine.surface(case.problem, case.axes, points=9, slope=True)
+    assert land.slope.dims == (*land.surface.dims, "parameter")
+    assert land.slope.dtype == land.surface.dtype
+    assert land.parameter.values.tolist() == list(case.problem.labels)
+    assert land.drop_dims("parameter").equals(ravine.surface(case.problem, case.axes, points=9))
+    x, y = study.axes(land)
+    for i, j in np.ndindex(9, 9):
+        here = land.slope[i, j]
+        single = gradient_at(case.problem, {x: float(here[x]), y: float(here[y])})
+        assert np.allclose(here, single, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(land.slope[..., 0], land.slope[..., 1])
+
+
+def test_slopes_of_a_mapping_in_any_order_of_the_grid(article):
+    land = ravine.surface(article, bias=[3.0, -2.0, 0.5], weight=(-5, 8), points=4, slope=True)
+    assert land.slope.dims == ("criterion", "weight", "bias", "parameter")
+    for name, problem in article.items():
+        for i, j in np.ndindex(4, 3):
+            here = land.slope.sel(criterion=name)[i, j]
+            single = gradient_at(problem, {"weight": float(here.weight), "bias": float(here.bias)})
+            assert np.allclose(here, single, rtol=1e-5, atol=1e-6)
+
+
+def test_a_land_with_its_slope_joins_the_runs_over_it(article):
+    runs, land = ravine.descend(article, lr=0.1, steps=5), ravine.surface(article, points=5, slope=True)
+    both = xr.merge([runs, land], join="exact")
+    assert ravine.check(both, "position", "surface", "slope") is both
+    assert both.slope.variable.identical(land.slope.variable)
+    assert both.position.variable.identical(runs.position.variable)
+    assert np.array_equal(both.parameter, land.parameter)
+
+
+@pytest.mark.parametrize("decay", [0.0, 2.0])
+def test_a_figure_draws_its_arrows_by_the_slope(article, decay):
+    problems = {name: article[name] for name in ("MSELoss", "L1Loss")}
+    # so coarse a grid that differences of it would point elsewhere
+    land = ravine.surface(problems, points=15, slope=True)
+    runs = ravine.descend(problems, lr=0.1, steps=5, weight_decay=decay)
+    worst = {}
+    for by, below in (("slope", land), ("grid", land.drop_vars("slope"))):
+        figure = ravine.plot.descent(runs, below, field=True)
+        assert any("from the grid" in text.get_text() for text in figure.texts) == (by == "grid")
+        cosines = []
+        for ax, problem in zip(figure.axes, problems.values(), strict=True):
+            (arrows,) = (each for each in ax.collections if each.get_gid() == "downhill")
+            for b, w, *drawn in zip(arrows.X, arrows.Y, arrows.U, arrows.V, strict=True):
+                by_weight, by_bias = gradient_at(problem, {"weight": w, "bias": b}) + decay * np.array([w, b])
+                cosines.append(-np.array([by_bias, by_weight]) @ drawn / np.hypot(by_bias, by_weight))
+        assert len(cosines) > 100
+        worst[by] = min(cosines)
+    assert worst["slope"] > 1 - 1e-6
+    assert worst["grid"] < 1 - 1e-3

@@ -85,45 +85,42 @@ def landmarks(
     Source: K. Madsen and H. B. Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM Journal on
     Optimization 3, 1993; A. R. Conn, N. I. M. Gould and P. L. Toint, Trust-Region Methods, 2000 (scipy's trust-exact).
     """
-    labels, problems = (None, [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
-    dim = None if isinstance(problem, Problem) else dimension(problem)
-    size = len(problems[0].labels)
-    if size > MOST:
+    labels, problems = ([""], [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
+    lead = () if isinstance(problem, Problem) else (dimension(problem),)
+    first = problems[0]
+    if len(first.labels) > MOST:
         raise ValueError(
-            f"the problem has {size} parameters, landmarks are found for at most {MOST}; "
+            f"the problem has {len(first.labels)} parameters, landmarks are found for at most {MOST}; "
             "for larger ones ravine.curvature has top_eigenpairs(problem) and hessian_product(problem, at, vector)"
         )
     decays = _decays(weight_decay)
-    place = None if near is None else vector_of(problems[0], near)
+    place = None if near is None else vector_of(first, near)
     cells = [list(minima_of(each, decays.reshape(-1).tolist(), place)) for each in problems]
-    lead = (() if dim is None else (dim,)) + (("weight_decay",) if decays.ndim else ())
-    shape = (() if dim is None else (len(problems),)) + decays.shape
+
+    def told(name: str) -> Any:
+        return _told([[getattr(each, name) for each in row] for row in cells], labels, decays)
+
     fate = study.provenance(
-        _told([[each.engine for each in row] for row in cells], labels, decays),
-        scope=_told([[each.scope for each in row] for row in cells], labels, decays),
-        kinks=_told([[each.kinks for each in row] for row in cells], labels, decays),
+        told("engine"),
+        scope=told("scope"),
+        kinks=told("kinks"),
         minimises="loss + weight_decay / 2 * |parameters|²",
         near=None if place is None else place.tolist(),
     )
-
-    def variable(name: str, numbers: list[list[Any]]) -> xr.Variable:
-        stacked = np.array(numbers, dtype=np.float64)
+    shape = (*([len(problems)] * len(lead)), *decays.shape)
+    data = {}
+    for name, held in (("minimizer", "place"), ("minimum_loss", "loss"), ("hessian", "hessian")):
+        numbers = np.array([[getattr(each, held) for each in row] for row in cells], dtype=np.float64)
         entry = study.CONTRACT[name]
+        dims = (*lead, *["weight_decay"] * decays.ndim, *entry.dims)
         attrs = {"long_name": entry.long_name, "provenance": fate}
-        return xr.Variable((*lead, *entry.dims), stacked.reshape((*shape, *stacked.shape[2:])), attrs)
-
-    data = {
-        "minimizer": variable("minimizer", [[each.place for each in row] for row in cells]),
-        "minimum_loss": variable("minimum_loss", [[each.loss for each in row] for row in cells]),
-        "hessian": variable("hessian", [[each.hessian for each in row] for row in cells]),
-    }
-    names = np.array(problems[0].labels)
+        data[name] = xr.Variable(dims, numbers.reshape((*shape, *numbers.shape[2:])), attrs)
+    names = np.array(first.labels)
     coords: dict[str, Any] = {"parameter": names, "parameter_": names}
     coords["weight_decay"] = decays if decays.ndim else float(decays)
-    if dim is not None:
-        coords[dim] = np.array(labels)
-    elif problems[0].criterion is not None:
-        coords["criterion"] = problems[0].criterion
+    coords |= {dim: np.array(labels) for dim in lead}
+    if not lead and first.criterion is not None:
+        coords["criterion"] = first.criterion
     return xr.Dataset(data, coords)
 
 
@@ -261,14 +258,14 @@ def _decays(given: Any) -> Vector:
     return decays
 
 
-def _told(cells: Sequence[Sequence[Any]], labels: Sequence[str] | None, decays: Vector) -> Any:
+def _told(cells: Sequence[Sequence[Any]], labels: Sequence[str], decays: Vector) -> Any:
     """Say once what holds for all; else by label, by weight decay, or by both."""
     by_decay = any(len(set(row)) > 1 for row in cells)
     by_label = any(len(set(column)) > 1 for column in zip(*cells, strict=True))
     if not by_decay and not by_label:
         return cells[0][0]
     told = {}
-    for label, row in zip(labels or [""], cells, strict=True):
+    for label, row in zip(labels, cells, strict=True):
         for decay, each in zip(decays.reshape(-1).tolist(), row, strict=True):
             told[", ".join([label] * by_label + [f"weight_decay {decay!r}"] * by_decay)] = each
     return told

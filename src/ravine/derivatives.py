@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,16 +12,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.overrides import TorchFunctionMode
 
-from ravine.parts import Parts, loss_of, numpy_of
-from ravine.problem import Loss, Problem, scalar
+from ravine.parts import numpy_of
+from ravine.problem import Problem, scalar
 from ravine.words import hint, listed
 
 __all__ = ["Function", "Place", "function_of", "vector_of"]
 
 Vector = NDArray[np.float64]
-
-ROWS = 64
-"""Rows of a Hessian worked on at once."""
 
 Place = Mapping[str, Any] | ArrayLike | None
 """A place among the parameters: their values by name or label, or all of them in the order of the labels."""
@@ -30,40 +26,37 @@ Place = Mapping[str, Any] | ArrayLike | None
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A loss as a function of all parameters in one vector, evaluated in `dtype`."""
+    """A problem's loss as a function of all parameters in one vector; `draws` tells whether it draws random numbers."""
 
-    loss: Loss
-    like: Mapping[str, torch.Tensor]
-    dtype: torch.dtype
+    problem: Problem
     draws: bool
+
+    @property
+    def like(self) -> torch.Tensor:
+        """Some parameter, for its dtype and device."""
+        first: torch.Tensor = next(iter(self.problem.start.values()))
+        return first
 
     @property
     def precision(self) -> str:
         """The dtype as words: "float64"."""
-        return str(self.dtype).removeprefix("torch.")
+        return str(self.like.dtype).removeprefix("torch.")
 
     @property
     def resolution(self) -> float:
         """Relative size of one rounding."""
-        return float(torch.finfo(self.dtype).eps)
+        return float(torch.finfo(self.like.dtype).eps)
 
     def value(self, place: Vector) -> float:
         """Loss at a place."""
         with torch.no_grad():
             return float(self._evaluated(self._leaf(place)))
 
-    def gradient(self, place: Vector) -> tuple[float, Vector]:
-        """Loss and gradient at a place."""
-        leaf = self._leaf(place).requires_grad_()
-        with torch.enable_grad():
-            loss = self._evaluated(leaf)
-        return float(loss.detach()), _numbers(_pulled(loss, leaf))
-
     def hessian(self, place: Vector) -> tuple[float, Vector, Vector]:
         """Loss, gradient and Hessian at a place: the gradient of each entry of the gradient."""
         leaf, loss, gradient = self._twice(place)
-        units = torch.split(torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device), ROWS)
-        rows = np.concatenate([_numbers(_rows(gradient, leaf, some)) for some in units])
+        units = torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device)
+        rows = _numbers(torch.stack([_pulled(gradient, leaf, unit) for unit in units]))
         return float(loss), _numbers(gradient), (rows + rows.T) / 2
 
     def product(self, place: Vector) -> Callable[[Vector], Vector]:
@@ -75,54 +68,49 @@ class Function:
         leaf = self._leaf(place).requires_grad_()
         with torch.enable_grad():
             loss = self._evaluated(leaf)
-            return leaf, loss.detach(), _pulled(loss, leaf, again=True)
+            return leaf, loss.detach(), _pulled(loss, leaf)
 
     def _leaf(self, place: Vector) -> torch.Tensor:
-        first = next(iter(self.like.values()))
-        return torch.tensor(place, dtype=self.dtype, device=first.device)
+        return torch.tensor(place, dtype=self.like.dtype, device=self.like.device)
 
     def _evaluated(self, leaf: torch.Tensor) -> torch.Tensor:
+        start = self.problem.start
+        pieces = torch.split(leaf, [value.numel() for value in start.values()])
+        named = {name: piece.reshape(start[name].shape) for name, piece in zip(start, pieces, strict=True)}
         # a loss that draws random numbers draws the same ones each time, and the generator is put back
         with torch.random.fork_rng() if self.draws else contextlib.nullcontext():
-            return scalar(self.loss(self._named(leaf))).reshape(())
-
-    def _named(self, leaf: torch.Tensor) -> dict[str, torch.Tensor]:
-        pieces = torch.split(leaf, [value.numel() for value in self.like.values()])
-        return {name: piece.reshape(self.like[name].shape) for name, piece in zip(self.like, pieces, strict=True)}
+            return scalar(self.problem.loss(named)).reshape(())
 
 
 def function_of(problem: Problem) -> Function:
     """Return the problem's loss as a function of one vector, in float64 wherever it can be had.
 
-    A module, its criterion and its data are copied to float64; a function of one's own gets float64 parameters.
-    Where anything that hangs on the parameters still comes out in another dtype, the problem's own is taken.
+    Where anything that hangs on the parameters still comes out in another dtype, as in a function that holds float32
+    data of its own, the problem's own dtype is taken.
 
     Examples
     --------
     >>> import ravine
     >>> bowl = function_of(ravine.gallery.quadratic(condition=4))
-    >>> bowl.precision, bowl.gradient(np.array([2.0, 1.0]))
-    ('float64', (2.0, array([1., 2.])))
+    >>> bowl.precision, bowl.value(np.array([2.0, 1.0]))
+    ('float64', 2.0)
     """
-    own = next(iter(problem.start.values())).dtype
-    loss = problem.loss if problem.parts is None else loss_of(_doubled(problem.parts))
-    place = torch.cat([value.detach().reshape(-1) for value in problem.start.values()])
-    for each, dtype in ((loss, torch.float64), (problem.loss, own)):
-        function = Function(each, problem.start, dtype, draws=False)
-        watch = _Watch(dtype)
+    for each in (problem.in_double(), problem):
+        function = Function(each, draws=False)
+        watch = _Watch(function.like.dtype)
         with torch.enable_grad(), torch.random.fork_rng():
-            before = _random_states(place)
+            before = _random_states(function.like)
             try:
                 with watch:
-                    function._evaluated(place.to(dtype).requires_grad_())
-            except Exception:  # a float32 of its own met float64: said again below, in the problem's own dtype
-                if dtype == own:
+                    function._evaluated(function._leaf(vector_of(each)).requires_grad_())
+            except Exception:  # float32 met float64, or it is the problem's own: said again by its own dtype
+                if each is problem:
                     raise
                 continue
-            drew = any(not torch.equal(a, b) for a, b in zip(before, _random_states(place), strict=True))
-        if watch.kept or dtype == own:
+            drew = any(not torch.equal(a, b) for a, b in zip(before, _random_states(function.like), strict=True))
+        if watch.kept:
             break
-    return Function(each, problem.start, dtype, drew)
+    return Function(each, drew)
 
 
 def vector_of(problem: Problem, place: Place = None, *, elsewhere: float | None = None) -> Vector:
@@ -154,15 +142,12 @@ def vector_of(problem: Problem, place: Place = None, *, elsewhere: float | None 
 
 
 def _spot(problem: Problem, name: str) -> slice:
-    begin = 0
-    for known, value in problem.start.items():
-        if name == known:
-            return slice(begin, begin + value.numel())
-        begin += value.numel()
-    if name not in problem.labels:
-        known_names = list(problem.start)
-        raise ValueError(f"no parameter {name!r}{hint(str(name), known_names)}; the problem has {listed(known_names)}")
-    return slice(problem.labels.index(name), problem.labels.index(name) + 1)
+    ends = dict(zip(problem.start, np.cumsum([value.numel() for value in problem.start.values()]), strict=True))
+    if name in ends:
+        return slice(int(ends[name]) - problem.start[name].numel(), int(ends[name]))
+    if name in problem.labels:
+        return slice(problem.labels.index(name), problem.labels.index(name) + 1)
+    raise ValueError(f"no parameter {name!r}{hint(str(name), ends)}; the problem has {listed(ends)}")
 
 
 def _as_numbers(what: str, value: Any, count: int) -> Vector:
@@ -173,14 +158,6 @@ def _as_numbers(what: str, value: Any, count: int) -> Vector:
     if len(numbers) != count:
         raise ValueError(f"{what} has {len(numbers)} numbers, expected {count}")
     return numbers.copy()
-
-
-def _doubled(parts: Parts) -> Parts:
-    model, criterion = copy.deepcopy(parts.model).double(), parts.criterion
-    if isinstance(criterion, torch.nn.Module):
-        criterion = copy.deepcopy(criterion).double()
-    inputs, targets = (t.double() if t.is_floating_point() else t for t in (parts.inputs, parts.targets))
-    return Parts(model, criterion, inputs, targets, parts.names)
 
 
 class _Watch(TorchFunctionMode):
@@ -203,27 +180,14 @@ def _random_states(like: torch.Tensor) -> list[torch.Tensor]:
     return states + (torch.cuda.get_rng_state_all() if like.is_cuda else [])
 
 
-def _pulled(
-    output: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor | None = None, *, again: bool = False
-) -> torch.Tensor:
-    """Gradient of the output; zero where it does not hang on the parameters, as the gradient of a plane."""
+def _pulled(output: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor | None = None) -> torch.Tensor:
+    """Gradient of the loss, to be differentiated again, or of the gradient along a vector; zero where nothing hangs."""
     if not output.requires_grad:
         return torch.zeros_like(leaf)
-    keep = again or along is not None
-    (found,) = torch.autograd.grad(output, leaf, along, retain_graph=keep, create_graph=again, allow_unused=True)
-    return torch.zeros_like(leaf) if found is None else found
-
-
-def _rows(gradient: torch.Tensor, leaf: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
-    if gradient.requires_grad:
-        try:  # three to four times as fast as one row after another
-            (rows,) = torch.autograd.grad(
-                gradient, leaf, units, retain_graph=True, allow_unused=True, is_grads_batched=True
-            )
-            return torch.zeros_like(units) if rows is None else rows
-        except Exception:  # an operation that cannot be batched; an error of its own comes again below
-            pass
-    return torch.stack([_pulled(gradient, leaf, unit) for unit in units])
+    (found,) = torch.autograd.grad(
+        output, leaf, along, retain_graph=True, create_graph=along is None, allow_unused=True, materialize_grads=True
+    )
+    return found
 
 
 def _numbers(tensor: torch.Tensor) -> Vector:

@@ -26,29 +26,27 @@ ITERATIONS = 100
 FAR = 1e8
 """How many times the start's size a place may be before the loss is said to fall without end."""
 
+REFINED = 60
+"""Newton steps after the search, at most."""
+
 _FOUND: weakref.WeakKeyDictionary[Any, dict[Any, Minimum]] = weakref.WeakKeyDictionary()
-"""Minima that were found, for as long as their problem lives."""
+"""Minima that were found, for as long as their problem (or the data of a regression) lives."""
 
 
 def minima_of(problem: Problem, decays: Sequence[float], near: Vector | None) -> Iterator[Minimum]:
     """Find the minimum under each decay, or remember it: that of a regression whatever the start."""
-    regression = function = None
-    spot = None if near is None else near.tobytes()
+    regression = regression_of(problem)
+    owner, spot = (problem, None if near is None else near.tobytes()) if regression is None else (problem.parts, None)
+    kept = _FOUND.setdefault(owner, {})
     for decay in decays:
-        kept = _FOUND.setdefault(problem, {})
-        exact = kept if problem.parts is None else _FOUND.setdefault(problem.parts, {})
-        if decay not in exact and (decay, spot) not in kept:
-            regression = regression or regression_of(problem)
-            if regression is not None:
-                exact[decay] = regression.minimum(decay)
-            else:
-                with one_thread():
-                    function = function or function_of(problem)
-                    kept[decay, spot] = _searched(problem, function, decay, near)
-        yield exact[decay] if decay in exact else kept[decay, spot]
+        if (decay, spot) not in kept:
+            with one_thread():
+                kept[decay, spot] = regression.minimum(decay) if regression else _searched(problem, decay, near)
+        yield kept[decay, spot]
 
 
-def _searched(problem: Problem, function: Function, decay: float, near: Vector | None) -> Minimum:
+def _searched(problem: Problem, decay: float, near: Vector | None) -> Minimum:
+    function = function_of(problem)
     if function.draws:
         return none_found(len(problem.labels), "the loss draws random numbers, and is another one each time")
     stated = [vector_of(problem, place) for place in problem.minimizers]
@@ -234,9 +232,9 @@ class _Watch:
             raise StopIteration
 
 
-def _refined(what: _Decayed, here: _Look, most: int = 60) -> _Look:
+def _refined(what: _Decayed, here: _Look) -> _Look:
     """Take Newton steps as long as each promises clearly less than the one before."""
-    for _ in range(most):
+    for _ in range(REFINED):
         if here.bends_down or not np.abs(here.step).max() > 0:
             return here
         there = what.look(here.place + here.step)

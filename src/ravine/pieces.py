@@ -8,8 +8,6 @@ l1 estimation", SIAM Journal on Optimization 3, 1993).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +20,10 @@ EPS = float(np.finfo(np.float64).eps)
 
 ROUNDING = 1e-11
 """Size of a subgradient, relative to the sum of its terms' sizes, that counts as zero."""
+
+
+ITERATIONS = 200
+"""Newton's steps at one turn after which a place is taken as it is."""
 
 
 class Base:
@@ -42,20 +44,15 @@ class Base:
         self.steep, self.decay = scale, decay
         self.rank, self.full = int(kept.sum()), bool(kept.sum() == size)
         self.design: Vector = left[:count, kept] / np.sqrt(scale)
-        self._left, self._back = left[:, kept], (right[kept].T / values[kept]) / norms[:, None]
-        self._count = count
-
-    @cached_property
-    def drag(self) -> Vector:
-        """The decay in these coordinates: z @ drag @ z / 2."""
-        low = self._left[self._count :]
-        return np.asarray(low.T @ low)
+        self._data, self._decay = left[:count, kept], left[count:, kept]
+        self.drag: Vector = self._decay.T @ self._decay  # the decay in these coordinates: z @ drag @ z / 2
+        self._back = (right[kept].T / values[kept]) / norms[:, None]
 
     def least_squares(self, target: Vector, pulled: Vector | None = None) -> Vector:
         """Return where ``scale / 2 * |design @ p - target|² + decay / 2 * |p - pulled|²`` is lowest."""
-        right = np.sqrt(self.steep) * (self._left[: self._count].T @ target)
+        right = np.sqrt(self.steep) * (self._data.T @ target)
         if pulled is not None and self.decay:
-            right = right + np.sqrt(self.decay) * (self._left[self._count :].T @ pulled)
+            right = right + np.sqrt(self.decay) * (self._decay.T @ pulled)
         return np.asarray(right)
 
     def place(self, z: Vector) -> Vector:
@@ -63,30 +60,20 @@ class Base:
         return np.asarray(self._back @ z)
 
 
-@dataclass(frozen=True, eq=False)
 class Search:
-    """Newton's method on the pieces; residuals are measured in `unit`, about their own size.
+    """Newton's method on the pieces, from the least squares; residuals are measured in `unit`, about their own size.
 
     A kink is searched for by ever sharper turns, and then put exactly where it must be.
     """
 
-    design: Vector
-    target: Vector
-    steep: float
-    drag: Vector
-    turn: float
-    unit: float
-    begin: Vector
-
-    @classmethod
-    def prepared(cls, base: Base, target: Vector, turn: float) -> Search:
-        """Return the search that begins at the least squares."""
+    def __init__(self, base: Base, target: Vector, turn: float) -> None:
         begin = base.least_squares(target)
         residual, size = base.design @ begin - target, float(np.abs(target).max())
         unit = float(np.sqrt(np.mean(residual**2)))
         if unit <= 64 * EPS * size:  # a perfect fit has no size of residuals to go by
             unit = size or 1.0
-        return cls(base.design, target / unit, base.steep, base.drag * unit, turn / unit, unit, begin / unit)
+        self.design, self.target, self.steep = base.design, target / unit, base.steep
+        self.drag, self.turn, self.unit, self.begin = base.drag * unit, turn / unit, unit, begin / unit
 
     def lowest(self) -> tuple[Vector, bool, int] | None:
         """Return the place, whether it is the only one, and how many residuals are at a kink; None if not certain."""
@@ -111,10 +98,10 @@ class Search:
         if self.turn:
             yield self.turn
 
-    def _newton(self, turn: float, z: Vector, most: int = 200) -> tuple[Vector, bool]:
+    def _newton(self, turn: float, z: Vector) -> tuple[Vector, bool]:
         """Return the lowest place where the line begins at `turn`, and whether it is certain."""
         design, size = self.design, np.abs(self.design)
-        for _ in range(most):
+        for _ in range(ITERATIONS):
             residual, pull = design @ z - self.target, self.drag @ z
             near = np.abs(residual) < turn
             push = self.steep * np.clip(residual / turn, -1.0, 1.0)

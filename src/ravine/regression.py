@@ -77,7 +77,7 @@ class Regression:
         base = Base(self.design, self.steep, decay)
         place, alone, kinks = np.zeros(self.design.shape[1]), False, 0
         if base.rank:
-            search = Search.prepared(base, self.target, self.turn)
+            search = Search(base, self.target, self.turn)
             found = search.lowest()
             if found is None:
                 return None

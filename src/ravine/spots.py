@@ -1,0 +1,152 @@
+"""Spots: points on a plane of two parameters, and what is evaluated there: singly, or over a whole grid at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ravine import study
+from ravine.grid import Grid
+from ravine.parts import numpy_of
+from ravine.problem import Problem, dimension, scalar
+from ravine.progress import tracked
+
+__all__ = ["CHUNK_BYTES", "Found", "agreement", "everywhere", "gridded", "loss_at", "spots_of"]
+
+CHUNK_BYTES = 1_200_000
+"""Numbers worked on at once: about what stays in a core's own cache (measured: 0.8 to 1.2 MB is best)."""
+
+CHECKED = (0.382, 0.854, 0.0, 0.618)
+"""Where, as a share of the grid's sides, points are evaluated singly too."""
+
+At = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""What is evaluated: it takes the horizontal and the vertical coordinate."""
+
+
+class Found(NamedTuple):
+    """Values (vertical, horizontal, …) over a grid, the way they were had, and how they compare with single ones."""
+
+    values: torch.Tensor
+    way: str
+    told: str
+
+
+def loss_at(problem: Problem, names: Sequence[str]) -> At:
+    """Return the loss as a function of two parameters; the others are held at the start.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> loss = loss_at(ravine.gallery.rosenbrock(), ("y", "x"))
+    >>> loss(torch.tensor(2.0), torch.tensor(1.0)).item()
+    100.0
+    """
+    every = [(name, index) for name, value in problem.start.items() for index in np.ndindex(tuple(value.shape))]
+    chosen = [every[problem.labels.index(name)] for name in names]
+
+    def loss(*coordinates: torch.Tensor) -> torch.Tensor:
+        parameters = dict(problem.start)
+        for (name, index), coordinate in zip(chosen, coordinates, strict=True):
+            old = parameters[name]
+            if old.numel() == 1:
+                parameters[name] = coordinate.reshape(old.shape)
+            else:
+                here = torch.zeros(old.shape, dtype=torch.bool, device=old.device)
+                here[index] = True
+                parameters[name] = torch.where(here, coordinate, old)
+        return scalar(problem.loss(parameters)).reshape(())
+
+    return loss
+
+
+def everywhere(problem: Problem, grid: Grid, one: At, many: At, ways: tuple[str, str]) -> Found:
+    """Evaluate at each point of a grid; a loss that draws random numbers draws the same ones at each.
+
+    `many` evaluates a row of points at once. It serves if it raises no error and agrees with `one`, which evaluates
+    a single point, at the points that are checked; else all are evaluated singly. `ways` calls both in words.
+    """
+    like = next(iter(problem.start.values()))
+    across, down = (torch.from_numpy(values).to(like) for values in grid.values)
+
+    def single(row: int, column: int) -> torch.Tensor:
+        with torch.random.fork_rng():
+            return one(across[column], down[row]).cpu()
+
+    singles = {spot: single(*spot) for spot in spots_of(grid)}
+    try:
+        values = _at_once(problem, across, down, many)
+    except Exception:  # whatever vmap cannot do; an error of the problem itself came above, unwrapped
+        values = None
+    way = ways[0]
+    # a loss that vmap gets wrong (one that keeps state, say) is not told by an error
+    if values is None or not all(_near(each, values[spot]) for spot, each in singles.items()):
+        rows = tracked(range(len(down)), "rows")
+        values = torch.stack([torch.stack([single(row, column) for column in range(len(across))]) for row in rows])
+        way = ways[1]
+    return Found(values, way, agreement([(each, values[spot]) for spot, each in singles.items()]))
+
+
+def gridded(name: str, problem: Problem | Mapping[str, Problem], grid: Grid, found: Sequence[Found]) -> xr.Dataset:
+    """Return what was found over a grid, for one problem or for each of a mapping, as a variable of the contract."""
+    one = isinstance(problem, Problem)
+    labelled = {"": problem} if isinstance(problem, Problem) else problem
+    first = next(iter(labelled.values()))
+    lead = () if one else (dimension(labelled),)
+    coords: dict[str, Any] = dict(zip(grid.names, grid.values, strict=True))
+    coords |= {dim: np.array(list(labelled)) for dim in lead}
+    if one and first.criterion is not None:
+        coords["criterion"] = first.criterion
+
+    def told(words: list[str]) -> str | dict[str, str]:
+        return words[0] if len(set(words)) == 1 else dict(zip(labelled, words, strict=True))
+
+    entry = study.CONTRACT[name]
+    fate = study.provenance(
+        told([each.way for each in found]),
+        equals_torch=told([each.told for each in found]),
+        threads=1,
+        others="held at the problem's start" if len(first.labels) > 2 else "none",
+    )
+    dims = (*lead, *reversed(grid.names), *entry.dims)
+    attrs = {"long_name": entry.long_name, "provenance": fate}
+    values = [numpy_of(each.values) for each in found]
+    return xr.Dataset({name: (dims, values[0] if one else np.stack(values), attrs)}, coords)
+
+
+def spots_of(grid: Grid) -> list[tuple[int, int]]:
+    """Return row and column of the points that are evaluated singly too."""
+    width, height = (len(values) for values in grid.values)
+    return [(int((1 - share) * (height - 1)), int(share * width)) for share in CHECKED]
+
+
+def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str:
+    """Say how near numbers are to those that torch gives singly.
+
+    Examples
+    --------
+    >>> agreement([(torch.tensor(1.0), torch.tensor(1.0))])
+    'every bit, at 1 point checked'
+    """
+    points = f"at {len(pairs)} point{'s' * (len(pairs) > 1)} checked"
+    if all(torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True) for one, other in pairs):
+        return f"every bit, {points}"
+    return f"within {max(float((one - other).abs().nan_to_num(0.0).max()) for one, other in pairs):.1e}, {points}"
+
+
+def _at_once(problem: Problem, across: torch.Tensor, down: torch.Tensor, many: At) -> torch.Tensor:
+    rows, columns = (each.reshape(-1) for each in torch.meshgrid(down, across, indexing="ij"))
+    work = sum(value.numel() for value in problem.start.values())
+    work += 0 if problem.parts is None else problem.parts.inputs.numel()
+    some = max(1, CHUNK_BYTES // (8 * work))
+    chunks = tracked(range(0, len(rows), some), "chunks")
+    found = torch.cat([many(columns[k : k + some], rows[k : k + some]) for k in chunks])
+    return found.reshape(len(down), len(across), *found.shape[1:]).cpu()
+
+
+def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
+    room = 1000 * torch.finfo(one.dtype).eps
+    return torch.allclose(one, other, rtol=room, atol=room, equal_nan=True)
