@@ -601,6 +601,21 @@ def test_isolines_of_whole_numbers_hold_what_is_at_most_that():
             assert np.allclose(truth[3:-3], line.levels[0] + 1, rtol=0.03)
 
 
+def test_numbers_stay_on_their_lines_whatever_the_axes_measure():
+    """A unit of an axis may be the whole picture: lines are followed at each of their places all the same."""
+    for span in (1.0, 1e-3):
+        x = y = np.linspace(0, span, 61)
+        bowl = (x[None, :] - 0.4 * span) ** 2 + 3 * (y[:, None] - 0.5 * span) ** 2
+        land = xr.Dataset({"surface": (("y", "x"), bowl / span**2)}, coords={"y": y, "x": x})
+        ax = plot.surface(land)
+        numbers = [text for text in ax.texts if text.get_gid() == "level"]
+        assert len(numbers) >= 3
+        for text in numbers:
+            across, up = text.get_position()
+            there = ((across - 0.4 * span) ** 2 + 3 * (up - 0.5 * span) ** 2) / span**2
+            assert there == pytest.approx(float(text.get_text()), rel=0.03)
+
+
 def test_no_isolines_where_the_field_is_rough_or_coarse():
     rng = np.random.default_rng(7)
     rough = plane() * np.exp(rng.normal(0, 0.5, (60, 80)))
@@ -674,7 +689,10 @@ def test_a_study_without_its_minimum_names_another_measure(valley):
 
 def test_steps_are_said_where_they_are_known(valley):
     arrival = measure.arrival(valley)
-    arrival.attrs.pop("steps", None)
+    assert arrival.attrs["steps"] == 200
+    assert "within 200 steps" in said(plot.phase(arrival))
+    assert "within 200 steps" in said(plot.phase(arrival.isel(lr=slice(0, 30))))
+    arrival.attrs.pop("steps")
     assert "within" not in said(plot.phase(arrival)).replace("stays within", "")
     assert "do not arrive" in said(plot.phase(arrival))
     assert "within 200 steps" in said(plot.phase(valley))

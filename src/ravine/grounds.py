@@ -9,9 +9,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine import study, traces
 from ravine.curvature import MOST, landmarks
+from ravine.derivatives import function_of, vector_of
 from ravine.jobs import Job
 from ravine.measure import COUPLED
+from ravine.problem import Problem
+from ravine.threads import one_thread
 
 __all__ = ["Ground", "ground_of"]
 
@@ -67,6 +71,44 @@ def ground_of(job: Job) -> Ground:
         tail = stacked.shape[2:]
         return xr.Variable((*lead, *dims), stacked.reshape((*shape, *tail)), found[0][name].attrs)
 
-    places = variable("minimizer", ("parameter",), [each["minimizer"].values for each in found])
-    lowest = variable("minimum_loss", (), [each["minimum_loss"].values for each in found])
-    return Ground(decay, minima, {"minimizer": places, "minimum_loss": lowest})
+    tails = {"minimizer": ("parameter",), "minimum_loss": (), "hessian": ("parameter", "parameter_")}
+    data = {name: variable(name, dims, [each[name].values for each in found]) for name, dims in tails.items()}
+    data["parameter_"] = xr.Variable("parameter_", traces.parameter_of(job.problems[0]).values)
+    alike = [_is_quadratic(*each) for each in zip(job.problems, found, strict=True)]
+    told = {"long_name": study.CONTRACT["quadratic"].long_name}
+    outer = tuple(axis.name for axis in job.outer.axes)
+    data["quadratic"] = xr.Variable(outer, np.reshape(alike, job.outer.shape), told)
+    return Ground(decay, minima, data)
+
+
+WAYS = (1.0, -1.0, 3.0, -10.0)
+"""How many times as far as the start, from the minimum, the loss is compared with a quadratic."""
+
+AGREED = 1e-9
+"""How far the two may differ, relatively."""
+
+
+def _is_quadratic(problem: Problem, found: xr.Dataset) -> bool:
+    """Tell whether a loss is the quadratic that its curvature at the minimum says, as far off as the start and farther.
+
+    Along the way to the start, and along each parameter, in float64.
+    """
+    known = found.isel(weight_decay=int(np.argmax(np.isfinite(found["minimum_loss"].values))))
+    place, lowest, hessian = (known[name].values for name in ("minimizer", "minimum_loss", "hessian"))
+    if not np.isfinite(hessian).all():
+        return False
+    function, decay = function_of(problem), float(known["weight_decay"])
+    away = vector_of(problem) - place
+    length = float(np.linalg.norm(away)) or 1.0
+    steps = [way * each for each in (away, *(length * np.eye(len(place)))) for way in WAYS]
+    tolerance = max(AGREED, 1e3 * function.resolution)
+    with one_thread(), np.errstate(all="ignore"):
+        for step in steps:
+            there = place + step
+            try:
+                loss = function.value(there) + decay / 2 * float(there @ there)
+            except Exception:  # at the start it was called without: it is not defined everywhere, as a quadratic is
+                return False
+            if not abs(loss - float(lowest) - float(step @ hessian @ step) / 2) <= tolerance * abs(loss):
+                return False
+    return True

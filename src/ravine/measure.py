@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine import study
+from ravine import limits, study
 from ravine.goals import (
     COUPLED,
     NOISE,
@@ -90,7 +90,11 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
     -------
     xarray.DataArray
         (…), in float64: the step, or NaN where it never arrives. Its coordinate ``outcome`` (…) says which of
-        "arrived", "not arrived", "diverged" (see `diverged`) and "invalid" (settings that torch refused) it was.
+        "arrived", "not arrived", "diverged" (see `diverged`) and "invalid" (settings that torch refused) it was;
+        its attribute ``steps`` is the last step. Where the study knows the ``hessian`` at the minimum, and theory
+        speaks of the runs (SGD without a scheduler, groups or mini-batches), the coordinates ``stability_limit``
+        (…) and ``stability_scope`` ("exact" for a quadratic loss, else "local") hold the lr up to which they are
+        stable (`ravine.theory.stability_limit`).
 
     Raises
     ------
@@ -120,7 +124,9 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
         refuse_climbers(runs)
     long_name = f"first step from which the gap stays within {share:.3g} of the start's"
     outcome = (arrived.dims, _outcome(runs, arrived, minimised))
-    return array_of(runs, arrived, "arrival", long_name).assign_coords(outcome=outcome)
+    found = array_of(runs, arrived, "arrival", long_name).assign_coords({"outcome": outcome, **limits.told_with(runs)})
+    steps = int(step_values(runs)[-1]) if "step" in runs.sizes else runs["arrival"].attrs.get("steps")
+    return found if steps is None else found.assign_attrs(steps=steps)
 
 
 def diverged(runs: xr.Dataset) -> xr.DataArray:
@@ -250,7 +256,9 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
     fate = {name: value for name, value in loss.attrs.items() if name == "provenance"}
     for name, each in found.items():
         each.attrs = {"long_name": study.CONTRACT[name].long_name, **fate}
-    return xr.Dataset(found)
+    if "arrival" in found:
+        found["arrival"].attrs["steps"] = int(step_values(runs)[-1])
+    return xr.Dataset(found, limits.told_with(runs))
 
 
 def _arrived(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:

@@ -7,6 +7,7 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 ``panel(run, land)``         figure: one run as path, curve and fit, linked by numbered steps
 ``losses(runs)``             figure: the loss at every step, or how much of the way is left
 ``phase(values)``            figure: one number for each pair of two settings, such as steps to arrive
+``stability(runs)``          figure: which learning rates are stable and how fast, theory with runs on it
 ``fit(runs)``                figure: the data and what the model learned
 ``scatter(runs)``            figure: the data alone
 ``slice(land, along, at)``   figure: the loss along one line, all criteria on one axis
@@ -22,7 +23,21 @@ from ravine.plot.diagram import phase
 from ravine.plot.figures import descent
 from ravine.plot.linked import panel
 from ravine.plot.marks import path, surface
+from ravine.plot.rates import stability
 from ravine.plot.steps import vectors
 from ravine.plot.views import criteria, slice
 
-__all__ = ["criteria", "descent", "fit", "losses", "panel", "path", "phase", "scatter", "slice", "surface", "vectors"]
+__all__ = [
+    "criteria",
+    "descent",
+    "fit",
+    "losses",
+    "panel",
+    "path",
+    "phase",
+    "scatter",
+    "slice",
+    "stability",
+    "surface",
+    "vectors",
+]

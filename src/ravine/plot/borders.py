@@ -20,8 +20,13 @@ Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
 
-def draw_border(ax: Axes, x: Axis, y: Axis, mask: Mask, beside: Mask, look: Style) -> list[Array]:
-    """Draw where a region begins, as far as it lies beside these other cells; return the lines."""
+def draw_border(
+    ax: Axes, x: Axis, y: Axis, mask: Mask, beside: Mask, look: Style, known: Array | None = None
+) -> list[Array]:
+    """Draw where a region begins, as far as it lies beside these other cells; return the lines.
+
+    What lies within a cell of a line that is `known`, in data coordinates, is left to that line.
+    """
     if x.names or y.names or not mask.any() or mask.all():
         return []
     room = Room(ax)
@@ -30,11 +35,23 @@ def draw_border(ax: Axes, x: Axis, y: Axis, mask: Mask, beside: Mask, look: Styl
     lines = []
     for whole in outline(ax, x, y, mask, closed=False):
         good = near[y.cell(whole[:, 1]), x.cell(whole[:, 0])]
+        if known is not None:
+            good &= ~_beside(room, x, y, known, whole)
         parts = [room.points(whole[first:last]) for first, last in runs_of(good) if last - first > 1]
         lines += [room.data(_calmed(part) if fine else part) for part in parts if _length(part) >= SPECK or not fine]
     for line in lines:
         ax.plot(*line.T, color=look.accent, lw=1.4, zorder=2, gid="border", solid_joinstyle="round")
     return lines
+
+
+def _beside(room: Room, x: Axis, y: Axis, known: Array, places: Array) -> Mask:
+    """Tell which places lie beside a line: no farther than the largest cell, in either direction, and a hair."""
+    along = np.linspace(0, len(known) - 1, 8 * len(known))
+    line = np.stack([np.interp(along, np.arange(len(known)), column) for column in room.points(known).T], axis=1)
+    cells = [np.diff(axis.share(axis.edges)).max() * side for axis, side in zip((x, y), room.size, strict=True)]
+    reach = 1.5 * np.array(cells) + 2.0
+    away = np.abs(room.points(places)[:, None] - line[None])
+    return np.asarray((away <= reach).all(axis=-1).any(axis=1))
 
 
 def _length(line: Array) -> float:

@@ -92,6 +92,7 @@ def number_lines(lines: ContourSet, room: Room, look: Style, below: Callable[[fl
     for level, path in zip(lines.levels, lines.get_paths(), strict=True):
         text = captions.number(float(level))
         width, height = paper.measure(text, size)
+        path.should_simplify = False  # it would be to a ninth of a data unit, whatever that is on paper
         found = _place(path.to_polygons(closed_only=False), room, width + 5, height, last)
         colors.append(look.hairline if found is None else look.contour)
         if found is None:  # a strong line without a number would only raise the question

@@ -52,7 +52,7 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     --------
     >>> import ravine
     >>> runs = ravine.descend(ravine.gallery.article(), lr=0.1)
-    >>> [line.get_gid() for line in ravine.plot.losses(runs).axes[0].lines]
+    >>> [line.get_gid() for line in ravine.plot.losses(runs).axes[0].lines[:3]]
     ['MSELoss', 'L1Loss', 'HuberLoss = SmoothL1Loss']
     >>> run = runs.sel(criterion="MSELoss").assign(minimum_loss=0.4994413)
     >>> [text.get_text() for text in ravine.plot.losses(run).axes[0].texts]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ravine.plot import headings, outcomes, paper, shades, spots
 from ravine.plot.board import Board, board_of
+from ravine.plot.frontiers import draw_frontier, name_frontier
 from ravine.plot.inks import Ground, Label, say_all
 from ravine.plot.isolines import draw_isolines
 from ravine.plot.paper import Figure, Style, style_of
@@ -42,6 +43,10 @@ def phase(
     span more than a factor of 20. The lowest value counts as the best: it has a star, or a line round it where
     many settings are equally good, and a diamond marks the best with the vertical setting at 0. Cells without
     a value are regions with a name. Lines at round values are drawn where the field is smooth enough for them.
+
+    With lr along an axis, the arrival of SGD's runs brings along the limit of stability in theory: a line where
+    the loss is quadratic and the limit exact, dashes where it is local, from the curvature at the minimum. Where
+    runs begin to diverge just there, the one line stands for both.
 
     Parameters
     ----------
@@ -95,7 +100,7 @@ def phase(
     """
     look = style_of(style)
     numbers = values_of(values)
-    diagram = diagram_of(numbers, x, y, told_steps(values))
+    diagram = diagram_of(numbers, x, y, told_steps(numbers))
     rings = _marks(diagram, marks or {})
     shown = shades.shades_of(np.concatenate([field.values.ravel() for field in diagram.fields]), look)
     words = Words(
@@ -140,11 +145,18 @@ def _draw(
             gid="values",
         )
     room = Room(ax)
-    for line in outcomes.draw_outcomes(ax, x, y, field.outcomes, look):
+    limit = field.frontier
+    known = limit.line if limit is not None and limit.exact else None
+    for line in outcomes.draw_outcomes(ax, x, y, field.outcomes, look, known):
         room.line(room.points(line), 1.0)
+    if limit is not None:
+        draw_frontier(ax, limit, room, look)
     labels = _spots(ax, diagram, field, shown, rings, room, look)
     colors = outcomes.colors_of(room, x, y, field.values, field.outcomes, shown, look)
-    say_all(ax, labels, room, Ground(colors, _fence(ax, x, y)), size)
+    ground = Ground(colors, _fence(ax, x, y))
+    say_all(ax, labels, room, ground, size)
+    if limit is not None:
+        name_frontier(ax, limit, room, ground, look, board.size(7.6))
     unnamed = outcomes.name_outcomes(ax, room, x, y, field.outcomes, diagram.within, look, size)
     if shown is not None:
         draw_isolines(ax, x, y, field.values, shown, room, look, board.size(6.8))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import xarray as xr
 
 from ravine import study
-from ravine.plot import captions, marks, notes, panels, paper
+from ravine.plot import captions, marks, notes, panels, paper, reasons
 from ravine.plot.panels import Panel
 from ravine.plot.paper import Figure, Style, style_of
+from ravine.plot.reasons import End
 from ravine.plot.sheet import Lines, Words, name_axes, sheet_of
 
 __all__ = ["descent"]
@@ -95,11 +96,13 @@ def descent(
     shown = plan.panels
     lengths = {run.sizes["step"] for panel in shown for run in panel.runs}
     counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
+    ends = [[reasons.end_of(run) for run in panel.runs] for panel in shown]
+    alone = hue in ("run", "optimizer") and len(shown) == 1
     words = Words(
-        title or captions.knobs(runs),
+        title or reasons.title(runs, [end for each in ends for end in each]),
         _subtitle(runs, shown, field, pair),
         [panel.label for panel in shown],
-        [_outcomes(panel, look, counted, alone=hue in ("run", "optimizer") and len(shown) == 1) for panel in shown],
+        [_outcomes(panel, each, look, counted, alone) for panel, each in zip(shown, ends, strict=True)],
         plan.rows,
     )
     sheet = sheet_of(words, shown[0].x, shown[0].y, look, columns=plan.columns, width=width)
@@ -122,17 +125,22 @@ def _subtitle(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple
     )
 
 
-def _outcomes(panel: Panel, look: Style, counted: bool, alone: bool) -> Lines:
+def _outcomes(panel: Panel, ends: Sequence[End | None], look: Style, counted: bool, alone: bool) -> Lines:
     """Say under a panel what happened to each run, in its colour where there are several; how it was made, if alone."""
+    happened = [
+        ", ".join(filter(None, (captions.outcome(run, counted=counted), end.words if end else "")))
+        for run, end in zip(panel.runs, ends, strict=True)
+    ]
     if len(panel.runs) == 1:
-        return [(captions.outcome(panel.runs[0], counted=counted), look.ink)]
+        why = reasons.because(panel.runs[0])
+        return [(happened[0], look.ink)] + ([(why, look.quiet)] if why else [])
     made = [captions.settings(run) for run in panel.runs] if alone else []
     if len(set(made)) == 1 or all(name in one for name, one in zip(panel.names, made, strict=False)):
         made = []  # the subtitle, or the names themselves, say it
     lines = []
-    for k, (name, run, color) in enumerate(zip(panel.names, panel.runs, look.accents, strict=False)):
+    for k, (name, what, color) in enumerate(zip(panel.names, happened, look.accents, strict=False)):
         how = f"{made[k]}, " if made else ""
-        lines.append((f"{name}: {how}{captions.outcome(run, counted=counted)}", color))
+        lines.append((f"{name}: {how}{what}", color))
     return lines
 
 

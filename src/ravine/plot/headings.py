@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import xarray as xr
 
-from ravine.plot import captions, outcomes
+from ravine.plot import captions, frontiers, outcomes
 from ravine.plot.paper import Style
 from ravine.plot.readings import Diagram, Field
 from ravine.plot.sheet import Lines
 
 __all__ = ["caption", "subtitle", "title"]
+
+FACTS = frozenset({"outcome", "steps", "minimum_loss", "stability_limit", "stability_scope"})
+"""Coordinates that are no settings."""
 
 LISTED = 4
 """Panels whose best values a title lists."""
@@ -47,14 +50,18 @@ def caption(diagram: Diagram, field: Field, look: Style) -> Lines:
         others = f" and {diagram.others(field.best)}" if field.best.ties > 1 else ""
         lines.append((f"{diagram.lowest} at {diagram.where(field.best)}{others}", look.ink))
     lines.append((outcomes.count(field.outcomes, diagram.within, diagram.arrival), look.quiet if lines else look.ink))
+    if field.frontier is not None and not frontiers.sentence([each.frontier for each in diagram.fields]):
+        lines.append((frontiers.sentence([field.frontier]), look.quiet))
     return lines
 
 
 def subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
     """Write the fixed settings, what is measured, and how many settings there are."""
-    fixed = {n: c for n, c in values.coords.items() if not c.ndim and n not in ("outcome", "steps", "minimum_loss")}
+    fixed = {n: c.variable for n, c in values.coords.items() if not c.ndim and n not in FACTS}
     settings = captions.settings(xr.Dataset(coords=fixed))
     meant = str(values.attrs.get("long_name", ""))
     said = f"{diagram.key}: {meant}" if meant and meant != diagram.key else diagram.key
     cells = diagram.fields[0].outcomes.size
-    return [part for part in (settings, said, f"{cells:,} settings{' each' * (len(diagram.fields) > 1)}") if part]
+    count = f"{cells:,} settings{' each' * (len(diagram.fields) > 1)}"
+    limits = frontiers.sentence([field.frontier for field in diagram.fields])
+    return [part for part in (settings, said, count, limits) if part]

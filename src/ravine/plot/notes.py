@@ -111,17 +111,18 @@ def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, 
         if moved:
             named.append((drawn, "the goal"))
     if moved:
-        data = _lowest(*marks.objective(panel.land))
-        if data is not None:
+        data = _minimizer(panel.runs[0], pair, "data_minimizer")
+        data = _lowest(*marks.objective(panel.land)) if data is None else data
+        if data is not None and _inside(data, panel):
             pen.cross(data, "data minimum", look.ink, marker="D", points=4.2)
             named.append((data, "minimum of\nthe data loss"))
     return named
 
 
-def _minimizer(run: xr.Dataset, pair: tuple[str, str]) -> Array | None:
-    if "minimizer" not in run or run["minimizer"].dims != ("parameter",):
+def _minimizer(run: xr.Dataset, pair: tuple[str, str], name: str = "minimizer") -> Array | None:
+    if name not in run or run[name].dims != ("parameter",):
         return None
-    spot = run["minimizer"].sel(parameter=list(pair)).values.astype(float)
+    spot = run[name].sel(parameter=list(pair)).values.astype(float)
     return spot if np.isfinite(spot).all() else None
 
 

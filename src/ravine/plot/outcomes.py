@@ -126,8 +126,13 @@ def share_of(part: int, whole: int) -> str:
     return "over 99 %" if percent == 100 and part < whole else f"{percent} %"
 
 
-def draw_outcomes(ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], look: Style) -> list[Array]:
-    """Fill the cells without a value, each by its outcome; draw and return where those begin that diverge."""
+def draw_outcomes(
+    ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], look: Style, known: Array | None = None
+) -> list[Array]:
+    """Fill the cells without a value, each by its outcome; draw and return where those begin that diverge.
+
+    `known` is a line that says so already: beside it no other is drawn.
+    """
     names = names_of(outcomes)
     if not names:
         return []
@@ -153,7 +158,7 @@ def draw_outcomes(ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], look: Styl
             hatch(ax, x, y, outcomes == name, own.hatch, own.edge)
     # next to cells that have no value either, a border would say nothing
     beside = (outcomes == ARRIVED) | (outcomes == LATE)
-    return draw_border(ax, x, y, outcomes == DIVERGED, beside, look)
+    return draw_border(ax, x, y, outcomes == DIVERGED, beside, look, known)
 
 
 def seen(room: Room, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -22,7 +22,20 @@ MOST_PANELS = 16
 MOST_RUNS = 6
 """Runs in one panel, at most: as many as there are colours."""
 
-NEEDED = ("position", "loss", "scheduled_lr", "minimizer", "steps_taken")
+NEEDED = (
+    "position",
+    "loss",
+    "batch_loss",
+    "gradient",
+    "scheduled_lr",
+    "minimizer",
+    "minimum_loss",
+    "hessian",
+    "data_minimizer",
+    "data_minimum_loss",
+    "sharpness",
+    "steps_taken",
+)
 
 
 @dataclass(frozen=True, eq=False)

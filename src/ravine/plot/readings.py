@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ravine import measure
 from ravine.plot import captions, outcomes, spots
+from ravine.plot.frontiers import Frontier, frontier_of
 from ravine.plot.outcomes import ARRIVED
 from ravine.plot.scales import Axis, axis_of
 from ravine.plot.spots import Best
@@ -36,6 +37,7 @@ class Field:
     outcomes: NDArray[Any]
     best: Best | None
     without: Best | None
+    frontier: Frontier | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +120,7 @@ def diagram_of(values: xr.DataArray, x: str, y: str, within: str) -> Diagram:
     return Diagram(
         across,
         up,
-        [_field(part, others[0] if others else None, up) for part in parts],
+        [_field(part, others[0] if others else None, across, up) for part in parts],
         others[0] if others else None,
         str(values.name or "value").replace("_", " "),
         str(values.attrs.get("units", "steps" if counts else "")),
@@ -159,7 +161,7 @@ def _no_axis(values: xr.DataArray, name: str) -> str:
     )
 
 
-def _field(part: xr.DataArray, dim: str | None, y: Axis) -> Field:
+def _field(part: xr.DataArray, dim: str | None, x: Axis, y: Axis) -> Field:
     """Read one panel; of equally good settings the plainest stands for all."""
     told = outcomes.outcomes_of(part)
     values = np.where(told == ARRIVED, part.values.astype(float), np.nan)
@@ -169,16 +171,12 @@ def _field(part: xr.DataArray, dim: str | None, y: Axis) -> Field:
     best, without = spots.best_of(values), spots.without(values, y)
     if best is not None and without is not None and without.value == best.value:
         best = without = replace(without, cells=best.cells)
-    return Field(label, entry, values, told, best, without)
+    return Field(label, entry, values, told, best, without, frontier_of(part, x, y))
 
 
-def told_steps(given: xr.DataArray | xr.Dataset) -> str:
+def told_steps(values: xr.DataArray) -> str:
     """Say how many steps the runs had, where that is known."""
-    steps: Any = None
-    if isinstance(given, xr.Dataset):
-        steps = given.sizes["step"] - 1 if "step" in given.sizes else given.attrs.get("steps")
-    elif "steps" in given.attrs:
-        steps = given.attrs["steps"]
-    elif "steps" in given.coords and not given["steps"].ndim:
-        steps = given["steps"].item()
+    steps = values.attrs.get("steps")
+    if steps is None and "steps" in values.coords and not values["steps"].ndim:
+        steps = values["steps"].item()
     return f" within {int(steps):,} steps" if steps is not None else ""
