@@ -114,3 +114,28 @@ def test_sharpness_refuses(article):
         ravine.sharpness(ravine.Problem(lambda p: p["x"] ** 2, {"x": 1.0}), one)
     broken = ravine.descend(article["MSELoss"], lr=30.0, steps=60)
     assert np.isnan(ravine.sharpness(article["MSELoss"], broken).values[-1])
+
+
+def test_is_my_lr_safe_here(case):
+    """One line for a problem of any size; the limit is that of the curvature, and a step beyond it leaves."""
+    run = ravine.descend(case.problem, lr=case.lr / 10, momentum=0.5, weight_decay=0.1, steps=5)
+    sharp = ravine.sharpness(case.problem, run)
+    told = {each.kind: each for each in ravine.explain(run.assign(sharpness=sharp))}["sharpness"]
+    limit = 2 * (1 + 0.5) / (float(sharp[-1]) + 0.1)
+    assert told.values["limit"] == pytest.approx(limit, rel=1e-9)
+    assert told.values["share"] == pytest.approx(case.lr / 10 / limit, rel=1e-9)
+    assert told.scope == "local"
+    assert told.sentence.startswith("Locally, the largest curvature at step 5 is ")
+    adam = ravine.descend(case.problem, torch.optim.Adam, lr=0.01, steps=5)
+    kinds = {each.kind for each in ravine.explain(adam.assign(sharpness=ravine.sharpness(case.problem, adam)))}
+    assert not kinds & {"sharpness", "no curvature"}
+
+
+def test_a_network_beyond_its_local_limit_is_told():
+    problem = ravine.gallery.quadratic(condition=10)
+    run = ravine.descend(problem, lr=1.2, steps=5)
+    told = {each.kind: each.sentence for each in ravine.explain(run.assign(sharpness=ravine.sharpness(problem, run)))}
+    assert told["sharpness"] == (
+        "Locally, the largest curvature at step 5 is 2, where a lr below 1 is stable: lr 1.2 is 1.2 times that limit."
+    )
+    assert "sharpened" not in told  # a quadratic curves alike everywhere

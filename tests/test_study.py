@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +135,9 @@ def test_join_of_unlike_optimizers_and_lengths():
     assert joined.nesterov.values.tolist() == [True, False]
     assert "torch.optim.Adam(" in ravine.code(joined.sel(run="adam"))
     assert "range(3)" in ravine.code(joined.sel(run="sgd"))
+
+
+def test_every_variable_of_the_contract_is_told():
+    page = (Path(__file__).parent.parent / "docs" / "study.md").read_text()
+    table = page.partition("## Checking")[0]
+    assert [name for name in study.CONTRACT if f"`{name}`" not in table] == []

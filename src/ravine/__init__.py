@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ravine.descent import descend
     from ravine.edges import sharpness
     from ravine.files import open, save
+    from ravine.findings import Finding, explain
     from ravine.grid import around
     from ravine.landscape import surface
     from ravine.otherwise import counterfactuals
@@ -41,6 +42,7 @@ _HOME = {
     "measure": None,
     "plot": None,
     "theory": None,
+    "Finding": "findings",
     "Problem": "problem",
     "around": "grid",
     "at": "study",
@@ -48,6 +50,7 @@ _HOME = {
     "code": "script",
     "counterfactuals": "otherwise",
     "descend": "descent",
+    "explain": "findings",
     "join": "stacks",
     "landmarks": "curvature",
     "open": "files",
@@ -72,6 +75,8 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "residuals",
     "measure",
     "theory",
+    "explain",
+    "Finding",
     "plot",
     "code",
     "at",

@@ -185,6 +185,8 @@ def descend(
     ravine.save(study, study_file, force=force)
     figure.savefig(picture)
     _print_result(runs)
+    typer.echo("")
+    _print_findings(runs, most=3)
     typer.echo(f"\n{picture}  the picture\n{study_file}  every number, for ravine.open and ravine plot")
 
 
@@ -299,6 +301,20 @@ def plot(
     typer.echo(f"{picture}")
 
 
+@app.command()
+@_plainly
+def explain(
+    study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
+    ] = None,
+) -> None:
+    """Say what happened in a run, and why, in true sentences."""
+    chosen = ravine.at(ravine.open(study), **pairs_of(at))
+    _print_findings(chosen, most=None)
+
+
 def main() -> None:
     """Run the command line; a mistyped option is told in one line too."""
     warnings.showwarning = lambda message, *_: typer.echo(f"ravine: {message}", err=True)
@@ -387,6 +403,25 @@ def _print_result(runs: xr.Dataset) -> None:
     Console(width=200).print(table)
     if not all(np.isfinite(run["loss"].values).all() for _, run in cells) and not bool(runs.coords["maximize"]):
         typer.echo("A smaller --lr may keep it from diverging; for columns of unlike size, so may --standardize.")
+
+
+MOST_RUNS = 20
+"""Runs up to which each is explained; of more, nobody reads the sentences."""
+
+
+def _print_findings(runs: xr.Dataset, most: int | None) -> None:
+    """Print the findings, each run's under its labels; the most important ones where `most` says how many."""
+    count = runs["loss"].size // runs.sizes["step"] if "loss" in runs else 1
+    if count > MOST_RUNS:
+        raise ValueError(f"{count:,} runs are too many to explain: select at most {MOST_RUNS}, as in --at lr=0.1")
+    by_run: dict[str, list[Any]] = {}
+    for finding in ravine.explain(runs):
+        by_run.setdefault(finding.whose, []).append(finding)
+    for label, findings in by_run.items():
+        if label:
+            typer.echo(label)
+        for finding in findings[:most]:
+            typer.echo(("  " if label else "") + finding.told)
 
 
 def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:

@@ -19,7 +19,7 @@ from ravine.progress import tracked
 from ravine.traces import Trace
 from ravine.words import hint, listed
 
-__all__ = ["check_call", "check_start", "descend", "random_state_kept", "trace_of"]
+__all__ = ["check_call", "check_start", "descend", "needs_closure", "random_state_kept", "trace_of"]
 
 
 def descend(
@@ -84,10 +84,14 @@ def descend(
     -------
     xarray.Dataset
         ``position`` (…, step, parameter) and ``loss`` (…, step) in the problem's dtype, the settings as
-        coordinates; under a scheduler ``scheduled_lr``; with mini-batches ``batch_loss``; where the problem
-        knows its minimum ``minimizer`` and ``minimum_loss``; where the data is small enough ``inputs``,
-        ``targets``, ``prediction`` (…, sample). Interrupted by Ctrl-C it returns what was done, with
-        ``steps_taken``.
+        coordinates; under a scheduler ``scheduled_lr``; with mini-batches ``batch_loss``; where the data is
+        small enough ``inputs``, ``targets``, ``prediction`` (…, sample). Interrupted by Ctrl-C it returns what was
+        done, with ``steps_taken``.
+
+        For regressions (a linear layer under MSELoss, L1Loss, HuberLoss or SmoothL1Loss) and for problems that
+        state their minimizers, up to 16 parameters, ``minimizer``, ``minimum_loss`` and ``hessian`` of what is
+        minimised, weight decay included; where there is decay also ``data_minimizer`` and ``data_minimum_loss``,
+        of the loss alone. Elsewhere a search may take longer than the run: `ravine.landmarks` makes it.
 
     Raises
     ------
@@ -152,7 +156,7 @@ def trace_of(problem: Problem, plan: Plan) -> Trace:
         raise ValueError(f"{type(rule).__name__} keeps no momentum_buffer: no velocity can be recorded")
     schedule = _schedule(plan.scheduler, rule)
     trace = Trace(rule, {name for settings in plan.groups.values() for name in settings})
-    trace.closure = _needs_closure(rule)
+    trace.closure = needs_closure(rule)
     stepper = _with_closure if trace.closure else _without_closure
     deal = plan.feed.deal(problem) if plan.feed else itertools.repeat(None)
     try:
@@ -273,7 +277,8 @@ def _velocity(rule: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Ten
     return torch.full_like(parameter, torch.nan) if buffer is None else buffer.detach().clone()
 
 
-def _needs_closure(rule: torch.optim.Optimizer) -> bool:
+def needs_closure(rule: torch.optim.Optimizer) -> bool:
+    """Tell whether an optimizer evaluates the loss itself, as often as it likes."""
     closure = inspect.signature(rule.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
 

@@ -19,7 +19,7 @@ from ravine import batches
 from ravine.descent import check_call, check_start
 from ravine.lattice import Axis, Lattice, axis_of, is_many
 from ravine.parts import name_of
-from ravine.plan import Optimizer, Plan, Scheduler
+from ravine.plan import Optimizer, Plan
 from ravine.problem import Problem, dimension
 from ravine.sgd import DEFAULTS
 from ravine.traces import plain

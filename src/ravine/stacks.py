@@ -14,7 +14,10 @@ from ravine.words import listed
 
 __all__ = ["join"]
 
-SHARED = frozenset({"inputs", "targets", "surface"})
+LANDMARKS = ("minimizer", "minimum_loss", "hessian", "data_minimizer", "data_minimum_loss")
+"""What some runs know and others do not, because of their settings: it is NaN for the others."""
+
+SHARED = frozenset({"inputs", "targets", "surface", "slope"})
 """Variables that runs may have in common; what a run itself left behind is always kept for each."""
 
 
@@ -40,6 +43,7 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
     """
     if not studies:
         raise ValueError("nothing to join: the mapping of studies is empty")
+    studies = _with_all_landmarks(studies)
     first_label, first = next(iter(studies.items()))
     for label, each in studies.items():
         if set(each.data_vars) != set(first.data_vars):
@@ -67,6 +71,21 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
         if len(set(facts.values())) > 1:
             stacked[name].attrs["provenance"] = _merged({k: json.loads(v or "{}") for k, v in facts.items()}, dim)
     return stacked
+
+
+def _with_all_landmarks(studies: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Give every study the landmarks that any has; for one without decay those of the data are its own."""
+    filled = dict(studies)
+    for name in LANDMARKS:
+        known = next((each[name] for each in studies.values() if name in each), None)
+        if known is None:
+            continue
+        for label, each in filled.items():
+            if name not in each and set(known.dims) - set(CONTRACT[name].dims) <= set(each.dims):
+                own = each.variables.get(name.removeprefix("data_"))
+                missing = known.variable.copy(data=np.full(known.shape, np.nan))
+                filled[label] = each.assign({name: missing if own is None else own})
+    return filled
 
 
 def _with_steps_taken(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:

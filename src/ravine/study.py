@@ -67,8 +67,13 @@ CONTRACT: Mapping[str, Entry] = {
         "curvature at the minimizer of what is minimised, weight decay included",
         "ravine.landmarks(problem)",
     ),
-    "data_minimizer": Entry(("parameter",), "where the loss without weight decay is lowest", "ravine.landmarks(problem)"),
+    "data_minimizer": Entry(
+        ("parameter",), "where the loss without weight decay is lowest", "ravine.landmarks(problem)"
+    ),
     "data_minimum_loss": Entry((), "lowest loss without weight decay", "ravine.landmarks(problem)"),
+    "quadratic": Entry(
+        (), "whether the loss is a quadratic function of the parameters", "ravine.sweep(problem, lr=[0.1])"
+    ),
     "sharpness": Entry(("step",), "largest curvature of the loss at position[step]", "ravine.sharpness(problem, run)"),
     "slope": Entry(("parameter",), "gradient of the loss over a grid", "ravine.surface(problem, slope=True)"),
     "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import batches, engines, grounds, jobs, spelling, stacks, study, traces
+from ravine.descent import needs_closure
 from ravine.engines import Engine
 from ravine.grounds import Ground
 from ravine.jobs import Job
@@ -113,8 +114,7 @@ def sweep(
         raise ValueError(f'keep must be "path" or "summary", got {keep!r}')
     if engine not in (None, "torch", "autograd"):
         raise ValueError(f'engine must be "torch", "autograd" or left out, got {engine!r}')
-    count = [*problem.values()] if isinstance(problem, Mapping) else [problem]
-    feed = batches.feed(count, batch_size, 0, 1)
+    feed = batches.feed([*problem.values()] if isinstance(problem, Mapping) else [problem], batch_size, 0, 1)
     plan = Plan(optimizer, steps, {}, scheduler, groups or {}, feed, frozenset(), throw=False)
     job = jobs.job_of(problem, plan, settings, starts, seed)
     errors = jobs.errors_of(job)
@@ -202,7 +202,7 @@ def _as_study(
     lead = tuple(axis.name for axis in job.axes)
     shape = tuple(len(axis.values) for axis in job.axes)
     spelled = spelling.of_plan(job.plan, job.base)
-    spelled["code"] |= {"swept": job.spelled(), "closure": False}
+    spelled["code"] |= {"swept": job.spelled(), "closure": needs_closure(job.some_optimizer)}
     fate = study.provenance(
         _each(job, [engine.name for engine in crew]),
         equals_torch=_each(job, [engine.told for engine in crew]),
@@ -268,4 +268,12 @@ def _race(
         for k in range(lattice.size):
             label = " ".join([name, *(f"{key} {value}" for key, value in lattice.values(k).items())])
             runs[label] = whole.isel({key: int(place[0]) for key, place in lattice.places(np.array([k])).items()})
+    if any("error" in run for run in runs.values()):
+        runs = {label: run if "error" in run else _without_error(run) for label, run in runs.items()}
     return stacks.join(runs, "run")
+
+
+def _without_error(run: xr.Dataset) -> xr.Dataset:
+    loss = run["loss"].isel(step=0, drop=True) if "loss" in run else run["final_loss"]
+    attrs = {"long_name": study.CONTRACT["error"].long_name}
+    return run.assign(error=loss.astype(str).copy(data=np.full(loss.shape, "")).assign_attrs(attrs))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ravine import study
 from ravine.parts import Parts, numpy_of
 from ravine.problem import Problem
+from ravine.valleys import decay_of, ends_of, valleys
 
 __all__ = ["Trace", "as_study", "curve", "is_coordinate", "is_drawable", "parameter_of", "plain", "rows", "shared_data"]
 
@@ -35,6 +36,7 @@ class Trace:
     """
 
     def __init__(self, rule: torch.optim.Optimizer, overridden: set[str]) -> None:
+        self.rule = type(rule)
         self.name = type(rule).__name__
         self.home = type(rule).__module__
         self.settings = dict(rule.defaults)
@@ -89,8 +91,9 @@ def as_study(
         attrs = {"long_name": study.CONTRACT[name].long_name, "provenance": fate}
         return xr.Variable((*lead, *dims), stacked.reshape(*shape, *stacked.shape[1:]), attrs)
 
+    positions = [numpy_of(rows(t.positions, size)) for t in traces]
     data = {
-        "position": variable("position", ("step", "parameter"), [numpy_of(rows(t.positions, size)) for t in traces]),
+        "position": variable("position", ("step", "parameter"), positions),
         "loss": variable("loss", ("step",), [numpy_of(curve(t.losses)) for t in traces]),
     }
     for name, recorded in (("gradient", "gradients"), ("velocity", "velocities")):
@@ -105,7 +108,7 @@ def as_study(
         taken = [max(len(trace.losses) - 1, 0) for trace in traces] + [0] * (len(problems) - len(traces))
         attrs = {"long_name": study.CONTRACT["steps_taken"].long_name, "provenance": fate}
         data["steps_taken"] = xr.Variable(lead, np.array(taken).reshape(shape), attrs)
-    data |= _known_minimum(problems, traces, variable)
+    data |= _known_minimum(problems, traces, positions, choices)
     data |= _data_of(problems, traces, variable, shared="problem" not in choices)
     coords = {name: plain(v) for name, v in first.settings.items() if is_coordinate(name, v, first.overridden)}
     steps = data["position"].sizes["step"]
@@ -113,6 +116,8 @@ def as_study(
     coords |= {dim: np.array(labels) for dim, labels in choices.items()}
     if "criterion" not in choices and "problem" not in choices and problems[0].criterion is not None:
         coords["criterion"] = problems[0].criterion
+    if "hessian" in data:
+        coords["parameter_"] = coords["parameter"].values
     if first.batch_losses:
         coords["seed"] = spelled["code"]["seed"]
     return xr.Dataset(data, coords)
@@ -136,28 +141,18 @@ def _stacked(arrays: Sequence[NDArray[Any]], count: int) -> NDArray[Any]:
     return filled
 
 
-def _known_minimum(problems: Sequence[Problem], traces: Sequence[Trace], variable: Any) -> dict[str, xr.Variable]:
-    """Where the loss itself is minimised and its minimum is known: the place of it that the run ended nearest to."""
-    known = all(each.minimizers for each in problems) and len(traces) == len(problems)
-    for trace in traces:
-        settings = trace.settings
-        if settings.get("weight_decay") or settings.get("maximize") or {"weight_decay", "maximize"} & trace.overridden:
-            known = False
-    if not known:
+def _known_minimum(
+    problems: Sequence[Problem],
+    traces: Sequence[Trace],
+    positions: Sequence[NDArray[Any]],
+    choices: Mapping[str, Sequence[Any]],
+) -> dict[str, xr.Variable]:
+    """Where what is minimised is known, and its minimum with it: the place of it that the run ended nearest to."""
+    if len(traces) < len(problems):
         return {}
-    size = len(problems[0].labels)
-    places, minima = [], []
-    for problem, trace in zip(problems, traces, strict=True):
-        positions = numpy_of(rows(trace.positions, size))
-        finite = positions[np.isfinite(positions).all(axis=1)][-1]
-        candidates = [[float(place[label]) for label in problem.labels] for place in problem.minimizers]
-        nearest = min(candidates, key=lambda c: float(np.linalg.norm(np.array(c) - finite)))
-        values = {label: float(v) for label, v in zip(problem.labels, nearest, strict=True)}
-        with torch.no_grad():
-            minima.append(numpy_of(problem.loss(problem.starting_at(values).start).reshape(1)))
-        places.append(np.array(nearest, dtype=positions.dtype))
-    minimum = variable("minimum_loss", ("one",), minima).isel(one=0)
-    return {"minimizer": variable("minimizer", ("parameter",), places), "minimum_loss": minimum}
+    first = traces[0]
+    decay = decay_of(first.rule, {n: plain(v) for n, v in first.settings.items()}, first.overridden)
+    return {} if decay is None else valleys(problems, ends_of(positions), decay, choices)
 
 
 def _data_of(

@@ -1,0 +1,78 @@
+"""Modes: the directions into which a quadratic falls apart, with what a run's start has along each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Modes", "modes_of"]
+
+Vector = NDArray[np.float64]
+
+FLAT = 1e-10
+"""Curvatures below this share of the largest are none."""
+
+ASLEEP = 1e-6
+"""A mode with less than this share of the start's error is not seen."""
+
+CARRIES = 0.01
+"""A mode with this share of the gap at the start is part of the picture."""
+
+MOSTLY = 0.75
+"""Share of a direction's squared length from which one parameter names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Curvatures of what is minimised, the lowest first; the flat ones are left out.
+
+    `start` is the error at step 0 along each, measured from the minimizer.
+    """
+
+    curvatures: Vector
+    directions: Vector
+    start: Vector
+    labels: Sequence[str]
+
+    @property
+    def condition(self) -> float:
+        """Largest curvature over the smallest."""
+        return float(self.curvatures[-1] / self.curvatures[0])
+
+    @property
+    def awake(self) -> NDArray[np.bool_]:
+        """Which modes the start has an error along."""
+        return np.asarray(abs(self.start) > ASLEEP * abs(self.start).max(initial=0.0))
+
+    @property
+    def carrying(self) -> NDArray[np.bool_]:
+        """Which modes carry the gap at the start."""
+        gaps = self.curvatures * self.start**2
+        return np.asarray((gaps > CARRIES * gaps.sum()) & self.awake)
+
+    def name(self, mode: int) -> str:
+        """Name a direction by its parameter: "bias", "mostly weight", or nothing where several mix."""
+        shares = self.directions[:, mode] ** 2
+        most = int(shares.argmax())
+        if shares[most] < MOSTLY:
+            return ""
+        return self.labels[most] if shares[most] > 0.999 else f"mostly {self.labels[most]}"
+
+    def along(self, mode: int, word: str) -> str:
+        """Write "the steep direction (mostly bias)"."""
+        name = self.name(mode)
+        return f"the {word} direction" + f" ({name})" * bool(name)
+
+
+def modes_of(hessian: Vector, error: Vector, labels: Sequence[str]) -> Modes | None:
+    """Take a Hessian apart; None where it is not that of a minimum, or has no curvature."""
+    curvatures, directions = np.linalg.eigh((hessian + hessian.T) / 2)
+    largest = float(abs(curvatures).max())
+    bent = abs(curvatures) > FLAT * largest
+    if not largest > 0 or (curvatures[bent] < 0).any():
+        return None
+    directions = directions[:, bent]
+    return Modes(curvatures[bent], directions, directions.T @ error, labels)

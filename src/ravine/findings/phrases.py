@@ -1,0 +1,86 @@
+"""Phrases: numbers, spans and places as people say them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["number", "percent", "place", "span", "steps", "times"]
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with two or three digits that count.
+
+    Examples
+    --------
+    >>> [number(each) for each in (0.97565, 12.0, 1234567.0, 2.5e-7, 1e9)]
+    ['0.976', '12', '1,230,000', '2.5e-07', '1e+09']
+    """
+    if not np.isfinite(value):
+        return str(value)
+    if 1000 <= abs(value) < 1e7:
+        return f"{float(f'{value:.{digits}g}'):,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def steps(count: float) -> str:
+    """Write a step's number, whole.
+
+    Examples
+    --------
+    >>> steps(1204.0)
+    '1,204'
+    """
+    return f"{int(count):,}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Write a share in percent.
+
+    Examples
+    --------
+    >>> percent(0.0513), percent(0.9999), percent(1.0)
+    ('5.1 %', '99.99 %', '100 %')
+    """
+    if 0.99 < share < 1:  # 99.99 % is not 100 %
+        return f"{100 - float(f'{100 * (1 - share):.1g}'):g} %"
+    return f"{number(float(f'{100 * share:.{digits}g}'))} %"
+
+
+def times(factor: float) -> str:
+    """Write how many times.
+
+    Examples
+    --------
+    >>> times(9.757), times(14.1), times(130.2)
+    ('9.8 times', '14 times', '130 times')
+    """
+    return f"{number(float(f'{factor:.2g}'))} times"
+
+
+def span(values: ArrayLike) -> str:
+    """Write numbers as one, or from the least to the largest.
+
+    Examples
+    --------
+    >>> span([17.12, 13.51]), span([4.0, 4.0001])
+    ('13.5 to 17.1', '4')
+    """
+    low, high = number(float(np.min(values))), number(float(np.max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def place(labels: Sequence[str], values: ArrayLike) -> str:
+    """Write a place by its labels, where there are few.
+
+    Examples
+    --------
+    >>> place(("weight", "bias"), [0.30011, 1.2128])
+    '(weight 0.3, bias 1.21)'
+    """
+    numbers = np.asarray(values, dtype=float)
+    if len(numbers) > 3:
+        return f"a place {number(float(np.linalg.norm(numbers)))} from the origin"
+    return "(" + ", ".join(f"{label} {number(each)}" for label, each in zip(labels, numbers, strict=True)) + ")"
