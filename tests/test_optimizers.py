@@ -225,8 +225,15 @@ def test_known_minima_are_minima(name):
         assert float(run.minimum_loss) == pytest.approx(
             problem.loss(problem.starting_at(problem.minimizers[0]).start).item(), abs=1e-5
         )
-        # weight decay moves the goal, so the loss's own minimum says nothing then
-        assert "minimizer" not in ravine.descend(problem, lr=1e-4, steps=2, weight_decay=0.1)
+        # weight decay moves the goal
+        moved = ravine.descend(problem, lr=1e-4, steps=2, weight_decay=0.1)
+        assert moved.data_minimizer.values.tolist() == run.minimizer.values.tolist()
+        leaves = {
+            str(name): torch.tensor(value, dtype=torch.float64, requires_grad=True)
+            for name, value in zip(moved.parameter.values, moved.minimizer.values, strict=True)
+        }
+        problem.loss(leaves).backward()
+        assert max(abs(leaf.grad.item() + 0.1 * leaf.item()) for leaf in leaves.values()) < 1e-9
         assert "minimizer" not in ravine.descend(problem, lr=1e-4, steps=2, maximize=True)
 
 

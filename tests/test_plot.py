@@ -53,7 +53,7 @@ def test_descent_on_four_problems(drawn, style):
 
 def test_losses_fit_and_scatter_on_four_problems(case):
     run = ravine.descend(case.problem, lr=case.lr, steps=40)
-    ax = plot.losses(run).axes[0]
+    ax = plot.losses(run.drop_vars("minimum_loss", errors="ignore")).axes[0]
     assert bare.same_bits(of_gid(ax, "loss").get_ydata(), run.loss)
     assert ax.get_yscale() == ("log" if run.loss.max() > 20 * run.loss.min() else "linear")
     if "inputs" not in run:
@@ -72,7 +72,7 @@ def test_losses_fit_and_scatter_on_four_problems(case):
 
 def test_equal_curves_share_one_name(article):
     runs = ravine.descend(article, lr=0.1)
-    for figure in (plot.losses(runs), plot.fit(runs)):
+    for figure in (plot.losses(runs.drop_vars("minimum_loss")), plot.fit(runs)):
         names = [t.get_text() for t in figure.axes[0].texts]
         assert sorted(names) == ["HuberLoss = SmoothL1Loss", "L1Loss", "MSELoss"]
 
@@ -100,7 +100,10 @@ def test_the_article_run_stays_and_ends(article):
     assert not ax.patches
     end = np.ravel(of_gid(ax, "end").get_data())
     assert bare.same_bits(end, run.position.sel(parameter=["bias", "weight"])[-1])
-    lowest = np.ravel(of_gid(ax, "lowest").get_data())
+    minimum = np.ravel(of_gid(ax, "minimum").get_data())
+    assert bare.same_bits(minimum, run.minimizer.sel(parameter=["bias", "weight"]))
+    # where it is not known, the lowest point of the grid is marked
+    lowest = np.ravel(of_gid(plot.descent(run.drop_vars("minimizer"), land).axes[0], "lowest").get_data())
     row, column = np.unravel_index(land.surface.values.argmin(), land.surface.shape)
     assert lowest.tolist() == [land.bias.values[column], land.weight.values[row]]
 
@@ -115,7 +118,10 @@ def test_decay_is_drawn_into_what_is_minimised(article):
     assert any("contours: loss + weight decay" in t.get_text() for t in figure.texts)
     # where it ends is where the drawn surface is lowest
     end = decayed.position.sel(parameter=["bias", "weight"]).values[-1]
-    assert np.abs(np.ravel(of_gid(figure.axes[0], "lowest").get_data()) - end).max() < 0.13
+    assert np.ravel(of_gid(figure.axes[0], "minimum").get_data()) == pytest.approx(end, rel=1e-4)
+    assert bare.same_bits(np.ravel(of_gid(figure.axes[0], "data minimum").get_data()), decayed.data_minimizer[::-1])
+    on_the_grid = plot.descent(decayed.drop_vars(["minimizer", "data_minimizer"]), land)
+    assert np.abs(np.ravel(of_gid(on_the_grid.axes[0], "lowest").get_data()) - end).max() < 0.13
     import torch
 
     apart = ravine.descend(problem, torch.optim.AdamW, lr=0.1, weight_decay=2.0)

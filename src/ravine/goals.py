@@ -161,7 +161,8 @@ def gap_of(runs: xr.Dataset, minimised: xr.Variable) -> xr.Variable:
     if "minimum_loss" not in runs:
         raise ValueError(
             "the study has no 'minimum_loss' (minimum of what is minimised), so the gap to it is not known: "
-            "runs of a problem that knows its minimizers have it, or assign the known number to the study"
+            "runs of a regression, or of a problem that states its minimizers, have it; "
+            "for others ravine.landmarks(problem) finds it, to be assigned to the study"
         )
     return steps_last(minimised - runs.variables["minimum_loss"].astype(np.float64))
 

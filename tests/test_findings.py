@@ -1,0 +1,681 @@
+"""Findings: each appears with numbers that an independent calculation gives, and stays silent where it must."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import ravine
+from ravine.findings import TOLD, Finding
+
+HESSIAN = np.array([[1.3412582826, -0.1880619500], [-0.1880619500, 2.0]])
+EIGENVALUES = np.linalg.eigvalsh(HESSIAN)
+SETTINGS = {
+    "plain": {"lr": 0.1},
+    "momentum": {"lr": 0.1, "momentum": 0.9},
+    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    "weight decay": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 2.0},
+    "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.8},
+}
+
+
+def by_kind(run, **more):
+    found = ravine.explain(run, **more)
+    assert len({(each.kind, *each.about.items(), each.sentence) for each in found}) == len(found)
+    return {each.kind: each for each in found}
+
+
+def kinds(run):
+    return set(by_kind(run))
+
+
+@pytest.fixture(scope="module")
+def mse():
+    return ravine.gallery.article()["MSELoss"]
+
+
+@pytest.fixture(scope="module")
+def ones():
+    """The five settings of the figures by four criteria."""
+    return {name: ravine.descend(ravine.gallery.article(), **s) for name, s in SETTINGS.items()}
+
+
+def bowl(hessian, minimizer, start, floor=0.5):
+    """A quadratic in float64 as torch evaluates it."""
+    h, at = torch.tensor(hessian), torch.tensor(minimizer)
+
+    def loss(p):
+        e = torch.stack(list(p.values())) - at
+        return e @ h @ e / 2 + floor
+
+    names = [f"p{k}" for k in range(len(minimizer))]
+    values = {n: torch.tensor(v, dtype=torch.float64) for n, v in zip(names, start, strict=True)}
+    return ravine.Problem(loss, values, minimizers=[dict(zip(names, minimizer, strict=True))])
+
+
+def followed(hessian, minimizer, start, steps, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+    """torch.optim.SGD on a quadratic, in plain numpy."""
+    x, buffer, path = np.array(start, dtype=float), None, [np.array(start, dtype=float)]
+    for _ in range(steps):
+        g = hessian @ (x - minimizer) + weight_decay * x
+        d = g
+        if momentum:
+            buffer = g.copy() if buffer is None else momentum * buffer + (1 - dampening) * g
+            d = g + momentum * buffer if nesterov else buffer
+        x = x - lr * d
+        path.append(x)
+        if abs(x).max() > 1e150:
+            break
+    return np.array(path)
+
+
+def radius(curvatures, lr, momentum=0.0, dampening=0.0, nesterov=False):
+    """The spectral radius of each mode's step, from the matrix on (error, buffer)."""
+    return np.array([abs(np.linalg.eigvals(_matrix(c, lr, momentum, dampening, nesterov))).max() for c in curvatures])
+
+
+def _matrix(curvature, lr, momentum=0.0, dampening=0.0, nesterov=False):
+    if not momentum:
+        return np.array([[1 - lr * curvature, 0.0], [0.0, 0.0]])
+    buffer = np.array([(1 - dampening) * curvature, momentum])
+    moved = momentum * buffer + [curvature, 0.0] if nesterov else buffer
+    return np.array([[1.0, 0.0] - lr * moved, buffer])
+
+
+# ------------------------------------------------------------------------------------------------ the article's runs
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "share"),
+    [
+        ("plain", 0.9757, 0.1 / 0.9757),
+        ("momentum", 1.8537, 0.1 / 1.8537),
+        ("nesterov", 0.6621, 0.1 / 0.6621),
+        ("weight decay", 0.3351, 0.1 / 0.3351),
+        ("dampening", 9.2687, 0.1 / 9.2687),
+    ],
+)
+def test_margins_of_the_article(ones, name, limit, share):
+    margin = by_kind(ones[name].sel(criterion="MSELoss"))["margin"]
+    assert margin.scope == "exact"
+    assert margin.values["limit"] == pytest.approx(limit, abs=6e-5)
+    assert margin.values["share"] == pytest.approx(share, rel=2e-4)
+    assert f"{limit:.3g}" in margin.sentence
+    for criterion in ("HuberLoss", "SmoothL1Loss"):
+        one = by_kind(ones[name].sel(criterion=criterion))["margin"]
+        assert one.scope == "local"
+        assert one.sentence.startswith("Locally, from the curvature at the minimum, ")
+    assert "margin" not in kinds(ones[name].sel(criterion="L1Loss"))
+
+
+@pytest.mark.parametrize(
+    ("name", "halves", "periods"),
+    [
+        ("momentum", (13.2, 13.2), (13.5, 17.1)),
+        ("nesterov", (4.1, 5.7), (13.5, 17.3)),
+        ("weight decay", (2.2, 2.7), (9.1, 10.3)),
+        ("dampening", (13.2, 13.2), (31.2, 40.1)),
+    ],
+)
+def test_swings_of_the_article(ones, name, halves, periods):
+    values = by_kind(ones[name].sel(criterion="MSELoss"))["swing"].values
+    assert [round(values["shortest_period"], 1), round(values["longest_period"], 1)] == list(periods)
+    low, high = values["shortest_half_life"], values["longest_half_life"]
+    assert [low, high] == pytest.approx(halves, abs=0.06)
+    assert "swing" not in kinds(ones["plain"].sel(criterion="MSELoss"))
+
+
+def test_arrivals_of_the_article(ones):
+    """Of 100 steps; in the table that holds for float64 too."""
+    table = {"plain": (12, None, None), "momentum": (42, 50, 46), "nesterov": (14, 32, 33)}
+    table |= {"weight decay": (6, 13, 13), "dampening": (46, 54, 56)}
+    for name, steps in table.items():
+        for criterion, step in zip(("MSELoss", "L1Loss", "HuberLoss"), steps, strict=True):
+            arrival = by_kind(ones[name].sel(criterion=criterion))["arrival"]
+            assert arrival.scope == "measured"
+            if step is None:
+                assert arrival.values["outcome"] == "not arrived"
+                assert "it has not arrived" in arrival.sentence
+            else:
+                assert arrival.values["step"] == step
+                assert f"step {step}:" in arrival.sentence
+
+
+def test_momentum_slower_than_none(ones):
+    told = by_kind(ones["momentum"].sel(criterion="MSELoss"))["momentum"]
+    assert told.values["rate"] == pytest.approx(math.sqrt(0.9), rel=1e-12)
+    assert told.values["rate_without"] == pytest.approx(1 - 0.1 * EIGENVALUES[0], rel=1e-8)
+    assert told.values["condition"] == pytest.approx(1.58741439, rel=1e-7)
+    assert told.values["best_momentum"] == pytest.approx((1 - math.sqrt(0.1 * EIGENVALUES[0])) ** 2, rel=1e-8)
+    # beyond this condition number 1 - lr·λ is above √.9
+    assert told.values["pays_from_condition"] == pytest.approx(EIGENVALUES[1] / (10 * (1 - math.sqrt(0.9))), rel=1e-5)
+    words = ("condition number 1.6", "momentum 0.9 is slower than none", "5.1 % a step instead of 13 %", "is 0.41")
+    assert all(each in told.sentence for each in words)
+    assert "momentum" not in kinds(ones["plain"].sel(criterion="MSELoss"))
+    assert "momentum" not in kinds(ones["momentum"].sel(criterion="L1Loss"))
+    narrow = by_kind(ravine.descend(ravine.gallery.quadratic(100), lr=0.1, momentum=0.9))["momentum"]
+    assert "Momentum helps here" in narrow.sentence
+    assert narrow.values["rate"] < narrow.values["rate_without"] == pytest.approx(0.998)
+
+
+def test_nesterov_against_plain_momentum(ones):
+    told = by_kind(ones["nesterov"].sel(criterion="MSELoss"))["nesterov"]
+    rates = np.sqrt(0.9 * (1 - 0.1 * EIGENVALUES))
+    gains = np.log(rates) / np.log(math.sqrt(0.9))
+    assert [told.values["least_gain"], told.values["largest_gain"]] == pytest.approx(gains, rel=1e-6)
+    assert "2.3 to 3.2x" in told.sentence
+    assert "0.662 against 1.85" in told.sentence
+    assert "nesterov" not in kinds(ones["momentum"].sel(criterion="MSELoss"))
+
+
+def test_dampening(ones):
+    told = by_kind(ones["dampening"].sel(criterion="MSELoss"))["dampening"]
+    assert "31.2 to 40.1 steps instead of 13.5 to 17.1" in told.sentence
+    assert "die no faster" in told.sentence
+    assert told.values["kept"] == pytest.approx(0.2)
+    other = by_kind(ones["dampening"].sel(criterion="L1Loss"))["dampening"]
+    assert other.scope == "exact"  # it follows from the rule alone
+    assert "swings" not in other.sentence
+    assert "dampening" not in kinds(ones["momentum"].sel(criterion="MSELoss"))
+    ignored = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, dampening=0.5, steps=20)
+    assert not {"dampening", "first step", "momentum", "effective lr"} & kinds(ignored)
+
+
+def test_first_steps(ones, mse):
+    for name, factor in (("nesterov", 1.9), ("dampening", 1.0)):
+        told = by_kind(ones[name].sel(criterion="MSELoss"))["first step"]
+        moved, plain = (ones[n].position.sel(criterion="MSELoss").diff("step")[0] for n in (name, "plain"))
+        assert (moved / plain).values == pytest.approx([factor] * 2, rel=1e-5)
+        assert told.values["factor"] == factor
+        assert told.when == "at the start"
+    assert "first step" not in kinds(ones["momentum"].sel(criterion="MSELoss"))
+
+
+def test_effective_lr(ones, mse):
+    for name, value in (("momentum", 1.0), ("dampening", 0.2)):
+        told = by_kind(ones[name].sel(criterion="MSELoss"))["effective lr"]
+        assert told.values["effective_lr"] == pytest.approx(value)
+    slope = ravine.Problem(lambda p: 3.0 * p["x"], start={"x": 0.0})
+    run = ravine.descend(slope, lr=0.1, momentum=0.9, dampening=0.8, steps=300)
+    assert float(run.position[-2, 0] - run.position[-1, 0]) == pytest.approx(0.2 * 3.0, rel=1e-3)
+    assert by_kind(run)["effective lr"].values["effective_lr"] == pytest.approx(0.2)
+    assert "effective lr" not in kinds(ones["plain"].sel(criterion="MSELoss"))
+    assert "effective lr" not in kinds(ravine.descend(mse, lr=0.1, momentum=1.0))
+
+
+def test_the_path_bends(ones):
+    told = by_kind(ones["plain"].sel(criterion="MSELoss"))["bend"]
+    halves = -math.log(2) / np.log(1 - 0.1 * EIGENVALUES)
+    assert [told.values["slow_half_life"], told.values["fast_half_life"]] == pytest.approx(halves, rel=1e-6)
+    assert "steep direction (mostly bias) settles first" in told.sentence
+    assert "bend" not in kinds(ones["momentum"].sel(criterion="MSELoss"))  # it orbits
+    assert "bend" not in kinds(ones["plain"].sel(criterion="L1Loss"))
+    along = bowl(np.diag([1.0, 4.0]), np.zeros(2), [0.0, 3.0])
+    assert "bend" not in kinds(ravine.descend(along, lr=0.05))  # straight along one axis
+
+
+def test_decay_moves_the_goal(ones):
+    told = by_kind(ones["weight decay"].sel(criterion="MSELoss"))
+    values = told["goal"].values
+    moved = np.linalg.solve(HESSIAN + 2 * np.eye(2), HESSIAN @ [0.92582731926873609, 2.48438424529315239])
+    assert [values["goal weight"], values["goal bias"]] == pytest.approx(moved, rel=1e-7)
+    assert "(weight 0.3, bias 1.21), where the data loss is 2.23" in told["goal"].sentence
+    assert "the bias is decayed too" in told["goal"].sentence
+    end = ones["weight decay"].sel(criterion="MSELoss").isel(step=-1)
+    assert end.position.values == pytest.approx(moved, rel=1e-4)
+    assert values["data_loss"] == pytest.approx(float(end.loss), rel=1e-4)
+    for criterion, goal in (("L1Loss", (-0.0470, 0.5000)), ("HuberLoss", (-0.0428, 0.4906))):
+        values = by_kind(ones["weight decay"].sel(criterion=criterion))["goal"].values
+        assert [values["goal weight"], values["goal bias"]] == pytest.approx(goal, abs=6e-5)
+    assert "goal" not in kinds(ones["nesterov"].sel(criterion="MSELoss"))
+    centred = ravine.descend(ravine.gallery.quadratic(), lr=0.1, weight_decay=0.5)
+    assert "goal" not in kinds(centred)  # the minimum is the origin already
+    searched = by_kind(ravine.descend(ravine.gallery.rosenbrock(), lr=1e-3, weight_decay=0.5))["goal"]
+    assert searched.scope == "local"
+    assert searched.sentence.startswith("Locally")
+    assert searched.values["goal x"] == pytest.approx(0.6765, abs=6e-5)
+
+
+def test_decay_against_the_data(ones):
+    start = np.array([6.0, -3.0])
+    for criterion, share in (("MSELoss", 0.48), ("L1Loss", 0.934), ("HuberLoss", 0.936)):
+        run = ones["weight decay"].sel(criterion=criterion)
+        values = by_kind(run)["pull"].values
+        recorded = ravine.descend(ravine.gallery.article()[criterion], lr=0.1, steps=1, also=("gradient",))
+        data = float(np.linalg.norm(recorded.gradient[0]))
+        assert values["data_pull"] == pytest.approx(data, rel=1e-4)
+        assert values["decay_pull"] == pytest.approx(2 * np.linalg.norm(start), rel=1e-6)
+        assert values["share"] == pytest.approx(share, abs=0.006)
+        assert values["points"] == 50
+        assert bool((run.prediction < run.targets).all())
+    assert "14 times as hard" in by_kind(ones["weight decay"].sel(criterion="L1Loss"))["pull"].sentence
+    assert "pull" not in kinds(ones["nesterov"].sel(criterion="L1Loss"))
+
+
+def test_better_on_the_way(ones):
+    run = ones["weight decay"].sel(criterion="L1Loss")
+    values = by_kind(run)["better before"].values
+    assert values["step"] == int(run.loss.values.argmin())
+    assert values["best"] == float(run.loss.min()) < values["last"] == float(run.loss[-1])
+    assert "better before" not in kinds(ones["nesterov"].sel(criterion="L1Loss"))
+    short = by_kind(ones["weight decay"].sel(criterion="MSELoss").isel(step=slice(0, 4)))
+    assert "better before" not in short  # it is still on its way down
+
+
+def test_bounded_slopes(ones):
+    run = ones["plain"].sel(criterion="L1Loss")
+    told = by_kind(run)["bounded slope"]
+    recorded = ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1, also=("gradient",))
+    steepest = float(np.linalg.norm(recorded.gradient, axis=1)[:-1].max())
+    assert told.values["slope"] == pytest.approx(steepest, rel=1e-4)
+    assert "never exceeds 0.95, so it walks at most 0.095 a step: 100 steps are not enough" in told.sentence
+    for name in ("momentum", "nesterov", "dampening"):  # read off the steps, through the velocity
+        also = ravine.descend(ravine.gallery.article()["L1Loss"], also=("gradient",), **SETTINGS[name])
+        here = by_kind(ones[name].sel(criterion="L1Loss"))["bounded slope"]
+        assert here.values["slope"] == pytest.approx(by_kind(also)["bounded slope"].values["slope"], rel=1e-3)
+    assert "bounded slope" not in kinds(ones["plain"].sel(criterion="MSELoss"))
+    assert "bounded slope" not in kinds(ones["weight decay"].sel(criterion="L1Loss"))
+
+
+def test_runs_that_are_equal_in_every_bit(ones):
+    found = [each for each in ravine.explain(ones["plain"]) if each.kind == "same run"]
+    assert [each.values["labels"] for each in found] == ["HuberLoss, SmoothL1Loss"]
+    assert not found[0].about
+    assert ravine.explain(ones["plain"])[0] is not None
+    assert ravine.explain(ones["plain"])[0].kind == "same run"
+    assert not [e for e in ravine.explain(ones["plain"].sel(criterion=["MSELoss", "L1Loss"])) if e.kind == "same run"]
+    nudged = ones["plain"].copy(deep=True)
+    nudged["position"].loc[{"criterion": "HuberLoss", "step": 50}] *= 1 + 1e-6
+    assert not [each for each in ravine.explain(nudged) if each.kind == "same run"]
+
+
+def test_arrival_with_and_without(ones):
+    long = ravine.descend(ravine.gallery.article(), lr=0.1, steps=200)
+    for criterion, here, there, verdict in (
+        ("MSELoss", 42, 12, "does not help"),
+        ("L1Loss", 50, 104, "helps"),
+        ("HuberLoss", 46, 110, "helps"),
+    ):
+        told = by_kind(ones["momentum"].sel(criterion=criterion), against=long)["with and without"]
+        assert (told.values["step"], told.values["step_instead"]) == (here, there)
+        assert f"momentum 0.9 {verdict}: it arrives at step {here}; with momentum 0 it arrives at step {there}" in str(
+            told
+        )
+    assert "with and without" not in kinds(ones["momentum"].sel(criterion="MSELoss"))
+    moved = ravine.descend(ravine.gallery.article()["MSELoss"].starting_at({"weight": 1.0}), lr=0.1)
+    assert "with and without" not in by_kind(ones["momentum"].sel(criterion="MSELoss"), against=moved)
+    assert "with and without" not in by_kind(ones["plain"], against=ones["plain"])
+    assert "with and without" not in by_kind(ones["weight decay"], against=ones["nesterov"])  # another goal
+
+
+def test_l1_never_settles():
+    hops = []
+    for lr in (0.1, 0.05):
+        run = ravine.descend(ravine.gallery.article()["L1Loss"], lr=lr, steps=600)
+        told = by_kind(run)["jitter"]
+        assert "hops around the kink" in told.sentence
+        quarter = np.linalg.norm(np.diff(run.position.values.astype(float), axis=0)[-150:], axis=1)
+        assert told.values["hop"] == pytest.approx(quarter.mean(), rel=1e-6)
+        hops.append(told.values["hop"])
+    assert hops[0] / hops[1] == pytest.approx(2, rel=0.5)
+    assert "jitter" not in kinds(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, steps=600))
+    shrinking = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.98)
+    assert "jitter" not in kinds(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1, scheduler=shrinking))
+
+
+def test_l1_with_decay_may_lock_below_the_linear_limit():
+    locked = ravine.gallery.article()["L1Loss"].starting_at({"weight": 0.0, "bias": 49.5})
+    told = by_kind(ravine.descend(locked, lr=0.99, weight_decay=2.0, steps=300))
+    assert not {"margin", "beyond the limit", "momentum", "diverged"} & set(told)
+    assert told["arrival"].values["outcome"] == "not arrived"
+    assert told["jitter"].values["hop"] == pytest.approx(99, rel=0.01)
+    assert "kink" not in told["jitter"].sentence
+
+
+def test_the_floor_of_rounding(ones):
+    told = by_kind(ones["plain"].sel(criterion="MSELoss"))["floor"]
+    losses = ones["plain"].loss.sel(criterion="MSELoss").values
+    late = np.abs(np.diff(losses.astype(float)))[int(told.values["step"]) :]
+    assert late.max() <= 2 * np.spacing(losses[-1])
+    assert "float32" in told.sentence
+    assert "floor" not in kinds(ones["momentum"].sel(criterion="MSELoss"))
+    crawls = ravine.descend(ravine.gallery.article()["MSELoss"], lr=1e-9)  # still, and far from the minimum
+    assert "floor" not in kinds(crawls)
+
+
+# ------------------------------------------------------------------------------------------ slow, diverging, cycling
+
+
+def test_why_it_diverges(mse):
+    told = by_kind(ravine.descend(mse, lr=2.5))
+    assert told["diverged"].values["first_nonfinite"] == 29
+    assert ravine.explain(ravine.descend(mse, lr=2.5))[0].kind == "diverged"
+    over = told["beyond the limit"]
+    assert over.values["limit"] == pytest.approx(2 / EIGENVALUES[1], rel=1e-8)
+    assert over.values["rate"] == pytest.approx(2.5 * EIGENVALUES[1] - 1, rel=1e-8)
+    assert "2.6 times its limit, 0.976" in over.sentence
+    assert not {"margin", "arrival", "swing"} & set(told)
+
+
+def test_which_knob_makes_it_diverge(mse):
+    ahead = by_kind(ravine.descend(mse, lr=0.7, momentum=0.9, nesterov=True))["beyond the limit"]
+    assert ahead.values["limit_without_nesterov"] == pytest.approx(3.8 / EIGENVALUES[1], rel=1e-8)
+    assert "Without nesterov" in ahead.sentence
+    assert "diverged" not in kinds(ravine.descend(mse, lr=0.7, momentum=0.9))
+    decayed = by_kind(ravine.descend(mse, lr=0.7, weight_decay=2.0))["beyond the limit"]
+    assert "Without weight decay the limit would be 0.976" in decayed.sentence
+    assert "diverged" not in kinds(ravine.descend(mse, lr=0.7))
+    endless = by_kind(ravine.descend(mse, lr=0.1, momentum=1.0))["beyond the limit"]
+    assert "With momentum 1 no small learning rate converges: the error neither dies nor grows" in endless.sentence
+    assert "Without" not in by_kind(ravine.descend(mse, lr=2.5, momentum=0.1))["beyond the limit"].sentence
+
+
+def test_at_the_limit_itself():
+    unit = bowl(np.eye(1) * 2.0, np.zeros(1), [3.0])
+    told = by_kind(ravine.descend(unit, lr=1.0))["beyond the limit"]
+    assert told.sentence == "lr 1 is at its limit: the error neither dies nor grows."
+    assert "diverged" not in kinds(ravine.descend(unit, lr=1.0))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"lr": 1e-3}, {"lr": 1e-4}, {"lr": 0.1, "momentum": 0.99}, {"lr": 1e-4, "momentum": 0.5}]
+)
+def test_slow_is_not_diverging(settings):
+    """The step it would arrive at is that at which a longer run does."""
+    start, at = [6.0, -3.0], np.array([0.92582731926873609, 2.48438424529315239])
+    run = ravine.descend(bowl(HESSIAN, at, start), **settings)
+    told = by_kind(run)["arrival"]
+    assert told.scope == "exact"
+    assert "Slow, not diverging" in told.sentence
+    path = followed(HESSIAN, at, start, 20_000, **settings) - at
+    gaps = np.einsum("ki,ij,kj->k", path, HESSIAN, path)
+    assert told.values["expected"] == np.flatnonzero(gaps > 0.01 * gaps[0])[-1] + 1
+
+
+def test_very_slow_arrives_about_there():
+    run = ravine.descend(bowl(np.diag([1e-4, 1.0]), np.zeros(2), [5.0, 3.0]), lr=0.01)
+    told = by_kind(run)["arrival"]
+    # the steep part is 9 of 9.0025: what is left is below 1 % of the gap at once
+    assert told.values["expected"] < 1000
+    run = ravine.descend(bowl(np.diag([1e-4, 1.0]), np.zeros(2), [5.0, 0.01]), lr=0.01)
+    told = by_kind(run)["arrival"]
+    exact = math.log(math.sqrt(0.01 * (25e-4 + 1e-4) / 25e-4)) / math.log(1 - 1e-6)
+    assert told.values["expected"] == pytest.approx(exact, rel=0.01)
+    assert "about step" in told.sentence
+
+
+def test_nothing_arrives_whose_steps_sink_into_rounding(mse):
+    told = by_kind(ravine.descend(mse, lr=1e-8))["arrival"]
+    assert told.scope == "measured"
+    assert "expected" not in told.values
+
+
+def test_huber_cycles_over_the_local_limit():
+    run = ravine.descend(ravine.gallery.article()["HuberLoss"], lr=3.0, steps=300)
+    told = by_kind(run)
+    over = told["beyond the limit"]
+    assert over.scope == "local"
+    assert over.sentence.startswith("Locally, from the curvature at the minimum, lr 3 is 1.3 times its limit")
+    assert "it cycles" in over.sentence
+    late = run.loss.values[-75:]
+    assert (over.values["low"], over.values["high"]) == pytest.approx((late.min(), late.max()), rel=1e-6)
+    assert "diverged" not in told
+    assert not any("diverges" in each.sentence for each in told.values())
+
+
+def test_maximize_climbs(mse):
+    told = by_kind(ravine.descend(mse, lr=0.01, maximize=True, momentum=0.5, nesterov=True))
+    assert set(told) == {"climb", "first step", "effective lr"}
+    assert "climb" not in kinds(ravine.descend(mse, lr=0.01))
+
+
+def test_a_schedule_is_held_against_the_limit(mse):
+    calm = by_kind(ravine.descend(mse, lr=0.1, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=30)))
+    assert calm["margin"].values["steps_over"] == 0
+    assert "below it throughout" in calm["margin"].sentence
+    assert not {"momentum", "swing", "effective lr", "bend"} & set(calm)
+    wild = by_kind(
+        ravine.descend(mse, lr=1.5, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=4, gamma=0.5))
+    )
+    assert wild["margin"].values["steps_over"] == 4
+    assert wild["margin"].scope == "local"
+
+
+# ------------------------------------------------------------------------------------------- other problems and rules
+
+
+def test_on_four_problems(case):
+    run = ravine.descend(case.problem, lr=case.lr, momentum=0.5)
+    told = by_kind(run)
+    assert all(isinstance(each, Finding) and each.sentence[-1] == "." for each in told.values())
+    known = "hessian" in run
+    assert ("no curvature" in told) is not known
+    assert ("margin" in told) is known
+
+
+def test_landmarks_that_are_merged_in_are_used(all_cases):
+    case = all_cases["rosenbrock"]
+    run = ravine.descend(case.problem, lr=case.lr)
+    assert "run.assign(ravine.landmarks(problem, near=…))" in by_kind(run)["no curvature"].sentence
+    told = by_kind(run.assign(ravine.landmarks(case.problem, near=run.position.values[-1])))
+    assert "no curvature" not in told
+    assert told["margin"].scope == "local"
+    curvature = np.linalg.eigvalsh(np.array([[802.0, -400.0], [-400.0, 200.0]]))[-1]
+    assert told["margin"].values["limit"] == pytest.approx(2 / curvature, rel=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", ["rosenbrock", "beale", "himmelblau", "styblinski_tang"])
+def test_nothing_is_exact_that_is_no_quadratic(name, momentum):
+    problem = getattr(ravine.gallery, name)()
+    for lr in (1e-4, 1e-3, 1e-1):
+        for each in ravine.explain(ravine.descend(problem, lr=lr, momentum=momentum)):
+            assert each.scope != "exact" or each.kind in ("effective lr", "first step", "dampening")
+            assert each.scope != "local" or each.sentence.startswith("Locally, ")
+
+
+@pytest.mark.parametrize("rule", [torch.optim.Adam, torch.optim.RMSprop, torch.optim.AdamW, torch.optim.Adagrad])
+def test_of_other_optimizers_only_what_was_measured(mse, rule):
+    run = ravine.descend(mse, rule, lr=0.1)
+    told = by_kind(run.assign_coords(momentum=0.0, dampening=0.0, nesterov=False))
+    assert all(each.scope == "measured" or each.kind == "decoupled" for each in told.values())
+    assert "arrival" in told
+    assert ("decoupled" in told) == (rule is torch.optim.AdamW)
+
+
+def test_groups_and_batches_are_only_measured(mse):
+    grouped = ravine.descend(mse, lr=0.1, momentum=0.9, groups={"bias": {"lr": 0.01}})
+    batched = ravine.descend(mse, lr=0.1, momentum=0.9, batch_size=10)
+    for run in (grouped, batched):
+        exact = {each.kind for each in ravine.explain(run) if each.scope != "measured"}
+        assert exact <= {"effective lr"}
+    assert not {each.kind for each in ravine.explain(grouped) if each.scope != "measured"}
+
+
+def test_a_run_that_was_not_torchs_is_not_exact(mse):
+    run = ravine.descend(mse, lr=0.1)
+    assert by_kind(run)["margin"].scope == "exact"
+    assert by_kind(run.assign_coords(lr=0.05))["margin"].scope == "local"  # its steps were others
+    assert by_kind(run.assign_coords(momentum=0.5))["margin"].scope == "local"
+    bent = run.assign(loss=run.loss * (1 + 1e-3 * run.loss / run.loss[0]))
+    assert by_kind(bent)["margin"].scope == "local"
+
+
+def test_a_run_that_does_not_move_shows_no_shape():
+    problem = bowl(np.eye(2), np.ones(2), [1.0, 1.0])
+    told = by_kind(ravine.descend(problem, lr=0.1))
+    assert told["arrival"].sentence == "It starts at the minimum, within rounding, and stays there."
+    assert told["margin"].scope == "local"
+    assert not ravine.explain(ravine.descend(problem, lr=0.1, steps=0))
+
+
+def test_what_is_missing_is_named(mse):
+    run = ravine.descend(mse, lr=0.1, steps=5)
+    with pytest.raises(ValueError, match=r"no 'position' .*ravine.descend\(problem\)"):
+        ravine.explain(run.drop_vars("position"))
+    with pytest.raises(ValueError, match=r"no 'loss' .*ravine.descend\(problem\)"):
+        ravine.explain(run.drop_vars("loss"))
+    with pytest.raises(TypeError, match=r"expected a study \(an xarray.Dataset\), got list"):
+        ravine.explain([run])
+    with pytest.raises(ValueError, match="no 'position'"):
+        ravine.explain(run, against=run.drop_vars("position"))
+
+
+def test_refused_settings_and_interrupted_runs(mse):
+    runs = ravine.sweep(mse, lr=[0.1, -0.1])
+    told = ravine.explain(runs)
+    refused = [each for each in told if each.about == {"lr": -0.1}]
+    assert [each.kind for each in refused] == ["refused"]
+    assert "Invalid learning rate: -0.1" in refused[0].sentence
+    run = ravine.descend(mse, lr=0.1, momentum=0.9)
+    cut = run.isel(step=slice(0, 41)).reindex(step=range(101)).assign(steps_taken=40)
+    assert by_kind(cut)["arrival"].sentence == by_kind(run.isel(step=slice(0, 41)))["arrival"].sentence
+
+
+def test_a_study_of_runs_is_told_run_by_run(mse):
+    runs = ravine.join({name: ravine.descend(mse, **s) for name, s in SETTINGS.items()})
+    found = ravine.explain(runs)
+    for name in SETTINGS:
+        alone = ravine.explain(ravine.descend(mse, **SETTINGS[name]))
+        here = [each for each in found if each.about == {"run": name}]
+        assert [each.sentence for each in here] == [each.sentence for each in alone]
+    saved = [str(each) for each in found]
+    assert saved[0].startswith("plain: It arrives at step 12")
+    swept = ravine.sweep(mse, lr=[0.1, 2.5], momentum=[0.0, 0.9])
+    labels = {tuple(each.about) for each in ravine.explain(swept)}
+    assert labels == {("lr", "momentum")}
+
+
+def test_findings_are_kept_through_a_file(tmp_path, ones):
+    run = ones["weight decay"]
+    path = ravine.save(run, tmp_path / "run.nc")
+    assert [str(e) for e in ravine.explain(ravine.open(path))] == [str(e) for e in ravine.explain(run)]
+
+
+def test_explaining_changes_nothing(ones):
+    before = ones["dampening"].copy(deep=True)
+    ravine.explain(ones["dampening"], against=ones["plain"])
+    assert ones["dampening"].identical(before)
+
+
+def test_a_finding_is_frozen():
+    told = Finding("x", "A sentence.", {"a": 1.0}, "exact")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        told.kind = "y"
+    with pytest.raises(TypeError):
+        told.values["a"] = 2.0
+    assert str(told) == "A sentence. (exact)"
+    assert (
+        str(dataclasses.replace(told, about={"lr": 0.1, "nesterov": True}))
+        == "lr 0.1, nesterov True: A sentence. (exact)"
+    )
+    assert str(dataclasses.replace(told, sentence="Locally, so.", scope="local")) == "Locally, so."
+
+
+def test_every_finding_is_in_the_tour():
+    from ravine.findings import endings, limits, motion, pulls
+
+    rooms = (endings, limits, motion, pulls)
+    public = {getattr(room, name) for room in rooms for name in room.__all__}
+    assert public - {endings.arrives_at, endings.hops, pulls.gradients} <= set(TOLD)
+    assert len(set(TOLD)) == len(TOLD)
+
+
+# ---------------------------------------------------------------------------------- what is said is what the run does
+
+STEPS = 120
+
+
+def drawn(count=240):
+    random = np.random.default_rng(7)
+    for k in range(count):
+        size = int(random.integers(1, 4))
+        turn = np.linalg.qr(random.standard_normal((size, size)))[0]
+        curvatures = np.sort(np.exp(random.uniform(-2, 1.5, size)))
+        nesterov = k % 4 == 1
+        settings = {
+            "momentum": float(random.choice([0.0, 0.3, 0.5, 0.9]))
+            if not nesterov
+            else float(random.choice([0.3, 0.9])),
+            "weight_decay": float(random.choice([0.0, 0.0, 0.4, 2.0])),
+            "nesterov": nesterov,
+        }
+        settings["dampening"] = float(random.choice([0.0, 0.5, 0.8])) if settings["momentum"] and not nesterov else 0.0
+        top = curvatures[-1] + settings["weight_decay"]
+        settings["lr"] = float(np.exp(random.uniform(np.log(0.01), np.log(2.6)))) / top
+        at, start = random.standard_normal(size) * 2, random.standard_normal(size) * 4
+        yield pytest.param(turn, curvatures, at, start, settings, id=str(k))
+
+
+@pytest.mark.parametrize(("turn", "curvatures", "at", "start", "settings"), list(drawn()))
+def test_what_is_said_is_what_the_run_does(turn, curvatures, at, start, settings):
+    hessian = (turn * curvatures) @ turn.T
+    hessian = (hessian + hessian.T) / 2
+    decay = settings["weight_decay"]
+    rule = {name: settings[name] for name in ("momentum", "dampening", "nesterov")}
+    lr, whole = settings["lr"], curvatures + decay
+    goal = np.linalg.solve(hessian + decay * np.eye(len(at)), hessian @ at)
+    run = ravine.descend(bowl(hessian, at, start), steps=STEPS, **settings)
+    told = by_kind(run)
+    path = followed(hessian, at, start, 6000, **settings) - goal
+    seen = min(len(path), STEPS + 1)
+    assert path[:seen] + goal == pytest.approx(run.position.values[:seen], rel=1e-7, abs=1e-9)
+    radii = radius(whole, lr, **rule)
+
+    # it diverges or not, and how far it is from that
+    grows = radii.max() > 1
+    assert ("beyond the limit" in told) == grows
+    assert ("margin" in told) == (not grows)
+    limit = told["beyond the limit" if grows else "margin"]
+    assert limit.scope == "exact"
+    assert radius(whole, limit.values["limit"] * 0.999, **rule).max() < 1
+    assert radius(whole, limit.values["limit"] * 1.001, **rule).max() > 1
+    assert (np.linalg.norm(path[-1]) > np.linalg.norm(path[0])) == grows
+    if grows:
+        assert limit.values["rate"] == pytest.approx(radii.max(), rel=1e-7)
+        assert "arrival" not in told or told["arrival"].values["outcome"] != "arrived"
+        return
+    assert "diverged" not in told
+
+    # where it goes
+    if "goal" in told:
+        names = run.parameter.values
+        assert [told["goal"].values[f"goal {n}"] for n in names] == pytest.approx(goal, rel=1e-6, abs=1e-7)
+    assert ("goal" in told) == (decay > 0)
+
+    # how fast
+    if "momentum" in told:
+        values = told["momentum"].values
+        assert values["rate"] == pytest.approx(radii.max(), rel=1e-6)
+        assert values["rate_without"] == pytest.approx(abs(1 - lr * whole).max(), rel=1e-9)
+        assert ("slower than none" in told["momentum"].sentence) == (values["rate"] > values["rate_without"])
+
+    # when it arrives
+    gaps = np.einsum("ki,ij,kj->k", path, hessian + decay * np.eye(len(at)), path)
+    arrives = np.flatnonzero(gaps > 0.01 * gaps[0])[-1] + 1
+    values = told["arrival"].values
+    assert values.get("expected", values["step"]) == arrives
+    assert ("expected" in values) == (arrives > STEPS)
+
+    # how it swings: angles of the step's roots, and errors that come out on the other side
+    errors = path @ turn
+    shares = whole * errors[0] ** 2 / (whole @ errors[0] ** 2)
+    angles = []
+    for curvature in whole[shares > 0.01]:
+        roots = np.linalg.eigvals(_matrix(curvature, lr, **rule))
+        angles.append(abs(np.angle(roots[abs(roots).argmax()])))
+    periods = [2 * math.pi / angle for angle in angles if angle > 1e-6]
+    if "swing" in told:
+        values = told["swing"].values
+        for period in (values["shortest_period"], values["longest_period"]):
+            assert min(abs(period / each - 1) for each in periods) < 1e-6
+        across = errors[: STEPS * 5] / errors[0]
+        assert across[:, shares > 0.01].min() < -0.01
+    else:
+        faded = [radii[shares > 0.01][k] ** (math.pi / a) for k, a in enumerate(angles) if a > 1e-6]
+        assert all(each < 0.05 for each in faded)
