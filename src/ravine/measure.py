@@ -122,7 +122,7 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
         )
     else:
         refuse_climbers(runs)
-    long_name = f"first step from which the gap stays within {share:.3g} of the start's"
+    long_name = f"first step from which the gap stays within {100 * share:g} % of the start's"
     outcome = (arrived.dims, _outcome(runs, arrived, minimised))
     found = array_of(runs, arrived, "arrival", long_name).assign_coords({"outcome": outcome, **limits.told_with(runs)})
     steps = int(step_values(runs)[-1]) if "step" in runs.sizes else runs["arrival"].attrs.get("steps")
