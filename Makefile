@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin
 
-.PHONY: article test lint types docs bench third-party
+.PHONY: article test lint types docs bench rivals third-party
 
 article: .venv/ready         ## every figure, number and the study of the article, into figures/
 	$(RUN)/ravine article --out figures --force
@@ -21,6 +21,10 @@ docs: .venv/ready            ## draws the pictures of the README and of docs/ ag
 
 bench: .venv/ready           ## ratios, measured side by side in one run
 	$(RUN)/python benchmarks/run.py
+
+rivals: .venv/ready          ## the same sweep in JAX, on which nothing of ravine depends
+	$(RUN)/python -m pip install --quiet -c constraints.txt jax
+	$(RUN)/python benchmarks/rivals.py
 
 third-party: .venv/ready     ## optimizers of other packages; guards no change, because these come and go
 	$(RUN)/python -m pip install --quiet -c constraints.txt pytorch_optimizer

@@ -390,3 +390,30 @@ def test_a_sweep_too_large_says_so_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweeps, "bytes_free", lambda: 1000)
     assert "Two ways out" in refused("sweep", "quadratic", "--lr", "0.1:1:400")
+
+
+def test_explain_prints_what_the_library_says(tmp_path):
+    out = tmp_path / "run.nc"
+    words = ["--criterion", "MSELoss", "--criterion", "L1Loss", "--lr", 0.1, "--momentum", 0.9]
+    printed = run("descend", "article", *words, "-o", out).output.splitlines()
+    findings = ravine.explain(ravine.open(out))
+    told = run("explain", out).output.splitlines()
+    assert told[0] == "MSELoss"
+    assert [line.strip() for line in told if line.startswith("  ")] == [each.told for each in findings]
+    assert f"  {findings[0].told}" in printed  # the most important ones
+    one = run("explain", out, "--at", "criterion=L1Loss").output.splitlines()
+    assert one == [each.told for each in findings if each.about["criterion"] == "L1Loss"]
+    many = tmp_path / "many.nc"
+    run("sweep", "quadratic", "--lr", "0.1:1:30", "-o", many)
+    assert "30 runs are too many to explain: select at most 20, as in --at lr=0.1" in refused("explain", many)
+    surface = tmp_path / "surface.nc"
+    ravine.save(ravine.surface(ravine.gallery.quadratic(), points=3), surface)
+    assert "the study has no 'position'" in refused("explain", surface)
+    brief = tmp_path / "brief.nc"
+    run("sweep", "quadratic", "--lr", "0.1,0.2", "--summary", "-o", brief)
+    assert "the study has no 'position'" in refused("explain", brief)
+
+
+def test_descend_prints_three_findings_of_each_run(tmp_path):
+    lines = run("descend", "article", "--steps", 5, "-o", tmp_path / "run.nc").output.splitlines()
+    assert sum(line.startswith("  ") for line in lines) <= 12

@@ -27,11 +27,11 @@ CHECKED_STEPS = 20
 MANY_PROBLEMS = 4
 """Problems beyond which only three steps of each are compared."""
 
-MOST_RUNS = 10_000
-"""Runs at once beyond which nothing is gained (measured: best from 4,000 to 10,000)."""
+MOST_RUNS = 50_000
+"""Runs at once beyond which nothing is gained, however small the problem."""
 
-WORK_BYTES = 2_400_000
-"""Numbers worked on at once: what a core keeps near itself."""
+HELD_BYTES = 8_000_000
+"""What a batch holds between its losses and its gradients: from 2 to 12 MB the cost of a run is flat."""
 
 ROOM_BYTES = 64_000_000
 """Losses recorded at once where only summaries are kept."""
@@ -97,12 +97,11 @@ class Batched:
 
     def __init__(self, name: str, evaluate: Evaluate, truth: Truth) -> None:
         self.name, self.told, self.evaluate, self.truth = name, "not compared", evaluate, truth
+        self.held = max(1, gradients.numbers_held(truth.problem))
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs keep a core's own memory busy, and no more."""
-        problem = job.problems[0]
-        numbers = job.parameters if problem.parts is None else problem.parts.inputs.numel()
-        some = WORK_BYTES // (numbers * job.like.element_size())
+        some = HELD_BYTES // (self.held * job.like.element_size())
         if summary:
             some = min(some, ROOM_BYTES // (12 * (job.steps + 1)))
         return max(1, min(some, MOST_RUNS))

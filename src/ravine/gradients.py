@@ -11,16 +11,23 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 
 from ravine.parts import elementwise
 from ravine.problem import Problem, is_neuron, scalar
 
-__all__ = ["Evaluate", "of_any", "of_neuron"]
+__all__ = ["Evaluate", "numbers_held", "of_any", "of_neuron"]
 
 Evaluate = Callable[..., torch.Tensor | None]
 """Takes positions (parameters, runs), where to write the losses (runs,), and whether gradients are wanted.
 
 It returns them, (parameters, runs), and may use the same memory for them again at the next call."""
+
+Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes residuals, and room of their shape that may be written to; returns the loss of each."""
+
+Pull = Callable[[torch.Tensor], torch.Tensor]
+"""Takes residuals and overwrites them with the slope of the mean loss by each prediction."""
 
 
 def of_neuron(problem: Problem) -> Evaluate | None:
@@ -32,10 +39,11 @@ def of_neuron(problem: Problem) -> Evaluate | None:
     parts = problem.parts
     if parts is None or not is_neuron(problem):
         return None
-    loss_of, pull_of = elementwise(parts.criterion), _pull(parts.criterion, len(parts.targets))
-    if loss_of is None or pull_of is None:
-        return None
     x, y = parts.inputs, parts.targets[:, 0].contiguous()
+    written = _written(parts.criterion, y)
+    if written is None:
+        return None
+    losses_of, pull_of = written
     samples, features = x.shape
     column = x[:, 0].contiguous() if features == 1 else None
     room: list[torch.Tensor] = []
@@ -43,37 +51,46 @@ def of_neuron(problem: Problem) -> Evaluate | None:
     def evaluate(position: torch.Tensor, losses: torch.Tensor, gradients: bool = True) -> torch.Tensor | None:
         runs = position.shape[1]
         if not room or len(room[0]) != runs:  # buffers are used again: fresh pages cost more than the arithmetic
-            room[:] = [x.new_empty(runs, samples), x.new_empty(features + 1, runs)]
-        prediction, gradient = room
+            room[:] = [*x.new_empty(2, runs, samples), x.new_empty(features + 1, runs)]
+        residual, each, gradient = room
         bias = position[features][:, None]
         if column is not None:
-            torch.mul(position[0][:, None], column, out=prediction).add_(bias)
+            torch.mul(position[0][:, None], column, out=residual).add_(bias)
         else:
             weights = position[:features].T[:, :, None]
-            torch.add(torch.bmm(x.expand(runs, -1, -1), weights)[:, :, 0], bias, out=prediction)
-        torch.mean(loss_of(prediction, y.expand_as(prediction)), -1, out=losses)
+            torch.add(torch.bmm(x.expand(runs, -1, -1), weights)[:, :, 0], bias, out=residual)
+        torch.mean(losses_of(residual.sub_(y), each), -1, out=losses)
         if not gradients:
             return None
-        pull = pull_of(prediction.sub_(y))
-        gradient[:features] = torch.bmm(pull[:, None, :], x.expand(runs, -1, -1))[:, 0].T
+        pull = pull_of(residual)
+        found = torch.bmm(pull[:, None, :], x.expand(runs, -1, -1))
+        for feature in range(features):  # row by row: a transposed copy of so narrow a matrix is slow
+            gradient[feature] = found[:, 0, feature]
         torch.sum(pull, -1, out=gradient[features])
         return gradient
 
     return evaluate
 
 
-def _pull(criterion: Any, samples: int) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """Return the slope of the mean loss by each prediction, as a function of the residual; it may overwrite that."""
-    share = 1 / samples
-    kind = type(criterion)
+def _written(criterion: Any, targets: torch.Tensor) -> tuple[Losses, Pull] | None:
+    """Return an element-wise criterion as functions of the residual, None where it is none of the four."""
+    if elementwise(criterion) is None:
+        return None
+    kind, share, nothing = type(criterion), 1 / len(targets), targets.new_zeros(())
     if kind is torch.nn.MSELoss:
-        return lambda d: d.mul_(2 * share)
+        return lambda d, room: torch.mul(d, d, out=room), lambda d: d.mul_(2 * share)
     if kind is torch.nn.L1Loss:
-        return lambda d: torch.sign(d, out=d).mul_(share)
+        return lambda d, room: torch.abs(d, out=room), lambda d: torch.sign(d, out=d).mul_(share)
     if kind is torch.nn.HuberLoss:
-        return lambda d: d.clamp_(-criterion.delta, criterion.delta).mul_(share)
+        return (
+            lambda d, room: F.huber_loss(d, nothing.expand_as(d), reduction="none", delta=criterion.delta),
+            lambda d: d.clamp_(-criterion.delta, criterion.delta).mul_(share),
+        )
     if kind is torch.nn.SmoothL1Loss and criterion.beta > 0:
-        return lambda d: d.div_(criterion.beta).clamp_(-1, 1).mul_(share)
+        return (
+            lambda d, room: F.smooth_l1_loss(d, nothing.expand_as(d), reduction="none", beta=criterion.beta),
+            lambda d: d.div_(criterion.beta).clamp_(-1, 1).mul_(share),
+        )
     return None
 
 
@@ -102,3 +119,24 @@ def of_any(problem: Problem) -> Evaluate:
         return torch.cat([each.reshape(runs, -1) for each in found], dim=1).T.contiguous()
 
     return evaluate
+
+
+def numbers_held(problem: Problem) -> int:
+    """Return how many numbers autograd holds on to between the loss and the gradient of one run.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> numbers_held(ravine.gallery.article()["MSELoss"])  # inputs, predictions and targets: 50 of each
+    150
+    """
+    held: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        held[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    leaves = {name: value.clone().requires_grad_() for name, value in problem.start.items()}
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _alive = problem.loss(leaves)  # while it lives no two of them share memory
+    return sum(held.values())

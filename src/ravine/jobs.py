@@ -281,6 +281,9 @@ def _kinds(job: Job) -> list[NDArray[np.int64]]:
     # what torch/optim/sgd.py looks at before it takes a setting
     ahead = (values["nesterov"] != 0) & ((values["momentum"] <= 0) | (values["dampening"] != 0))
     negative = [np.minimum(values[name], 0.0) for name in ("lr", "momentum", "weight_decay")]
-    doubts = np.stack([np.broadcast_to(each, everything.shape) for each in (*negative, ahead)], axis=1)
-    _, kind = np.unique(np.nan_to_num(doubts), axis=0, return_inverse=True)
-    return [np.flatnonzero(kind.reshape(-1) == k) for k in range(kind.max() + 1)]
+    kind = np.zeros(len(everything), dtype=np.int64)
+    for doubt in (np.nan_to_num(each) for each in (*negative, ahead)):
+        if doubt.any():  # numbers for kinds: to sort rows of doubts would cost a tenth of a large sweep
+            apart, place = np.unique(np.broadcast_to(doubt, everything.shape), return_inverse=True)
+            kind = kind * len(apart) + place
+    return [np.flatnonzero(kind == k) for k in np.unique(kind)]

@@ -1,0 +1,203 @@
+"""Rows: what is compared with what, and the goals."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+import ravine
+from loops import (
+    HEIGHTS,
+    HIGH,
+    INPUTS,
+    LOW,
+    MSE,
+    POINTS,
+    PROBLEMS,
+    TARGETS,
+    article_descent,
+    article_picture,
+    bare_loop,
+    loop_surface,
+    network_loop,
+    new_network,
+    new_neuron,
+    recorded_loop,
+)
+from turns import Goal, Row, apart, cost, faster, same_bits
+
+RATES, MOMENTA = np.geomspace(1e-3, 1, 100), np.linspace(0, 0.99, 100)
+"""The settings of the sweep: all 10,000 combinations of these."""
+
+
+def surface_of_four() -> Row:
+    criteria = (torch.nn.MSELoss(), torch.nn.L1Loss(), torch.nn.HuberLoss(), torch.nn.SmoothL1Loss())
+
+    def ours() -> xr.Dataset:
+        return ravine.surface(PROBLEMS, bias=(LOW, HIGH), weight=(LOW, HIGH))
+
+    def theirs() -> list[list[list[float]]]:
+        return [loop_surface(criterion, 101, range(101)) for criterion in criteria]
+
+    return Row("surface-101", ours, theirs, faster(250), lambda: same_bits(ours().surface, theirs()))
+
+
+def surface_of_a_million() -> Row:
+    points = 1001
+    rows = np.random.default_rng(0).choice(points, size=5, replace=False).tolist()
+
+    def ours() -> xr.Dataset:
+        return ravine.surface(MSE, bias=(LOW, HIGH), weight=(LOW, HIGH), points=points)
+
+    def theirs() -> list[list[float]]:
+        return loop_surface(torch.nn.MSELoss(), points, rows)
+
+    def check() -> None:
+        same_bits(ours().surface[rows], theirs())
+
+    return Row("surface-1001", ours, theirs, faster(600), check, scale=points / len(rows))
+
+
+def descent_of(name: str, steps: int, goal: Goal, also: Sequence[str] = (), **settings: Any) -> Row:
+    def ours() -> xr.Dataset:
+        return ravine.descend(MSE, steps=steps, also=also, lr=0.1, **settings)
+
+    def theirs() -> tuple[float, list[float]]:
+        return bare_loop(steps, **settings)
+
+    def check() -> None:
+        run, (loss, position) = ours(), theirs()
+        same_descent(run, steps, **settings)
+        same_bits(run.loss[-2], loss)
+        same_bits(run.position[-1], position)
+        for at in range(0, steps, 10) if also else ():
+            gradient, velocity = state_after(at, **settings)
+            same_bits(run.gradient[at], gradient)
+            same_bits(run.velocity[at], velocity)
+
+    return Row(name, ours, theirs, goal, check)
+
+
+def picture_in(style: str) -> Row:
+    def ours() -> None:
+        runs = ravine.descend(MSE, steps=100, lr=0.1, momentum=0.9)
+        land = ravine.surface(MSE, bias=(LOW, HIGH), weight=(LOW, HIGH))
+        ravine.plot.descent(runs, land, style=style).savefig(io.BytesIO(), format="png")
+
+    def check() -> None:
+        same_descent(ravine.descend(MSE, steps=100, lr=0.1, momentum=0.9), 100, momentum=0.9)
+        land = ravine.surface(MSE, bias=(LOW, HIGH), weight=(LOW, HIGH))
+        same_bits(land.surface, loop_surface(torch.nn.MSELoss(), 101, range(101)))
+
+    return Row(f"png-{style}", ours, article_picture, cost(0.45 if style == "ravine" else None), check)
+
+
+def some_settings(count: int, rates: Any = RATES, momenta: Any = MOMENTA) -> list[dict[str, float]]:
+    """Choose settings of a sweep at random, with a fixed seed."""
+    chosen = np.random.default_rng(0).choice(len(rates) * len(momenta), size=count, replace=False)
+    return [{"lr": float(rates[k // len(momenta)]), "momentum": float(momenta[k % len(momenta)])} for k in chosen]
+
+
+def sweep_of(name: str, goal: Goal, dtype: torch.dtype = torch.float32, **engine: Any) -> Row:
+    problem = MSE if dtype == torch.float32 else MSE.in_double()
+    few = some_settings(5)
+
+    def ours() -> xr.Dataset:
+        return ravine.sweep(problem, lr=RATES, momentum=MOMENTA, **engine)
+
+    def theirs() -> list[Any]:
+        return [recorded_loop(100, dtype, **settings) for settings in few]
+
+    def check() -> None:
+        runs = ours()
+        for settings in some_settings(50):
+            losses, positions = recorded_loop(100, dtype, **settings)
+            run = runs.sel(settings)
+            same_bits(run.loss, losses)
+            same_bits(run.position, positions)
+
+    return Row(name, ours, theirs, goal, check, scale=RATES.size * MOMENTA.size / len(few))
+
+
+def sweep_of_networks() -> Row:
+    rates, momenta, steps = np.geomspace(1e-3, 1e-1, 100), np.linspace(0, 0.9, 10), 20
+    problem = ravine.Problem.of(new_network(), torch.nn.MSELoss(), (POINTS, HEIGHTS))
+    few = some_settings(5, rates, momenta)
+
+    def ours() -> xr.Dataset:
+        return ravine.sweep(problem, steps=steps, lr=rates, momentum=momenta)
+
+    def theirs() -> list[Any]:
+        return [network_loop(steps, **settings) for settings in few]
+
+    def check() -> None:
+        runs = ours()
+        for settings in few:
+            losses, positions = network_loop(steps, **settings)
+            run = runs.sel(settings)
+            if max(apart(run.loss, losses), apart(run.position, positions)) > 1e-5:
+                raise AssertionError(f"not close: {run.loss.values}\n{losses}")
+
+    scale = len(rates) * len(momenta) / len(few)
+    return Row("sweep-network", ours, theirs, faster(), check, scale=scale, equal="closely", turns=5)
+
+
+def sweep_of_many() -> Row:
+    """The cost of a run among 300,000 against that of one among 10,000, of which only summaries are kept."""
+    times = 30
+    rates = np.geomspace(1e-3, 1, times * len(RATES))
+
+    def many() -> xr.Dataset:
+        return ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep="summary")
+
+    def few() -> xr.Dataset:
+        return ravine.sweep(MSE, lr=rates[::times], momentum=MOMENTA, keep="summary")
+
+    def check() -> None:
+        one, other = many().isel(lr=slice(None, None, times)), few()
+        for name in ("final_loss", "best_loss", "best_step", "arrival", "first_nonfinite", "diverged"):
+            same_bits(one[name].fillna(-1), other[name].fillna(-1))
+
+    return Row("sweep-300000", many, few, Goal("many / few", 1.3), check, scale=times, turns=5)
+
+
+ROWS = (
+    surface_of_four(),
+    surface_of_a_million(),
+    descent_of("descend-100", 100, cost(1.5)),
+    descent_of("descend-1000", 1000, cost(1.5)),
+    descent_of("descend-also", 100, cost(), also=("gradient", "velocity"), momentum=0.9),
+    picture_in("ravine"),
+    picture_in("article"),
+    sweep_of("sweep-10000", faster(1000)),
+    sweep_of("sweep-10000-double", faster(700), torch.float64),
+    sweep_of("sweep-autograd", faster(300), engine="autograd"),
+    sweep_of_networks(),
+    sweep_of_many(),
+)
+
+
+def same_descent(run: xr.Dataset, steps: int, **settings: Any) -> None:
+    losses, positions = article_descent(steps, **settings)
+    same_bits(run.loss[:-1], losses)
+    same_bits(run.position, positions)
+
+
+def state_after(steps: int, **settings: Any) -> tuple[list[float], list[float]]:
+    """Gradient and velocity at one position, as torch holds them after that many steps."""
+    model, criterion = new_neuron(), torch.nn.MSELoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **settings)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        criterion(model(INPUTS), TARGETS).backward()
+        optimizer.step()
+    none = torch.tensor(torch.nan)  # before the first step torch holds no velocity
+    velocity = [optimizer.state[p].get("momentum_buffer", none).item() for p in model.parameters()]
+    optimizer.zero_grad()
+    criterion(model(INPUTS), TARGETS).backward()
+    return [p.grad.item() for p in model.parameters() if p.grad is not None], velocity
