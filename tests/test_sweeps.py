@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import bare
 import ravine
@@ -331,7 +332,7 @@ def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatc
     with pytest.raises(
         MemoryError,
         match=r"the paths of 1,000 runs of 1,000 steps with 2 parameters take 12 MB, 1 MB are free. Two ways out: "
-        r'keep="summary" takes 33 kB; or run at most 58 of these settings at a time',
+        r'keep="summary" \(--summary\) takes 33 kB; or run at most 58 of these settings at a time',
     ):
         ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=1000)
     ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 58), steps=1000)
@@ -501,3 +502,65 @@ def test_settings_of_a_job_are_never_written_out(article):
     columns = job.settings_of(np.array([0, 1001, 999_999]))
     assert columns["lr"].tolist() == [0.1, axes["lr"][1], 1.0]
     assert columns["momentum"].tolist() == [0.0, axes["momentum"][1], 0.9]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"nesterov": ["no"], "momentum": 0.9}, "nesterov must be True or False, got 'no'"),
+        ({"nesterov": "no", "momentum": 0.9}, "nesterov must be True or False, got 'no'"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"lr": ["a", 0.1]}, "lr must be a number, got 'a'"),
+        ({"lr": [0.1, None]}, "lr must be a number, got None"),
+        ({"lr": (0.1, 0.2)}, r"lr must be a number, got \(0.1, 0.2\)"),
+        ({"lr": [[0.1, 0.2]]}, r"lr must be a number, got \[0.1, 0.2\]"),
+        ({"momentum": {"a": 1}}, r"momentum must be a number, got \{'a': 1\}"),
+    ],
+    ids=str,
+)
+def test_values_of_the_wrong_kind_are_named(article, settings, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        ravine.sweep(article["MSELoss"], **settings)
+
+
+def test_other_ways_to_give_values(article):
+    problem = article["MSELoss"]
+    plain = ravine.sweep(problem, lr=[0.1, 0.2], steps=3)
+    for given in (np.array([0.1, 0.2]), torch.tensor([0.1, 0.2], dtype=torch.float64), xr.DataArray([0.1, 0.2])):
+        assert ravine.sweep(problem, lr=given, steps=3).identical(plain)
+    wild = ravine.sweep(problem, lr=[0.1, np.nan, np.inf], steps=3)
+    assert "error" not in wild  # torch takes them
+    assert measure.diverged(wild).values.tolist() == [False, True, True]
+    for other in ("quadratic", [problem, problem]):
+        with pytest.raises(TypeError, match="expected a ravine.Problem or a mapping of them"):
+            ravine.sweep(other, lr=[0.1])
+
+
+def test_sweeps_of_other_values_are_not_joined():
+    bowl = ravine.gallery.quadratic(10)
+    one, other = (ravine.sweep(bowl, lr=rates, steps=5) for rates in ([0.1, 0.2], [0.1, 0.3]))
+    with pytest.raises(ValueError, match="'a' and 'b' hold other values of lr"):
+        ravine.join({"a": one, "b": other})
+    shared = ravine.join({"a": ravine.at(one, lr=0.1), "b": ravine.at(other, lr=0.1)})
+    assert np.isfinite(shared.loss).all()
+
+
+def test_a_tuple_finds_its_label():
+    runs = ravine.sweep(ravine.gallery.quadratic(), torch.optim.Adam, betas=[(0.9, 0.99), (0.5, 0.9)], steps=3)
+    assert ravine.at(runs, betas=(0.5, 0.9)).betas.item() == "(0.5, 0.9)"
+
+
+def test_a_criterion_that_is_a_function_can_be_written_as_a_script(article):
+    parts = article["MSELoss"].parts
+
+    def cubed(prediction, target):
+        return (prediction - target).abs().pow(3).mean()
+
+    problem = ravine.Problem.of(parts.model, cubed, (parts.inputs, parts.targets))
+    runs = ravine.sweep(problem, lr=[1e-3, 2e-3], steps=5)
+    run = runs.isel(lr=1)
+    space = {"losses": []}
+    text = ravine.code(run).replace('print(f"step {step}, loss {value.item()}")', "losses.append(value.item())")
+    with torch.random.fork_rng():
+        exec(text, space)
+    assert np.allclose(space["losses"], run.loss[:-1], rtol=1e-5)

@@ -230,7 +230,10 @@ def sweep(
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize,
     }  # fmt: skip
-    named |= dict(words_of(setting))
+    for name, text in words_of(setting):
+        if named.get(name) is not None:
+            raise ValueError(f"{name} is given twice: {named[name]} and {text}")
+        named[name] = text
     settings = {name: values_of(name, text) for name, text in named.items() if text is not None}
     runs = ravine.sweep(
         problem,
@@ -249,16 +252,20 @@ def sweep(
         view(style).savefig(picture)
         typer.echo(f"\n{picture}  the picture")
     typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")
+    if "steps_taken" in runs:
+        raise typer.Exit(130)  # interrupted: what was done is written
 
 
-VIEWS = ("descent", "panel", "losses", "fit", "scatter", "surface", "phase")
+VIEWS = ("descent", "panel", "losses", "fit", "scatter", "surface", "phase", "stability")
 
 
 @app.command()
 @_plainly
 def plot(
     study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
-    view: Annotated[str, typer.Argument(help=f"What to draw: {', '.join(VIEWS)}.")] = "descent",
+    view: Annotated[
+        str | None, typer.Argument(help=f"What to draw: {', '.join(VIEWS)}.", show_default="what the study holds")
+    ] = None,
     at: Annotated[
         list[str] | None,
         typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
@@ -279,6 +286,8 @@ def plot(
     """Draw a picture of a study."""
     from ravine.words import hint, listed
 
+    if view is None:
+        view = _usual_view(study)
     if view not in VIEWS:
         raise ValueError(f"no view {view!r}{hint(view, VIEWS)}; there are {listed(VIEWS)}")
     picture = out or study.with_name(f"{study.stem}-{view}.png")
@@ -293,6 +302,7 @@ def plot(
         "fit": lambda: ravine.plot.fit(chosen, style=style),
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
+        "stability": lambda: ravine.plot.stability(chosen, style=style),
         "phase": lambda: ravine.plot.phase(_numbers(chosen), x, y, marks=_marks(mark), style=style),
     }
     figure = draw[view]()
@@ -345,6 +355,16 @@ def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: st
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     land = ravine.surface(problem, one.ranges or ravine.around(runs))
     return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)
+
+
+def _usual_view(study: Path) -> str:
+    """Choose a view: the descent where there is a surface to draw it over, a diagram for a sweep, else the losses."""
+    held = ravine.open(study)
+    if "surface" in held:
+        return "descent" if "position" in held else "surface"
+    numbers = _numbers(held) if {"loss", "final_loss"} & set(held.data_vars) else held
+    swept = {"lr", "momentum"} <= set(numbers.dims) and len(numbers.dims) <= 3
+    return "phase" if swept else "losses"
 
 
 def _view_of(runs: xr.Dataset) -> Callable[[str], Figure] | None:

@@ -29,7 +29,7 @@ def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = N
     run
         One run with ``position`` (step, parameter).
     steps
-        Where to look; the first and the last step if left out. A full curve of a network takes a while.
+        Where to look; the first and the last finite place if left out. A full curve of a network takes a while.
 
     Returns
     -------
@@ -63,7 +63,8 @@ def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = N
             f"the run has {position.sizes['parameter']:,} parameters and the problem {len(problem.labels):,}"
         )
     last = position.sizes["step"] - 1
-    chosen = [0, last] if steps is None else [int(step) for step in steps]
+    finite = np.flatnonzero(np.isfinite(position.values).all(axis=1))
+    chosen = finite[[0, -1]].tolist() if steps is None else [int(step) for step in steps]
     for step in chosen:
         if not 0 <= step <= last:
             raise ValueError(f"there is no step {step} in this run; it has 0 to {last}")

@@ -162,7 +162,8 @@ def gap_of(runs: xr.Dataset, minimised: xr.Variable) -> xr.Variable:
         raise ValueError(
             "the study has no 'minimum_loss' (minimum of what is minimised), so the gap to it is not known: "
             "runs of a regression, or of a problem that states its minimizers, have it; "
-            "for others ravine.landmarks(problem) finds it, to be assigned to the study"
+            "for others of up to 16 parameters ravine.landmarks(problem) finds it, to be assigned to the study; "
+            "without it measure the loss itself, as in runs.loss.isel(step=-1)"
         )
     return steps_last(minimised - runs.variables["minimum_loss"].astype(np.float64))
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ravine import batches
-from ravine.descent import check_call, check_start
+from ravine.descent import check_call, check_kind, check_start
 from ravine.lattice import Axis, Lattice, axis_of, is_many
 from ravine.parts import name_of
 from ravine.plan import Optimizer, Plan
@@ -193,7 +193,13 @@ def job_of(
     else:
         batches.check_seed(seed)
     fixed = {name: value for name, value in rest.items() if not is_many(value)}
-    check_call(plan.optimizer, plan.steps, (), rest)
+    check_call(
+        plan.optimizer, plan.steps, (), {**fixed, **{axis.name: axis.values[0] for axis in inner if axis.name in rest}}
+    )
+    taken = inspect.signature(plan.optimizer).parameters
+    for axis in inner:
+        for value in axis.values if axis.name in rest else ():
+            check_kind(axis.name, value, taken)
     plan = replace(plan, settings=fixed)
     job = Job(base, Lattice(tuple(outer)), problems, Lattice(tuple(inner)), begun, plan, 0 if is_many(seed) else seed)
     _check_starts(job)

@@ -50,6 +50,8 @@ def axis_of(name: str, given: Any) -> Axis:
     ValueError
         If there is no value, one comes twice, or the array has more than one dimension.
     """
+    if hasattr(given, "__array__") and not torch.is_tensor(given):
+        given = np.asarray(given)
     if getattr(given, "ndim", 1) != 1:
         raise ValueError(
             f"{name} has {given.ndim} dimensions (shape {tuple(given.shape)}); a list of values has one: "

@@ -10,6 +10,9 @@ import typer
 
 __all__ = ["pairs_of", "seeds_of", "value_of", "values_of", "words_of"]
 
+MOST = 10_000_000
+"""Values that a range may have."""
+
 Format = Literal["png", "svg", "pdf"]
 
 Source = Annotated[
@@ -65,6 +68,8 @@ def value_of(text: str) -> Any:
     """Read one value."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if text.lower().lstrip("+-") in ("nan", "inf"):
+        return float(text)
     try:
         value = ast.literal_eval(text)
     except (SyntaxError, ValueError):
@@ -114,12 +119,12 @@ def _range_of(name: str, text: str) -> Any:
     how = words.pop().strip() if len(words) == 4 else "even"
     try:
         start, stop, count = float(words[0]), float(words[1]), int(words[2])
-        if len(words) != 3 or count < 2 or how not in ("even", "log") or start == stop:
+        if len(words) != 3 or not 2 <= count <= MOST or how not in ("even", "log") or start == stop:
             raise ValueError
     except (ValueError, IndexError):
         raise ValueError(
             f"{name}: cannot read the range {text!r}; expected start:stop:count or start:stop:count:log, "
-            "as in 0.001:1:50:log"
+            f"as in 0.001:1:50:log, with 2 to {MOST:,} values"
         ) from None
     if how == "log" and (start <= 0 or stop <= 0):
         raise ValueError(f"{name}: a range with equal ratios needs a start and a stop above 0, got {text!r}")

@@ -75,7 +75,8 @@ def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -
         left = {key: value for key, value in kept.items() if key != name and key not in LEANS_ON.get(name, ())}
         made[f"without {name}"] = descend(start, optimizer, steps, **feed, **left)
         _check_same_loss(run, made[f"without {name}"])
-    return stacks.join(made, "run")
+    extra = [name for name in next(iter(made.values())).data_vars if name not in run]  # a sweep keeps no prediction
+    return stacks.join({label: each.drop_vars(extra, errors="ignore") for label, each in made.items()}, "run")
 
 
 def _told(run: xr.Dataset) -> Mapping[str, Any]:

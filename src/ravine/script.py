@@ -168,8 +168,13 @@ def _module(problem: Pieces, start: Mapping[str, NDArray[Any]], turned: Mapping[
     cast = "" if problem["dtype"] == "torch.float32" else f".to({problem['dtype']})"
     lines = [f"model = {problem['model']}{cast}", "with torch.no_grad():"]
     lines += [f'    model.get_parameter("{n}").copy_({_tensor(v, problem["dtype"])})' for n, v in start.items()]
-    lines += [f"criterion = {problem['criterion']}", *(f"criterion.{name} = {value}" for name, value in turned.items())]
+    lines += [_criterion(problem["criterion"]), *(f"criterion.{name} = {value}" for name, value in turned.items())]
     return "\n".join([*lines, ""])
+
+
+def _criterion(spelled: str) -> str:
+    """Write the criterion: a call, or a function that is defined or imported under the name of loss."""
+    return f"criterion = {spelled}" if spelled.startswith("torch.nn.") else f"\n\n{spelled}\n\ncriterion = loss"
 
 
 def _tensor(values: NDArray[Any], dtype: str, more: str = "") -> str:

@@ -51,6 +51,13 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
             raise ValueError(f"{first_label!r} and {label!r} do not hold the same variables: only one has {differ}")
         if "parameter" in each.coords and not np.array_equal(each["parameter"], first["parameter"]):
             raise ValueError(f"{first_label!r} and {label!r} do not have the same parameters")
+        for name in first.dims:
+            known = name != "step" and name in first.indexes and name in each.indexes
+            if known and not first.indexes[name].equals(each.indexes[name]):
+                raise ValueError(
+                    f"{first_label!r} and {label!r} hold other values of {name}: a run that only one of them has "
+                    "would be nothing in the other; select what they share, or sweep them with one list"
+                )
     parts = _with_all_settings(_with_steps_taken(list(studies.values())))
     first = parts[0]
     shared = [n for n in first.variables if n not in first.dims and (n in first.coords or n in SHARED)]

@@ -248,6 +248,8 @@ def _matching(present: NDArray[Any], value: Any) -> NDArray[np.bool_]:
     if np.issubdtype(present.dtype, np.floating) and not isinstance(value, str):
         near: NDArray[np.bool_] = np.isclose(present, float(value), rtol=TOLERANCE, atol=0.0, equal_nan=True)
         return near
+    if present.dtype.kind in "UO" and not isinstance(value, str):
+        value = repr(value)  # a value that is no number is labelled by its words
     return np.asarray(present == value)
 
 

@@ -114,11 +114,14 @@ def sweep(
         raise ValueError(f'keep must be "path" or "summary", got {keep!r}')
     if engine not in (None, "torch", "autograd"):
         raise ValueError(f'engine must be "torch", "autograd" or left out, got {engine!r}')
+    for each in problem.values() if isinstance(problem, Mapping) else [problem]:
+        if not isinstance(each, Problem):
+            raise TypeError(f"expected a ravine.Problem or a mapping of them, got {each!r}")
     feed = batches.feed([*problem.values()] if isinstance(problem, Mapping) else [problem], batch_size, 0, 1)
     plan = Plan(optimizer, steps, {}, scheduler, groups or {}, feed, frozenset(), throw=False)
     job = jobs.job_of(problem, plan, settings, starts, seed)
-    errors = jobs.errors_of(job)
     _check_fits(job, keep)
+    errors = jobs.errors_of(job)
     ground = grounds.ground_of(job)
     keeper: Keeper = Paths(job.size, job.steps, job.parameters, job.like)
     if keep == "summary":
@@ -173,12 +176,16 @@ def _check_fits(job: Job, keep: str) -> None:
     if free is None or (paths if keep == "path" else summary) < SHARE_OF_MEMORY * free:
         return
     runs = f"{job.size:,} runs of {job.steps:,} steps with {job.parameters:,} parameters"
-    if keep == "summary":
-        raise MemoryError(f"the summaries of {runs} take {_size(summary)}, {_size(free)} are free: run fewer settings")
+    if summary > SHARE_OF_MEMORY * free:
+        fewer = int(job.size * SHARE_OF_MEMORY * free / summary)
+        raise MemoryError(
+            f"the summaries of {runs} take {_size(summary)}, {_size(free)} are free: "
+            f"run at most {fewer:,} of these settings at a time"
+        )
     fewer = int(job.size * SHARE_OF_MEMORY * free / paths)
     raise MemoryError(
         f"the paths of {runs} take {_size(paths)}, {_size(free)} are free. Two ways out: "
-        f'keep="summary" takes {_size(summary)}; or run at most {fewer:,} of these settings at a time'
+        f'keep="summary" (--summary) takes {_size(summary)}; or run at most {fewer:,} of these settings at a time'
     )
 
 

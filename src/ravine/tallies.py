@@ -96,4 +96,4 @@ def _best(values: xr.DataArray, told: str) -> Iterator[tuple[str, str]]:
 
 
 def _word(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.7g}" if isinstance(value, float) else str(value)  # enough for ravine.at to find it

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ravine import measure, theory
 from ravine.findings.finding import Finding
-from ravine.findings.phrases import number, percent, steps
+from ravine.findings.phrases import between, number, percent, so_many, steps, times
 from ravine.findings.runs import Run
 
 __all__ = ["arrival", "arrives_at", "climb", "floor", "hops", "jitter", "refusal"]
@@ -16,6 +18,9 @@ HORIZON = 20_000
 
 FEWEST = 16
 """Steps below which the end of a run is not told from its way."""
+
+MEMORIES = 2.0
+"""Spans of a velocity's memory, 1/(1 - momentum) steps, that a quarter of a run must hold to tell its end."""
 
 FAINT = 1000.0
 """Updates within this many roundings of the position are none to speak of."""
@@ -43,25 +48,34 @@ def arrival(run: Run) -> Finding | None:
         rounded = steps(later) if later <= HORIZON else number(later, 2)
         sentence = (
             f"Slow, not diverging: the error shrinks {percent(1 - slowest)} a step in the long run, "
-            f"and it arrives at {'about ' * (later > HORIZON)}step {rounded}."
+            f"and it would arrive at {'about ' * (later > HORIZON)}step {rounded}."
         )
         return Finding("arrival", sentence, values, "exact", "at the end", "the recurrence of ravine.theory")
-    sentence = f"After {steps(run.taken)} steps it has not arrived: the gap is at {percent(share)} of its start."
+    left = percent(share)
+    if share > measure.SHARE and left == percent(measure.SHARE):
+        left = f"just over {left}"
+    gap = f"the gap is at {left} of its start"
+    if share >= 1.05:
+        gap = f"the gap is {times(share)} that at the start"
+    sentence = f"After {so_many(run.taken)} it has not arrived: {gap}."
     return Finding("arrival", sentence, values, "measured", "at the end")
 
 
-def arrives_at(run: Run) -> float | None:
-    """Return when a run on a quadratic arrives if it goes on; None where that is not known, or never."""
+def arrives_at(run: Run, **changed: Any) -> float | None:
+    """Return when a run on a quadratic arrives if it goes on; None where that is not known, or never.
+
+    With other settings of momentum in `changed`, when it would have arrived by those.
+    """
     if not run.exact or run.modes is None or not run.lr > 0:
         return None
-    modes, rates = run.modes, run.rates()
+    modes, rates = run.modes, run.rates(**changed)
     slowest = float(rates[modes.awake].max())
     if not slowest < 1:
         return None
     steps_left = min(HORIZON, int(3 * np.log(0.05) / np.log(slowest)) + 200) if slowest > 0 else 8
     steps_left = max(steps_left, run.taken)
     assert run.rule is not None
-    bare = {**run.rule, "weight_decay": 0.0}  # the modes' curvatures hold it
+    bare = {**run.rule, **changed, "weight_decay": 0.0}  # the modes' curvatures hold it
     errors = theory.recurrence(modes.curvatures, run.lr, **bare, start=modes.start, steps=steps_left)
     gaps = (modes.curvatures[:, None] * errors**2).sum(0)
     limit = measure.SHARE * gaps[0]
@@ -80,6 +94,8 @@ def hops(run: Run) -> bool:
     if len(lengths) < FEWEST or not np.isfinite(lengths).all():
         return False
     quarter = len(lengths) // 4
+    if run.rule is not None and quarter * (1 - run.rule["momentum"]) < MEMORIES:
+        return False  # its swings last longer than what was seen
     last, before = lengths[-quarter:], lengths[-2 * quarter : -quarter]
     went = float(np.linalg.norm(run.positions[-1] - run.positions[-1 - quarter]))
     rounding = FAINT * run.eps * abs(run.positions[-1]).max()
@@ -96,7 +112,7 @@ def jitter(run: Run) -> Finding | None:
     values: dict[str, float | str | bool] = {"hop": hop, "lr": run.lr}
     if run.kinked and run.arrival[0] == "arrived":
         sentence = (
-            f"It never settles: it hops around the kink, {number(hop, 2)} a step, in proportion to the learning rate, "
+            f"It does not settle at this learning rate: it hops around the kink, {number(hop, 2)} a step, "
             "because the slope does not fade there."
         )
         return Finding("jitter", sentence, values, "measured", "at the end")
@@ -104,15 +120,15 @@ def jitter(run: Run) -> Finding | None:
         return None  # told there
     values |= {"low": float(np.nanmin(losses)), "high": float(np.nanmax(losses))}
     sentence = (
-        f"It comes no nearer: at the end it goes to and fro, {number(hop, 2)} a step, with a loss between "
-        f"{number(float(np.nanmin(losses)))} and {number(float(np.nanmax(losses)))}."
+        f"It comes no nearer: at the end it goes to and fro, {number(hop, 2)} a step, "
+        f"with a loss {between(float(values['low']), float(values['high']))}."
     )
     return Finding("jitter", sentence, values, "measured", "at the end")
 
 
 def floor(run: Run) -> Finding | None:
     """Say that what is left to gain is lost in rounding."""
-    if run.minimum is None or run.taken < FEWEST or not np.isfinite(run.losses).all() or run.climbs:
+    if run.minimum is None or run.taken < FEWEST or not np.isfinite(run.losses).all() or run.climbs or run.rests:
         return None
     ulp = np.spacing(np.abs(run.told["loss"].values)).astype(np.float64)
     changes = abs(np.diff(run.losses))
@@ -131,7 +147,9 @@ def climb(run: Run) -> Finding | None:
         return None
     seen = run.losses[~np.isnan(run.losses)]
     first, last = float(seen[0]), float(seen[-1])
-    sentence = f"maximize=True: it climbs, and the loss goes from {number(first)} to {number(last)}."
+    but = "and" if last > first else "yet"
+    sentence = f"maximize=True: it climbs, {but} the loss goes from {number(first)} to {number(last)}"
+    sentence += ": weight decay still shrinks the parameters." if run.setting("weight_decay") and last < first else "."
     return Finding("climb", sentence, {"start_loss": first, "last_loss": last}, "measured")
 
 

@@ -7,15 +7,12 @@ import numpy as np
 from ravine import measure
 from ravine.findings.endings import hops
 from ravine.findings.finding import Finding
-from ravine.findings.phrases import number, percent, steps, times
-from ravine.findings.runs import Run
+from ravine.findings.phrases import between, number, percent, so_many, steps, times
+from ravine.findings.runs import EDGE, Run
 
 __all__ = ["beyond", "diverged", "margin", "no_curvature", "over_schedule"]
 
 SOURCE = "Goh 2017 (heavy ball); Cohen et al. 2021 (Nesterov)"
-
-EDGE = 1e-9
-"""Nearer than this, relatively, an lr is at the limit itself."""
 
 
 def margin(run: Run) -> Finding | None:
@@ -30,7 +27,8 @@ def margin(run: Run) -> Finding | None:
         said = f"the limit of the learning rate is {number(limit)}: lr {number(run.lr)} is at {percent(share)} of it"
         sentence = f"{run.locally}{said}. Beyond it a run does not settle there."
     elif share < 0.9:
-        raised = f"You could raise the learning rate about {times(1 / share)} before this diverges"
+        digits = 2 if share < 0.5 else 3  # twice 0.5 is over 0.976
+        raised = f"You could raise the learning rate about {number(1 / share, digits)} times before this diverges"
         sentence = f"{raised} (limit {number(limit)})."
     else:
         sentence = (
@@ -47,16 +45,32 @@ def beyond(run: Run) -> Finding | None:
     if run.lr < limit * (1 - EDGE):
         return None
     worst = int(np.argmax(np.where(run.modes.awake, rates, 0.0) if run.exact else rates))
-    if rates[worst] < 1 - EDGE:  # not met from this start, or a window of convergence above momentum 1
-        return None
     values = {"limit": limit, "lr": run.lr, "rate": float(rates[worst])}
     over = _over(run, limit)
+    if rates[worst] < 1 - EDGE:  # not met from this start, or a window of convergence above momentum 1
+        return _spared(run, over, values) if run.exact and limit > 0 else None
+    if run.rests:
+        said = f"{run.locally}{over}: it stays at the minimum only as long as nothing pushes it."
+        return Finding("beyond the limit", said, values, run.scope, source=SOURCE)
     if run.exact:
         over = over.replace("with", "With", 1) if over.startswith("with") else over
         sentence = f"{over}: the error {_grows(run, worst, float(rates[worst]))}."
     else:
         sentence = f"{run.locally}{over}: it cannot settle at that minimum.{_cycle(run, values)}"
     return Finding("beyond the limit", sentence + _cause(run, values), values, run.scope, source=SOURCE)
+
+
+def _spared(run: Run, over: str, values: dict[str, float]) -> Finding | None:
+    """Say that a run is over a limit it does not feel, because of where it started."""
+    assert run.modes is not None
+    worst = int(np.argmax(run.rates()))
+    values["rate"] = float(run.rates()[worst])
+    if run.modes.awake[worst] or values["rate"] < 1 - EDGE:
+        return None
+    where = run.modes.along(worst)
+    fate = "grow" if values["rate"] > 1 + EDGE else "not die"
+    sentence = f"{over}, yet it comes near: it starts without an error along {where}, the one that would {fate}."
+    return Finding("beyond the limit", sentence, values, "exact", source=SOURCE)
 
 
 def _over(run: Run, limit: float) -> str:
@@ -73,11 +87,12 @@ def _over(run: Run, limit: float) -> str:
 
 def _grows(run: Run, mode: int, rate: float) -> str:
     assert run.modes is not None
+    direction = run.modes.along(mode)
+    where = f"along {direction} " * bool(direction)
     if rate <= 1 + EDGE:
-        return "neither dies nor grows"
+        all_of_it = (run.rates()[run.modes.awake] >= 1 - EDGE).all()
+        return f"{'' if all_of_it else where}neither dies nor grows in the long run"
     growth = percent(rate - 1) if rate < 1.5 else f"{number(rate)}-fold"
-    steep = len(run.modes.curvatures) > 1 and mode == len(run.modes.curvatures) - 1
-    where = f"along {run.modes.along(mode, 'steep')} " * steep
     return f"{where}grows {growth} a step, so it diverges"
 
 
@@ -86,8 +101,8 @@ def _cycle(run: Run, values: dict[str, float]) -> str:
         return ""
     quarter = run.losses[3 * len(run.losses) // 4 :]
     values["low"], values["high"] = float(np.nanmin(quarter)), float(np.nanmax(quarter))
-    between = f"between {number(values['low'])} and {number(values['high'])}"
-    return f" It does not blow up either: at the end it cycles, with a loss {between}."
+    told = between(values["low"], values["high"])
+    return f" It does not blow up either: at the end it cycles, with a loss {told}."
 
 
 def _cause(run: Run, values: dict[str, float]) -> str:
@@ -97,6 +112,8 @@ def _cause(run: Run, values: dict[str, float]) -> str:
     tried: list[tuple[str, str, float]] = []
     if run.rule["nesterov"] and run.rule["momentum"]:
         tried.append(("limit_without_nesterov", "Without nesterov", run.limit(nesterov=False)))
+    if run.rule["momentum"] and run.rule["dampening"]:
+        tried.append(("limit_without_dampening", "Without dampening", run.limit(dampening=0.0)))
     if run.rule["momentum"]:
         alone = run.limit(momentum=0.0, dampening=0.0, nesterov=False)
         tried.append(("limit_without_momentum", "Without momentum", alone))
@@ -121,7 +138,7 @@ def diverged(run: Run) -> Finding | None:
     else:
         last = run.losses[np.isfinite(run.losses)][-1]
         values |= {"last_loss": float(last)}
-        sentence = f"It diverged: the loss went from {number(start)} to {number(last)} in {steps(run.taken)} steps."
+        sentence = f"It diverged: the loss went from {number(start)} to {number(last)} in {so_many(run.taken)}."
     return Finding("diverged", sentence, values, "measured")
 
 
@@ -135,7 +152,7 @@ def over_schedule(run: Run) -> Finding | None:
     over = np.flatnonzero(rates[:-1] >= limit)
     said = f"the limit is {number(limit)} at each moment, and the schedule runs from lr {number(low)} to {number(high)}"
     if len(over):
-        said += f": over it at {steps(len(over))} of {steps(run.taken)} steps, the first being step {steps(over[0])}"
+        said += f": over it at {steps(len(over))} of {so_many(run.taken)}, the first being step {steps(over[0])}"
     else:
         said += ", below it throughout"
     values = {"limit": limit, "lowest_lr": low, "highest_lr": high, "steps_over": float(len(over))}
@@ -146,6 +163,9 @@ def no_curvature(run: Run) -> Finding | None:
     """Say that the curvature is not known, and which call finds it."""
     if run.rule is None or run.kinked or run.landmark("hessian") is not None or "sharpness" in run.data:
         return None
+    if "hessian" in run.data:
+        sentence = "Nothing is said here of limits and rates: no minimum was found nearby."
+        return Finding("no curvature", sentence, {"parameters": float(len(run.labels))}, "measured")
     decay = f", weight_decay={run.decay:g}" * bool(run.decay)
     call = f"run.assign(ravine.landmarks(problem{decay}, near=…))"
     if len(run.labels) > 16:

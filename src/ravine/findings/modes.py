@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ravine.findings.phrases import number
+
 __all__ = ["Modes", "modes_of"]
 
 Vector = NDArray[np.float64]
@@ -20,6 +22,9 @@ ASLEEP = 1e-6
 
 CARRIES = 0.01
 """A mode with this share of the gap at the start is part of the picture."""
+
+ALIKE = 1e-6
+"""Curvatures that differ by less than this, relatively, are one: none of their directions is its own."""
 
 MOSTLY = 0.75
 """Share of a direction's squared length from which one parameter names it."""
@@ -53,6 +58,11 @@ class Modes:
         gaps = self.curvatures * self.start**2
         return np.asarray((gaps > CARRIES * gaps.sum()) & self.awake)
 
+    @property
+    def round(self) -> bool:
+        """Whether all directions have the same curvature, so that none is steep."""
+        return bool(self.curvatures[-1] <= self.curvatures[0] * (1 + ALIKE))
+
     def name(self, mode: int) -> str:
         """Name a direction by its parameter: "bias", "mostly weight", or nothing where several mix."""
         shares = self.directions[:, mode] ** 2
@@ -61,10 +71,18 @@ class Modes:
             return ""
         return self.labels[most] if shares[most] > 0.999 else f"mostly {self.labels[most]}"
 
-    def along(self, mode: int, word: str) -> str:
-        """Write "the steep direction (mostly bias)"."""
-        name = self.name(mode)
-        return f"the {word} direction" + f" ({name})" * bool(name)
+    def along(self, mode: int) -> str:
+        """Write "the steep direction (mostly bias)"; nothing where no direction differs from the others."""
+        if self.round:
+            return ""
+        alike = abs(self.curvatures / self.curvatures[mode] - 1) <= ALIKE
+        name = self.name(mode) if alike.sum() == 1 else ""
+        few = len(self.curvatures) == 2
+        if alike[-1]:
+            return f"the {'steep' if few else 'steepest'} direction" + f" ({name})" * bool(name)
+        if alike[0]:
+            return f"the {'flat' if few else 'flattest'} direction" + f" ({name})" * bool(name)
+        return f"the direction of curvature {number(float(self.curvatures[mode]))}" + f" ({name})" * bool(name)
 
 
 def modes_of(hessian: Vector, error: Vector, labels: Sequence[str]) -> Modes | None:

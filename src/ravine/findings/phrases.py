@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["number", "percent", "place", "span", "steps", "times"]
+__all__ = ["between", "number", "percent", "place", "so_many", "span", "steps", "times"]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -17,12 +17,13 @@ def number(value: float, digits: int = 3) -> str:
     --------
     >>> [number(each) for each in (0.97565, 12.0, 1234567.0, 2.5e-7, 1e9)]
     ['0.976', '12', '1,230,000', '2.5e-07', '1e+09']
+    >>> number(344.0, 2), number(999.9)
+    ('340', '1,000')
     """
     if not np.isfinite(value):
         return str(value)
-    if 1000 <= abs(value) < 1e7:
-        return f"{float(f'{value:.{digits}g}'):,.0f}"
-    return f"{value:.{digits}g}"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if 10**digits <= abs(rounded) < 1e7 else f"{rounded:.{digits}g}"
 
 
 def steps(count: float) -> str:
@@ -34,6 +35,17 @@ def steps(count: float) -> str:
     '1,204'
     """
     return f"{int(count):,}"
+
+
+def so_many(count: float) -> str:
+    """Write how many steps.
+
+    Examples
+    --------
+    >>> so_many(1), so_many(1204)
+    ('1 step', '1,204 steps')
+    """
+    return f"{steps(count)} step" + "s" * (count != 1)
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -70,6 +82,18 @@ def span(values: ArrayLike) -> str:
     """
     low, high = number(float(np.min(values))), number(float(np.max(values)))
     return low if low == high else f"{low} to {high}"
+
+
+def between(low: float, high: float) -> str:
+    """Write within which numbers something stays.
+
+    Examples
+    --------
+    >>> between(0.5, 2.02), between(2.0191, 2.0192)
+    ('between 0.5 and 2.02', 'of 2.02')
+    """
+    least, most = number(low), number(high)
+    return f"of {least}" if least == most else f"between {least} and {most}"
 
 
 def place(labels: Sequence[str], values: ArrayLike) -> str:

@@ -6,11 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine import measure
-from ravine.findings.finding import Finding
-from ravine.findings.phrases import number, percent, place, steps, times
+from ravine.findings.endings import hops
+from ravine.findings.finding import Finding, When
+from ravine.findings.phrases import number, percent, place, so_many, steps, times
 from ravine.findings.runs import Run
 
 __all__ = ["apart", "better_before", "bounded", "goal", "gradients", "pull"]
+
+HARDLY = 0.01
+"""Share of its distance from the origin by which a goal that hardly moved has moved."""
 
 STRAIGHT = 1.5
 """Largest slope over the smallest, along which it counts as one slope."""
@@ -47,19 +51,21 @@ def gradients(run: Run) -> NDArray[np.float64] | None:
 def goal(run: Run) -> Finding | None:
     """Say where weight decay moves the goal."""
     spot = run.landmark("minimizer")
-    if not run.decay or spot is None or run.minimum is None:
+    if not run.decay or spot is None or run.minimum is None or run.lost:
         return None
     loss = run.minimum - run.decay / 2 * float(spot @ spot)
     values: dict[str, float | str | bool] = {"data_loss": loss, "weight_decay": run.decay}
     values |= {f"goal {label}": float(each) for label, each in zip(run.labels, spot, strict=True)}
-    sentence = f"Weight decay moves the goal: it is {place(run.labels, spot)}, where the data loss is {number(loss)}"
+    hardly, there = "", f"it is {place(run.labels, spot)}, where the data loss is {number(loss)}"
     own, lowest = run.landmark("data_minimizer"), run.landmark("data_minimum_loss")
     if own is not None and lowest is not None:
         moved = float(np.linalg.norm(own - spot))
         if moved <= 1e-6 * (1 + float(np.linalg.norm(own))):
             return None
         values |= {"data_minimum_loss": float(lowest), "moved": moved}
-        sentence += f", not the data's own minimum {place(run.labels, own)} with {number(float(lowest))}"
+        hardly = "hardly " * (moved < HARDLY * float(np.linalg.norm(own)))
+        there += f", not the data's own minimum {place(run.labels, own)} with {number(float(lowest))}"
+    sentence = f"Weight decay {hardly}moves the goal: {there}"
     if any(label.split(".")[-1].startswith("bias") for label in run.labels):
         sentence += "; the bias is decayed too"
     certain = run.exact or str(run.said("minimizer", "scope")).startswith("exact")
@@ -82,7 +88,7 @@ def apart(run: Run) -> Finding | None:
 
 def pull(run: Run) -> Finding | None:
     """Set decay's pull against the data's, at the start."""
-    slopes = gradients(run) if run.decay else None
+    slopes = gradients(run) if run.decay and not run.lost else None
     if slopes is None or not len(slopes) or run.batched:
         return None
     decay, data = run.decay * float(np.linalg.norm(run.positions[0])), float(np.linalg.norm(slopes[0]))
@@ -96,7 +102,9 @@ def pull(run: Run) -> Finding | None:
     if 0.8 < ratio < 1.25:
         harder = "decay and the data pull about equally hard"
     sentence = f"At the start {harder} ({percent(values['share'])} of the pull is decay)"
-    return Finding("pull", f"{sentence}{_off_the_points(run, values)}.", values, "measured", "at the start")
+    ended = _off_the_points(run, values) if ratio >= 0.8 else ""
+    when: When = "throughout" if ended else "at the start"
+    return Finding("pull", f"{sentence}{ended}.", values, "measured", when)
 
 
 def _off_the_points(run: Run, values: dict[str, float]) -> str:
@@ -114,13 +122,20 @@ def _off_the_points(run: Run, values: dict[str, float]) -> str:
 
 def better_before(run: Run) -> Finding | None:
     """Say that the data loss was better on the way than where decay pulled it."""
-    if not run.decay or run.taken < 2 or not np.isfinite(run.losses[-1]) or run.diverged:
+    if not run.decay or run.taken < 2 or not np.isfinite(run.losses[-1]) or run.diverged or run.batched:
         return None
+    if run.minimum is not None and run.arrival[0] != "arrived":
+        return None  # it may be on its way, or on a swing
     best = int(np.nanargmin(run.losses))
     now, lowest, goals = run.losses[-1], run.losses[best], run.minimised
     risen = now - lowest > 0.01 * abs(run.losses[0] - lowest) + 1e-3 * abs(lowest)
     if best == run.taken or not risen or not goals[-1] < goals[best]:
         return None
+    spot = run.landmark("minimizer")
+    if spot is not None and run.minimum is not None:
+        pulled_to = run.minimum - run.decay / 2 * float(spot @ spot)
+        if not lowest < pulled_to or now - pulled_to > 0.5 * (pulled_to - lowest):
+            return None  # that is a swing beyond the goal
     then = f"{number(lowest)} at step {steps(best)}, now {number(now)}"
     sentence = f"The data loss was better on the way ({then}): decay pulled it back."
     values = {"best": float(lowest), "step": float(best), "last": float(now)}
@@ -146,9 +161,12 @@ def bounded(run: Run) -> Finding | None:
     assert run.rule is not None
     values = {"slope": steepest, "lr": run.lr}
     sentence = f"On its way the slope never exceeds {number(steepest, 2)}"
-    if not run.rule["momentum"]:
+    if run.rule["momentum"]:
+        values["longest_step"] = longest = float(run.updates.max())
+        sentence += f", and its longest step was {number(longest, 2)}"
+    else:
         values["longest_step"] = longest = run.lr * steepest
         sentence += f", so it walks at most {number(longest, 2)} a step"
-    if run.arrival[0] == "not arrived":
-        sentence += f": {steps(run.taken)} steps are not enough"
+    if run.arrival[0] == "not arrived" and not hops(run):
+        sentence += f": {so_many(run.taken)} {'is' if run.taken == 1 else 'are'} not enough"
     return Finding("bounded slope", sentence + ".", values, "measured")

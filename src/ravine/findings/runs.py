@@ -17,11 +17,14 @@ from ravine.findings.facts import Facts
 from ravine.findings.modes import Modes, modes_of
 from ravine.findings.shapes import Bowl
 
-__all__ = ["INNER", "Run", "choices_of", "runs_of"]
+__all__ = ["EDGE", "INNER", "Run", "choices_of", "runs_of"]
 
 Vector = NDArray[np.float64]
 
 INNER = ("step", "parameter", "parameter_")
+
+EDGE = 1e-9
+"""Nearer than this, relatively, an lr is at the limit itself."""
 
 NEEDED = (
     "position",
@@ -85,6 +88,18 @@ class Run(Facts):
         assert self.rule is not None
         with np.errstate(over="ignore", invalid="ignore"):
             return bowl.holds(self.positions, self.minimised) and bowl.is_walked(self.positions, self.lr, self.rule)
+
+    @cached_property
+    def lost(self) -> bool:
+        """Whether it diverged, or will: then little else about it matters."""
+        if self.diverged or not self.exact or self.modes is None or not self.lr > 0:
+            return self.diverged
+        return bool(self.rates()[self.modes.awake].max(initial=0.0) > 1 + EDGE)
+
+    @cached_property
+    def rests(self) -> bool:
+        """Whether it starts at the minimum and stays there."""
+        return self.minimum is not None and self.arrival == ("arrived", 0.0) and self.taken > 0
 
     @property
     def scope(self) -> Any:

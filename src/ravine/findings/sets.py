@@ -9,7 +9,7 @@ import xarray as xr
 
 from ravine.findings.facts import SETTINGS
 from ravine.findings.finding import Finding
-from ravine.findings.phrases import number, steps
+from ravine.findings.phrases import number, so_many, steps
 from ravine.findings.runs import Run, choices_of
 from ravine.words import listed
 
@@ -68,7 +68,7 @@ def _arrival(run: Run) -> tuple[str, float] | None:
     outcome, step = run.arrival
     if outcome == "arrived":
         return f"arrives at step {steps(step)}", step
-    return "diverges" if outcome == "diverged" else f"is not there after {steps(run.taken)} steps", np.nan
+    return "diverges" if outcome == "diverged" else f"is not there after {so_many(run.taken)}", np.nan
 
 
 def _comparable(run: Run, other: Run) -> bool:

@@ -16,6 +16,9 @@ Vector = NDArray[np.float64]
 LOSS_ROUNDING, STEP_ROUNDING = 64.0, 1000.0
 """Roundings (eps of the run's dtype times the size of the terms) by which a loss, and a step, may be off."""
 
+SUBNORMAL = float(np.finfo(np.float32).tiny)
+"""Below this, float32 rounds by a fixed amount, or to 0."""
+
 TELLING = 100.0
 """A gap that is this many times its rounding shows a shape."""
 
@@ -35,7 +38,7 @@ class Bowl:
         gap = np.einsum("ki,ij,kj->k", error, self.hessian, error) / 2
         steep = abs(self.hessian).sum(0).max() / 2
         squares = (positions**2).sum(1) + self.minimizer @ self.minimizer
-        noise = LOSS_ROUNDING * self.eps * (abs(minimised) + gap + abs(self.minimum) + steep * squares)
+        noise = LOSS_ROUNDING * self.eps * (abs(minimised) + gap + abs(self.minimum) + steep * squares) + SUBNORMAL
         seen = np.isfinite(minimised) & np.isfinite(noise)
         off = abs(minimised - self.minimum - gap)
         return bool((off <= noise)[seen].all() and (gap > TELLING * noise)[seen].any())
@@ -55,6 +58,6 @@ class Bowl:
         # the step before it, too, was rounded at its own place and slope
         reach = np.maximum(sizes[1:], sizes[:-1]) + abs(slope).max(1) * (1 + momentum)
         reach[1:] = np.maximum(reach[1:], reach[:-1])
-        limit = STEP_ROUNDING * self.eps * reach
+        limit = STEP_ROUNDING * self.eps * reach + SUBNORMAL  # where rounding is no longer relative
         whole = np.isfinite(expected).all(1) & np.isfinite(moved).all(1) & np.isfinite(limit)
         return bool((abs(expected - moved).max(1, initial=0.0) <= limit)[whole].all())

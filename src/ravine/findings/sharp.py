@@ -29,10 +29,10 @@ def here(run: Run) -> Finding | None:
     where = f"Locally, the largest curvature at step {step} is {number(curvature)}"
     if share < 1:
         mine = f"lr {number(run.lr)} is at {percent(share)} of it"
-        sentence = f"{where}: a lr below {number(limit)} is stable there, and {mine}."
+        sentence = f"{where}: an lr below {number(limit)} is stable there, and {mine}."
     else:
         sentence = (
-            f"{where}, where a lr below {number(limit)} is stable: lr {number(run.lr)} is {times(share)} that limit."
+            f"{where}, where an lr below {number(limit)} is stable: lr {number(run.lr)} is {times(share)} that limit."
         )
     when: When = "at the end" if step == run.taken else "at the start" if step == 0 else "throughout"
     found = {"step": float(step), "curvature": curvature, "limit": limit, "lr": run.lr, "share": share}

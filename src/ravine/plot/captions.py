@@ -103,7 +103,7 @@ def steps(runs: xr.Dataset) -> str:
 def scalars(runs: xr.Dataset) -> dict[str, Any]:
     """Settings that hold for all of these runs."""
     found = {str(n): c.values.item() for n, c in runs.coords.items() if c.ndim == 0}
-    skipped = ("criterion", "run", "problem", "step")
+    skipped = ("criterion", "run", "problem", "step", "start")
     first = ("lr", *DEFAULTS)  # in torch's order, whatever joining and selecting did to it
     order = [n for n in first if n in found] + [n for n in found if n not in first and n not in skipped]
     return {n: found[n] for n in order if found[n] == found[n]}  # NaN: not a setting of this optimizer

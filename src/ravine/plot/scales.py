@@ -24,6 +24,9 @@ MINUS = "\N{MINUS SIGN}"
 FEW = 8
 """Values up to which an axis is numbered at the values themselves, if there is room."""
 
+MOST_NAMED = 12
+"""Values up to which 0 and a logarithmic range have even cells, each with its number."""
+
 DECADES = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 """Round numbers of a decade, from the most to the fewest."""
 
@@ -113,6 +116,10 @@ def axis_of(values: xr.DataArray, name: str) -> Axis:
     if (np.diff(places) <= 0).any():
         twice = places[1:][np.diff(places) <= 0]
         raise ValueError(f"{name!r} has the value {twice[0]:g} more than once: a cell is one setting")
+    if places[0] == 0 and 2 < len(places) <= MOST_NAMED and _is_log(places[1:]):  # 0, 0.001, 0.01: no scale holds them
+        named = tuple(f"{place:g}" for place in places)
+        count = np.arange(len(places), dtype=float)
+        return Axis(name, tuple(places.tolist()), count, np.append(count, len(places)) - 0.5, False, named)
     log = _is_log(places)
     even = np.log10(places) if log else places
     middles = (even[1:] + even[:-1]) / 2
