@@ -847,3 +847,23 @@ def test_a_diagram_leaves_the_settings_of_matplotlib_alone(valley):
         figure = plot.phase(valley)
         assert mpl.rcParams["font.size"] == 30
     assert panels(figure)[0].get_facecolor() != (1, 0, 0, 1)
+
+
+def test_a_band_that_leaves_the_picture_has_no_name_at_its_border():
+    bowl = ravine.gallery.quadratic(10)
+    mostly = ravine.sweep(bowl, lr=np.geomspace(0.5, 50, 30), steps=60)
+    assert float(ravine.measure.diverged(mostly).mean()) > 0.5
+    said = [text.get_text() for text in ravine.plot.losses(mostly).axes[0].texts]
+    assert "median" not in said
+    assert any(word.startswith("best: lr ") for word in said)
+    wholly = ravine.sweep(bowl, lr=np.geomspace(5, 50, 30), steps=60)
+    said = [text.get_text() for text in ravine.plot.losses(wholly).axes[0].texts]
+    assert not any("median" in word or "best" in word for word in said)
+
+
+def test_zero_beside_a_logarithmic_range_has_even_cells():
+    bowl = ravine.gallery.quadratic(10)
+    runs = ravine.sweep(bowl, lr=np.geomspace(0.01, 1, 10), weight_decay=[0.0, 1e-4, 1e-3, 1e-2, 0.1], steps=60)
+    ax = ravine.plot.phase(ravine.measure.arrival(runs), "lr", "weight_decay").axes[0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.0001", "0.001", "0.01", "0.1"]
+    assert np.allclose(np.diff(ax.get_yticks()), 1)

@@ -1,4 +1,4 @@
-"""Edges: the largest curvature that a run meets, which says how large a lr may be there."""
+"""Edges: the largest curvature that a run meets, which says how large an lr may be there."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["sharpness"]
 def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = None) -> xr.DataArray:
     """Evaluate the largest eigenvalue of the loss's Hessian along a run, for networks of any size.
 
-    A step with a lr beyond the stability limit of this curvature takes the run away from where it is. So
-    ``ravine.explain(run.assign(sharpness=ravine.sharpness(problem, run)))`` answers whether a lr is safe here.
+    A step with an lr beyond the stability limit of this curvature takes the run away from where it is. So
+    ``ravine.explain(run.assign(sharpness=ravine.sharpness(problem, run)))`` answers whether an lr is safe here.
 
     Parameters
     ----------

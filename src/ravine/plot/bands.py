@@ -155,10 +155,12 @@ def draw_bands(ax: Axes, bands: Sequence[Band], look: Style) -> None:
     accents = (look.accents[1],) if alone else look.accents
     curves, colors, kinds = [], [], []
     for band, color in zip(bands, accents, strict=False):
-        median = Curve(band.name or "median", band.steps, _shown(band.median), None, np.nan, np.nan, band.best.share)
+        middle = _shown(band.median)
+        named = band.name or "median" * bool(np.isfinite(middle[-1]))  # one that leaves the picture needs no name there
+        median = Curve(named, band.steps, middle, None, np.nan, np.nan, band.best.share)
         curves.append(median)
         if alone:
-            curves.append(band.best)
+            curves.append(replace(band.best, name="") if band.diverged == band.runs else band.best)
         curves += [replace(median, name="", heights=_shown(band.quantiles[k])) for k in (1, 3)]
         colors += [color, look.accent, color, color] if alone else [color] * 3
         kinds += ["median", "best", "quantile", "quantile"] if alone else ["median", "quantile", "quantile"]
