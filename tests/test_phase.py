@@ -867,3 +867,4 @@ def test_zero_beside_a_logarithmic_range_has_even_cells():
     ax = ravine.plot.phase(ravine.measure.arrival(runs), "lr", "weight_decay").axes[0]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.0001", "0.001", "0.01", "0.1"]
     assert np.allclose(np.diff(ax.get_yticks()), 1)
+    assert "weight decay " in ax.figure.texts[0].get_text().replace("\n", " ")

@@ -71,7 +71,7 @@ class Axis:
         """Say which value of the setting a cell has: ``lr 0.1``, or a label by itself."""
         value = self.values[index]
         if self.names:
-            return f"{self.heading} {value}" if isinstance(value, bool) else self.names[index]
+            return self.names[index] if isinstance(value, str) else f"{self.heading} {self.names[index]}"
         return f"{self.heading} {value:.3g}".replace("-", MINUS)
 
     def numbers(self, inches: float, size: float, *, upright: bool = False) -> tuple[list[float], list[str]]:
