@@ -179,3 +179,10 @@ def test_the_version_is_written_once_for_each_reader():
     project = ROOT.parent.parent
     assert f"version: {ravine.__version__}" in (project / "CITATION.cff").read_text()
     assert f"## {ravine.__version__}" in (project / "CHANGELOG.md").read_text()
+
+
+def test_every_room_stands_in_the_design():
+    page = (ROOT.parent.parent / "docs" / "design.md").read_text()
+    rooms = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
+    packages = ("findings/", "theory/")  # their own __init__ tells their rooms
+    assert [room for room in rooms if f"`{room}`" not in page and not room.startswith(packages)] == []
