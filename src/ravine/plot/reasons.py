@@ -55,7 +55,7 @@ def end_of(run: xr.Dataset) -> End | None:
         return None
     if not np.isfinite(run["minimum_loss"].item()):
         return None
-    arrived = measure.arrival(run)
+    arrived = measure.arrival(run.drop_vars("hessian", errors="ignore"))  # its limits are not asked for here
     return End(str(arrived["outcome"].item()), arrived.item())
 
 
