@@ -19,7 +19,7 @@ from ravine.progress import tracked
 from ravine.traces import Trace
 from ravine.words import hint, listed
 
-__all__ = ["check_call", "check_kind", "check_start", "descend", "needs_closure", "random_state_kept", "trace_of"]
+__all__ = ["check_call", "check_start", "check_switch", "descend", "needs_closure", "random_state_kept", "trace_of"]
 
 
 def descend(
@@ -321,18 +321,13 @@ def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings
                 who = getattr(optimizer, "__name__", repr(optimizer))
                 raise ValueError(f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}")
     for name, value in settings.items():
-        check_kind(name, value, taken)
+        check_switch(name, value, taken)
 
 
-def check_kind(name: str, value: Any, taken: Mapping[str, inspect.Parameter]) -> None:
-    """Refuse words where the optimizer's own default is a switch or a number: torch takes any word as True."""
-    default = taken[name].default if name in taken else None
-    if isinstance(default, bool) and isinstance(value, str):
+def check_switch(name: str, value: Any, taken: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse a word where the optimizer has a switch: torch takes any word as True, "no" as well."""
+    if name in taken and isinstance(taken[name].default, bool) and isinstance(value, str):
         raise ValueError(f"{name} must be True or False, got {value!r}")
-    if isinstance(default, int | float) and not isinstance(default, bool):
-        number = isinstance(value, int | float | np.number) or torch.is_tensor(value)
-        if not number:
-            raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def check_start(loss: torch.Tensor) -> None:

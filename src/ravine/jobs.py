@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ravine import batches
-from ravine.descent import check_call, check_kind, check_start
+from ravine.descent import check_call, check_start, check_switch
 from ravine.lattice import Axis, Lattice, axis_of, is_many
 from ravine.parts import name_of
 from ravine.plan import Optimizer, Plan
@@ -193,17 +193,24 @@ def job_of(
     else:
         batches.check_seed(seed)
     fixed = {name: value for name, value in rest.items() if not is_many(value)}
-    check_call(
-        plan.optimizer, plan.steps, (), {**fixed, **{axis.name: axis.values[0] for axis in inner if axis.name in rest}}
-    )
-    taken = inspect.signature(plan.optimizer).parameters
-    for axis in inner:
-        for value in axis.values if axis.name in rest else ():
-            check_kind(axis.name, value, taken)
+    check_call(plan.optimizer, plan.steps, (), dict.fromkeys(rest))
+    _check_kinds(plan.optimizer, fixed, [axis for axis in inner if axis.name in rest])
     plan = replace(plan, settings=fixed)
     job = Job(base, Lattice(tuple(outer)), problems, Lattice(tuple(inner)), begun, plan, 0 if is_many(seed) else seed)
     _check_starts(job)
     return job
+
+
+def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[Axis]) -> None:
+    """Refuse words where there is a switch, and anything but numbers where there is a number, before any run."""
+    taken = inspect.signature(optimizer).parameters
+    values = [*fixed.items(), *((axis.name, value) for axis in axes for value in axis.values)]
+    for name, value in values:
+        check_switch(name, value, taken)
+        default = taken[name].default if name in taken else None
+        wants_number = isinstance(default, int | float) and not isinstance(default, bool)
+        if wants_number and not (isinstance(value, int | float | np.number) or torch.is_tensor(value)):
+            raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def _start_axis(starts: Sequence[Any] | Mapping[str, Any]) -> Axis:
