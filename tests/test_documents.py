@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import ravine
 from ravine.cli import app
 
 PROJECT = Path(__file__).parent.parent
@@ -57,3 +58,14 @@ def test_make_words_of_the_readme_exist():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_readme_quotes_what_explain_says(article):
+    """Each line shown under ``print(finding)`` is printed there, "…" standing for what is left out."""
+    text = (PROJECT / "README.md").read_text()
+    quoted = re.findall(r"^# (.+)$", text.partition("print(finding)\n")[2].partition("```")[0], flags=re.M)
+    told = [str(each) for each in ravine.explain(ravine.descend(article["MSELoss"], lr=0.1, momentum=0.9))]
+    assert len(quoted) == 5
+    for line in quoted:
+        pattern = re.escape(line).replace("…", ".*")
+        assert any(re.fullmatch(pattern, each) for each in told), line
