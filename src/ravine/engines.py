@@ -214,7 +214,7 @@ def engine_of(job: Job, which: int, errors: NDArray[np.object_], wanted: str | N
                 return Batched("SGD's rule on a batch, gradient by autograd", batched, truth)
             reason = "on a batch the loss has other values than by itself"
         except Exception as failure:  # whatever vmap cannot do, and parameters that the loss does not use
-            reason = f"{type(failure).__name__}: {str(failure).splitlines()[0]}"
+            reason = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
     if wanted == "autograd":
         raise ValueError(f'engine="autograd" does not fit: {reason}; leave engine out')
     return OneByOne(job)
