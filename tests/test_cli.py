@@ -417,3 +417,14 @@ def test_explain_prints_what_the_library_says(tmp_path):
 def test_descend_prints_three_findings_of_each_run(tmp_path):
     lines = run("descend", "article", "--steps", 5, "-o", tmp_path / "run.nc").output.splitlines()
     assert sum(line.startswith("  ") for line in lines) <= 12
+
+
+def test_a_sweep_over_maximize_is_told_by_its_last_losses(tmp_path):
+    """Runs that climb have no gap to a minimum: what is printed and drawn is the last loss, of all of them."""
+    out = tmp_path / "both.nc"
+    words = ["--criterion", "MSELoss", "--lr", "0.01:0.5:4", "--momentum", "0:0.9:4", "--maximize", "false,true"]
+    lines = run("sweep", "article", *words, "-o", out).output.splitlines()
+    assert lines[0].startswith("32 runs: ")
+    assert lines[1].startswith("best: last loss ")
+    assert out.with_suffix(".png").stat().st_size > 10_000
+    run("plot", out, "-o", tmp_path / "again.png")

@@ -564,3 +564,30 @@ def test_a_criterion_that_is_a_function_can_be_written_as_a_script(article):
     with torch.random.fork_rng():
         exec(text, space)
     assert np.allclose(space["losses"], run.loss[:-1], rtol=1e-5)
+
+
+class Decaying(torch.optim.Optimizer):
+    """What an optimizer of somebody else's does with its weight decay is not known."""
+
+    def __init__(self, params, lr=0.1, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= group["lr"] * (p.grad + group["weight_decay"] * p.sign())
+
+
+def test_no_minimum_is_claimed_where_it_is_not_known_what_is_minimised(article):
+    """A sweep knows of minima what descend knows, run by run."""
+    problem = article["MSELoss"]
+    runs = ravine.sweep(problem, Decaying, lr=[0.1], weight_decay=[0.0, 2.0], steps=3)
+    assert np.isfinite(runs.minimum_loss).values.tolist() == [True, False]
+    assert "minimum_loss" not in ravine.descend(problem, Decaying, lr=0.1, weight_decay=2.0, steps=3)
+    assert "minimum_loss" not in ravine.sweep(problem, Decaying, lr=[0.1], weight_decay=2.0, steps=3)
+    for rule in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        swept = ravine.sweep(problem, rule, lr=[0.1], weight_decay=[0.0, 2.0], steps=3)
+        for k, decay in enumerate((0.0, 2.0)):
+            direct = ravine.descend(problem, rule, lr=0.1, weight_decay=decay, steps=3)
+            assert float(swept.minimum_loss[k]) == float(direct.minimum_loss)

@@ -223,7 +223,7 @@ def sweep(
     """Run every combination of settings; print what became of them, and write the study and its picture."""
     study_file, picture = _outputs(out, f"{_stem(source)}-sweep", format, force)
 
-    from ravine import sources
+    from ravine import sources, tallies
 
     problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
     named = {
@@ -246,7 +246,8 @@ def sweep(
         **settings,
     )
     ravine.save(runs, study_file, force=force)
-    _print_sweep(runs)
+    for line in tallies.lines_of(runs):
+        typer.echo(line)
     view = _view_of(runs)
     if view is not None:
         view(style).savefig(picture)
@@ -284,6 +285,7 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw a picture of a study."""
+    from ravine import tallies
     from ravine.words import hint, listed
 
     if view is None:
@@ -303,7 +305,7 @@ def plot(
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
         "stability": lambda: ravine.plot.stability(chosen, style=style),
-        "phase": lambda: ravine.plot.phase(_numbers(chosen), x, y, marks=_marks(mark), style=style),
+        "phase": lambda: ravine.plot.phase(tallies.numbers_of(chosen), x, y, marks=_marks(mark), style=style),
     }
     figure = draw[view]()
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -359,31 +361,27 @@ def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: st
 
 def _usual_view(study: Path) -> str:
     """Choose a view: the descent where there is a surface to draw it over, a diagram for a sweep, else the losses."""
+    from ravine import tallies
+
     held = ravine.open(study)
     if "surface" in held:
         return "descent" if "position" in held else "surface"
-    numbers = _numbers(held) if {"loss", "final_loss"} & set(held.data_vars) else held
+    numbers = tallies.numbers_of(held) if {"loss", "final_loss"} & set(held.data_vars) else held
     swept = {"lr", "momentum"} <= set(numbers.dims) and len(numbers.dims) <= 3
     return "phase" if swept else "losses"
 
 
 def _view_of(runs: xr.Dataset) -> Callable[[str], Figure] | None:
     """Choose the picture of a sweep: a diagram of its two longest settings, else its losses; None for summaries."""
-    numbers = _numbers(runs)
+    from ravine import tallies
+
+    numbers = tallies.numbers_of(runs)
     settings = [str(dim) for dim in numbers.dims if numbers[dim].dtype.kind == "f" and numbers.sizes[dim] > 2]
     settings = sorted(settings, key=lambda dim: numbers.sizes[dim], reverse=True)[:2]
     if len(settings) == 2 and numbers.ndim <= 3:
         x, y = sorted(settings, key=lambda dim: (dim != "lr", list(numbers.dims).index(dim)))
         return lambda style: ravine.plot.phase(numbers, x, y, style=style)
     return None if "loss" not in runs else lambda style: ravine.plot.losses(runs, style=style)
-
-
-def _numbers(runs: xr.Dataset) -> xr.DataArray:
-    """Return the steps to arrival where the minimum is known, else the last loss."""
-    if "minimum_loss" in runs or "arrival" in runs:
-        return ravine.measure.arrival(runs)
-    last = runs["final_loss"] if "final_loss" in runs else runs["loss"].isel(step=-1, drop=True)
-    return last.rename("last loss").where(~ravine.measure.diverged(runs), float("inf"))
 
 
 def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
@@ -394,14 +392,6 @@ def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
             raise ValueError(f'expected a name and settings, as in "mine: lr=0.1 momentum=0.9", got {each!r}')
         marks[name.strip()] = pairs_of(words.split())
     return marks
-
-
-def _print_sweep(runs: xr.Dataset) -> None:
-    """Say how many runs there were, what became of them, the best, and how near to torch they are."""
-    from ravine.tallies import lines_of
-
-    for line in lines_of(runs):
-        typer.echo(line)
 
 
 def _print_result(runs: xr.Dataset) -> None:

@@ -13,16 +13,16 @@ from ravine import study, traces
 from ravine.curvature import MOST, landmarks
 from ravine.derivatives import function_of, vector_of
 from ravine.jobs import Job
-from ravine.measure import COUPLED
 from ravine.problem import Problem
 from ravine.threads import one_thread
+from ravine.valleys import decay_of
 
 __all__ = ["Ground", "ground_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """What the runs minimise, as far as it is known."""
+    """What the runs minimise, as far as it is known; the decay is NaN where it is not."""
 
     decay: NDArray[np.float64]
     minimum: NDArray[np.float64] | None
@@ -31,7 +31,7 @@ class Ground:
     @property
     def any_decay(self) -> bool:
         """Whether weight decay is part of what any run minimises."""
-        return bool((self.decay != 0).any())
+        return bool((np.nan_to_num(self.decay) != 0).any())
 
     def columns(self, job: Job, runs: slice) -> dict[str, Any]:
         """Return, for a block of runs, the settings and minima that its summary needs."""
@@ -51,13 +51,14 @@ def ground_of(job: Job) -> Ground:
     """Find the minima of what is minimised, where there are few enough parameters."""
     swept = next((axis.labels for axis in job.inner.axes if axis.name == "weight_decay"), None)
     given = swept if swept is not None else [job.defaults.get("weight_decay", 0.0)]
-    coupled = job.optimizer_name in COUPLED and not job.defaults.get("decoupled_weight_decay")
-    decay = np.asarray(given, dtype=float) * coupled
     fixed = {name for each in job.plan.groups.values() for name in each}
-    if job.parameters > MOST or job.plan.settings.get("maximize") or {"weight_decay", "maximize"} & fixed:
+    # maximize among the swept is told run by run; given once, it holds for all
+    rest = {name: value for name, value in job.defaults.items() if name != "maximize"} | dict(job.plan.settings)
+    amounts = [decay_of(type(job.some_optimizer), {**rest, "weight_decay": each}, fixed) for each in given]
+    decay = np.array([np.nan if amount is None else amount for amount in amounts])
+    usual = np.unique(decay[np.isfinite(decay)])
+    if job.parameters > MOST or not usual.size:
         return Ground(decay, None, {})
-    # torch takes a decay of NaN, and refuses one below 0: neither has a minimum
-    usual = np.unique(decay[np.isfinite(decay) & (decay >= 0)])
     found = [landmarks(problem, weight_decay=usual).reindex(weight_decay=decay) for problem in job.problems]
     minima = np.stack([each["minimum_loss"].values for each in found])
     if np.isnan(minima).all():

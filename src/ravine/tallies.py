@@ -11,7 +11,7 @@ import xarray as xr
 from ravine import measure, study
 from ravine.words import listed
 
-__all__ = ["lines_of"]
+__all__ = ["lines_of", "numbers_of"]
 
 Told = str | Mapping[str, Any]
 """What the provenance says: words, or words for each label."""
@@ -28,9 +28,8 @@ def lines_of(runs: xr.Dataset) -> list[str]:
     best: step 16 with lr 0.5
     SGD's rule on a batch, gradient by autograd; of torch: every bit, 20 steps of one random run compared
     """
-    known = "minimum_loss" in runs or "arrival" in runs
-    known = known and not bool(runs.coords.get("maximize", xr.DataArray(False)).any())
-    values = measure.arrival(runs) if known else _last_loss(runs)
+    values = numbers_of(runs)
+    known = values.name == "arrival"
     lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_fates(runs, values)}"]
     lines += [f"best{of}: {words}" for of, words in _best(values, "step {:.0f}" if known else "last loss {:.4g}")]
     facts = study.describe(runs, "loss" if "loss" in runs else "final_loss")
@@ -52,9 +51,16 @@ def _of(told: Told, label: str) -> Told:
     return told if isinstance(told, str) else told[label]
 
 
-def _last_loss(runs: xr.Dataset) -> xr.DataArray:
+def numbers_of(runs: xr.Dataset) -> xr.DataArray:
+    """Return one number for each run: its arrival where minima are known and none climbs, else its last loss.
+
+    The last loss of a run that diverged is infinite.
+    """
+    climbs = bool(runs.coords.get("maximize", xr.DataArray(False)).any())
+    if not climbs and ("minimum_loss" in runs or "arrival" in runs):
+        return measure.arrival(runs)
     last = runs["final_loss"] if "final_loss" in runs else runs["loss"].isel(step=-1, drop=True)
-    return last.where(~measure.diverged(runs))
+    return last.rename("last loss").where(~measure.diverged(runs), np.inf)
 
 
 def _fates(runs: xr.Dataset, values: xr.DataArray) -> str:
@@ -85,6 +91,7 @@ def _best(values: xr.DataArray, told: str) -> Iterator[tuple[str, str]]:
             for _, words in _best(values.sel({dims[0]: label}), told):
                 yield f", {label}", words
         return
+    values = values.where(np.isfinite(values))
     if not values.notnull().any():
         return
     flat = values.values.ravel()
