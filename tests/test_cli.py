@@ -428,3 +428,22 @@ def test_a_sweep_over_maximize_is_told_by_its_last_losses(tmp_path):
     assert lines[1].startswith("best: last loss ")
     assert out.with_suffix(".png").stat().st_size > 10_000
     run("plot", out, "-o", tmp_path / "again.png")
+
+
+def test_an_optimizer_of_one_s_own_that_diverges(tmp_path, monkeypatch):
+    """It has no ``maximize``: what is printed must not look for it."""
+    (tmp_path / "mine_that_diverges.py").write_text(
+        "import torch\n"
+        "class Up(torch.optim.Optimizer):\n"
+        "    def __init__(self, params, lr=10.0):\n"
+        "        super().__init__(params, {'lr': lr})\n"
+        "    @torch.no_grad()\n"
+        "    def step(self):\n"
+        "        for group in self.param_groups:\n"
+        "            for p in group['params']:\n"
+        "                p -= group['lr'] * p.grad\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    printed = run("descend", "quadratic", "--optimizer", "mine_that_diverges:Up", "-o", "run.nc").output
+    assert "it diverged" in printed
+    assert "A smaller --lr may keep it from diverging" in printed

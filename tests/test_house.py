@@ -17,7 +17,7 @@ import ravine
 
 ROOT = Path(ravine.__file__).parent
 HOMES = ("gallery", "measure", "theory", "plot")  # public names that are modules
-DOORS = {"article", "cli", "options", "sources"}
+DOORS = {"article", "cli", "options", "reports", "sources"}
 TORCH_SHORE = {
     "batches",
     "criterion",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -34,10 +34,7 @@ from ravine.options import (
 )
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from ravine.plot.paper import Figure
-    from ravine.problem import Problem
+    pass
 
 __all__ = ["app", "main"]
 
@@ -163,7 +160,7 @@ def descend(
     """Run a torch optimizer, print the result, and write the study and its picture."""
     study_file, picture = _outputs(out, f"{_stem(source)}-descent", format, force)
 
-    from ravine import sources
+    from ravine import reports, sources
 
     problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
     chosen = {
@@ -181,12 +178,12 @@ def descend(
         seed=seed,
         **settings,
     )
-    study, figure = _drawn(problem, runs, style)
+    study, figure = reports.drawn(problem, runs, style)
     ravine.save(study, study_file, force=force)
     figure.savefig(picture)
-    _print_result(runs)
+    reports.print_result(runs)
     typer.echo("")
-    _print_findings(runs, most=3)
+    reports.print_findings(runs, most=3)
     typer.echo(f"\n{picture}  the picture\n{study_file}  every number, for ravine.open and ravine plot")
 
 
@@ -223,7 +220,7 @@ def sweep(
     """Run every combination of settings; print what became of them, and write the study and its picture."""
     study_file, picture = _outputs(out, f"{_stem(source)}-sweep", format, force)
 
-    from ravine import sources, tallies
+    from ravine import reports, sources, tallies
 
     problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
     named = {
@@ -248,7 +245,7 @@ def sweep(
     ravine.save(runs, study_file, force=force)
     for line in tallies.lines_of(runs):
         typer.echo(line)
-    view = _view_of(runs)
+    view = reports.picture_of(runs)
     if view is not None:
         view(style).savefig(picture)
         typer.echo(f"\n{picture}  the picture")
@@ -285,18 +282,17 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw a picture of a study."""
-    from ravine import tallies
+    from ravine import reports, tallies
     from ravine.words import hint, listed
 
-    if view is None:
-        view = _usual_view(study)
-    if view not in VIEWS:
+    if view is not None and view not in VIEWS:
         raise ValueError(f"no view {view!r}{hint(view, VIEWS)}; there are {listed(VIEWS)}")
+    chosen = ravine.at(ravine.open(study), **pairs_of(at))
+    view = view or reports.usual_view(chosen)
     picture = out or study.with_name(f"{study.stem}-{view}.png")
     if picture.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"a picture ends in .png, .svg or .pdf, got {picture}")
     _free([picture], force)
-    chosen = ravine.at(ravine.open(study), **pairs_of(at))
     draw: dict[str, Callable[[], Any]] = {
         "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
         "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
@@ -323,8 +319,9 @@ def explain(
     ] = None,
 ) -> None:
     """Say what happened in a run, and why, in true sentences."""
-    chosen = ravine.at(ravine.open(study), **pairs_of(at))
-    _print_findings(chosen, most=None)
+    from ravine import reports
+
+    reports.print_findings(ravine.at(ravine.open(study), **pairs_of(at)), most=None)
 
 
 def main() -> None:
@@ -346,44 +343,6 @@ def main() -> None:
 # -- helps -------------------------------------------------------------------------------------------------------
 
 
-def _drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str) -> tuple[xr.Dataset, Figure]:
-    """Draw the descent over its surface where there are two parameters, else the loss by step."""
-    if runs.sizes["parameter"] != 2:
-        typer.echo(
-            f"{runs.sizes['parameter']} parameters: a map shows two, so the picture is the loss at every step",
-            err=True,
-        )
-        return runs, ravine.plot.losses(runs, style=style)
-    one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
-    land = ravine.surface(problem, one.ranges or ravine.around(runs))
-    return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)
-
-
-def _usual_view(study: Path) -> str:
-    """Choose a view: the descent where there is a surface to draw it over, a diagram for a sweep, else the losses."""
-    from ravine import tallies
-
-    held = ravine.open(study)
-    if "surface" in held:
-        return "descent" if "position" in held else "surface"
-    numbers = tallies.numbers_of(held) if {"loss", "final_loss"} & set(held.data_vars) else held
-    swept = {"lr", "momentum"} <= set(numbers.dims) and len(numbers.dims) <= 3
-    return "phase" if swept else "losses"
-
-
-def _view_of(runs: xr.Dataset) -> Callable[[str], Figure] | None:
-    """Choose the picture of a sweep: a diagram of its two longest settings, else its losses; None for summaries."""
-    from ravine import tallies
-
-    numbers = tallies.numbers_of(runs)
-    settings = [str(dim) for dim in numbers.dims if numbers[dim].dtype.kind == "f" and numbers.sizes[dim] > 2]
-    settings = sorted(settings, key=lambda dim: numbers.sizes[dim], reverse=True)[:2]
-    if len(settings) == 2 and numbers.ndim <= 3:
-        x, y = sorted(settings, key=lambda dim: (dim != "lr", list(numbers.dims).index(dim)))
-        return lambda style: ravine.plot.phase(numbers, x, y, style=style)
-    return None if "loss" not in runs else lambda style: ravine.plot.losses(runs, style=style)
-
-
 def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
     marks = {}
     for each in given or []:
@@ -392,46 +351,6 @@ def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
             raise ValueError(f'expected a name and settings, as in "mine: lr=0.1 momentum=0.9", got {each!r}')
         marks[name.strip()] = pairs_of(words.split())
     return marks
-
-
-def _print_result(runs: xr.Dataset) -> None:
-    import numpy as np
-    from rich.console import Console
-    from rich.table import Table
-
-    from ravine.plot.captions import outcome
-
-    dims = [str(d) for d in runs["loss"].dims if d != "step"]
-    cells = [(str(v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)] if dims else [("", runs)]
-    labels = [str(label) for label in runs["parameter"].values[:6]]
-    table = Table(box=None, pad_edge=False)
-    for heading in (*dims, "result", *labels):
-        table.add_column(heading)
-    for name, run in cells:
-        final = [f"{value:.6g}" for value in run["position"].values[-1, : len(labels)].tolist()]
-        table.add_row(*([name] if dims else []), outcome(run), *final)
-    Console(width=200).print(table)
-    if not all(np.isfinite(run["loss"].values).all() for _, run in cells) and not bool(runs.coords["maximize"]):
-        typer.echo("A smaller --lr may keep it from diverging; for columns of unlike size, so may --standardize.")
-
-
-MOST_RUNS = 20
-"""Runs up to which each is explained; of more, nobody reads the sentences."""
-
-
-def _print_findings(runs: xr.Dataset, most: int | None) -> None:
-    """Print the findings, each run's under its labels; the most important ones where `most` says how many."""
-    count = runs["loss"].size // runs.sizes["step"] if "loss" in runs else 1
-    if count > MOST_RUNS:
-        raise ValueError(f"{count:,} runs are too many to explain: select at most {MOST_RUNS}, as in --at lr=0.1")
-    by_run: dict[str, list[Any]] = {}
-    for finding in ravine.explain(runs):
-        by_run.setdefault(finding.whose, []).append(finding)
-    for label, findings in by_run.items():
-        if label:
-            typer.echo(label)
-        for finding in findings[:most]:
-            typer.echo(("  " if label else "") + finding.told)
 
 
 def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:
