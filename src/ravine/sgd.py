@@ -39,11 +39,6 @@ class Settings:
     undamped: torch.Tensor
     nesterov: torch.Tensor | None
 
-    @property
-    def looks_ahead(self) -> bool:
-        """Whether any run is a Nesterov run."""
-        return self.nesterov is not None
-
 
 def settings_of(columns: Mapping[str, Any], runs: int, dtype: torch.dtype) -> Settings:
     """Make the settings of many runs from one column of values for each, or one value for all.
