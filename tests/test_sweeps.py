@@ -326,9 +326,9 @@ def test_bad_input(article, settings, words):
 
 
 def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatch):
-    from ravine import sweeps
+    from ravine import capacity
 
-    monkeypatch.setattr(sweeps, "bytes_free", lambda: 1_000_000)
+    monkeypatch.setattr(capacity, "bytes_free", lambda: 1_000_000)
     with pytest.raises(
         MemoryError,
         match=r"the paths of 1,000 runs of 1,000 steps with 2 parameters take 12 MB, 1 MB are free. Two ways out: "

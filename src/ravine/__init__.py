@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ravine import gallery, measure, plot, theory
+    from ravine.audits import verify
     from ravine.criterion import residuals
     from ravine.curvature import landmarks
     from ravine.descent import descend
@@ -59,6 +60,7 @@ _HOME = {
     "sharpness": "edges",
     "surface": "landscape",
     "sweep": "sweeps",
+    "verify": "audits",
 }
 """Public name → the module it lives in (None: the name is a module itself)."""
 
@@ -84,6 +86,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "join",
     "open",
     "save",
+    "verify",
 ]
 
 

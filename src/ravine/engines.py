@@ -49,10 +49,10 @@ class Engine(Protocol):
         """Return how many runs it takes at once."""
 
     def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
-        """Make these runs and write them down; `errors` takes the message of a run that fails."""
+        """Make these runs and write them down; `errors`, one for each, takes the message of a run that fails."""
 
-    def compare(self, runs: slice, record: Record) -> None:
-        """Compare with torch, if the run to compare is among these; `told` says how near it came."""
+    def compare(self, runs: slice, record: Record) -> bool:
+        """Compare with torch, if the run to compare is among these; `told` then says how near it came."""
 
 
 class OneByOne:
@@ -68,28 +68,30 @@ class OneByOne:
     def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
         """Make these runs; one that fails leaves its message."""
         for column, run in enumerate(range(runs.start, runs.stop)):
-            if not errors[run]:
-                self._one(job, run, record.column(column), errors)
+            if not errors[column]:
+                errors[column] = self._one(job, run, record.column(column))
             advance(1)
         record.done = job.steps
 
-    def _one(self, job: Job, run: int, record: Record, errors: NDArray[np.object_]) -> None:
+    def _one(self, job: Job, run: int, record: Record) -> str:
         problem, setting = job.problem_of(run), run % job.inner.size
-        with random_state_kept([problem]):
+        # one thread, as in every engine: how many there are on a machine, or in a worker, is not to change a bit
+        with random_state_kept([problem]), one_thread():
             torch.manual_seed(job.seed_of(setting))
             try:
                 trace = trace_of(problem, job.plan_of(setting))
             except (ArithmeticError, RuntimeError, TypeError, ValueError) as reason:
-                errors[run] = str(reason)
-                return
+                return str(reason)
         if trace.interrupted:
             raise KeyboardInterrupt
         for step, position in enumerate(traces.rows(trace.positions, job.parameters)):
             record.write(step, position[:, None])
         record.loss[:, 0] = traces.curve(trace.losses)
+        return ""
 
-    def compare(self, runs: slice, record: Record) -> None:
+    def compare(self, runs: slice, record: Record) -> bool:
         """Do nothing: it is torch."""
+        return True
 
 
 class Batched:
@@ -121,11 +123,13 @@ class Batched:
                 record.done = step
                 advance(part)
 
-    def compare(self, runs: slice, record: Record) -> None:
+    def compare(self, runs: slice, record: Record) -> bool:
         """Compare with what torch did, if that run is among these."""
         column = self.truth.run - runs.start
-        if 0 <= column < record.count:
-            self.told = self.truth.told(record.column(column))
+        if not 0 <= column < record.count:
+            return False
+        self.told = self.truth.told(record.column(column))
+        return True
 
 
 class Truth:

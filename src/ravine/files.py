@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ravine.opening import study_of
+from ravine.store import Store
 from ravine.study import check
 
 __all__ = ["open", "save"]
@@ -64,16 +66,20 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
 
 
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a study that `save` wrote, whole and with the dtypes it had.
+    """Open a study: a file that `save` wrote, whole; or a sweep's store, read when its numbers are looked at.
+
+    In a store that is not complete, the runs that are missing have ``steps_taken`` 0, and a warning says so.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no study.
+        If the file is no study, or a store is damaged.
     """
     path = Path(path)
+    if path.is_dir():
+        return study_of(Store(path), incomplete="sweep into it again, or ravine resume, goes on")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,9 @@ class Job:
     starts: Sequence[Mapping[str, Any]]
     plan: Plan
     seed: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # what is worked out is left behind
 
     @property
     def steps(self) -> int:
@@ -261,7 +264,7 @@ def _check_starts(job: Job) -> None:
                 check_start(problem.loss(problem.starting_at(values).start))
 
 
-def errors_of(job: Job) -> NDArray[np.object_]:
+def errors_of(job: Job, runs: slice | None = None) -> NDArray[np.object_]:
     """Ask torch which settings it refuses, and why: one message for each run, empty where it takes them.
 
     SGD is asked once for each kind of doubt, any other optimizer once for each setting.
@@ -269,34 +272,38 @@ def errors_of(job: Job) -> NDArray[np.object_]:
     Raises
     ------
     Exception
-        Torch's own, if it refuses all.
+        Torch's own, if all runs were asked for and it refuses each.
     """
-    errors = np.full(job.inner.size, "", dtype=object)
+    size = job.inner.size
+    here = slice(0, job.size) if runs is None else runs
+    # stretches up to the number of settings hold none twice
+    settings = np.arange(here.start, min(here.stop, here.start + size)) % size
+    errors = np.full(len(settings), "", dtype=object)
     last: Exception | None = None
-    for settings in _kinds(job):
+    for alike in _kinds(job, settings):
         try:
-            replace(job.plan, settings=job.given(int(settings[0]))).rule_for(job.leaves)
+            replace(job.plan, settings=job.given(int(settings[alike[0]]))).rule_for(job.leaves)
         except Exception as reason:
-            errors[settings], last = str(reason), reason
-    if last is not None and (errors != "").all():
+            errors[alike], last = str(reason), reason
+    if runs is None and last is not None and (errors != "").all():
         raise last
-    return np.tile(errors, len(job.problems))
+    count = here.stop - here.start
+    return np.tile(errors, -(-count // size))[:count] if count > size else errors
 
 
-def _kinds(job: Job) -> list[NDArray[np.int64]]:
-    """Sort settings into those that torch answers alike."""
-    everything = np.arange(job.inner.size)
-    columns = job.inner.columns(everything)
+def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Sort settings into those that torch answers alike; each is named by its place among them."""
+    columns = job.inner.columns(settings)
     values = {n: np.asarray(columns.get(n, job.plan.settings.get(n, default))) for n, default in DEFAULTS.items()}
     plain_sgd = job.plan.optimizer is torch.optim.SGD and not job.plan.groups
     if not plain_sgd or any(each.dtype.kind not in "fib" for each in values.values()):
-        return list(everything[:, None])
+        return list(np.arange(len(settings))[:, None])
     # what torch/optim/sgd.py looks at before it takes a setting
     ahead = (values["nesterov"] != 0) & ((values["momentum"] <= 0) | (values["dampening"] != 0))
     negative = [np.minimum(values[name], 0.0) for name in ("lr", "momentum", "weight_decay")]
-    kind = np.zeros(len(everything), dtype=np.int64)
+    kind = np.zeros(len(settings), dtype=np.int64)
     for doubt in (np.nan_to_num(each) for each in (*negative, ahead)):
         if doubt.any():  # numbers for kinds: to sort rows of doubts would cost a tenth of a large sweep
-            apart, place = np.unique(np.broadcast_to(doubt, everything.shape), return_inverse=True)
+            apart, place = np.unique(np.broadcast_to(doubt, settings.shape), return_inverse=True)
             kind = kind * len(apart) + place
     return [np.flatnonzero(kind == k) for k in np.unique(kind)]

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine.parts import numpy_of
 
-__all__ = ["Keeper", "Paths", "Record", "Summaries", "bytes_free", "bytes_of_paths", "bytes_of_summary"]
+__all__ = ["Keeper", "Kept", "Paths", "Record", "Summaries", "bytes_free", "bytes_of_paths", "bytes_of_summary"]
+
+Kept = Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
+"""What is kept: by name the dimensions after the run, and the numbers."""
 
 
 @dataclass(eq=False)
@@ -64,20 +67,25 @@ class Keeper(Protocol):
     def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
         """Make NaN of runs that were not made, or of what comes after a step."""
 
-    def variables(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+    def take(self, runs: slice, variables: Kept) -> None:
+        """Take in what another keeper kept of these runs."""
+
+    def variables(self) -> Kept:
         """Return what was kept as arrays whose first dimension is the run, each with its other dimensions."""
 
 
 class Paths:
-    """Keep every position and loss."""
+    """Keep every position and loss of a stretch of runs."""
 
-    def __init__(self, runs: int, steps: int, parameters: int, like: torch.Tensor) -> None:
-        self.position = like.new_empty(steps + 1, parameters, runs)
-        self.loss = like.new_empty(steps + 1, runs)
+    def __init__(self, runs: slice, steps: int, parameters: int, like: torch.Tensor) -> None:
+        self.first, count = runs.start, runs.stop - runs.start
+        self.position = like.new_empty(steps + 1, parameters, count)
+        self.loss = like.new_empty(steps + 1, count)
 
     def open(self, runs: slice) -> Record:
         """Return room for these runs: their part of the whole."""
-        return Record(self.loss[:, runs], self.position[:, :, runs], None)
+        here = _within(runs, self.first)
+        return Record(self.loss[:, here], self.position[:, :, here], None)
 
     def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
         """Do nothing: what was recorded is in its place."""
@@ -89,7 +97,12 @@ class Paths:
             self.loss[after + 1 :, which] = torch.nan
             self.position[after + 1 :, :, which] = torch.nan
 
-    def variables(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+    def take(self, runs: slice, variables: Kept) -> None:
+        """Take in what another keeper kept of these runs."""
+        for name, (_, values) in self.variables().items():
+            values[_within(runs, self.first)] = variables[name][1]
+
+    def variables(self) -> Kept:
         """Return the paths: views of memory in which steps come first."""
         return {
             "position": (("step", "parameter"), np.moveaxis(numpy_of(self.position), -1, 0)),
@@ -98,10 +111,11 @@ class Paths:
 
 
 class Summaries:
-    """Keep a few numbers of each run, those of `measure.summary`; paths live no longer than their block."""
+    """Keep a few numbers of each of a stretch of runs, those of `measure.summary`; paths go with their block."""
 
-    def __init__(self, runs: int, steps: int, like: torch.Tensor, *, decay: bool) -> None:
-        self.runs, self.steps, self.like, self.decay = runs, steps, like, decay
+    def __init__(self, runs: slice, steps: int, like: torch.Tensor, *, decay: bool) -> None:
+        self.first, self.count = runs.start, runs.stop - runs.start
+        self.steps, self.like, self.decay = steps, like, decay
         self.kept: dict[str, NDArray[Any]] = {}
         self.room: Record | None = None
 
@@ -126,10 +140,14 @@ class Summaries:
             data["minimum_loss"] = ("run", columns.pop("minimum_loss"))  # type: ignore[assignment]
         coords = {name: ("run", value) if np.ndim(value) else value for name, value in columns.items()}
         block = xr.Dataset(data, {**coords, "step": np.arange(self.steps + 1)})
-        for name, values in measure.summary(block).data_vars.items():
+        self.take(runs, {str(name): ((), each.values) for name, each in measure.summary(block).data_vars.items()})
+
+    def take(self, runs: slice, variables: Kept) -> None:
+        """Take in the summaries of these runs."""
+        for name, (_, values) in variables.items():
             if name not in self.kept:
-                self.kept[str(name)] = np.empty(self.runs, dtype=values.dtype)
-            self.kept[str(name)][runs] = values.values
+                self.kept[name] = np.empty(self.count, dtype=values.dtype)
+            self.kept[name][_within(runs, self.first)] = values
 
     def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
         """Make NaN of these runs: a summary of a part would be one of another run."""
@@ -137,9 +155,13 @@ class Summaries:
             if runs.any():
                 values[runs] = np.nan if values.dtype.kind == "f" else False
 
-    def variables(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+    def variables(self) -> Kept:
         """Return the summaries."""
         return {name: ((), values) for name, values in self.kept.items()}
+
+
+def _within(runs: slice, first: int) -> slice:
+    return slice(runs.start - first, runs.stop - first)
 
 
 def bytes_of_paths(runs: int, steps: int, parameters: int, like: torch.Tensor) -> int:

@@ -37,6 +37,14 @@ Scheduler = Annotated[
 BatchSize = Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
 OutStudy = Annotated[Path | None, typer.Option("--out", "-o", help="The study to write; the picture goes beside it.")]
+OutSweep = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The study to write: a file .nc, or a folder .zarr that can be resumed."),
+]
+Workers = Annotated[int | None, typer.Option(help="Processes to share the runs out to.", show_default="this one")]
+Cluster = Annotated[
+    str | None, typer.Option(help="A dask scheduler to share the runs out to, as in tcp://10.0.0.1:8786.")
+]
 Style = Annotated[Literal["ravine", "dark", "article"], typer.Option(help="How pictures look.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture file.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]

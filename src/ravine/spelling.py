@@ -20,7 +20,7 @@ import torch
 from ravine.plan import Plan
 from ravine.problem import Problem
 
-__all__ = ["of_plan"]
+__all__ = ["of_plan", "of_scheduler"]
 
 Code = str | dict[str, str]
 
@@ -38,7 +38,7 @@ def of_plan(plan: Plan, problems: Mapping[str, Problem]) -> dict[str, Any]:
     if plan.settings.get("differentiable"):
         code["optimizer"] = {"cannot": "differentiable=True needs parameters that are no leaves, not a plain loop"}
     if plan.scheduler is not None:
-        code["scheduler"] = _scheduler(plan.scheduler)
+        code["scheduler"] = of_scheduler(plan.scheduler)
     if plan.feed is not None:
         code["batch_size"], code["seed"] = plan.feed.batch_size, plan.feed.seed
         words["loss_every"] = plan.feed.loss_every
@@ -82,7 +82,8 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
-def _scheduler(make: Any) -> Code:
+def of_scheduler(make: Any) -> Code:
+    """Spell what makes a scheduler: a partial of one of torch's classes."""
     if not isinstance(make, functools.partial):
         return {"cannot": "the scheduler is no functools.partial of a class of torch.optim.lr_scheduler"}
     name = _name(make.func)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ravine.words import hint, listed
 
-__all__ = ["CONTRACT", "RESERVED", "at", "axes", "check", "describe", "provenance"]
+__all__ = ["CONTRACT", "RESERVED", "at", "axes", "check", "describe", "provenance", "versions"]
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,15 @@ def provenance(engine: str | Mapping[str, str], **facts: Any) -> str:
 
 
 @functools.cache
+def versions() -> Mapping[str, str]:
+    """Return the versions of everything that has a part in a number."""
+    found = {name: metadata.version(name) for name in ("ravine", "torch", "numpy", "xarray")}
+    return {**found, "python": platform.python_version()}
+
+
+@functools.cache
 def _surroundings() -> dict[str, str]:
-    versions = {name: metadata.version(name) for name in ("torch", "numpy", "xarray")}
-    return {"ravine": metadata.version("ravine"), **versions, "python": platform.python_version()} | {
-        "processor": _processor()
-    }
+    return {**versions(), "processor": _processor()}
 
 
 def _processor() -> str:

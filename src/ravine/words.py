@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["hint", "listed"]
+__all__ = ["by_label", "hint", "listed"]
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -37,3 +37,14 @@ def listed(names: Iterable[object], most: int = 8) -> str:
     if len(words) > most:
         return f"{', '.join(words[:most])} and {len(words) - most} more"
     return ", ".join(words) or "none"
+
+
+def by_label(labels: Sequence[str], words: Sequence[str]) -> str | dict[str, str]:
+    """Say one thing for all, or each with its label.
+
+    Examples
+    --------
+    >>> by_label("ab", ["fast", "fast"]), by_label("ab", ["fast", "slow"])
+    ('fast', {'a': 'fast', 'b': 'slow'})
+    """
+    return words[0] if len(set(words)) == 1 else dict(zip(labels, words, strict=True))

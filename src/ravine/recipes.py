@@ -1,0 +1,147 @@
+"""Recipes: all that is needed to make any block of a sweep, here or in another process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ravine import engines, grounds, jobs
+from ravine.descent import random_state_kept, trace_of
+from ravine.engines import Engine, OneByOne
+from ravine.grounds import Ground
+from ravine.jobs import Job
+from ravine.keeping import Keeper, Kept, Paths, Summaries, bytes_of_paths, bytes_of_summary
+from ravine.threads import one_thread
+from ravine.tiling import Tiling, tiling_of
+
+__all__ = ["Made", "Recipe", "recipe_of"]
+
+BLOCK_BYTES = 8_000_000
+"""What a block brings at most, where that is more than one run."""
+
+BLOCK_SECONDS = 0.5
+"""About how long a block of runs one by one takes: long beside handing it out, short to lose."""
+
+MOST_IN_BLOCK = 4096
+"""Runs one by one in a block at most."""
+
+PARTS = 4
+"""Blocks that each worker gets at least, where there are runs enough."""
+
+
+@dataclass(eq=False)
+class Made:
+    """A stretch of runs while it is made.
+
+    How many steps each took (-1: not begun), torch's messages, what each engine says of its bits, and what was kept.
+    """
+
+    runs: slice
+    taken: NDArray[np.int64]
+    errors: NDArray[np.object_]
+    told: dict[int, str] = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
+
+    def join(self, part: Made) -> None:
+        """Take in how a part of the stretch went."""
+        here = slice(part.runs.start - self.runs.start, part.runs.stop - self.runs.start)
+        self.taken[here], self.errors[here] = part.taken, part.errors
+        self.told |= part.told
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A job with the engine of each of its problems, the minima it goes down to, and what of the runs is kept."""
+
+    job: Job
+    crew: Sequence[Engine]
+    ground: Ground
+    summary: bool
+
+    def keeper(self, runs: slice) -> Keeper:
+        """Return where a stretch of runs is kept."""
+        job = self.job
+        if self.summary:
+            return Summaries(runs, job.steps, job.like, decay=self.ground.any_decay)
+        return Paths(runs, job.steps, job.parameters, job.like)
+
+    def begin(self, runs: slice) -> Made:
+        """Return a stretch of runs that is still to be made, with what torch refuses of it."""
+        return Made(runs, np.full(runs.stop - runs.start, -1), jobs.errors_of(self.job, runs))
+
+    def make(self, runs: slice, advance: Callable[[float], None]) -> Made:
+        """Make a stretch of runs and return it with what is kept of them."""
+        made, keeper = self.begin(runs), self.keeper(runs)
+        self.work_on(made, keeper, advance)
+        keeper.lose(made.errors != "")
+        made.kept = keeper.variables()
+        return made
+
+    def work_on(self, made: Made, keeper: Keeper, advance: Callable[[float], None]) -> None:
+        """Make the runs of a stretch, part after part; interrupted, what was done is told by `made`."""
+        for which, runs in self._parts(made.runs):
+            here = slice(runs.start - made.runs.start, runs.stop - made.runs.start)
+            engine, record = self.crew[which], keeper.open(runs)
+            try:
+                engine.run(self.job, runs, record, made.errors[here], advance)
+            finally:
+                made.taken[here] = record.done
+            if engine.compare(runs, record):
+                made.told[which] = engine.told
+            keeper.close(runs, record, self.ground.columns(self.job, runs))
+
+    def _parts(self, runs: slice) -> Iterator[tuple[int, slice]]:
+        """Cut a stretch where problems change, and to what an engine takes at once."""
+        each = self.job.inner.size
+        for which in range(runs.start // each, -(-runs.stop // each)):
+            first, last = max(runs.start, which * each), min(runs.stop, (which + 1) * each)
+            some = self.crew[which].block_size(self.job, summary=self.summary)
+            for begin in range(first, last, some):
+                yield which, slice(begin, min(begin + some, last))
+
+    def tiling(self, workers: int) -> Tiling:
+        """Cut the whole into blocks that are made, stored, and if need be made again, as one."""
+        job = self.job
+        one = bytes_of_summary(1, job.like) if self.summary else bytes_of_paths(1, job.steps, job.parameters, job.like)
+        most = [BLOCK_BYTES // one, -(-job.size // (PARTS * workers)) if workers > 1 else job.size]
+        for engine in self.crew:
+            alone = isinstance(engine, OneByOne)
+            most.append(self._in_time() if alone else engine.block_size(job, summary=self.summary))
+        shape = tuple(len(axis.values) for axis in job.axes)
+        return tiling_of(shape, max(1, min(most)))
+
+    def _in_time(self) -> int:
+        """Return how many runs one by one make a block, from a few steps of one of them."""
+        job = self.job
+        problem, steps = job.problem_of(0), min(job.steps, 3)
+        setting = next(k for k in range(job.inner.size) if not jobs.errors_of(job, slice(k, k + 1))[0])
+        plan = replace(job.plan_of(setting), steps=steps)
+        with random_state_kept([problem]), one_thread():
+            torch.manual_seed(0)
+            try:
+                trace_of(problem, plan)  # the first is slow for reasons of its own
+                began = time.perf_counter()
+                trace_of(problem, plan)
+            except (ArithmeticError, RuntimeError, TypeError, ValueError):  # it will be told with the run itself
+                return 1
+        run = (time.perf_counter() - began) * (job.steps + 1) / (steps + 1)
+        return int(min(max(1.0, BLOCK_SECONDS / run), MOST_IN_BLOCK))
+
+
+def recipe_of(job: Job, engine: str | None, *, summary: bool) -> Recipe:
+    """Choose the engines, and find the minima.
+
+    Raises
+    ------
+    Exception
+        Torch's own, if it refuses all settings.
+    """
+    errors = jobs.errors_of(job)
+    ground = grounds.ground_of(job)
+    crew = [engines.engine_of(job, which, errors, engine) for which in range(len(job.problems))]
+    return Recipe(job, crew, ground, summary)

@@ -1,0 +1,231 @@
+"""Store: a sweep on disk as it grows: a Zarr group that any reader opens, and a ledger of the blocks that are finished.
+
+Data first, then the record: a process may be killed at any instant, and what the ledger holds is whole. What is kept
+beside the arrays lies in the folder ``.ravine``: the plan of the sweep, the ledger, and the writer's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ravine.ledger import DRAFT, Ledger, digest, read_record, write_record
+from ravine.tiling import Tiling
+from ravine.words import listed
+
+__all__ = ["FORMAT", "HIDDEN", "Field", "Store", "full", "is_store"]
+
+FORMAT = 1
+HIDDEN = ".ravine"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a store: what comes after the dimensions of choice, and what is said of it."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    attrs: Mapping[str, Any]
+
+
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a sweep was begun there."""
+    return (Path(path) / HIDDEN / "plan.json").exists()
+
+
+class Store:
+    """A store that was begun: its plan, and the blocks that are finished.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If the folder is no store of a sweep, its plan is damaged, or another version of ravine wrote it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"there is no store {self.path}")
+        if not is_store(self.path):
+            raise ValueError(
+                f"{self.path} is a folder, but no store of a sweep (it has no {HIDDEN}/plan.json): "
+                "xarray.open_zarr opens other Zarr groups; a new store needs a name that is free"
+            )
+        try:
+            self.plan = read_record(self.hidden / "plan.json")
+        except ValueError as reason:
+            raise ValueError(f"{reason}; without its plan a store cannot be read: sweep into a new one") from None
+        if self.plan["format"] != FORMAT:
+            raise ValueError(
+                f"{self.path} has format {self.plan['format']}, and this ravine reads format {FORMAT}: "
+                f"open it with ravine {self.plan['identity'].get('ravine')}, which wrote it"
+            )
+        self.tiling = Tiling(tuple(self.plan["shape"]), tuple(self.plan["block"]))
+        self.ledger = Ledger(self.hidden / "ledger", json.dumps(self.plan["identity"], sort_keys=True))
+
+    @property
+    def hidden(self) -> Path:
+        """Where plan, ledger and lock lie."""
+        return self.path / HIDDEN
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the sweep is, aspect by aspect."""
+        identity: dict[str, str] = self.plan["identity"]
+        return identity
+
+    @functools.cached_property
+    def fields(self) -> dict[str, Field]:
+        """The arrays that are written block by block."""
+        return {
+            name: Field(tuple(each["dims"]), tuple(each["shape"]), each["dtype"], each["attrs"])
+            for name, each in self.plan["fields"].items()
+        }
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, Any]:
+        """The Zarr arrays, opened once."""
+        import zarr
+
+        # a block of nothing but NaN is a result: without this it would leave no file, and look like a block not made
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            return {name: zarr.open_array(str(self.path / name), mode="r+", zarr_format=3) for name in self.fields}
+
+    def write(self, block: int, values: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Write all of one block, and then its record.
+
+        Parameters
+        ----------
+        block
+            Number of the block.
+        values
+            Each field (run, …) of just the runs of this block.
+        facts
+            What else the record holds, as JSON.
+
+        Raises
+        ------
+        ValueError
+            If these are not the fields of just this block: a part of a chunk is never written.
+        OSError
+            If the disk is full or cannot be written.
+        """
+        if set(values) != set(self.fields):
+            raise ValueError(f"a block holds {listed(sorted(self.fields))}, got {listed(sorted(values))}")
+        shape = self.tiling.shape_of(block)
+        runs = self.tiling.runs_of(block)
+        whole = {}
+        for name, field in self.fields.items():
+            given, wanted = values[name], (runs.stop - runs.start, *field.shape)
+            if given.shape != wanted or given.dtype != np.dtype(field.dtype):
+                raise ValueError(
+                    f"block {block} of {name!r} is {np.dtype(field.dtype)} {wanted}, got {given.dtype} {given.shape}: "
+                    "blocks are written whole, because a part of a chunk would be lost beside another writer's"
+                )
+            whole[name] = np.ascontiguousarray(given)
+        place = self.place(block)
+        with full(self.path):
+            for name, each in whole.items():
+                self.arrays[name][place] = each.reshape(*shape, *self.fields[name].shape)
+            sums = {name: digest(each.dtype.str, each) for name, each in whole.items()}
+            self.ledger.enter(block, {"sums": sums, **facts})
+
+    def read(self, block: int, name: str) -> NDArray[Any]:
+        """Return one field of a block as it was handed in."""
+        runs = self.tiling.runs_of(block)
+        found = np.asarray(self.arrays[name][self.place(block)])
+        return found.reshape(runs.stop - runs.start, *self.fields[name].shape)
+
+    def place(self, block: int) -> tuple[slice, ...]:
+        """Return where a block lies in the arrays, along the dimensions of choice."""
+        corner, shape = self.tiling.corner(block), self.tiling.shape_of(block)
+        starts = [c * part for c, part in zip(corner, self.tiling.block, strict=True)]
+        return tuple(slice(start, start + length) for start, length in zip(starts, shape, strict=True))
+
+    def records(self) -> dict[int, dict[str, Any]]:
+        """Return the record of each finished block; of a complete store they were gathered in one file."""
+        gathered = self.hidden / "complete.json"
+        if gathered.exists():
+            with contextlib.suppress(ValueError):
+                return {int(block): facts for block, facts in read_record(gathered)["blocks"].items()}
+        return dict(self.ledger.finished(self.tiling.count))
+
+    def missing(self) -> list[int]:
+        """Return the blocks that are not finished."""
+        there = self.records()
+        return [block for block in range(self.tiling.count) if block not in there]
+
+    def gather(self) -> None:
+        """Write the records of a complete store into one file, which opens at once however many there are."""
+        if not (self.hidden / "complete.json").exists() and not self.missing():
+            blocks = {str(block): facts for block, facts in self.records().items()}
+            with full(self.path):
+                write_record(self.hidden / "complete.json", {"blocks": blocks})
+
+    def forget(self, block: int) -> None:
+        """Take a block out of the ledger, so that it is made again."""
+        (self.hidden / "complete.json").unlink(missing_ok=True)
+        self.ledger.forget(block)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one who hands out blocks of this store, and clear away what dead writers left half-written.
+
+        Raises
+        ------
+        BlockingIOError
+            If another process is at it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock, who = FileLock(self.hidden / "lock"), self.hidden / "writer.json"
+        with full(self.path):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                with contextlib.suppress(ValueError, OSError):
+                    facts = read_record(who)
+                    raise BlockingIOError(
+                        f"{self.path} is being written by process {facts['process']} on {facts['host']}: wait for it "
+                        "or stop it, then go on"
+                    ) from None
+                raise BlockingIOError(
+                    f"{self.path} is being written by another process: wait for it or stop it"
+                ) from None
+        try:
+            with full(self.path):
+                write_record(who, {"process": os.getpid(), "host": socket.gethostname()})
+                for draft in self.path.rglob(f"*{DRAFT}"):
+                    draft.unlink(missing_ok=True)
+            yield
+        finally:
+            who.unlink(missing_ok=True)
+            lock.release()
+
+
+@contextlib.contextmanager
+def full(path: Path) -> Iterator[None]:
+    """Name the store and the remedy where the disk is full or may not be written."""
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as reason:
+        raise OSError(
+            reason.errno,
+            f"cannot write into {path} ({reason.strerror or reason}): what is finished stays; make room or give the "
+            "right to write there, then start again, and it goes on",
+        ) from reason
