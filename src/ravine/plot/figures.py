@@ -13,7 +13,7 @@ from ravine.plot.paper import Figure, Style, style_of
 from ravine.plot.reasons import End
 from ravine.plot.sheet import Lines, Words, name_axes, sheet_of
 
-__all__ = ["descent"]
+__all__ = ["descent", "subtitle_of"]
 
 FEW = 6
 """Panels up to which each may have an inset; more are looked at side by side, and want to be simple."""
@@ -100,7 +100,7 @@ def descent(
     alone = hue in ("run", "optimizer") and len(shown) == 1
     words = Words(
         title or reasons.title(runs, [end for each in ends for end in each]),
-        _subtitle(runs, shown, field, pair),
+        subtitle_of(runs, shown, field, pair),
         [panel.label for panel in shown],
         [_outcomes(panel, each, look, counted, alone) for panel, each in zip(shown, ends, strict=True)],
         plan.rows,
@@ -112,7 +112,8 @@ def descent(
     return sheet.figure
 
 
-def _subtitle(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple[str, str]) -> list[str]:
+def subtitle_of(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple[str, str]) -> list[str]:
+    """Write what all panels have in common, and how they are to be read, in parts that are not to be broken."""
     every = [run for panel in shown for run in panel.runs]
     arrows = "arrows: downhill" if all("slope" in panel.land for panel in shown) else "arrows: downhill, from the grid"
     return captions.subtitle(

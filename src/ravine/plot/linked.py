@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ravine import study
 from ravine.plot import captions, marks, paper
+from ravine.plot.fits import lines_of
 from ravine.plot.gaps import Curve, curves_of, draw_curves
 from ravine.plot.paper import Figure, Style, style_of
 from ravine.plot.places import Room
@@ -171,7 +172,7 @@ def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], look: Style) -> None:
     low, high = ax.get_ylim()
     pad = 0.6 * (high - low)  # lines that start far off show which way they come from
     ax.set(xlim=ax.get_xlim(), ylim=(low - pad, high + pad))
-    lines = _lines(run)
+    lines = lines_of(run)
     if lines is None:
         order = np.argsort(x, kind="stable")
         ax.plot(x[order], run["prediction"].values[order], color=look.accent, lw=1.6, zorder=3, gid="fit")
@@ -198,15 +199,3 @@ def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], look: Style) -> None:
             paper.label(ax, str(step), spot, look, color=look.ink, room=room, size=8, near=2.0, far=40.0)
     if ends_inside:
         paper.label_at_right(ax, ends_inside, look, size=8)
-
-
-def _lines(run: xr.Dataset) -> Array | None:
-    """Return weight and bias at each step, if with those of the last one they give the prediction to rounding."""
-    if sorted(str(label) for label in run["parameter"].values) != ["bias", "weight"]:
-        return None
-    found: Array = run["position"].sel(parameter=["weight", "bias"]).values
-    (weight, bias), x, given = found[-1], run["inputs"].values, run["prediction"].values
-    if not np.isfinite(given).all():
-        return None
-    room = 8 * np.finfo(found.dtype).eps * (np.abs(weight * x) + np.abs(bias))
-    return found.astype(float) if bool((np.abs(weight * x + bias - given) <= room).all()) else None

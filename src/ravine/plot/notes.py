@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
@@ -16,27 +17,41 @@ from ravine.plot.panels import Panel
 from ravine.plot.paper import Style
 from ravine.plot.places import Room
 
-__all__ = ["draw_panel", "rates", "slope_of"]
+__all__ = ["Drawn", "draw_panel", "rates", "slope_of"]
 
 Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was drawn in one panel that has its time: the artists of each run's path, and notes with their step."""
+
+    paths: list[list[Artist]] = field(default_factory=list)
+    notes: list[tuple[int, Artist]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
 class Pen:
-    """What every note needs: where, in which style, at which size, and what is taken."""
+    """What every note needs: where, in which style, at which size, what is taken, and what was drawn so far."""
 
     ax: Axes
     look: Style
     room: Room
     scale: float
+    drawn: Drawn = field(default_factory=Drawn)
 
     def size(self, points: float) -> float:
         """Return a font size at the figure's scale, never under 6 points."""
         return max(6.0, points * self.scale)
 
-    def write(self, text: str, point: Any, color: str, points: float = 8.5, **how: Any) -> None:
-        """Write a label beside a point, where there is room."""
-        paper.label(self.ax, text, point, self.look, color=color, room=self.room, size=self.size(points), **how)
+    def write(
+        self, text: str, point: Any, color: str, points: float = 8.5, since: int | None = None, **how: Any
+    ) -> None:
+        """Write a label beside a point, where there is room; it may speak of what is so from some step on."""
+        size = self.size(points)
+        note = paper.label(self.ax, text, point, self.look, color=color, room=self.room, size=size, **how)
+        if since is not None and note is not None:
+            self.drawn.notes.append((since, note))
 
     def cross(self, spot: Any, gid: str, color: str, marker: str = "x", points: float = 7.0) -> None:
         """Mark a spot and take its place."""
@@ -57,7 +72,7 @@ class Pen:
 
 def draw_panel(
     ax: Axes, panel: Panel, pair: tuple[str, str], look: Style, *, scale: float, field: bool, enlarge: bool
-) -> None:
+) -> Drawn:
     """Draw everything inside one panel. A run's name that finds no room stands in the caption alone."""
     marks.frame(ax, panel.x, panel.y)
     below = contours.bands(ax, panel.x, panel.y, panel.values, look, panel.gaps)
@@ -70,7 +85,9 @@ def draw_panel(
     ring = look.accent if len(panel.runs) == 1 else look.ink
     for k, run in enumerate(panel.runs):
         x, y, _ = marks.trajectory(run, pair)
+        before = set(ax.get_children())
         marks.draw_path(ax, x, y, look, color=look.accents[k], turn=k, lr=rates(run), weight=weight, ring=ring)
+        pen.drawn.paths.append([artist for artist in ax.get_children() if artist not in before])
         track = pen.room.points(tracks[k])
         pen.room.line(track, 2.0)
         pen.room.mark(track[[0, -1]], 5.0)
@@ -88,6 +105,7 @@ def draw_panel(
         _drops(pen, panel.runs[0], tracks[0])
     if lines is not None:
         contours.number_lines(lines, pen.room, look, below, pen.size(6.5))
+    return pen.drawn
 
 
 def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, str]]:
@@ -209,7 +227,7 @@ def _name_runs(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
         others = [p for j, p in enumerate(pixels) if j != k]
         anchor = _own_place(pen, pixels[k], others)
         if anchor is not None:
-            pen.write(name, tracks[k][anchor], pen.look.accents[k], points=8, near=5.0, far=30.0)
+            pen.write(name, tracks[k][anchor], pen.look.accents[k], points=8, since=anchor, near=5.0, far=30.0)
 
 
 FEW = 400
@@ -247,14 +265,14 @@ def _borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
             continue
         first, last = (int(each) for each in np.flatnonzero(inside)[[0, -1]])
         if first > 0:
-            _arrow(pen, track[first], track[first - 1], color, "starts outside", inward=True)
+            _arrow(pen, track[first], track[first - 1], color, "starts outside", first, inward=True)
         if last < len(track) - 1:
-            _arrow(pen, track[last], track[last + 1], color, f"leaves at step {last + 1}")
+            _arrow(pen, track[last], track[last + 1], color, f"leaves at step {last + 1}", last + 1)
         away = _longest(~inside[first : last + 1])
         if away is not None and len(tracks) == 1:
             out, back = first + away[0], first + away[1] - 1
             words = f"step {out} outside" if out == back else f"steps {out} to {back} outside"
-            _arrow(pen, track[out - 1], track[out], color, words)
+            _arrow(pen, track[out - 1], track[out], color, words, back + 1)
     if unseen:
         words = (
             "the path lies outside this map"
@@ -285,7 +303,7 @@ def _longest(flags: NDArray[np.bool_]) -> tuple[int, int] | None:
     return int(starts[best]), int(ends[best])
 
 
-def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, *, inward: bool = False) -> None:
+def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, since: int, *, inward: bool = False) -> None:
     """Mark where the path crosses the border between two of its positions, and say what happens there."""
     low, high = np.array([pen.ax.get_xlim(), pen.ax.get_ylim()]).T
     way = np.where(np.isfinite(outer), outer, 0) - inner
@@ -302,9 +320,10 @@ def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, *, inwa
     corners = [tip, tip - size * heading + size / 2 * side, tip - size * heading - size / 2 * side]
     shape = [pen.room.data(corner) for corner in corners]
     gid = "enters" if inward else "leaves"
-    pen.ax.add_patch(Polygon(shape, closed=True, facecolor=color, edgecolor="none", zorder=4.5, gid=gid))
+    arrow = Polygon(shape, closed=True, facecolor=color, edgecolor="none", zorder=4.5, gid=gid)
+    pen.drawn.notes.append((since, pen.ax.add_patch(arrow)))
     pen.room.line(np.array([*corners, corners[0]]), 2.0)
-    pen.write(words, edge, color, points=8, near=5.0)
+    pen.write(words, edge, color, points=8, since=since, near=5.0)
 
 
 def rates(run: xr.Dataset) -> Array | None:
@@ -328,7 +347,8 @@ def _drops(pen: Pen, run: xr.Dataset, track: Array) -> None:
     places = places[places < len(track)]
     inside = [int(k) for k in places if ((track[k] >= [pen.ax.get_xlim()[0], pen.ax.get_ylim()[0]]).all())]
     for k in inside[:3]:
-        pen.write(f"lr {captions.number(float(lr[k]))}", track[k], pen.look.accent, points=6.5, near=4.0, far=40.0)
+        words = f"lr {captions.number(float(lr[k]))}"
+        pen.write(words, track[k], pen.look.accent, points=6.5, since=k, near=4.0, far=40.0)
 
 
 def slope_of(panel: Panel, pair: tuple[str, str]) -> Array | None:
