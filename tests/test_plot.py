@@ -232,44 +232,6 @@ def test_what_cannot_be_drawn_is_said(article):
         plot.descent(many, land.isel(criterion=0))
 
 
-def test_vectors_needs_a_velocity(article):
-    problem = article["MSELoss"]
-    plain = ravine.descend(problem, lr=0.1, also=("gradient", "velocity"))
-    with pytest.raises(ValueError, match="known for SGD with momentum above 0"):
-        plot.vectors(plain, 3)
-    run = ravine.descend(problem, lr=0.1, momentum=0.9, also=("gradient", "velocity"))
-    for step in (0, 100):
-        with pytest.raises(ValueError, match=f"step must be from 1 .* to 99, got {step}"):
-            plot.vectors(run, step)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"momentum": 0.9},
-        {"momentum": 0.9, "nesterov": True},
-        {"momentum": 0.5, "dampening": 0.8, "weight_decay": 0.3},
-        {"momentum": 0.9, "maximize": True},
-    ],
-    ids=str,
-)
-def test_every_update_is_the_sum_of_its_arrows(settings):
-    from ravine.plot.steps import _update
-
-    problem = ravine.Problem(
-        lambda p: p["x"] ** 2 + 3 * p["y"] ** 2 + p["x"] * p["y"], start={"x": np.float64(2), "y": np.float64(1)}
-    )
-    run = ravine.descend(problem, lr=0.05, steps=20, also=("gradient", "velocity"), **settings)
-    for step in range(1, 20):
-        update = _update(run, step, None)
-        position = run.position.values
-        if settings.get("nesterov"):
-            position = position + 0.05 * settings["momentum"] * run.velocity.values
-            assert np.allclose(update.between, run.position.values[step], rtol=1e-12)
-        assert np.allclose(update.here, position[step], rtol=1e-12)
-        assert np.allclose(update.there, position[step + 1], rtol=1e-12)
-
-
 def test_labels_stay_inside_and_off_the_path(article):
     runs, land = ravine.descend(article, lr=0.1, momentum=0.9), ravine.surface(article, points=31)
     figure = plot.descent(runs, land)

@@ -4,6 +4,8 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 
 ==========================  ===================================================================
 ``descent(runs, land)``      figure: paths over the loss, a panel for each criterion
+``animate(runs, land)``      film: the same, step by step, with curve, fit or scoreboard beside it
+``anatomy(run, land, k)``    figure: one update (k to k + 1) opened, as arrows and as a formula in numbers
 ``panel(run, land)``         figure: one run as path, curve and fit, linked by numbered steps
 ``losses(runs)``             figure: the loss at every step, or how much of the way is left
 ``phase(values)``            figure: one number for each pair of two settings, such as steps to arrive
@@ -20,7 +22,9 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 
 from ravine.plot.curves import fit, losses, scatter
 from ravine.plot.diagram import phase
+from ravine.plot.dissection import anatomy
 from ravine.plot.figures import descent
+from ravine.plot.film import animate
 from ravine.plot.linked import panel
 from ravine.plot.marks import path, surface
 from ravine.plot.rates import stability
@@ -28,6 +32,8 @@ from ravine.plot.steps import vectors
 from ravine.plot.views import criteria, slice
 
 __all__ = [
+    "anatomy",
+    "animate",
     "criteria",
     "descent",
     "fit",

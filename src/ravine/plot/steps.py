@@ -1,7 +1,8 @@
-"""One update as arrows: what the velocity carries on, what the gradient adds, and where that leads."""
+"""One update as arrows, head to tail: what the velocity carries on, what gradient and decay add, where that leads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,38 +11,59 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine import study
-from ravine.plot import marks, paper
+from ravine.plot import captions, closeups, marks, paper
+from ravine.plot.closeups import Window
 from ravine.plot.paper import Style, style_of
 from ravine.plot.places import Room
+from ravine.updates import Update, update_of
 
-__all__ = ["vectors"]
+__all__ = [
+    "Arrow",
+    "Spot",
+    "arrows_of",
+    "colors_of",
+    "corners_of",
+    "draw_arrows",
+    "draw_update",
+    "ends_of",
+    "same_loss",
+    "textbook_of",
+    "vectors",
+]
 
-Vector = NDArray[np.floating[Any]]
+Vector = NDArray[np.float64]
+
+ORDER = ("velocity", "gradient", "weight decay", "look-ahead")
+"""How the arrows stand head to tail: first where the run would coast."""
 
 
 @dataclass(frozen=True, eq=False)
-class Update:
-    """One update with momentum, in two arrows: `coast` from `here`, then `push` to `there`.
+class Arrow:
+    """One arrow in data coordinates, with its name on the picture; `gid` is how it is found again."""
 
-    Under Nesterov momentum `here` and `there` are the textbook's positions; torch's own parameters are the
-    look-ahead point between the arrows.
-    """
-
-    here: Vector
-    coast: Vector
-    push: Vector
-    nesterov: bool
+    gid: str
+    words: str
+    tail: Vector
+    part: Vector
+    color: str
+    strong: bool = False
 
     @property
-    def between(self) -> Vector:
-        """Where coasting alone would lead."""
-        return self.here + self.coast
+    def head(self) -> Vector:
+        """Where it ends."""
+        return self.tail + self.part
 
-    @property
-    def there(self) -> Vector:
-        """Where the update leads."""
-        return self.here + self.coast + self.push
+
+@dataclass(frozen=True, eq=False)
+class Spot:
+    """A marked place: a ring where the update starts, a full dot where it ends, a square for the other frame."""
+
+    gid: str
+    words: str
+    place: Vector
+    color: str
+    marker: str = "o"
+    hollow: bool = False
 
 
 @paper.drawn
@@ -50,34 +72,37 @@ def vectors(
     step: int,
     ax: Axes | None = None,
     *,
+    land: xr.Dataset | None = None,
     axes: tuple[str, str] | None = None,
     style: str = "ravine",
 ) -> Axes:
-    r"""Draw one update with momentum as two arrows and their sum, from the run's own numbers.
+    r"""Draw one update as arrows that add up to it, from the run's own numbers.
 
-    With plain momentum the gradient is that at the position itself. With Nesterov momentum the picture is in
-    the textbook's frame, where it is that at the point to which the velocity carries; torch evaluates no
-    second gradient, its parameters *are* those points, and the picture marks them:
+    With Nesterov momentum the picture is in the textbook's frame, where the gradient is that at the point to which
+    the velocity carries; torch evaluates no second gradient, its parameters *are* those points, and the picture
+    marks them (`ravine.plot.anatomy` draws torch's own frame):
 
     .. math:: \phi_k = \theta_k + \eta\mu v_k,\quad \phi_{k+1} = \phi_k - \eta\mu v_k - \eta g(\theta_k)
 
     Parameters
     ----------
     run
-        One SGD run of two parameters with ``gradient`` and ``velocity``, with momentum.
+        One run of two parameters with ``gradient``, and where it has momentum ``velocity``.
     step
-        The update from this step to the next; from 1 on, because at step 0 there is no velocity yet.
+        The update from this step to the next.
     ax
         Where to draw; a new figure if left out.
+    land
+        A study with the ``surface`` to draw it over; its axes are then those of the picture.
     axes
-        Labels of the horizontal and the vertical parameter; the run's order if left out.
+        Labels of the horizontal and the vertical parameter; the surface's, or the run's order, if left out.
     style
-        ``"ravine"`` or ``"article"``.
+        ``"ravine"``, ``"article"`` or ``"dark"``.
 
     Raises
     ------
     ValueError
-        If the run has no momentum, lacks gradient or velocity, or the step is not one of its updates.
+        As `ravine.plot.anatomy` does.
 
     Examples
     --------
@@ -85,88 +110,201 @@ def vectors(
     >>> problem = ravine.gallery.article()["MSELoss"]
     >>> run = ravine.descend(problem, lr=0.1, momentum=0.9, also=("gradient", "velocity"))
     >>> ax = ravine.plot.vectors(run, step=6, axes=("bias", "weight"))
+    >>> [arrow.get_gid() for arrow in ax.collections]
+    ['update', 'velocity', 'gradient']
     """
     look = style_of(style)
-    update = _update(run, step, axes)
+    names = axes or (closeups.names_of(run, land) if land is not None else None)
+    *_, names = marks.trajectory(run, names)
+    update = update_of(run.sel(parameter=list(names)), step)
+    arrows, spots = textbook_of(update, look) or (arrows_of(update, look), ends_of(update, look))
     if ax is None:
         ax = marks.own_axes(look, 0.8)
-    corners = np.array([update.here, update.between, update.there])
-    spread = float(np.ptp(corners, axis=0).max()) or 1.0
-    middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
-    ax.set_xlim(middle[0] - 0.85 * spread, middle[0] + 0.85 * spread)
-    ax.set_ylim(middle[1] - 0.68 * spread, middle[1] + 0.68 * spread)
-    ax.set_aspect("equal")
-    if look is paper.ARTICLE:
-        ax.set_axis_off()
-    else:
-        paper.calm(ax, look)
-        ax.set_facecolor(look.far)
-        names = marks.trajectory(run, axes)[2]
-        ax.set_xlabel(names[0])
-        ax.set_ylabel(names[1])
-    _draw(ax, update, step, look)
+    draw_update(ax, run, land, names, arrows, spots, look)
     return ax
 
 
-def _draw(ax: Axes, update: Update, step: int, look: Style) -> None:
-    blue = look.accents[1]
-    sum_name = "update of the textbook's position" if update.nesterov else "update"
-    push_name = "gradient at the look-ahead point" if update.nesterov else "gradient here"
-    arrows = (
-        ("coast", update.here, update.coast, blue, "momentum", False),
-        ("push", update.between, update.push, look.ink, push_name, False),
-        ("update", update.here, update.coast + update.push, look.accent, sum_name, True),
+def draw_update(
+    ax: Axes,
+    run: xr.Dataset,
+    land: xr.Dataset | None,
+    names: tuple[str, str],
+    arrows: Sequence[Arrow],
+    spots: Sequence[Spot],
+    look: Style,
+    shown: Vector | None = None,
+) -> None:
+    """Draw arrows and marked places in a window around them, over the surface where there is one.
+
+    `shown` are more places (n, 2) that the window must hold.
+    """
+    box, figure = ax.get_position(), ax.get_figure()
+    assert figure is not None
+    ratio = box.height * figure.get_figheight() / (box.width * figure.get_figwidth())  # type: ignore[union-attr]
+    corners = corners_of(arrows, spots)
+    window = closeups.window_of(corners if shown is None else np.concatenate([corners, shown]), ratio)
+    closeups.open_window(ax, window, names, look)
+    ground = closeups.Ground()
+    if land is not None:
+        ground = closeups.draw_ground(ax, land, captions.coupled_decay(run), window, look)
+    elif look is paper.ARTICLE:
+        ax.set_axis_off()
+    else:
+        ax.set_facecolor(look.far)
+    ground.number(draw_arrows(ax, arrows, spots, window, look), look)
+
+
+def colors_of(look: Style) -> dict[str, str]:
+    """Return the colour of each part, the same in arrows and in words."""
+    update, velocity, gradient, decay, ahead = look.accents[:5]
+    return {
+        "update": update,
+        "velocity": velocity,
+        "gradient": gradient,
+        "weight decay": decay,
+        "look-ahead": ahead,
+        "downhill": gradient,
+    }
+
+
+def corners_of(arrows: Sequence[Arrow], spots: Sequence[Spot]) -> Vector:
+    """Return every place that a picture of these must show."""
+    return np.array([*(spot.place for spot in spots), *(arrow.head for arrow in arrows)])
+
+
+def arrows_of(update: Update, look: Style) -> list[Arrow]:
+    """Return the recorded update and its parts that are not 0; where these are unknown, which way is downhill."""
+    colors, here = colors_of(look), update.position
+    whole = Arrow("update", "update", here, update.moved, colors["update"], strong=True)
+    arrows = [whole] if update.moved.any() else []
+    for name in ORDER:
+        if name in update.parts and update.parts[name].any():
+            arrows.append(Arrow(name, _words(name, update), here, update.parts[name], colors[name]))
+            here = here + update.parts[name]
+    steep = float(np.hypot(*update.gradient))
+    if update.rule is None and 0 < steep < np.inf:
+        down = -update.gradient / steep * (float(np.hypot(*update.moved)) or 1.0)
+        words = f"downhill{' on this mini-batch' * update.batched}\n\N{MINUS SIGN}g, direction only"
+        arrows.append(Arrow("downhill", words, update.position, down, colors["downhill"]))
+    return arrows
+
+
+def ends_of(update: Update, look: Style) -> list[Spot]:
+    """Return where the update starts and ends."""
+    if not update.moved.any():
+        return [Spot("here", f"steps {update.step} and {update.step + 1}", update.position, look.accent, hollow=True)]
+    return [
+        Spot("here", f"step {update.step}", update.position, look.accent, hollow=True),
+        Spot("there", f"step {update.step + 1}", update.following, look.accent),
+    ]
+
+
+def _words(name: str, update: Update) -> str:
+    rule = update.rule
+    assert rule is not None
+    kept = "" if rule.kept == 1 else "(1\N{MINUS SIGN}d)·"
+    sign = "+" if rule.maximize else "\N{MINUS SIGN}"
+    return {
+        "velocity": "velocity\n\N{MINUS SIGN}lr·μ·v",
+        "gradient": f"gradient{' of this mini-batch' * update.batched}\n{sign}lr·{kept}g",
+        "weight decay": f"weight decay\n\N{MINUS SIGN}lr·{kept}λ·θ",
+        "look-ahead": "look-ahead\n\N{MINUS SIGN}lr·μ·(v\N{PRIME} \N{MINUS SIGN} v)",
+    }[name]
+
+
+def textbook_of(update: Update, look: Style) -> tuple[list[Arrow], list[Spot]] | None:
+    """Return a Nesterov update in the textbook's frame; None for any other.
+
+    Its positions lie one look-ahead behind torch's: coasting leads from there to torch's parameters, where the
+    gradient is taken.
+    """
+    rule = update.rule
+    if rule is None or not rule.nesterov or update.velocity is None or not rule.momentum:
+        return None
+    colors = colors_of(look)
+    coast = update.parts.get("velocity", np.zeros_like(update.position))
+    here = update.position - coast
+    pull = update.parts["gradient"] + update.parts.get("weight decay", 0.0)
+    there = update.position + pull
+    arrows = [Arrow("update", "update of the\ntextbook's position", here, there - here, colors["update"], strong=True)]
+    if coast.any():
+        arrows.append(Arrow("velocity", "velocity", here, coast, colors["velocity"]))
+    arrows.append(
+        Arrow(
+            "gradient", "gradient at the\nlook-ahead point", update.position, update.parts["gradient"], look.accents[2]
+        )
     )
-    points = [update.here, update.between, update.there]
-    track = np.array([*points, update.here])
+    if "weight decay" in update.parts:
+        tail = update.position + update.parts["gradient"]
+        arrows.append(Arrow("weight decay", "weight decay", tail, update.parts["weight decay"], colors["weight decay"]))
+    spots = [
+        Spot("here", f"step {update.step}", here, look.accent, hollow=True),
+        Spot("there", f"step {update.step + 1}", there, look.accent),
+        Spot("torch", "torch's parameters", update.position, colors["velocity"], marker="s", hollow=True),
+    ]
+    return [arrow for arrow in arrows if arrow.part.any()], spots
+
+
+def draw_arrows(
+    ax: Axes,
+    arrows: Sequence[Arrow],
+    spots: Sequence[Spot],
+    window: Window,
+    look: Style,
+    *,
+    track: Vector | None = None,
+    size: float = 8.5,
+) -> Room:
+    """Draw arrows and marked places with their names, over the path before and after; return what room is left.
+
+    The update is drawn broad, under its parts, so that both are seen where they lie on one line.
+    """
     room = Room(ax)
-    room.line(room.points(track))
-    for gid, tail, part, color, name, strong in arrows:
+    if track is not None:
+        room.line(room.points(track - window.origin), 2.0)
+    for arrow in arrows:
+        ends = np.array([arrow.tail, arrow.head]) - window.origin
+        room.line(room.points(ends), 5.0 if arrow.strong else 4.0)
         quiver = ax.quiver(
-            *tail,
-            *part,
-            color=color,
+            *ends[0],
+            *arrow.part,
+            color=arrow.color,
             angles="xy",
             scale_units="xy",
             scale=1,
             units="inches",
-            width=0.032 if strong else 0.02,
-            zorder=3,
+            width=0.058 if arrow.strong else 0.024,
+            headwidth=3.2 if arrow.strong else 4.5,
+            headlength=3.6 if arrow.strong else 5.5,
+            headaxislength=3.2 if arrow.strong else 4.8,
+            minlength=0.5,
+            zorder=3 if arrow.strong else 3.2,
         )
-        quiver.set_gid(gid)
-        paper.label(ax, name, tail + part / 2, look, color=color, room=room)
-    ax.plot(*update.here, ls="", marker="o", ms=7, mew=1.6, mec=look.accent, mfc=look.ground, zorder=4, gid="here")
-    ax.plot(*update.there, ls="", marker="o", ms=6, mew=0, color=look.accent, zorder=4, gid="there")
-    spots = [(f"step {step}", update.here, look.ink), (f"step {step + 1}", update.there, look.ink)]
-    if update.nesterov:
-        ax.plot(
-            *update.between,
-            ls="",
-            marker="s",
-            ms=6,
-            mew=1.4,
-            mec=blue,
-            mfc=look.ground,
-            zorder=4,
-            gid="torch",
-        )
-        spots.append(("torch's parameters", update.between, blue))
-    for name, spot, color in spots:
-        paper.label(ax, name, spot, look, color=color, room=room)
+        quiver.set_gid(arrow.gid)
+        quiver.set_path_effects(paper.halo(look, 1.2))
+    for spot in spots:
+        place = spot.place - window.origin
+        room.mark(room.points([place]), 6.0)
+        shape: dict[str, Any] = {"marker": spot.marker, "ms": 7 if spot.hollow else 6, "zorder": 4}
+        edge = {"mew": 1.7, "mec": spot.color, "mfc": look.ground} if spot.hollow else {"mew": 1.0, "mec": look.ground}
+        ax.plot(*place, ls="", gid=spot.gid, **{"color": spot.color, **shape, **edge})
+    for arrow in sorted(arrows, key=lambda each: -len(each.words)):  # the widest words need room most
+        middle = arrow.tail + arrow.part / 2 - window.origin
+        paper.label(ax, arrow.words, middle, look, color=arrow.color, room=room, size=size, near=8.0)
+    for spot in spots:
+        ink = look.ink if spot.marker == "o" else spot.color
+        paper.label(ax, spot.words, spot.place - window.origin, look, color=ink, room=room, size=size, near=7.0)
+    return room
 
 
-def _update(run: xr.Dataset, step: int, axes: tuple[str, str] | None) -> Update:
-    study.check(run, "position", "gradient", "velocity")
-    *_, names = marks.trajectory(run, axes)
-    if str(run.coords["optimizer"].values) != "SGD" or not float(run.coords["momentum"]) > 0:
-        raise ValueError("the parts of an update are known for SGD with momentum above 0")
-    last = run.sizes["step"] - 2
-    if not 1 <= step <= last:
-        raise ValueError(f"step must be from 1 (the first with a velocity) to {last}, got {step}")
-    now = run.isel(step=step).sel(parameter=list(names))
-    lr, momentum, dampening, decay = (float(run.coords[n]) for n in ("lr", "momentum", "dampening", "weight_decay"))
-    position, velocity, gradient = (now[n].values.astype(float) for n in ("position", "velocity", "gradient"))
-    gradient = (-gradient if bool(run.coords["maximize"]) else gradient) + decay * position
-    coast, nesterov = -lr * momentum * velocity, bool(run.coords["nesterov"])
-    here = position - coast if nesterov else position
-    return Update(here, coast, -lr * (1 - dampening) * gradient, nesterov)
+def same_loss(ax: Axes, update: Update, window: Window, look: Style) -> None:
+    """Draw, at the position, the direction in which the loss stays the same: across the gradient."""
+    steep = float(np.hypot(*update.gradient))
+    if not 0 < steep < np.inf or update.batched:
+        return
+    across = np.array([-update.gradient[1], update.gradient[0]]) / steep
+    reach = 2 * float(np.hypot(*(window.high - window.low)))
+    ends = np.array([update.position - reach * across, update.position + reach * across]) - window.origin
+    ax.plot(
+        *ends.T, color=look.contour, lw=0.9, ls=(0, (5, 4)), zorder=1.1, gid="same loss", scalex=False, scaley=False
+    )
