@@ -175,22 +175,37 @@ def test_own_contours_lie_where_the_loss_has_their_value(told):
             assert drawn > 1000
 
 
-@pytest.mark.parametrize("style", ["ravine", "article"])
+@pytest.mark.parametrize("style", ["ravine", "article", "dark"])
 def test_figure_7_adds_up_to_the_recorded_update(told, style):
     figure = draw(told, 7, style)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["(a) momentum", "(b) Nesterov momentum"]
-    for ax, run in zip(figure.axes, ("momentum", "nesterov"), strict=True):
-        arrows = {c.get_gid(): c for c in ax.collections if isinstance(c, Quiver)}
-        vector = {gid: np.array([arrow.U[0], arrow.V[0]]) for gid, arrow in arrows.items()}
-        assert np.allclose(vector["coast"] + vector["push"], vector["update"], rtol=1e-12)
+    titles = ["(a) momentum", "(b) Nesterov momentum", "(c) the same update in torch"]
+    assert [ax.get_title(loc="left").strip() for ax in figure.axes] == titles
+    for ax, run in zip(figure.axes, ("momentum", "nesterov", "nesterov"), strict=True):
+        quivers = {c.get_gid(): c for c in ax.collections if isinstance(c, Quiver)}
+        vector = {gid: np.array([arrow.U[0], arrow.V[0]]) for gid, arrow in quivers.items()}
+        tail = {gid: np.ravel(arrow.XY[0]) for gid, arrow in quivers.items()}
         step = article_module.STEPS_SHOWN[run]
         cell = told.sel(run=run, criterion="MSELoss", parameter=["bias", "weight"])
         position = cell.position.values.astype(float)
-        if run == "nesterov":  # in the textbook's frame; torch's parameters are one look-ahead further
+        velocity, gradient = (cell[name].values[step].astype(float) for name in ("velocity", "gradient"))
+        textbooks = ax is figure.axes[1]
+        if textbooks:  # torch's parameters are one look-ahead further
             position = position + 0.1 * 0.9 * cell.velocity.values
             torch_at = np.ravel(of_gid(ax, "torch").get_data())
             assert np.allclose(torch_at, cell.position.values[step], atol=1e-6)
+            assert np.allclose(tail["gradient"], torch_at, atol=1e-6)
         assert np.allclose(vector["update"], position[step + 1] - position[step], atol=2e-6)
+        assert np.allclose(vector["velocity"], -0.1 * 0.9 * velocity, rtol=1e-9)
+        assert np.allclose(vector["gradient"], -0.1 * gradient, rtol=1e-9)
+        parts = {"velocity", "gradient"} | ({"look-ahead"} if ax is figure.axes[2] else set())
+        assert np.allclose(sum(vector[gid] for gid in parts), vector["update"], atol=2e-6)
+        assert set(vector) == parts | {"update"}
+    assert figure.axes[1].get_xlim() == figure.axes[2].get_xlim()
+
+
+def test_figure_7_of_a_run_that_ends_early_shows_its_last_update(told):
+    figure = draw(told.isel(step=slice(4)), 7, "ravine")
+    assert all("step 3" in [t.get_text() for t in ax.texts] for ax in figure.axes)
 
 
 def test_the_article_is_the_default_problem_of_the_gallery(article):

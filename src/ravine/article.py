@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 import xarray as xr
 
 from ravine import gallery, plot
 from ravine.descent import descend
 from ravine.landscape import surface
-from ravine.plot import paper
+from ravine.plot import captions, paper, steps
 from ravine.plot.paper import Figure
+from ravine.progress import tracked
 from ravine.stacks import join
+from ravine.updates import update_of
 
-__all__ = ["FIGURES", "RUNS", "log", "study"]
+__all__ = ["FIGURES", "RUNS", "RUN_OF", "STEPS", "caption", "check", "drawn", "log", "settings", "study"]
 
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "plain": {"lr": 0.1},
@@ -27,8 +32,55 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
 """The five settings of figures 4 to 10, by the knob that each turns."""
 
 
-def study() -> xr.Dataset:
+STEPS = 100
+"""Epochs of the article's loop."""
+
+
+def settings(**turned: Any) -> dict[str, dict[str, Any]]:
+    """Return the five settings with other values wherever the article turns those knobs.
+
+    Examples
+    --------
+    >>> from ravine import article
+    >>> given = article.settings(momentum=0.5)
+    >>> given["plain"], given["momentum"]
+    ({'lr': 0.1}, {'lr': 0.1, 'momentum': 0.5})
+    """
+    return {run: {name: turned.get(name, value) for name, value in chosen.items()} for run, chosen in RUNS.items()}
+
+
+def check(**turned: Any) -> None:
+    """Let torch refuse what it will not run, before any work.
+
+    What was turned is asked for in each of the article's settings, and all together with its momentum.
+
+    Raises
+    ------
+    ValueError
+        torch's own.
+
+    Examples
+    --------
+    >>> from ravine import article
+    >>> article.check(momentum=0.5)
+    >>> article.check(nesterov=True, dampening=0.5)
+    Traceback (most recent call last):
+    ValueError: Nesterov momentum requires a momentum and zero dampening
+    """
+    together = {**RUNS["momentum"], **turned}
+    for each in (together, *settings(**turned).values()):
+        torch.optim.SGD([torch.zeros(())], **each)
+
+
+def study(steps: int = STEPS, **turned: Any) -> xr.Dataset:
     """Compute everything the article shows: 20 runs (5 settings by 4 criteria) and the four surfaces.
+
+    Parameters
+    ----------
+    steps
+        Of each run.
+    **turned
+        Values that replace the article's, as in `settings`.
 
     Returns
     -------
@@ -44,12 +96,12 @@ def study() -> xr.Dataset:
     """
     problems = gallery.article()
     also = ("gradient", "velocity")
-    runs = {name: descend(problems, steps=100, also=also, **settings) for name, settings in RUNS.items()}
+    runs = {name: descend(problems, steps=steps, also=also, **each) for name, each in settings(**turned).items()}
     return join(runs).assign(surface=surface(problems)["surface"])
 
 
 def log(study: xr.Dataset) -> list[str]:
-    """Return what the article's loop prints: the MSE loss before each of the 100 steps of plain SGD.
+    """Return what the article's loop prints: the MSE loss before each step of plain SGD.
 
     Examples
     --------
@@ -96,18 +148,40 @@ def _four_descents(run: str) -> Callable[[xr.Dataset, str], Figure]:
 
 
 STEPS_SHOWN = {"momentum": 6, "nesterov": 4}
-"""The update that figure 7 opens: where the velocity carries past the minimum and the gradient turns it."""
+"""The update that figure 7 opens: where the velocity carries past the minimum and the gradient turns it. A run that
+ends or diverges before shows its last one."""
+
+
+def _step_shown(chosen: Mapping[str, xr.Dataset], run: str) -> int:
+    finite = np.isfinite(chosen[run]["position"].transpose("step", "parameter").values).all(axis=1)
+    return max(0, min(STEPS_SHOWN[run], int(np.cumprod(finite).sum()) - 2))
 
 
 @paper.drawn
 def _two_updates(study: xr.Dataset, style: str) -> Figure:
+    """Draw both updates; Nesterov's in the textbook's frame and, in the same window, as torch has it."""
     look = paper.style_of(style)
-    figure = paper.new_figure(9.6, 4.5, look)
-    for k, (run, title) in enumerate({"momentum": "(a) momentum", "nesterov": "(b) Nesterov momentum"}.items()):
-        ax = figure.add_axes((0.07 + 0.5 * k, 0.13, 0.41, 0.75))
-        chosen = study.sel(run=run, criterion="MSELoss")
-        plot.vectors(chosen, STEPS_SHOWN[run], ax, axes=("bias", "weight"), style=style)
-        ax.set_title(title, loc="left", weight="bold", size=10.5, color=look.ink)
+    figure = paper.new_figure(12.6, 4.4, look)
+    names = ("bias", "weight")
+    axes = [figure.add_axes((0.055 + 0.325 * k, 0.12, 0.285, 0.725)) for k in range(3)]
+    land = None if look is paper.ARTICLE else study.sel(criterion="MSELoss")[["surface"]]  # the article's were bare
+    chosen = {run: study.sel(run=run, criterion="MSELoss") for run in STEPS_SHOWN}
+    plot.vectors(chosen["momentum"], _step_shown(chosen, "momentum"), axes[0], land=land, axes=names, style=style)
+    update = update_of(chosen["nesterov"].sel(parameter=list(names)), _step_shown(chosen, "nesterov"))
+    torchs = steps.arrows_of(update, look), steps.ends_of(update, look)
+    textbooks = steps.textbook_of(update, look) or torchs
+    shown = np.concatenate([steps.corners_of(*each) for each in (textbooks, torchs)])
+    for ax, frame in zip(axes[1:], (textbooks, torchs), strict=True):
+        steps.draw_update(ax, chosen["nesterov"], land, names, *frame, look, shown)
+    titles = ("(a) momentum", "(b) Nesterov momentum", "(c) the same update in torch")
+    told = (
+        "the gradient is taken where the run is",
+        "the gradient is taken where the velocity leads",
+        "its parameters are those points: one gradient, here",
+    )
+    for ax, title, words in zip(axes, titles, told, strict=True):
+        ax.set_title(f"{title}\n", loc="left", weight="bold", size=10.5, color=look.ink)
+        ax.text(0, 1.025, words, transform=ax.transAxes, size=8.5, color=look.quiet, gid="told")
     return figure
 
 
@@ -124,3 +198,60 @@ FIGURES: Mapping[int, Entry] = {
     10: Entry("four criteria, momentum 0.9, dampening 0.8", _four_descents("dampening")),
 }
 """The article's ten figures by number."""
+
+RUN_OF: Mapping[int, str] = {5: "plain", 6: "momentum", 8: "nesterov", 9: "weight decay", 10: "dampening"}
+"""Which run each of the figures with four criteria shows."""
+
+
+def caption(number: int, study: xr.Dataset) -> str:
+    """Say what a figure shows, with the settings that the study really has.
+
+    Examples
+    --------
+    >>> from ravine import article
+    >>> article.caption(6, article.study(momentum=0.5))
+    'four criteria, momentum 0.5'
+    """
+    if number not in RUN_OF:
+        return FIGURES[number].caption
+    values = captions.scalars(study.sel(run=RUN_OF[number]))
+    turned = {name: values.get(name, math.nan) for name in ("momentum", "nesterov", "weight_decay", "dampening")}
+    named = {name: value for name, value in turned.items() if value}
+    words = [name if value is True else captions.label(name, value) for name, value in named.items()]
+    return f"four criteria, {', '.join(words) or captions.label('lr', values.get('lr', math.nan))}"
+
+
+def drawn(study: xr.Dataset, style: str = "ravine") -> dict[int, Figure]:
+    """Draw the ten figures; the seventh is left out where knobs were turned so that it has nothing to show.
+
+    It sets an update with momentum beside one with Nesterov momentum: there is none where momentum is 0, nesterov
+    is off, or the run is over or beyond all numbers before the step it opens.
+
+    Examples
+    --------
+    >>> from ravine import article
+    >>> sorted(article.drawn(article.study()))
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    >>> 7 in article.drawn(article.study(nesterov=False))
+    False
+    """
+    return {
+        number: figure
+        for number, entry in tracked(list(FIGURES.items()), "figures")
+        if (figure := entry.draw(study, style) if number != 7 else _seventh(study, style)) is not None
+    }
+
+
+def _seventh(study: xr.Dataset, style: str) -> Figure | None:
+    if not study.sel(run="nesterov")["nesterov"].item():
+        return None
+    try:
+        return FIGURES[7].draw(study, style)
+    except ValueError:
+        if settings() == {run: _settings_of(study.sel(run=run)) for run in RUNS}:
+            raise  # at the article's own settings there is always something to show
+        return None
+
+
+def _settings_of(run: xr.Dataset) -> dict[str, Any]:
+    return {name: run[name].item() for name in RUNS[str(run["run"].item())]}

@@ -1,0 +1,229 @@
+"""Knobs: each setting of torch.optim.SGD turned alone, and what that does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import ravine
+from ravine import gallery, plot
+from ravine.article import RUNS, STEPS
+from ravine.plot import captions
+from ravine.plot.paper import Figure
+from ravine.retold.blocks import Plate, Section, Table, Text
+from ravine.retold.tellings import alike, arrival_cell, names, number
+
+__all__ = ["LONG", "TURNS", "Turn", "sections", "turned_alone"]
+
+LONG = 1000
+"""Steps of these runs, so that slow ones arrive too; the pictures show the first hundred."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One knob: its values, what it needs beside it, and what it is for."""
+
+    name: str
+    title: str
+    values: Sequence[Any]
+    beside: Sequence[str]
+    words: str
+
+
+TURNS: tuple[Turn, ...] = (
+    Turn(
+        "lr",
+        "lr",
+        (0.01, 0.1, 0.3, 0.9, 1.0),
+        (),
+        "The learning rate is the one knob that everything else leans on. Too small, and the path crawls; larger, and "
+        "it begins to overshoot; on a bowl, past a limit that its curvature sets, each swing is larger than the last.",
+    ),
+    Turn(
+        "momentum",
+        "momentum",
+        (0.0, 0.3, 0.5, 0.9, 0.99),
+        (),
+        "How much of the velocity is kept from step to step. For a bowl and a learning rate there is a best value: "
+        "below it the path drags, above it the path rings.",
+    ),
+    Turn(
+        "nesterov",
+        "nesterov (with momentum)",
+        (False, True),
+        ("momentum",),
+        "A switch that needs momentum: the same velocity, with the gradient taken ahead.",
+    ),
+    Turn(
+        "dampening",
+        "dampening (with momentum)",
+        (0.0, 0.5, 0.8, 0.95),
+        ("momentum",),
+        "Without momentum torch ignores it. With momentum it makes every new gradient but the first count less, and "
+        "so takes back what momentum adds to the pace; the memory stays as long as it was.",
+    ),
+    Turn(
+        "weight_decay",
+        "weight decay (alone)",
+        (0.0, 0.1, 0.5, 2.0),
+        (),
+        "The article shows it only together with Nesterov momentum. Alone it is easier to see what it does: the goal "
+        "moves towards zero, and the bowl becomes steeper and rounder.",
+    ),
+)
+"""The knobs that change the path, in torch's order of names where it matters."""
+
+
+def turned_alone(turn: Turn, steps: int = LONG, **given: Any) -> xr.Dataset:
+    """Run plain SGD with one knob at each of its values, for the four criteria of the article's problem.
+
+    Parameters
+    ----------
+    turn
+        One of `TURNS`.
+    steps
+        Of each run.
+    **given
+        Values of the page's own: the knob's is shown among the others, ``lr`` and ``momentum`` stand beside it.
+
+    Examples
+    --------
+    >>> runs = turned_alone(TURNS[1], steps=200)
+    >>> ravine.measure.arrival(runs).sel(criterion="MSELoss").values[:4].tolist()
+    [12.0, 8.0, 5.0, 42.0]
+    """
+    settings: dict[str, Any] = {name: _beside(name, given) for name in ("lr", *turn.beside)}
+    values = list(turn.values)
+    if turn.name in given and given[turn.name] not in values:
+        values = sorted([*values, given[turn.name]])
+    settings[turn.name] = values
+    return ravine.sweep(gallery.article(), steps=steps, **settings)
+
+
+def _beside(name: str, given: Mapping[str, Any]) -> float:
+    """Return what stands beside a knob; with momentum 0 there would be nothing to see of those that need it."""
+    return float(given.get(name) or RUNS["momentum"][name]) if name == "momentum" else float(given.get(name, 0.1))
+
+
+def sections(style: str, **given: Any) -> list[Section]:
+    """Show each knob alone: small pictures for MSELoss, and when each criterion arrives."""
+    land = ravine.surface(gallery.article()["MSELoss"])
+    parts = [_knob(turn, land, style, given) for turn in TURNS]
+    return [*parts, _maximize(given), _implementations(given)]
+
+
+def _knob(turn: Turn, land: xr.Dataset, style: str, given: Mapping[str, Any]) -> Section:
+    runs = turned_alone(turn, **given)
+    shown = runs.sel(criterion="MSELoss").isel(step=slice(STEPS + 1))
+    alt = f"Small maps of the MSE loss, each with the path for one value of {turn.title}: {_ends(runs, turn)}."
+
+    if shown[turn.name].dtype == bool:  # a label says more than 0 and 1
+        labels = [f"{turn.name} {_value(value)}" for value in shown[turn.name].values.tolist()]
+        shown = shown.assign_coords(run=(turn.name, labels)).swap_dims({turn.name: "run"})
+
+    def draw() -> Figure:
+        return plot.descent(shown, land, style=style)
+
+    plate = Plate(f"knob-{turn.name}", turn.title, f"MSELoss, the first {STEPS} steps", draw, alt, _reason(runs, turn))
+    return Section(f"alone-{turn.name}", turn.title, [Text(turn.words), plate, _table(runs, turn)])
+
+
+def _reason(runs: xr.Dataset, turn: Turn) -> str:
+    """Say what one value against the others did, from the numbers of the table."""
+    told = []
+    for label, name in alike(runs).items():
+        cells = {value: arrival_cell(_one(runs, turn, label, value)) for value in runs[turn.name].values.tolist()}
+        arrived = {value: int(cell) for value, cell in cells.items() if cell.isdigit()}
+        if arrived:
+            best = min(arrived.values())
+            at = names([f"{_plain(turn.name)} {_value(value)}" for value, step in arrived.items() if step == best])
+            told.append(f"{name} at {at} (step {best})")
+        else:
+            told.append(f"{name} at none of them")
+    return f"Of these values, earliest to arrive: {', '.join(told)}."
+
+
+def _ends(runs: xr.Dataset, turn: Turn) -> str:
+    told = [
+        f"{_plain(turn.name)} {_value(value)}: {_said(arrival_cell(_one(runs, turn, 'MSELoss', value)))}"
+        for value in runs[turn.name].values.tolist()
+    ]
+    return "; ".join(told)
+
+
+def _said(cell: str) -> str:
+    return f"arrives at step {cell}" if cell.isdigit() else {"diverged": "diverges"}.get(cell, f"{cell} steps")
+
+
+def _one(runs: xr.Dataset, turn: Turn, criterion: str, value: Any) -> xr.Dataset:
+    return runs.sel({"criterion": criterion, turn.name: value})
+
+
+def _table(runs: xr.Dataset, turn: Turn) -> Table:
+    folded = alike(runs)
+    values = runs[turn.name].values.tolist()
+    rows = [[_value(value), *(arrival_cell(_one(runs, turn, label, value)) for label in folded)] for value in values]
+    beside = captions.settings(runs)
+    return Table(f"Step of arrival, {runs.sizes['step'] - 1:,} steps of {beside}", [turn.title, *folded.values()], rows)
+
+
+def _value(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _maximize(given: Mapping[str, Any]) -> Section:
+    lr = _beside("lr", given)
+    up = ravine.descend(gallery.article(), lr=lr, steps=STEPS, maximize=True)
+    rows = [
+        [name, *(number(float(up["loss"].sel(criterion=label, step=k))) for k in (0, 1, 10, STEPS))]
+        for label, name in alike(up).items()
+    ]
+    words = (
+        "The sign of the gradient is turned round, and the path walks uphill. On a loss without a top it walks for "
+        "ever, so there is no arrival to measure; it is meant for rewards and likelihoods."
+    )
+    table = Table(f"The loss at steps, SGD(lr={lr:g}, maximize=True)", ["", "0", "1", "10", f"{STEPS}"], rows)
+    return Section("alone-maximize", "maximize", [Text(words), table])
+
+
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "foreach=True": {"foreach": True},
+    "fused=True": {"fused": True},
+    "differentiable=True": {"differentiable": True},
+}
+
+
+def _implementations(given: Mapping[str, Any]) -> Section:
+    """Measure how far torch's other implementations of the same rule come from its default."""
+    settings: dict[str, Mapping[str, Any]] = {
+        "lr": {"lr": _beside("lr", given)},
+        "lr, momentum": {"lr": _beside("lr", given), "momentum": _beside("momentum", given)},
+    }
+    rows = [[way, *(_distance(chosen, how) for chosen in settings.values())] for way, how in WAYS.items()]
+    head = ["", *(", ".join(f"{name} {value:g}" for name, value in chosen.items()) for chosen in settings.values())]
+    words = (
+        "Three switches choose how torch carries out the very same rule: `foreach` for all parameters at once, "
+        "`fused` in one kernel, `differentiable` so that autograd can look through the step. They should not change "
+        "the path; here is how far each strays from the default, measured."
+    )
+    table = Table(f"Largest difference of any parameter from the default, {STEPS} steps, four criteria", head, rows)
+    return Section("alone-implementations", "foreach, fused, differentiable", [Text(words), table])
+
+
+def _distance(settings: Mapping[str, Any], how: Mapping[str, Any]) -> str:
+    plain, other = (
+        ravine.descend(gallery.article(), steps=STEPS, **settings, **more)["position"].values for more in ({}, how)
+    )
+    if np.array_equal(plain, other, equal_nan=True):
+        return "none, bit for bit"
+    with np.errstate(invalid="ignore", over="ignore"):
+        away = np.abs(plain.astype(float) - other.astype(float))
+    return number(float(np.nanmax(away)), 2)

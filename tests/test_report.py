@@ -1,0 +1,794 @@
+"""The article's page: it needs nothing else, its sentences are computed, and its claims are proved again here."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import bare
+import ravine
+from ravine import article, cli
+from ravine.retold import claims, knobs, narrow, outline, pages, story
+from ravine.retold.blocks import Claim, Listing, Plate, Table, Text
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+CRITERIA = {"MSELoss": torch.nn.MSELoss(), "L1Loss": torch.nn.L1Loss(), "HuberLoss": torch.nn.HuberLoss()}
+SETTINGS = {
+    "plain": {"lr": 0.1},
+    "momentum": {"lr": 0.1, "momentum": 0.9},
+    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    "weight decay": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 2.0},
+    "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.8},
+}
+TURNED = {
+    "half": {"momentum": 0.5},
+    "diverging": {"lr": 2.0},
+    "short": {"momentum": 0.0, "nesterov": False, "steps": 5},
+    "everything": {"lr": 0.05, "momentum": 0.7, "dampening": 0.3, "weight_decay": 0.0, "steps": 150},
+}
+
+
+class Walk(HTMLParser):
+    """What an HTML file holds; complains where tags do not close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.headings, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert len(attrs) == len(dict(attrs)), (tag, attrs)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, (tag, self.open[-3:], self.getpos())
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(told):
+    return outline.page_of(told, article.drawn(told))
+
+
+@pytest.fixture(scope="module")
+def written(page):
+    return pages.html(page)
+
+
+@pytest.fixture(scope="module")
+def walked(written):
+    return Walk(written)
+
+
+def sections_of(sections):
+    for section in sections:
+        yield section
+        yield from sections_of(section.inner)
+
+
+def blocks_of(page, kind):
+    return [b for section in sections_of(page.sections) for b in section.blocks if isinstance(b, kind)]
+
+
+# -- the file ----------------------------------------------------------------------------------------------------
+
+
+def test_ids_are_unique_and_every_link_has_its_target(walked):
+    ids = [attrs["id"] for _, attrs in walked.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = [attrs["href"] for attrs in walked.all("a")]
+    assert len(targets) > 40
+    assert all(target.startswith("#") and target[1:] in ids for target in targets)
+    assert all(attrs["aria-labelledby"] in ids for attrs in walked.all("section"))
+
+
+def test_every_section_stands_in_the_contents(page, walked):
+    targets = {attrs["href"] for attrs in walked.all("a")}
+    for section in sections_of(page.sections):
+        assert f"#{section.id}" in targets
+
+
+def test_the_page_needs_nothing_else(written, walked):
+    for _, attrs in walked.tags:
+        for name in ("src", "srcset", "href", "data", "poster", "action"):
+            assert attrs.get(name, "#").startswith(("#", "data:")), attrs
+    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", written)
+    assert "http" not in without_pictures
+    assert "@import" not in written
+    assert "url(" not in without_pictures
+    assert len(written) < 6_000_000
+
+
+def test_language_title_headings_and_size_for_phones(walked, page):
+    assert walked.all("html")[0]["lang"] == "en"
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in walked.all("meta")
+    assert walked.headings[0] == 1
+    assert walked.headings.count(1) == 1
+    assert all(after <= before + 1 or after == 4 for before, after in pairwise(walked.headings))
+    assert page.title in walked.words
+
+
+def test_every_picture_is_inside_has_words_and_its_true_size(walked, page):
+    images = walked.all("img")
+    plates = blocks_of(page, Plate)
+    assert len(images) == len(plates) >= 19
+    for attrs, plate in zip(images, plates, strict=True):
+        assert attrs["alt"] == plate.alt
+        assert len(plate.alt) > 30
+        assert len(plate.look) > 40
+        kind, data = attrs["src"].split(",", 1)
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert image.size == (int(attrs["width"]), int(attrs["height"]))
+            assert 900 <= image.width <= 1400
+            assert len(image.convert("RGB").getcolors(256)) > 8
+
+
+def test_the_ten_figures_in_order(page):
+    numbers = [int(plate.id.removeprefix("figure-")) for plate in blocks_of(page, Plate) if plate.id.startswith("fig")]
+    assert numbers == list(range(1, 11))
+
+
+def test_the_thirteen_numbers_of_the_log_are_printed(walked):
+    text = "".join(walked.words)
+    for line in (*range(10), 97, 98, 99):
+        assert len(re.findall(rf"epoch {line}, loss \d", text)) == 1
+    assert "epoch 0, loss 53.078269958496094" in text
+    assert "epoch 98, loss 0.4994412362575531" in text
+
+
+def test_the_same_call_writes_the_same_bytes(page, written):
+    assert pages.html(page) == written
+
+
+def test_written_at_once_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "index.html"
+    path.write_text("old")
+    pages.write("new", path)
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == (tmp_path / "other").touch() or (tmp_path / "other").stat().st_mode & 0o777
+
+    def broken(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr("os.replace", broken)
+    with pytest.raises(OSError, match="no room"):
+        pages.write("newer", path)
+    assert path.read_text() == "new"
+    assert {each.name for each in tmp_path.iterdir()} == {"index.html", "other"}
+
+
+def test_text_cannot_become_markup():
+    assert "<script>" not in pages.marked("<script>alert('x')</script> `<b>` *<i>*")
+    assert pages.marked("2 * 3 * 4") == "2 * 3 * 4"
+
+
+# -- what is said ------------------------------------------------------------------------------------------------
+
+
+def test_every_sentence_beneath_a_figure_is_one_that_explain_says(page, told):
+    for number, run in {4: "plain", **article.RUN_OF}.items():
+        runs = told.sel(run=run) if number > 4 else told.sel(run=run, criterion="MSELoss")
+        said = {(each.whose, each.told) for each in ravine.explain(runs)}
+        (plate,) = (each for each in blocks_of(page, Plate) if each.id == f"figure-{number}")
+        shown = set()
+        for group in plate.told:
+            for label in group.whose.split(" and "):
+                shown |= {(label, line) for line in (*group.first, *group.rest)}
+        assert shown == said
+
+
+def test_the_script_beneath_a_figure_is_the_run(page, told):
+    for number, run in article.RUN_OF.items():
+        (plate,) = (each for each in blocks_of(page, Plate) if each.id == f"figure-{number}")
+        (script,) = plate.beneath
+        printed = io.StringIO()
+        with torch.random.fork_rng(), contextlib.redirect_stdout(printed):
+            exec(script.text, {})
+        losses = [float(line.split("loss ")[1]) for line in printed.getvalue().splitlines()]
+        assert bare.same_bits(losses, told.loss.sel(run=run, criterion="MSELoss")[:-1])
+
+
+def test_figure_7_in_numbers_adds_up(page):
+    tables = [each for each in blocks_of(page, Table) if each.caption.startswith("The update from step")]
+    assert len(tables) == 2
+    for table in tables:
+        rows = [[float(cell.replace("\N{MINUS SIGN}", "-")) for cell in row[1:]] for row in table.rows]
+        before, velocity, gradient, after, update, end = map(np.array, rows)
+        assert np.allclose(0.9 * velocity + gradient, after, atol=2e-4)
+        assert np.allclose(before + update, end, atol=2e-4)
+
+
+@pytest.fixture(scope="module", params=TURNED)
+def turned(request):
+    given = TURNED[request.param]
+    study = article.study(**given)
+    figures = article.drawn(study)
+    return given, study, figures, outline.page_of(study, figures, **given)
+
+
+def test_what_was_turned_stands_at_the_top(turned):
+    given, study, _, page = turned
+    text = " ".join(page.turned)
+    for name, value in given.items():
+        said = {True: "on", False: "off"}.get(value, f"{value:g}") if isinstance(value, bool) else f"{value:g}"
+        assert f"{name.replace('_', ' ')} {said} (the article: " in text
+    ours = train(neuron(), torch.nn.MSELoss(), *columns(), lr=0.1)[1][:100]
+    same = (
+        bare.same_bits(study.loss.sel(run="plain", criterion="MSELoss")[:-1], ours)
+        if study.sizes["step"] == 101
+        else False
+    )
+    assert ("is still the article's" in text) == same
+    assert ("is then not the article's" in text) != same
+
+
+def test_settings_replace_the_articles_wherever_it_turns_them(turned):
+    given, study, _, _ = turned
+    for run, chosen in SETTINGS.items():
+        for name, value in chosen.items():
+            assert study.sel(run=run)[name].item() == given.get(name, value)
+        for name in {"momentum", "dampening", "weight_decay", "nesterov"} - set(chosen):
+            assert study.sel(run=run)[name].item() == 0
+    assert study.sizes["step"] == given.get("steps", 100) + 1
+
+
+def test_arrivals_in_the_sentences_are_those_of_a_bare_loop(turned):
+    given, study, _, page = turned
+    plates = {plate.id: plate for plate in blocks_of(page, Plate)}
+    for number, run in article.RUN_OF.items():
+        settings = {name: given.get(name, value) for name, value in SETTINGS[run].items()}
+        for name, criterion in CRITERIA.items():
+            step = arrival(criterion, study.sizes["step"] - 1, **settings)
+            said = plates[f"figure-{number}"].look + plates[f"figure-{number}"].alt
+            told = re.search(rf"\b{name}(?: = \w+)? (?:arrives )?at step (\d+)", said)
+            assert (told is None) == (step is None), (number, name, said)
+            if told is not None:
+                assert int(told[1]) == step
+
+
+def test_a_turned_page_can_be_drawn_and_has_the_same_chapters(turned, page):
+    _, _, figures, other = turned
+    ids = [section.id for section in sections_of(page.sections)]
+    assert [section.id for section in sections_of(other.sections)] == ids
+    assert set(figures) >= set(range(1, 11)) - {7}
+    assert [claim.answer for claim in blocks_of(other, Claim)] == [claim.answer for claim in blocks_of(page, Claim)]
+
+
+def test_runs_that_only_stand_at_one_place_are_not_called_one():
+    study = article.study(lr=0.0, steps=2)
+    told = story.Told(study, article.drawn(study), "ravine")
+    (plate,) = (b for c in story.chapters(told) for b in c.blocks if isinstance(b, Plate) and b.id == "figure-9")
+    assert "MSELoss = L1Loss" not in plate.look
+    moved = [math.dist(lowest(name, 0.0)[0], lowest(name, 2.0)[0]) for name in CRITERIA]
+    for name, distance in zip(CRITERIA, moved, strict=True):
+        assert f"{distance:.3g} with {name}" in plate.look
+
+
+def test_settings_that_torch_lets_pass_make_a_page_too():
+    for given in ({"lr": math.nan}, {"momentum": 1.0, "steps": 1}):
+        study = article.study(**given)
+        page = outline.page_of(study, article.drawn(study), **given)
+        assert len(blocks_of(page, Plate)) >= 18
+
+
+def test_a_figure_without_anything_to_show_is_left_out_and_said():
+    study = article.study(momentum=0.0, nesterov=False, steps=3)
+    figures = article.drawn(study)
+    assert 7 not in figures
+    chapters = {chapter.id: chapter for chapter in story.chapters(story.Told(study, figures, "ravine"))}
+    words = [block.words for block in chapters["nesterov"].blocks if isinstance(block, Text)]
+    assert any("it is left out" in each for each in words)
+
+
+def test_captions_at_the_articles_settings_are_the_articles(told):
+    assert {n: article.caption(n, told) for n in article.FIGURES} == {n: e.caption for n, e in article.FIGURES.items()}
+    assert article.settings() == article.RUNS
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"momentum": 0.0}, "Nesterov momentum requires a momentum and zero dampening"),
+        ({"nesterov": True, "dampening": 0.5}, "Nesterov momentum requires a momentum and zero dampening"),
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
+    ],
+)
+def test_torch_refuses_before_any_work(given, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(article, "study", lambda **_: pytest.fail("it began to work"))
+    words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items()]
+    result = CliRunner().invoke(cli.app, ["article", "--out", str(tmp_path / "out"), *words])
+    assert result.exit_code == 2
+    assert result.stderr.strip() == f"ravine: {said}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_turns_knobs_and_says_what_it_leaves_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "html", lambda page, style: " ".join(page.turned))
+    words = ["article", "--out", str(tmp_path), "--momentum", "0", "--no-nesterov", "--steps", "5"]
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0, result.stderr
+    text = (tmp_path / "index.html").read_text()
+    assert text.startswith(
+        "Turned on this page: momentum 0 (the article: 0.9), nesterov off (the article: on) and steps 5"
+    )
+    assert "figure 7 is left out" in result.output
+    assert {path.name for path in tmp_path.glob("figure_*")} == {f"figure_{k:02d}.png" for k in range(1, 11) if k != 7}
+    assert (tmp_path / "log.txt").read_text().splitlines() == result.output.splitlines()[:5]
+
+
+def test_an_existing_page_is_kept(tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    result = CliRunner().invoke(cli.app, ["article", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "index.html exists already" in result.stderr
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_the_commands_on_the_page_run(tmp_path, monkeypatch, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "figures").mkdir()
+    ravine.save(told, Path("figures/study.nc"))
+    for line in outline.COMMANDS.splitlines():
+        words = shlex.split(line, comments=True)
+        assert words[0] == "ravine"
+        if words[1] == "article":  # the page itself: its options are read elsewhere
+            continue
+        result = CliRunner().invoke(cli.app, words[1:])
+        assert result.exit_code == 0, (line, result.stderr)
+    exec(outline.LIBRARY, {"print": lambda *_: None})
+    assert Path("momentum.png").exists()
+
+
+# -- the knobs, one at a time ------------------------------------------------------------------------------------
+
+
+def neuron():
+    with torch.random.fork_rng():
+        return bare.article_neuron()
+
+
+def train(*given, **settings):
+    with torch.random.fork_rng():
+        return bare.train(*given, **settings)
+
+
+def columns():
+    x, y = bare.article_data()
+    return torch.from_numpy(x).reshape(-1, 1), torch.from_numpy(y).reshape(-1, 1)
+
+
+def objective(positions, criterion, decay):
+    """Loss plus decay in float64 at each (weight, bias)."""
+    x, y = (torch.from_numpy(np.asarray(each, dtype=np.float64)) for each in bare.article_data())
+    places = torch.tensor(np.asarray(positions), dtype=torch.float64)
+    losses = [criterion(x * w + b, y).item() + decay / 2 * (w * w + b * b).item() for w, b in places]
+    return np.array(losses)
+
+
+LOWEST = {}
+
+
+def lowest(name, decay):
+    """The minimum of loss plus decay, by a search of its own."""
+    from scipy.optimize import minimize
+
+    if (name, decay) not in LOWEST:
+        criterion = CRITERIA[name]
+        found = minimize(
+            lambda p: objective([p], criterion, decay)[0],
+            [0.5, 1.5],
+            method="Nelder-Mead",
+            options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000, "maxfev": 4000},
+        )
+        LOWEST[name, decay] = found.x, found.fun
+    return LOWEST[name, decay]
+
+
+def arrival(criterion, steps, **settings):
+    positions, _ = train(neuron(), criterion, *columns(), steps=steps, **settings)
+    decay = settings.get("weight_decay", 0.0)
+    with np.errstate(all="ignore"):
+        values = objective(positions, criterion, decay)
+        gap = values - lowest(type(criterion).__name__, decay)[1]
+        small = gap <= 0.01 * gap[0]
+    stays = [k for k in range(len(small)) if small[k:].all()]
+    return stays[0] if stays else None
+
+
+@pytest.mark.parametrize("turn", knobs.TURNS, ids=lambda turn: turn.name)
+def test_the_table_of_each_knob_against_bare_loops(page, turn):
+    (section,) = (each for each in sections_of(page.sections) if each.id == f"alone-{turn.name}")
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    assert table.head[1:] == ["MSELoss", "L1Loss", "HuberLoss = SmoothL1Loss"]
+    for value, row in zip(turn.values, table.rows, strict=True):
+        settings = {"lr": 0.1, **({"momentum": 0.9} if turn.beside else {}), turn.name: value}
+        for criterion, cell in zip(CRITERIA.values(), row[1:], strict=True):
+            step = arrival(criterion, 1000 if cell.startswith("not") else 500, **settings)
+            assert cell in ({str(step)} if step is not None else {"not in 1,000", "diverged"})
+            assert (cell == "diverged") == (turn.name == "lr" and value == 1.0 and criterion is CRITERIA["MSELoss"])
+
+
+def powers(value):
+    plain, power = f"{value:.2g}".split("e")
+    raised = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] for digit in power.lstrip("-+0"))
+    return f"{plain} \N{MULTIPLICATION SIGN} 10{'⁻' * power.startswith('-')}{raised}"
+
+
+def test_implementations_are_measured(page):
+    (section,) = (each for each in sections_of(page.sections) if each.id == "alone-implementations")
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    cells = {row[0]: row[1:] for row in table.rows}
+    for way in ("foreach", "fused"):
+        for settings, cell in zip(({"lr": 0.1}, {"lr": 0.1, "momentum": 0.9}), cells[f"{way}=True"], strict=True):
+            away = 0.0
+            for criterion in CRITERIA.values():
+                paths = [train(neuron(), criterion, *columns(), **settings, **more)[0] for more in ({}, {way: True})]
+                away = max(away, np.abs(paths[0] - paths[1]).max())
+            assert cell == ("none, bit for bit" if away == 0 else powers(away))
+    assert cells["differentiable=True"] == ["none, bit for bit"] * 2
+
+
+# -- the claims, each proved again from plain loops --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def proofs(told):
+    return {claim.id: claim for claim in claims.checked(told)}
+
+
+@pytest.fixture(scope="module")
+def loops():
+    """Positions, losses and gradients of the article's runs, from loops that know nothing of ravine."""
+    found = {}
+    x, y = columns()
+    for run, settings in SETTINGS.items():
+        for name, criterion in CRITERIA.items():
+            positions, losses = train(neuron(), criterion, x, y, **settings)
+            gradients = []
+            for place in positions:
+                leaf = torch.tensor(place, dtype=torch.float32, requires_grad=True)
+                criterion(x * leaf[0] + leaf[1], y).backward()
+                gradients.append(leaf.grad.tolist())
+            found[run, name] = positions, losses, np.array(gradients)
+    return found
+
+
+def test_all_claims_hold_and_are_on_the_page(proofs, page):
+    assert [claim.id for claim in blocks_of(page, Claim)] == list(proofs)
+    assert all(claim.holds for claim in proofs.values())
+    assert {claim.verdict for claim in proofs.values()} == {"confirmed", "corrected", "needs a word"}
+    places = {plate.id for plate in blocks_of(page, Plate)} | {each.id for each in sections_of(page.sections)}
+    assert all(claim.where in places for claim in proofs.values())
+
+
+def test_a_claim_that_turns_false_is_said_to(told):
+    """Each is shown a study in which it is not so."""
+    scaled = told.copy(deep=True)
+    for name in ("position", "gradient", "velocity", "loss", "surface"):
+        noise = np.random.default_rng(1).normal(size=told[name].shape).astype(np.float32)
+        scaled[name] = told[name] + np.float32(3) * noise
+    fallen = {claim.id for claim in claims.checked(scaled) if not claim.holds}
+    expected = {
+        "comes-down",
+        "start",
+        "smaller-steps",
+        "same-function",
+        "accumulated",
+        "look-ahead",
+        "goal",
+        "incoming",
+    }
+    assert expected <= fallen
+
+
+def test_an_unexpected_result_is_said_on_the_page():
+    section = outline.Section("c", "C", [Claim("one", "It is so.", "confirmed", False, "It is not.", {}, "")])
+    text = pages.html(pages.Page("T", "l", [], [], [section]))
+    assert "does not hold here" in text
+    assert ">confirmed<" not in text
+
+
+def test_comes_down_and_off_by_one(proofs, loops):
+    losses = loops["plain", "MSELoss"][1]
+    values = proofs["comes-down"].values
+    x, y = (each.numpy().astype(float).ravel() for each in columns())
+    slope, height = np.polyfit(x, y, 1)
+    assert values["lowest"] == pytest.approx(np.mean((slope * x + height - y) ** 2), rel=1e-9)
+    assert (values["first"], values["last_printed"]) == (losses[0], losses[99])
+    assert values["last_printed"] == pytest.approx(values["lowest"], rel=1e-6)
+    assert proofs["off-by-one"].values == {"printed": 100, "positions": 101, "end": losses[100]}
+    assert f"{losses[100]:.10f}" in proofs["off-by-one"].answer
+
+
+def test_grid_and_start(proofs):
+    assert proofs["start"].values == {"weight": 6.0, "bias": -3.0}
+    spacing, cell = 13 / 100, 13 / 101
+    away = max(abs(-5 + cell / 2 + cell * i - (-5 + spacing * i)) for i in range(101))
+    assert proofs["grid"].values["points"] == 101
+    assert proofs["grid"].values["misplaced"] == pytest.approx(away, rel=1e-9)
+    assert away == pytest.approx(0.0644, abs=1e-4)
+
+
+def test_smaller_steps(proofs, loops):
+    positions = loops["plain", "MSELoss"][0]
+    lengths = [math.dist(a, b) for a, b in pairwise(positions)]
+    count = proofs["smaller-steps"].values["updates"]
+    assert all(after < before for before, after in pairwise(lengths[:count]))
+    assert count == len(lengths) or lengths[count] >= lengths[count - 1]
+    assert proofs["smaller-steps"].values["then"] == pytest.approx(lengths[count - 1], rel=1e-6)
+
+
+def test_heights_and_faster(proofs, loops):
+    x, y = columns()
+    for name, criterion in CRITERIA.items():
+        corners = [(w, b) for w in (-5.0, 8.0) for b in (-5.0, 8.0)]  # a convex function is highest at a corner
+        highest = max(criterion(x * w + b, y).item() for w, b in corners)
+        assert proofs["heights"].values[name] == pytest.approx(highest, rel=1e-6)
+        assert proofs["faster"].values[name] == arrival(criterion, 300, lr=0.1)
+        slope = np.hypot(*loops["plain", name][2][0])
+        assert proofs["faster"].values["slopes"][name] == pytest.approx(slope, rel=1e-6)
+    assert [proofs["faster"].values[name] for name in CRITERIA] == [12, 104, 110]
+
+
+def test_same_function(proofs):
+    residuals = [-3 + 6 * i / 1000 for i in range(1001)]
+    huber = [0.5 * r * r if abs(r) <= 0.5 else 0.5 * (abs(r) - 0.25) for r in residuals]
+    smooth = [r * r if abs(r) < 0.5 else abs(r) - 0.25 for r in residuals]
+    apart = max(abs(h - s) for h, s in zip(huber, smooth, strict=True))
+    assert proofs["same-function"].values["apart"] == pytest.approx(apart, rel=1e-9)
+    assert max(abs(h - 0.5 * s) for h, s in zip(huber, smooth, strict=True)) < 1e-12
+    one, other = (train(neuron(), c, *columns(), lr=0.1)
+                  for c in (torch.nn.HuberLoss(), torch.nn.SmoothL1Loss()))  # fmt: skip
+    assert proofs["same-function"].values["same"]
+    assert bare.same_bits(one[0], other[0])
+
+
+def test_accumulated(proofs, loops):
+    gradients = loops["momentum", "MSELoss"][2]
+    velocity = np.zeros(2)
+    for k in range(10):
+        velocity = 0.9 * velocity + gradients[k]
+    missed = np.hypot(*(gradients[9] + 0.9 * gradients[8] - velocity)) / np.hypot(*velocity)
+    assert proofs["accumulated"].values["two"] == pytest.approx(missed, rel=1e-4)
+    assert proofs["accumulated"].values["all"] < 1e-6
+
+
+def test_small_momentum(proofs):
+    values = proofs["small-momentum"].values
+    for name, criterion in CRITERIA.items():
+        assert values[name] == (arrival(criterion, 300, lr=0.1), arrival(criterion, 300, lr=0.1, momentum=0.9))
+    x = columns()[0].numpy().astype(float).ravel()
+    hessian = 2 * np.array([[np.mean(x * x), np.mean(x)], [np.mean(x), 1]])
+    eigenvalues = np.linalg.eigvalsh(hessian)
+    assert values["condition"] == pytest.approx(eigenvalues[1] / eigenvalues[0], rel=1e-6)
+    assert values["valley"] == (valley_arrival(0.1, 0.0), valley_arrival(0.1, 0.9)) == (337, 49)
+
+
+def valley_arrival(lr, momentum, nesterov=False, steps=400):
+    """The bowl x²/100 + y² from (6, -3), in plain Python."""
+    x, y, u, v = 6.0, -3.0, 0.0, 0.0
+    gaps = [x * x / 100 + y * y]
+    for _ in range(steps):
+        gx, gy = x / 50, 2 * y
+        u, v = momentum * u + gx, momentum * v + gy
+        dx, dy = (gx + momentum * u, gy + momentum * v) if nesterov else (u, v)
+        x, y = x - lr * dx, y - lr * dy
+        gaps.append(x * x / 100 + y * y)
+    return next(k for k in range(steps + 1) if all(gap <= 0.01 * gaps[0] for gap in gaps[k:]))
+
+
+def overshoot(positions, goal):
+    away = [math.dist(place, goal) for place in positions]
+    first = next(k for k in range(len(away) - 1) if away[k + 1] > away[k])
+    return max(away[first:]) / away[0]
+
+
+def test_overshoots(proofs, loops):
+    for name in CRITERIA:
+        goal, _ = lowest(name, 0.0)
+        with_momentum, ahead, damped = (
+            overshoot(loops[run, name][0], goal) for run in ("momentum", "nesterov", "dampening")
+        )
+        assert proofs["overshoots"].values[name] == pytest.approx(with_momentum, rel=1e-3)
+        assert proofs["cuts-overshoot"].values[name] == pytest.approx((with_momentum, ahead), rel=1e-3)
+        assert proofs["moderates"].values[name] == pytest.approx((with_momentum, damped), rel=1e-3)
+
+
+def test_limits_by_trying(proofs):
+    """A stability limit is where runs begin to grow: found by bisection with torch in float64."""
+    x, y = (each.double() for each in columns())
+
+    def grows(lr, **settings):
+        place = torch.tensor([6.0, -3.0], dtype=torch.float64, requires_grad=True)
+        rule = torch.optim.SGD([place], lr=lr, **settings)
+        for _ in range(1500):
+            rule.zero_grad()
+            torch.nn.functional.mse_loss(x * place[0] + place[1], y).backward()
+            rule.step()
+        return not np.isfinite(place.detach().numpy()).all() or place.detach().abs().max().item() > 100
+
+    for settings, limit in (
+        ({"momentum": 0.9}, proofs["near-diverging"].values["limit"]),
+        ({"momentum": 0.9}, proofs["cuts-overshoot"].values["limits"][0]),
+        ({"momentum": 0.9, "nesterov": True}, proofs["cuts-overshoot"].values["limits"][1]),
+    ):
+        assert not grows(0.98 * limit, **settings)
+        assert grows(1.02 * limit, **settings)
+    assert proofs["near-diverging"].values["share"] == pytest.approx(0.1 / proofs["near-diverging"].values["limit"])
+
+
+def test_periods_and_half_life_by_counting(proofs, loops):
+    positions = loops["momentum", "MSELoss"][0]
+    x = columns()[0].numpy().astype(float).ravel()
+    hessian = 2 * np.array([[np.mean(x * x), np.mean(x)], [np.mean(x), 1]])
+    _, vectors = np.linalg.eigh(hessian)
+    errors = (positions - lowest("MSELoss", 0.0)[0]) @ vectors
+    told = proofs["near-diverging"].values
+    for mode, period in ((0, told["long"]), (1, told["short"])):
+        error = errors[:60, mode]
+        crossings = [k + error[k] / (error[k] - error[k + 1]) for k in range(59) if error[k] * error[k + 1] < 0]
+        assert 2 * np.diff(crossings).mean() == pytest.approx(period, rel=0.02)
+    assert told["half_life"] == pytest.approx(math.log(0.5) / math.log(math.sqrt(0.9)), rel=1e-9)
+
+
+def test_look_ahead(proofs, loops):
+    """The textbook's own recurrence, in plain float64, lands one stretch of velocity behind torch's parameters."""
+    x, y = (each.numpy().astype(float).ravel() for each in columns())
+
+    def gradient(place):
+        error = place[0] * x + place[1] - y
+        return np.array([2 * np.mean(error * x), 2 * np.mean(error)])
+
+    place, stride, furthest = np.array([6.0, -3.0]), np.zeros(2), 0.0
+    for k, recorded in enumerate(loops["nesterov", "MSELoss"][0]):
+        assert np.allclose(place + 0.9 * stride, recorded, atol=1e-4), k
+        furthest = max(furthest, np.hypot(*(0.9 * stride)))
+        stride = 0.9 * stride - 0.1 * gradient(place + 0.9 * stride)
+        place = place + stride
+    assert proofs["look-ahead"].values["between"] == pytest.approx(furthest, rel=1e-4)
+
+
+def test_goal_and_least_on_l2(proofs, loops):
+    for name in CRITERIA:
+        values = proofs["goal"].values[name]
+        data, goal = lowest(name, 0.0)[0], lowest(name, 2.0)[0]
+        assert values["data"] == pytest.approx(tuple(data), abs=2e-4)
+        assert values["goal"] == pytest.approx(tuple(goal), abs=2e-4)
+        assert values["end"] == pytest.approx(tuple(loops["weight decay", name][0][-1]), abs=1e-6)
+        slope = np.hypot(*loops["weight decay", name][2][0])
+        pull = 2 * math.hypot(6, 3)
+        assert proofs["least-on-l2"].values[name] == pytest.approx(pull / (pull + slope), rel=1e-6)
+        assert proofs["least-on-l2"].values["moved"][name] == pytest.approx(math.dist(data, goal), abs=3e-4)
+
+
+def test_incoming_and_moderates(proofs, loops):
+    gradients = loops["dampening", "MSELoss"][2]
+    velocity, other = gradients[0], []
+    for k in range(1, 100):
+        following = 0.9 * velocity + 0.2 * gradients[k]
+        other.append(np.abs(0.9 * 0.2 * velocity + gradients[k] - following).max())
+        velocity = following
+    assert proofs["incoming"].values["momentum"] == pytest.approx(max(other), rel=1e-3)
+    assert proofs["incoming"].values["first"] == 0
+    values = proofs["moderates"].values
+    for name, criterion in CRITERIA.items():
+        pair = tuple(arrival(criterion, 300, **SETTINGS[run]) for run in ("momentum", "dampening"))
+        assert values["arrived"][name] == pair
+    assert values["rates"] == pytest.approx((math.sqrt(0.9), math.sqrt(0.9)), rel=1e-9)
+
+
+def test_the_narrow_valley_in_plain_python(page):
+    (section,) = (each for each in sections_of(page.sections) if each.id == "valley-of-100")
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    for name, _, _, _, arrives in table.rows:
+        settings = {
+            "plain": (0.1, 0.0),
+            "momentum": (0.1, 0.9),
+            "nesterov": (0.1, 0.9, True),
+        }.get(name)
+        if settings:
+            assert int(arrives) == valley_arrival(*settings)
+    diagram = narrow.diagram()
+    there = diagram.isel(problem=1)
+    for values, cell in ((there, table.rows[4]), (there.sel(momentum=[0.0]), table.rows[3])):
+        best = narrow.best(values)
+        assert int(cell[4]) == valley_arrival(best["lr"], best["momentum"]) == int(values.min())
+        assert [f"{best['lr']:.3g}", f"{best['momentum']:.3g}"] == list(cell[1:3])
+    (plate,) = (block for block in section.blocks if isinstance(block, Plate) and block.id == "phases")
+    counts = re.findall(r"(\d+) of 45 with", plate.look)
+    earlier = [valley_arrival(0.1, m, steps=600) < 49 for m in np.linspace(0, 0.98, 50) if m < 0.9 - 1e-9]
+    assert int(counts[1]) == sum(earlier)
+
+
+# -- in a browser ------------------------------------------------------------------------------------------------
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip("no /usr/bin/chromium")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 768, 1100, 1400])
+def test_in_a_browser(browser, written, tmp_path, width, scheme):
+    path = pages.write(written, tmp_path / "index.html")
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, color_scheme=scheme)
+    tab = context.new_page()
+    asked, complaints = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(path.as_uri())
+    tab.wait_for_load_state("load")
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    assert complaints == []
+    size = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    for _ in range(2):  # and once more with everything opened
+        assert tab.evaluate(size) == [width, width]
+        tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    broken = "[...document.images].filter(each => !each.complete || each.naturalWidth < 900).length"
+    assert tab.evaluate(broken) == 0
+    clipped = (
+        "[...document.querySelectorAll('td, th, li, p, h1, h2, h3')]"
+        ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 60))"
+    )
+    assert tab.evaluate(clipped) == []
+    context.close()
+
+
+def test_code_can_be_copied_and_no_script_is_needed_to_read(browser, written, page, tmp_path):
+    path = pages.write(written, tmp_path / "index.html")
+    scripts = [more for plate in blocks_of(page, Plate) for more in plate.beneath]
+    copied = [each for each in (*scripts, *blocks_of(page, Listing)) if each.copied]
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.locator("pre.copied").count() == tab.locator(".code button").count() == len(copied)
+    tab.locator("details.script").first.locator("summary").click()
+    button = tab.locator("details.script").first.locator("button")
+    button.click()
+    tab.wait_for_function("document.querySelector('details.script button').textContent === 'copied'")
+    context.close()
+    bare_context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True, java_script_enabled=False)
+    tab = bare_context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.locator(".code button").count() == 0
+    assert tab.locator("h2").count() == len(page.sections)
+    bare_context.close()
