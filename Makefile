@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin
 
-.PHONY: article test lint types docs bench rivals third-party
+.PHONY: article test lint types docs site bench rivals third-party
 
 article: .venv/ready         ## every figure, number and the study of the article, into figures/
 	$(RUN)/ravine article --out figures --force
@@ -18,6 +18,10 @@ types: .venv/ready
 
 docs: .venv/ready            ## draws the pictures of the README and of docs/ again
 	$(RUN)/python docs/draw.py
+
+site: .venv/ready            ## the pages of docs/ with the reference, into site/, to be read in any browser
+	rm -rf site docs/made
+	$(RUN)/python -m sphinx -W --keep-going -q -b html docs site
 
 bench: .venv/ready           ## ratios, measured side by side in one run
 	$(RUN)/python benchmarks/run.py

@@ -12,11 +12,12 @@ def main() -> None:
     """Run each page's Python blocks, one after another, in the folder of the pictures."""
     pictures = DOCS / "pictures"
     pictures.mkdir(exist_ok=True)
-    shown = {Path(name).name for page in (DOCS.parent / "README.md", DOCS / "pictures.md") for name in _images(page)}
+    pages = (DOCS / "pictures.md", DOCS / "tour.md", DOCS.parent / "README.md")
+    shown = {Path(name).name for page in pages for name in _images(page)}
     before = Path.cwd()
     os.chdir(pictures)
     try:
-        for page in (DOCS / "pictures.md", DOCS.parent / "README.md"):
+        for page in pages:
             (pictures / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
             _run(page)
     finally:

@@ -49,7 +49,7 @@ def landmarks(
     Returns
     -------
     xarray.Dataset
-        ``minimizer`` (…, parameter), ``minimum_loss`` (…) and ``hessian`` (…, parameter, parameter_) in float64,
+        ``minimizer`` (…, parameter), ``minimum_loss`` (…) and ``hessian`` (…, parameter, ``parameter_``) in float64,
         whatever the problem's dtype: its numbers are taken as they are. (A function that makes float32 of
         float64 parameters is evaluated in float32, and ``engine`` says so.) The provenance says under
         ``scope`` how far each claim goes:
