@@ -1,26 +1,66 @@
-"""A million settings as summaries, and 300,000 whole paths: seconds and the most memory that was taken."""
+"""A million settings as summaries, 300,000 whole paths, and a million of both on disk: seconds, memory, bytes."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Literal
 
 RATES, MOMENTA = 1000, {"summary": 1000, "path": 300}
 """How many of each are combined; 100 steps."""
 
+STORED = 1000
+"""Momenta where the runs go to disk."""
+
 
 def main() -> None:
     # processes of their own, begun before anything large was imported here: a child's peak counts its parent's
     context = multiprocessing.get_context("spawn")
-    for keep in MOMENTA:
-        child = context.Process(target=sweep, args=(keep,))
-        child.start()
-        child.join()
-        if child.exitcode:
-            sys.exit(child.exitcode)
+    for target in (sweep, store):
+        for keep in MOMENTA:
+            child = context.Process(target=target, args=(keep,))
+            child.start()
+            child.join()
+            if child.exitcode:
+                sys.exit(child.exitcode)
+
+
+def store(keep: Literal["path", "summary"]) -> None:
+    """Sweep into a store, open it, read one run, and print two lines."""
+    import numpy as np
+    import torch
+
+    import ravine
+
+    torch.set_num_threads(1)
+    problem = ravine.gallery.article()["MSELoss"]
+    rates, momenta = np.geomspace(1e-3, 1, RATES), np.linspace(0, 0.99, STORED)
+    with tempfile.TemporaryDirectory() as folder:
+        ravine.sweep(problem, lr=[0.1], keep=keep, store=f"{folder}/small.zarr")  # what is imported on first use
+        before, cpu, wall = peak(), time.process_time(), time.perf_counter()
+        ravine.sweep(problem, lr=rates, momentum=momenta, keep=keep, store=f"{folder}/runs.zarr")
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        most = peak()
+        files = [Path(at, name) for at, _, names in os.walk(f"{folder}/runs.zarr") for name in names]
+        print(
+            f"{rates.size * momenta.size:,} runs, {keep}, into a store: {cpu:.1f} s of CPU, {wall:.1f} s of the clock, "
+            f"peak {most / 1e6:,.0f} MB, of which {before / 1e6:,.0f} MB before it began; "
+            f"{sum(file.stat().st_size for file in files) / 1e6:,.0f} MB in {len(files):,} files"
+        )
+        seconds = []
+        for k in range(11):
+            began = time.perf_counter()
+            runs = ravine.open(f"{folder}/runs.zarr")
+            opened = time.perf_counter()
+            runs.isel(lr=90 * k, momentum=80 * k).load()
+            seconds.append((opened - began, time.perf_counter() - opened))
+        openings, readings = zip(*seconds, strict=True)
+        print(f"    opened in {np.median(openings) * 1e3:.0f} ms, one run read in {np.median(readings) * 1e3:.0f} ms")
 
 
 def sweep(keep: Literal["summary", "path"]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
+from PIL import Image
 
 import ravine
 from loops import (
@@ -166,6 +169,78 @@ def sweep_of_many() -> Row:
     return Row("sweep-300000", many, few, Goal("many / few", 1.3), check, scale=times, turns=5)
 
 
+def film_of_four() -> Row:
+    """A film of the article's figure of four criteria against the still picture drawn anew for each of its frames."""
+    steps = 100
+    runs = ravine.descend(PROBLEMS, steps=steps, lr=0.1, momentum=0.9)
+    land = ravine.surface(PROBLEMS, bias=(LOW, HIGH), weight=(LOW, HIGH))
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            ravine.plot.animate(runs, land).save(f"{folder}/film.gif")
+
+    def theirs() -> list[Image.Image]:
+        frames = []
+        for k in few:
+            buffer = io.BytesIO()
+            ravine.plot.descent(runs.isel(step=slice(k + 1)), land).savefig(buffer, format="png", dpi=96)
+            frames.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE))
+        frames[0].save(io.BytesIO(), format="GIF", save_all=True, append_images=frames[1:])
+        return frames
+
+    few = (0, 25, 50, 75, steps)
+
+    def check() -> None:
+        film = ravine.plot.animate(runs, land)
+        if film.steps != tuple(range(steps + 1)):
+            raise AssertionError(f"not every step: {film.steps}")
+        for k in few:
+            for j, ax in enumerate(film.frame(k).axes[: len(PROBLEMS)]):
+                (line,) = (each for each in ax.lines if each.get_gid() == "path")
+                truth = runs.position.isel(criterion=j).sel(parameter=["bias", "weight"])[: k + 1]
+                same_bits(np.transpose(line.get_data()), truth)
+
+    return Row("film-100", ours, theirs, faster(), check, scale=(steps + 1) / len(few), turns=5)
+
+
+def sweep_into_a_store(keep: Literal["path", "summary"], goal: Goal) -> Row:
+    """The cost of a sweep that is written to disk against that of one in memory, at the fastest engine."""
+    rates = np.geomspace(1e-3, 1, 600)
+
+    def kept() -> xr.Dataset:
+        return ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep=keep)
+
+    def stored() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep=keep, store=Path(folder, "runs.zarr"))
+
+    def check() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            found = ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep=keep, store=Path(folder, "runs.zarr"))
+            xr.testing.assert_identical(found.load(), kept())
+
+    return Row(f"store-{keep}", stored, kept, goal, check, turns=5)
+
+
+def one_run_of_a_store() -> Row:
+    """The cost of opening a store and reading one of its runs against that of reading all of it."""
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name, "runs.zarr")
+
+    def one() -> xr.Dataset:
+        assert folder  # it goes away with this function
+        return ravine.at(ravine.open(path), lr=0.1, momentum=0.5).load()
+
+    def whole() -> xr.Dataset:
+        return ravine.open(path).load()
+
+    def check() -> None:
+        ravine.sweep(MSE, lr=np.geomspace(1e-3, 1, 601), momentum=MOMENTA, store=path)
+        xr.testing.assert_identical(one(), ravine.at(whole(), lr=0.1, momentum=0.5))
+
+    return Row("store-one-run", one, whole, Goal("one / all"), check, turns=5)
+
+
 ROWS = (
     surface_of_four(),
     surface_of_a_million(),
@@ -179,6 +254,10 @@ ROWS = (
     sweep_of("sweep-autograd", faster(300), engine="autograd"),
     sweep_of_networks(),
     sweep_of_many(),
+    film_of_four(),
+    sweep_into_a_store("path", cost(1.5)),
+    sweep_into_a_store("summary", cost(1.5)),
+    one_run_of_a_store(),
 )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ import torch
 from typer.testing import CliRunner
 
 import ravine
+from ravine import recipes
 from ravine.cli import app
+from ravine.store import Store
 
 
 def run(*words, code=0):
@@ -44,7 +48,7 @@ def test_article_writes_all_and_prints_the_log(tmp_path, style):
     assert lines[0] == "epoch 0, loss 53.078269958496094"
     assert lines[9:12] == ["epoch 9, loss 1.8742430210113525", "...", "epoch 97, loss 0.4994412660598755"]
     names = {path.name for path in out.iterdir()}
-    assert names == {*(f"figure_{k:02d}.png" for k in range(1, 11)), "log.txt", "study.nc"}
+    assert names == {*(f"figure_{k:02d}.png" for k in range(1, 11)), "index.html", "log.txt", "study.nc"}
     for name in names:
         assert any(line.startswith(str(out / name)) for line in lines)
     log = (out / "log.txt").read_text().splitlines()
@@ -385,10 +389,10 @@ def test_a_mark_needs_a_name(tmp_path):
 
 
 def test_a_sweep_too_large_says_so_in_one_line(tmp_path, monkeypatch):
-    from ravine import sweeps
+    from ravine import capacity
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweeps, "bytes_free", lambda: 25_000)
+    monkeypatch.setattr(capacity, "bytes_free", lambda: 25_000)
     assert "Two ways out" in refused("sweep", "quadratic", "--lr", "0.1:1:400")
 
 
@@ -447,3 +451,168 @@ def test_an_optimizer_of_one_s_own_that_diverges(tmp_path, monkeypatch):
     printed = run("descend", "quadratic", "--optimizer", "mine_that_diverges:Up", "-o", "run.nc").output
     assert "it diverged" in printed
     assert "A smaller --lr may keep it from diverging" in printed
+
+
+# -- sweeps in a store -----------------------------------------------------------------------------------------------
+
+SWEPT = ["sweep", "rosenbrock", "--lr", "0.0005,0.001,0.002", "--momentum", "0,0.9", "--steps", 30]
+
+
+def swept():
+    return ravine.sweep(ravine.gallery.rosenbrock(), steps=30, lr=[0.0005, 0.001, 0.002], momentum=[0.0, 0.9])
+
+
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """A block for each run."""
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 1)
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch, in_pieces):
+    """A store with two of six runs, begun on the command line in another folder."""
+    monkeypatch.chdir(tmp_path)
+    make, made = recipes.Recipe.make, []
+
+    def pressed(self, runs, advance):
+        made.append(runs)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return make(self, runs, advance)
+
+    with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        patch.setattr(recipes.Recipe, "make", pressed)
+        assert run(*SWEPT, "-o", "runs.zarr", code=130).output == ""
+    assert [str(each.message) for each in said] == [
+        "2 of 6 runs are in runs.zarr: interrupted; ravine resume runs.zarr goes on"
+    ]
+    return tmp_path / "runs.zarr"
+
+
+def test_a_sweep_into_a_store(tmp_path, in_pieces):
+    out = tmp_path / "runs.zarr"
+    said = run(*SWEPT, "-o", out).output
+    assert said.startswith("6 runs: ")
+    assert said.endswith(
+        f"\n{out.with_suffix('.png')}  the picture\n{out}  every number, for ravine.open and ravine plot\n"
+    )
+    assert ravine.open(out).load().identical(swept())
+    picture = out.with_suffix(".png").read_bytes()
+    out.with_suffix(".png").write_bytes(b"mine")
+    again = run(*SWEPT, "-o", out).output  # nothing is left to do
+    assert again.startswith(said.splitlines()[0])
+    assert "the picture" not in again
+    assert out.with_suffix(".png").read_bytes() == b"mine"
+    assert run("resume", out).output == again
+    run(*SWEPT, "-o", out, "--force")
+    assert out.with_suffix(".png").read_bytes() == picture
+    assert run("verify", out).output == f"{out}: all 6 runs are there, every bit as it was written\n"
+    assert (tmp_path / "runs-phase.png") == Path(run("plot", out).output.strip())
+    assert "10 %" not in refused("explain", out, "--at", "lr=7")
+    assert len(run("explain", out, "--at", "lr=0.001", "--at", "momentum=0").output.splitlines()) > 1
+
+
+def test_resume_goes_on_from_anywhere(interrupted, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    verified = run("verify", "../runs.zarr").output
+    assert verified == (
+        "../runs.zarr: 2 of 6 runs are there, every bit as it was written; ravine resume ../runs.zarr goes on\n"
+    )
+    made, make = [], recipes.Recipe.make
+    monkeypatch.setattr(recipes.Recipe, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
+    assert run("resume", "../runs.zarr").output.startswith("6 runs: ")
+    assert len(made) == 4
+    assert ravine.open(interrupted).load().identical(swept())
+    assert interrupted.with_suffix(".png").exists()
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_store_that_is_not_complete_is_drawn_with_a_warning(interrupted):
+    with pytest.warns(UserWarning, match=r"2 of 6 runs are in runs\.zarr: ravine resume runs\.zarr goes on"):
+        run("plot", "runs.zarr")
+    assert (interrupted.parent / "runs-phase.png").exists()
+
+
+def test_other_settings_are_refused_in_one_line(interrupted):
+    words = [*SWEPT[:-1], 31]
+    before = sorted(interrupted.rglob("*"))
+    assert refused(*words, "-o", "runs.zarr") == (
+        "ravine: runs.zarr holds another sweep: steps was 30, now 31. Go on with what it was begun with, or sweep into "
+        "a new store"
+    )
+    assert sorted(interrupted.rglob("*")) == before
+
+
+def test_verify_finds_and_forgets(interrupted):
+    run("resume", "runs.zarr")
+    chunk = Store(interrupted).chunks(4, "loss")[0]
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
+    lines = run("verify", "runs.zarr", code=1).output.splitlines()
+    assert lines[0].startswith("block 4 (run 4) of loss cannot be read: ")
+    assert lines[-1] == (
+        "ravine verify runs.zarr --forget forgets damaged blocks; "
+        "then ravine resume runs.zarr goes on, and makes them again"
+    )
+    lines = run("verify", "runs.zarr", "--forget", code=1).output.splitlines()
+    assert lines[-1] == "runs.zarr: 5 of 6 runs are there and not forgotten; ravine resume runs.zarr goes on"
+    run("resume", "runs.zarr")
+    run("verify", "runs.zarr")
+    assert ravine.open(interrupted).load().identical(swept())
+
+
+def test_force_deletes_a_store_and_nothing_else(tmp_path):
+    folder = tmp_path / "mine.zarr"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    for force in ([], ["--force"]):
+        assert "is a folder, but no store of a sweep" in refused(*SWEPT, "-o", folder, *force)
+    assert (folder / "notes.txt").read_text() == "mine"
+    file = tmp_path / "file.zarr"
+    file.write_text("mine")
+    assert "is a file, and a store is a folder" in refused(*SWEPT, "-o", file, "--force")
+    assert file.read_text() == "mine"
+    assert not list(tmp_path.glob("*.png"))
+    picture = tmp_path / "new.png"
+    picture.write_text("mine")
+    assert "new.png exists already" in refused(*SWEPT, "-o", tmp_path / "new.zarr")
+    assert not (tmp_path / "new.zarr").exists()
+
+
+def test_force_waits_for_nobody_and_deletes_from_under_nobody(tmp_path):
+    out = tmp_path / "runs.zarr"
+    run(*SWEPT, "-o", out)
+    with Store(out).writing():
+        assert "is being written by process" in refused(*SWEPT, "-o", out, "--force")
+        assert "is being written by process" in refused("resume", out)
+        assert "is being written by process" in refused(*SWEPT, "-o", out)
+    assert ravine.verify(out) == []
+
+
+def test_resume_of_what_cannot_be_resumed(tmp_path):
+    study = tmp_path / "run.nc"
+    ravine.save(ravine.descend(ravine.gallery.rosenbrock(), lr=1e-3, steps=2), study)
+    assert f"{study} is a file, and a store is a folder" in refused("resume", study)
+    assert "there is no store" in refused("resume", tmp_path / "none.zarr")
+    own = tmp_path / "own.zarr"
+    ravine.sweep(ravine.gallery.rosenbrock(), lr=[1e-3], steps=2, store=own)
+    assert f"{own} was begun from Python, not by ravine sweep: the same call" in refused("resume", own)
+    for command in ("verify", "plot", "explain"):
+        assert "is a folder, but no store of a sweep" in refused(command, tmp_path)
+
+
+def test_only_sweeps_go_into_a_store(tmp_path):
+    out = tmp_path / "run.zarr"
+    assert f"--out should end in .nc, got {out}: only ravine sweep writes folders .zarr" in refused(
+        "descend", "rosenbrock", "-o", out
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_changed_is_another_sweep(table, tmp_path):
+    words = ["sweep", table, "--x", "dose", "--y", "effect", "--lr", "0.01,0.1", "-o", tmp_path / "runs.zarr"]
+    run(*words)
+    table.write_text(table.read_text().replace("6.5", "6.25"))
+    assert "holds another sweep: data was" in refused("resume", tmp_path / "runs.zarr")

@@ -17,9 +17,10 @@ import ravine
 
 ROOT = Path(ravine.__file__).parent
 HOMES = ("gallery", "measure", "theory", "plot")  # public names that are modules
-DOORS = {"article", "cli", "options", "reports", "sources"}
+DOORS = {"article", "cli", "executors", "growing", "options", "reports", "retold", "sources"}
 TORCH_SHORE = {
     "batches",
+    "capacity",
     "criterion",
     "curvature",
     "derivatives",
@@ -31,17 +32,22 @@ TORCH_SHORE = {
     "gradients",
     "grid",
     "grounds",
+    "identity",
     "jobs",
     "keeping",
     "landscape",
     "lattice",
+    "making",
     "minima",
     "otherwise",
     "parts",
     "pieces",
     "plan",
     "problem",
+    "races",
+    "recipes",
     "regression",
+    "results",
     "sgd",
     "spelling",
     "spots",
@@ -51,21 +57,30 @@ TORCH_SHORE = {
     "valleys",
 }
 OTHER_SHORE = {
+    "audits",
     "columns",
     "files",
     "findings",
+    "founding",
     "goals",
+    "ledger",
     "limits",
     "measure",
+    "opening",
+    "parcels",
     "plot",
     "progress",
     "script",
     "stacks",
+    "store",
     "study",
     "swings",
     "tallies",
+    "tiling",
     "theory",
+    "updates",
     "words",
+    "workers",
 }
 """Rooms that never import torch, nor a room that does."""
 

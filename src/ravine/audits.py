@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from ravine.ledger import digest, read_record
+from ravine.ledger import digest
 from ravine.progress import tracked
 from ravine.store import Store
+from ravine.words import listed
 
 __all__ = ["verify"]
 
@@ -45,61 +46,51 @@ def verify(path: str | os.PathLike[str], *, forget: bool = False) -> list[str]:
     []
     """
     store = Store(path)
-    faults, damaged = _faults_of_files(store), set[int]()
+    files = store.damaged()
+    faults = [f"{store.path / name} {fault}: {store.remedy}, and writes it again" for name, fault in files.items()]
+    damaged, readable = set[int](), [name for name in store.fields if f"{name}/zarr.json" not in files]
+    gathered, entered = store.gathered(), set(store.ledger.entered(store.tiling.count))
     for block in tracked(range(store.tiling.count), "blocks"):
-        found = _faults_of_block(store, block)
+        if block in entered:
+            found = _faults_of_block(store, block, readable)
+        else:
+            found = [f"the record of {_named(store, block)} is gone"] if block in (gathered or {}) else []
         if found:
             damaged.add(block)
             faults += found
-    faults += _faults_of_gathered(store)
-    if forget and damaged:
+    torn = store.complete.exists() and gathered is None
+    if torn:
+        faults.append(f"{store.complete} is damaged: it is made again from the ledger")
+    if forget and (damaged or torn):
         with store.writing():
+            store.complete.unlink(missing_ok=True)
             for block in damaged:
                 store.forget(block)
     return faults
 
 
-def _faults_of_files(store: Store) -> list[str]:
-    """Look at what was written before any block: coordinates, data, minima, and what each array is."""
-    faults = []
-    for name, known in store.plan["files"].items():
-        file = store.path / name
-        if not file.exists():
-            faults.append(f"{file} is gone: the sweep has to be made again in a new store")
-        elif digest(file.read_bytes()) != known:
-            faults.append(f"{file} is not what was written: the sweep has to be made again in a new store")
-    return faults
+def _named(store: Store, block: int) -> str:
+    runs = store.tiling.runs_of(block)
+    some = f"runs {runs.start:,} to {runs.stop - 1:,}" if runs.stop - runs.start > 1 else f"run {runs.start:,}"
+    return f"block {block} ({some})"
 
 
-def _faults_of_block(store: Store, block: int) -> list[str]:
-    record = store.ledger.path(block)
-    if not record.exists():
-        return []
+def _faults_of_block(store: Store, block: int, readable: Sequence[str]) -> list[str]:
+    """Look at one block; of an array whose own description is damaged nothing can be told."""
     try:
         facts = store.ledger.read(block)
     except ValueError as reason:
-        return [str(reason)]
-    runs = store.tiling.runs_of(block)
-    where = f"block {block} (runs {runs.start:,} to {runs.stop - 1:,})"
-    faults = []
-    for name, known in facts["sums"].items():
+        return [f"the record of {_named(store, block)}: {reason}"]
+    where, faults = _named(store, block), []
+    for name in readable:
+        if gone := [str(chunk) for chunk in store.chunks(block, name) if not chunk.exists()]:
+            faults.append(f"{where} of {name} is gone: there is no {listed(gone, most=2)}")
+            continue
         try:
             values = np.ascontiguousarray(store.read(block, name))
         except Exception as reason:  # zarr, its codecs and the system raise each their own kind
             faults.append(f"{where} of {name} cannot be read: {reason}")
             continue
-        if digest(values.dtype.str, values) != known:
+        if digest(values.dtype.str, values) != facts["sums"][name]:
             faults.append(f"{where} of {name} is not what was written")
     return faults
-
-
-def _faults_of_gathered(store: Store) -> list[str]:
-    """Look at the file that gathers the ledger of a complete store."""
-    gathered: Path = store.hidden / "complete.json"
-    if not gathered.exists():
-        return []
-    try:
-        read_record(gathered)
-    except ValueError as reason:
-        return [f"{reason}; it can be deleted, it is made again from the ledger"]
-    return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -14,23 +14,23 @@ import typer
 import ravine
 from ravine.options import (
     BatchSize,
+    Cluster,
     Criterion,
     Force,
     FormatOption,
     OptimizerName,
     OutStudy,
+    OutSweep,
     Scheduler,
     Source,
     Standardize,
     Start,
     Steps,
     Style,
+    Workers,
     X,
     Y,
     pairs_of,
-    seeds_of,
-    values_of,
-    words_of,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def _plainly(command: Callable[Given, None]) -> Callable[Given, None]:
     def inner(*args: Given.args, **kwargs: Given.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except typer.Exit:  # a RuntimeError, and no failure
+            raise
         except (
             ValueError,
             TypeError,
@@ -94,31 +96,53 @@ def _root(
 @app.command()
 @_plainly
 def article(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for figures, log and study.")] = Path("figures"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for page, figures, log and study.")] = Path(
+        "figures"
+    ),
+    lr: Annotated[float | None, typer.Option(help="In place of the article's.", show_default="0.1")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Wherever the article turns it.", show_default="0.9")] = None,
+    dampening: Annotated[float | None, typer.Option(help="In figure 10.", show_default="0.8")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="In figure 9.", show_default="2")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help="In figures 7 to 9.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", "--epochs", min=1, show_default="100")] = None,
     style: Style = "ravine",
     format: FormatOption = "png",
     force: Force = False,
 ) -> None:
-    """Draw every figure of the article and print its log, bit for bit."""
-    figures = {number: out / f"figure_{number:02d}.{format}" for number in range(1, 11)}
-    log_file, study_file = out / "log.txt", out / "study.nc"
-    _free([*figures.values(), log_file, study_file], force)
+    """Tell the article's story on one page, with every figure and its printed log, bit for bit."""
+    paths = {number: out / f"figure_{number:02d}.{format}" for number in range(1, 11)}
+    page_file, log_file, study_file = out / "index.html", out / "log.txt", out / "study.nc"
+    _free([page_file, *paths.values(), log_file, study_file], force)
 
     from ravine import article as told
-    from ravine.progress import tracked
+    from ravine.retold import outline, pages
 
-    study = told.study()
+    knobs = {
+        "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+    }  # fmt: skip
+    turned: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
+    told.check(**turned)
+    if steps is not None:
+        turned["steps"] = steps
+    study = told.study(**turned)
     lines = told.log(study)
-    for line in [*lines[:10], "...", *lines[-3:]]:
+    for line in lines if len(lines) <= 13 else [*lines[:10], "...", *lines[-3:]]:
         typer.echo(line)
+    figures = told.drawn(study, style)
+    page = pages.html(outline.page_of(study, figures, style, **turned), style)
     out.mkdir(parents=True, exist_ok=True)
     log_file.write_text("\n".join(lines) + "\n")
     ravine.save(study, study_file, force=True)
-    for number in tracked(sorted(figures), "figures"):
-        told.FIGURES[number].draw(study, style).savefig(figures[number])
-    typer.echo("")
-    for number, path in figures.items():
-        typer.echo(f"{path}  {told.FIGURES[number].caption}")
+    for number, path in paths.items():
+        if number in figures:
+            figures[number].savefig(path)
+        else:
+            path.unlink(missing_ok=True)  # of an earlier call with other knobs
+    pages.write(page, page_file)
+    typer.echo(f"\n{page_file}  the whole story, for a browser; it needs nothing else")
+    for number, path in paths.items():
+        left_out = f"figure {number} is left out: these settings have nothing that it could show"
+        typer.echo(f"{path}  {told.caption(number, study)}" if number in figures else left_out)
     typer.echo(f"{log_file}  all {len(lines)} losses of figure 4's run")
     typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")
 
@@ -176,6 +200,7 @@ def descend(
         scheduler=sources.scheduler_of(scheduler) if scheduler else None,
         batch_size=batch_size,
         seed=seed,
+        also=_watched(problem, optimizer, settings),
         **settings,
     )
     study, figure = reports.drawn(problem, runs, style)
@@ -212,49 +237,58 @@ def sweep(
     batch_size: BatchSize = None,
     seed: Annotated[str, typer.Option(help="Of the mini-batches' order; a list gives each run just these.")] = "0",
     summary: Annotated[bool, typer.Option("--summary", help="Keep a few numbers of each run, not its path.")] = False,
-    out: OutStudy = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    out: OutSweep = None,
     style: Style = "ravine",
     format: FormatOption = "png",
     force: Force = False,
 ) -> None:
-    """Run every combination of settings; print what became of them, and write the study and its picture."""
-    study_file, picture = _outputs(out, f"{_stem(source)}-sweep", format, force)
+    """Run every combination of settings; print what became of them, and write the study and its picture.
 
-    from ravine import reports, sources, tallies
+    Into a folder that ends in .zarr the runs are written as they are made: whatever happens, `ravine resume` goes on.
+    """
+    from ravine import growing
 
-    problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
-    named = {
-        "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
-        "maximize": maximize,
-    }  # fmt: skip
-    for name, text in words_of(setting):
-        if named.get(name) is not None:
-            raise ValueError(f"{name} is given twice: {named[name]} and {text}")
-        named[name] = text
-    settings = {name: values_of(name, text) for name, text in named.items() if text is not None}
-    runs = ravine.sweep(
-        problem,
-        sources.optimizer_of(optimizer),
-        steps,
-        scheduler=sources.scheduler_of(scheduler) if scheduler else None,
-        batch_size=batch_size,
-        seed=seeds_of(seed),
-        keep="summary" if summary else "path",
-        **settings,
+    given = locals()
+    typed = {name: given[name] for name in growing.TYPED}
+    study_file, picture = growing.places(out, f"{_stem(source)}-sweep", format, force) or _outputs(
+        out, f"{_stem(source)}-sweep", format, force
     )
-    ravine.save(runs, study_file, force=force)
-    for line in tallies.lines_of(runs):
-        typer.echo(line)
-    view = reports.picture_of(runs)
-    if view is not None:
-        view(style).savefig(picture)
-        typer.echo(f"\n{picture}  the picture")
-    typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")
-    if "steps_taken" in runs:
-        raise typer.Exit(130)  # interrupted: what was done is written
+    growing.sweep_of(typed, study_file, picture, style, workers=workers, cluster=cluster, force=force)
 
 
-VIEWS = ("descent", "panel", "losses", "fit", "scatter", "surface", "phase", "stability")
+@app.command()
+@_plainly
+def resume(
+    store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o began.")],
+    workers: Workers = None,
+    cluster: Cluster = None,
+    style: Style = "ravine",
+    format: FormatOption = "png",
+) -> None:
+    """Go on with a sweep that was interrupted, killed, or lost blocks to a damaged disk."""
+    from ravine import growing
+
+    growing.go_on(store, style, format, workers=workers, cluster=cluster)
+
+
+@app.command()
+@_plainly
+def verify(
+    store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o wrote.")],
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget damaged blocks, so that ravine resume makes them again.")
+    ] = False,
+) -> None:
+    """Read a store whole, and say whether every bit is as it was written."""
+    from ravine import growing
+
+    if not growing.proved(store, forget=forget):
+        raise typer.Exit(1)
+
+
+VIEWS = ("descent", "anatomy", "panel", "losses", "fit", "scatter", "surface", "phase", "stability")
 
 
 @app.command()
@@ -270,6 +304,10 @@ def plot(
     ] = None,
     x: Annotated[str, typer.Option("--x", help="For phase: the horizontal setting.")] = "lr",
     y: Annotated[str, typer.Option("--y", help="For phase: the vertical setting.")] = "momentum",
+    step: Annotated[
+        int | None,
+        typer.Option(help="For anatomy: opens the update from this step to the next.", show_default="must be given"),
+    ] = None,
     mark: Annotated[
         list[str] | None,
         typer.Option(help='For phase: a setting to ring, as in "mine: lr=0.1 momentum=0.9" (may be repeated).'),
@@ -287,6 +325,8 @@ def plot(
 
     if view is not None and view not in VIEWS:
         raise ValueError(f"no view {view!r}{hint(view, VIEWS)}; there are {listed(VIEWS)}")
+    if view == "anatomy" and step is None:
+        raise ValueError("anatomy opens one update: say which, as in --step 6")
     chosen = ravine.at(ravine.open(study), **pairs_of(at))
     view = view or reports.usual_view(chosen)
     picture = out or study.with_name(f"{study.stem}-{view}.png")
@@ -295,6 +335,7 @@ def plot(
     _free([picture], force)
     draw: dict[str, Callable[[], Any]] = {
         "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
+        "anatomy": lambda: ravine.plot.anatomy(chosen, chosen, step or 0, style=style),
         "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
         "losses": lambda: ravine.plot.losses(chosen, style=style),
         "fit": lambda: ravine.plot.fit(chosen, style=style),
@@ -307,6 +348,46 @@ def plot(
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture)
     typer.echo(f"{picture}")
+
+
+FILMS = (".gif", ".mp4", ".html")
+
+
+@app.command()
+@_plainly
+def animate(
+    study: Annotated[Path, typer.Argument(help="A study that ravine descend wrote, of two parameters.")],
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="name=value that selects from the study, as in criterion=MSELoss (may be repeated)."),
+    ] = None,
+    hue: Annotated[
+        str | None, typer.Option(help="What tells runs apart that race on one map, as in run or momentum.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The film to write: .gif, .mp4 (needs ffmpeg) or .html.",
+            show_default="beside the study",
+        ),
+    ] = None,
+    style: Style = "ravine",
+    force: Force = False,
+) -> None:
+    """Let the runs of a study descend as a moving picture."""
+    film = out or study.with_suffix(".gif")
+    if film.suffix.lower() not in FILMS:
+        raise ValueError(f"a film ends in .gif, .mp4 or .html, got {film}")
+    _free([film], force)
+    chosen = ravine.at(ravine.open(study), **pairs_of(at))
+    if "surface" not in chosen:
+        raise ValueError(
+            f"{study} holds no surface to move over: ravine descend of a problem with two parameters writes one; "
+            f"ravine plot {study} losses draws the losses of any"
+        )
+    typer.echo(f"{ravine.plot.animate(chosen, chosen, hue=hue, style=style).save(film, force=force)}")
 
 
 @app.command()
@@ -343,6 +424,14 @@ def main() -> None:
 # -- helps -------------------------------------------------------------------------------------------------------
 
 
+def _watched(problem: Any, optimizer: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what `ravine plot … anatomy` needs where it can draw: with two parameters it is as small as the path."""
+    one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
+    if len(one.labels) != 2:
+        return ()
+    return ("gradient", "velocity") if optimizer == "SGD" and settings.get("momentum") else ("gradient",)
+
+
 def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
     marks = {}
     for each in given or []:
@@ -360,6 +449,8 @@ def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Pat
         raise ValueError(
             f"--out names the study, so it should end in .nc, got {study_file}; the picture goes beside it"
         )
+    if study_file.suffix.lower() == ".zarr":
+        raise ValueError(f"--out should end in .nc, got {study_file}: only ravine sweep writes folders .zarr")
     picture = study_file.with_suffix(f".{format}")
     _free([study_file, picture], force)
     return study_file, picture

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ravine import gradients, sgd, traces
 from ravine.descent import random_state_kept, trace_of
 from ravine.gradients import Evaluate
-from ravine.jobs import Job
+from ravine.jobs import Job, some_valid
 from ravine.keeping import Record
 from ravine.problem import Problem
 from ravine.threads import one_thread
@@ -135,10 +135,8 @@ class Batched:
 class Truth:
     """The first steps of one random run, taken by torch.optim, to hold a batch against."""
 
-    def __init__(self, job: Job, which: int, errors: NDArray[np.object_]) -> None:
-        first = which * job.inner.size
-        valid = first + np.flatnonzero(errors[first : first + job.inner.size] == "")
-        self.run = int(np.random.default_rng(which).choice(valid))
+    def __init__(self, job: Job, which: int) -> None:
+        self.run = which * job.inner.size + some_valid(job, which)
         self.problem = job.problem_of(self.run)
         steps = min(job.steps, CHECKED_STEPS if len(job.problems) <= MANY_PROBLEMS else 3)
         self.plan = replace(job.plan_of(self.run % job.inner.size), steps=steps, also=frozenset({"gradient"}))
@@ -147,7 +145,7 @@ class Truth:
         self.gradient = traces.rows(trace.gradients, job.parameters)
 
     def _trace(self, problem: Problem) -> Trace:
-        with random_state_kept([problem]):
+        with random_state_kept([problem]), one_thread():  # as the engines: threads change the last bits of a sum
             return trace_of(problem, self.plan)
 
     def agrees(self, evaluate: Evaluate) -> bool:
@@ -196,7 +194,7 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(torch.where(both, (one - other).abs(), 0.0).max() / largest) if largest > 0 else 0.0
 
 
-def engine_of(job: Job, which: int, errors: NDArray[np.object_], wanted: str | None) -> Engine:
+def engine_of(job: Job, which: int, wanted: str | None) -> Engine:
     """Choose the fastest engine for one problem that agrees with torch.
 
     Raises
@@ -208,7 +206,7 @@ def engine_of(job: Job, which: int, errors: NDArray[np.object_], wanted: str | N
         return OneByOne(job)
     reason = unstackable(job)
     if reason is None:
-        truth = Truth(job, which, errors)
+        truth = Truth(job, which)
         written = None if wanted == "autograd" else gradients.of_neuron(truth.problem)
         if written is not None and truth.agrees(written):
             return Batched("SGD's rule on a batch, gradient written out", written, truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 
 import numpy as np
 import torch
@@ -14,11 +15,14 @@ from ravine.problem import Problem
 from ravine.spots import Found, everywhere, gridded, loss_at
 from ravine.threads import one_thread
 from ravine.words import listed
+from ravine.workers import check_executor
 
 __all__ = ["slopes"]
 
 
-def slopes(problem: Problem | Mapping[str, Problem], land: xr.Dataset) -> xr.DataArray:
+def slopes(
+    problem: Problem | Mapping[str, Problem], land: xr.Dataset, *, executor: Executor | None = None
+) -> xr.DataArray:
     """Evaluate the gradient of the loss at every point of a surface's grid.
 
     Parameters
@@ -27,6 +31,8 @@ def slopes(problem: Problem | Mapping[str, Problem], land: xr.Dataset) -> xr.Dat
         A problem, or a mapping of them as in `ravine.descend`.
     land
         A surface of it: its two axes and the values along them are taken, nothing else.
+    executor
+        As in `ravine.surface`.
 
     Returns
     -------
@@ -53,6 +59,7 @@ def slopes(problem: Problem | Mapping[str, Problem], land: xr.Dataset) -> xr.Dat
     By `torch.func.vmap` of `torch.func.grad`, and one by one where that cannot be batched. Some points are
     always evaluated singly by autograd too; the provenance says whether the bits were equal.
     """
+    check_executor(executor)
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     known, names = problems[0].labels, study.axes(land)
     for name in names:
@@ -63,12 +70,12 @@ def slopes(problem: Problem | Mapping[str, Problem], land: xr.Dataset) -> xr.Dat
     # the order of the axes is the picture's, that of the parameters the problem's
     order = sorted((0, 1), key=lambda k: known.index(names[k]))
     with one_thread(), torch.random.fork_rng(), torch.enable_grad():
-        found = [_field(each, grid) for each in problems]
+        found = [_field(each, grid, executor) for each in problems]
     found = [each._replace(values=each.values[..., order]) for each in found]
     return gridded("slope", problem, grid, found)["slope"].assign_coords(parameter=np.array(names)[order])
 
 
-def _field(problem: Problem, grid: Grid) -> Found:
+def _field(problem: Problem, grid: Grid, executor: Executor | None) -> Found:
     """Derivatives by the horizontal and the vertical parameter."""
     loss = loss_at(problem, grid.names)
 
@@ -81,4 +88,4 @@ def _field(problem: Problem, grid: Grid) -> Found:
 
     gradient = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)))
     ways = ("torch.func.vmap of torch.func.grad", "one gradient after another")
-    return everywhere(problem, grid, one, lambda h, v: torch.stack(gradient(h, v), -1), ways)
+    return everywhere(problem, grid, one, lambda h, v: torch.stack(gradient(h, v), -1), ways, executor)

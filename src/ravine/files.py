@@ -35,8 +35,11 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
     ------
     FileExistsError
         If the file exists and `force` is not given.
+    IsADirectoryError
+        If it is a folder.
     ValueError
-        If a value does not survive the trip (an integer beyond 2³¹, say).
+        If the name ends in ``.zarr``, which only `ravine.sweep` writes, or a value does not survive the trip (an
+        integer beyond 2³¹, say).
 
     Examples
     --------
@@ -48,6 +51,13 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
     True
     """
     path = Path(path)
+    if path.suffix.lower() == ".zarr":
+        raise ValueError(
+            f"a study is saved as one netCDF file, by custom .nc, got {path}: a folder .zarr is written by "
+            "ravine.sweep(…, store=…) while it makes the runs"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; a study is saved as one file")
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists already: choose another name, or force=True to overwrite it")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +89,8 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     """
     path = Path(path)
     if path.is_dir():
-        return study_of(Store(path), incomplete="sweep into it again, or ravine resume, goes on")
+        store = Store(path)
+        return study_of(store, incomplete=store.remedy)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:

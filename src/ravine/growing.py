@@ -35,7 +35,7 @@ ROOM = 8
 
 def places(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path] | None:
     """Name store and picture where a store is asked for; a store that is there goes on, or goes away by force."""
-    if out is None or out.suffix != ".zarr":
+    if out is None or out.suffix.lower() != ".zarr":
         return None
     picture = out.with_suffix(f".{format}")
     if is_store(out) and force:
@@ -59,7 +59,7 @@ def sweep_of(
 ) -> None:
     """Make the sweep that was typed, print what became of it, and write study and picture."""
     where: dict[str, Any] = {}
-    if study_file.suffix == ".zarr":
+    if study_file.suffix.lower() == ".zarr":
         where["store"] = Place(str(study_file), dict(typed))
     problem = sources.load(
         typed["source"],
@@ -97,11 +97,7 @@ def go_on(path: Path, style: str, format: str, *, workers: int | None, cluster: 
     store = Store(path)
     typed = store.plan["typed"]
     if typed is None:
-        program = store.plan["program"]
-        raise ValueError(
-            f"{path} was begun from Python{f' ({program})' if program else ''}: run that again, and it goes on where it "
-            "stopped"
-        )
+        raise ValueError(f"{path} was begun from Python, not by ravine sweep: {store.remedy}")
     here, folder = path.absolute(), store.plan["folder"]
     with contextlib.chdir(folder if Path(folder).is_dir() else "."):  # files are named as they were then
         sweep_of(typed, here, here.with_suffix(f".{format}"), style, workers=workers, cluster=cluster, force=False)
@@ -113,15 +109,14 @@ def proved(path: Path, *, forget: bool) -> bool:
     for fault in faults:
         typer.echo(fault)
     store = Store(path)
-    there, count = len(store.records()), store.tiling.count
-    blocks = f"{there:,} of {count:,} blocks" if there < count else f"all {count:,} blocks"
+    runs, size = store.tiling.size - sum(map(store.tiling.runs_in, store.missing())), store.tiling.size
+    there = f"{runs:,} of {size:,} runs are there" if runs < size else f"all {size:,} runs are there"
     if not faults:
-        more = "" if there == count else "; ravine resume makes the others"
-        typer.echo(f"{path}: {blocks} are there, every bit as it was written{more}")
+        typer.echo(f"{path}: {there}, every bit as it was written{f'; {store.remedy}' if runs < size else ''}")
     elif forget:
-        typer.echo(f"{path}: {blocks} are left; ravine resume {path} makes the others again")
+        typer.echo(f"{path}: {there} and not forgotten{f'; {store.remedy}' if runs < size else ''}")
     else:
-        typer.echo(f"ravine verify {path} --forget, then ravine resume {path}, makes damaged blocks again")
+        typer.echo(f"ravine verify {path} --forget forgets damaged blocks; then {store.remedy}, and makes them again")
     return not faults
 
 
@@ -139,7 +134,9 @@ def _tell(runs: xr.Dataset, study_file: Path, picture: Path, style: str, *, forc
     """Print what became of the runs, and draw them, where that fits into memory."""
     loss, free = runs.get("loss"), bytes_free()
     if loss is not None and free is not None and ROOM * loss.nbytes > free:
-        typer.echo("more than fits into memory: ravine.open reads any part of it; --summary keeps a few numbers of each run")
+        typer.echo(
+            "more than fits into memory: ravine.open reads any part of it; --summary keeps a few numbers of each run"
+        )
         typer.echo(f"{study_file}  every number, for ravine.open")
         return
     for line in tallies.lines_of(runs):

@@ -25,7 +25,7 @@ from ravine.sgd import DEFAULTS
 from ravine.traces import plain
 from ravine.words import listed
 
-__all__ = ["Job", "errors_of", "job_of"]
+__all__ = ["Job", "errors_of", "job_of", "some_valid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,31 +264,52 @@ def _check_starts(job: Job) -> None:
                 check_start(problem.loss(problem.starting_at(values).start))
 
 
-def errors_of(job: Job, runs: slice | None = None) -> NDArray[np.object_]:
+def errors_of(job: Job, runs: slice) -> NDArray[np.object_]:
     """Ask torch which settings it refuses, and why: one message for each run, empty where it takes them.
 
     SGD is asked once for each kind of doubt, any other optimizer once for each setting.
+    """
+    size, count = job.inner.size, runs.stop - runs.start
+    # stretches up to the number of settings hold none twice
+    settings = np.arange(runs.start, min(runs.stop, runs.start + size)) % size
+    errors = np.full(len(settings), "", dtype=object)
+    for alike in _kinds(job, settings):
+        try:
+            _ask(job, int(settings[alike[0]]))
+        except Exception as reason:
+            errors[alike] = str(reason)
+    return np.tile(errors, -(-count // size))[:count] if count > size else errors
+
+
+TRIES = 100
+"""Settings drawn at random before all are looked through for one that torch takes."""
+
+STRETCH = 100_000
+"""Settings that are looked through at once."""
+
+
+def some_valid(job: Job, draw: int) -> int:
+    """Return a setting that torch takes, drawn at random, the same for the same number.
 
     Raises
     ------
     Exception
-        Torch's own, if all runs were asked for and it refuses each.
+        Torch's own, if it refuses all settings.
     """
     size = job.inner.size
-    here = slice(0, job.size) if runs is None else runs
-    # stretches up to the number of settings hold none twice
-    settings = np.arange(here.start, min(here.stop, here.start + size)) % size
-    errors = np.full(len(settings), "", dtype=object)
-    last: Exception | None = None
-    for alike in _kinds(job, settings):
-        try:
-            replace(job.plan, settings=job.given(int(settings[alike[0]]))).rule_for(job.leaves)
-        except Exception as reason:
-            errors[alike], last = str(reason), reason
-    if runs is None and last is not None and (errors != "").all():
-        raise last
-    count = here.stop - here.start
-    return np.tile(errors, -(-count // size))[:count] if count > size else errors
+    for setting in np.random.default_rng(draw).integers(size, size=TRIES).tolist():
+        if not errors_of(job, slice(setting, setting + 1))[0]:
+            return int(setting)
+    for first in range(0, size, STRETCH):
+        taken = np.flatnonzero(errors_of(job, slice(first, min(first + STRETCH, size))) == "")
+        if taken.size:
+            return first + int(taken[draw % taken.size])
+    _ask(job, 0)
+    raise AssertionError("torch refused every setting, and then took the first")
+
+
+def _ask(job: Job, setting: int) -> None:
+    replace(job.plan, settings=job.given(setting)).rule_for(job.leaves)
 
 
 def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
@@ -14,6 +15,7 @@ from ravine.parts import elementwise
 from ravine.problem import Problem, dimension, is_neuron
 from ravine.spots import CHUNK_BYTES, Found, agreement, everywhere, gridded, loss_at, spots_of
 from ravine.threads import one_thread
+from ravine.workers import check_executor
 
 __all__ = ["surface"]
 
@@ -24,6 +26,7 @@ def surface(
     *,
     points: int = 101,
     slope: bool = False,
+    executor: Executor | None = None,
     **named_axes: Range,
 ) -> xr.Dataset:
     """Evaluate the loss over a grid of two parameters.
@@ -40,6 +43,9 @@ def surface(
         Grid points along each range: ``low + (high - low) * i / (points - 1)`` in Python floats.
     slope
         Also evaluate the gradient at each point, for exact arrows in ``plot.descent(runs, land, field=True)``.
+    executor
+        Who evaluates the points of a slow loss, as in `ravine.sweep`: left out, this process. The numbers are the
+        same. Linear neurons are evaluated here all the same, which takes less time than to ask.
 
     Returns
     -------
@@ -54,6 +60,8 @@ def surface(
     ValueError
         If there are not two axes, a label is unknown, a range is empty or not finite, or the slope is asked of a
         problem of more than two parameters.
+    TimeoutError
+        If no worker answers within a minute.
 
     Examples
     --------
@@ -72,6 +80,7 @@ def surface(
     `torch.func.vmap`, and what that cannot batch one by one. Some points are always evaluated singly too;
     the provenance says whether the bits were equal.
     """
+    check_executor(executor)
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     by_problem = not isinstance(problem, Problem) and dimension(problem) == "problem"
     grid = grid_of(problems[0], {**(axes or {}), **named_axes}, points)
@@ -84,9 +93,9 @@ def surface(
         if not by_problem and all(map(_is_neuron, problems)):
             found = _affine_maps(problems, grid)
         else:
-            found = [_general_map(each, grid) for each in problems]
+            found = [_general_map(each, grid, executor) for each in problems]
     land = gridded("surface", problem, grid, found)
-    return land.assign(slope=slopes(problem, land)) if slope else land
+    return land.assign(slope=slopes(problem, land, executor=executor)) if slope else land
 
 
 def _is_neuron(problem: Problem) -> bool:
@@ -139,6 +148,7 @@ def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, spot: tuple[i
     return agreement([(problem.parts.criterion(prediction, problem.parts.targets), losses[spot])])
 
 
-def _general_map(problem: Problem, grid: Grid) -> Found:
+def _general_map(problem: Problem, grid: Grid, executor: Executor | None) -> Found:
     loss = loss_at(problem, grid.names)
-    return everywhere(problem, grid, loss, torch.func.vmap(loss), ("torch.func.vmap", "one evaluation after another"))
+    ways = ("torch.func.vmap", "one evaluation after another")
+    return everywhere(problem, grid, loss, torch.func.vmap(loss), ways, executor)

@@ -34,17 +34,22 @@ def digest(*parts: Any) -> str:
 
 def write_record(path: Path, facts: Mapping[str, Any]) -> None:
     """Write a record so that at any instant it is there whole or not at all: a draft, synced, then renamed."""
-    text = json.dumps(facts, sort_keys=True)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}{DRAFT}")
     try:
-        with draft.open("w") as file:
-            json.dump({"facts": facts, "digest": digest(text)}, file, sort_keys=True)
+        with draft.open("wb") as file:
+            file.write(_sealed(facts))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def _sealed(facts: Mapping[str, Any]) -> bytes:
+    """Return the one way in which facts are written down."""
+    text = json.dumps(facts, sort_keys=True)
+    return json.dumps({"digest": digest(text), "facts": facts}, sort_keys=True).encode()
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -66,10 +71,10 @@ def read_record(path: Path) -> dict[str, Any]:
     {'block': 3}
     """
     try:
-        held = json.loads(path.read_bytes())
-        facts: dict[str, Any] = held["facts"]
-        sound = held["digest"] == digest(json.dumps(facts, sort_keys=True))
-    except (ValueError, TypeError, KeyError, UnicodeDecodeError):
+        held = path.read_bytes()
+        facts: dict[str, Any] = json.loads(held)["facts"]
+        sound = held == _sealed(facts)  # in every byte: an E for an e says the same, and was not written
+    except (ValueError, TypeError, KeyError, RecursionError):
         sound = False
     if not sound:
         raise ValueError(f"{path} is damaged: its checksum does not fit what it says")
@@ -103,13 +108,18 @@ class Ledger:
 
     def finished(self, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """Walk through the blocks whose records are there and sound."""
-        there = {entry.name for entry in os.scandir(self.folder)}
+        for block in self.entered(count):
+            try:
+                yield block, self.read(block)
+            except (ValueError, FileNotFoundError):
+                continue
+
+    def entered(self, count: int) -> Iterator[int]:
+        """Walk through the blocks that have a record, sound or not."""
+        there = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set[str]()
         for block in range(count):
-            if f"{self.key(block)}.json" in there:
-                try:
-                    yield block, self.read(block)
-                except (ValueError, FileNotFoundError):
-                    continue
+            if self.path(block).name in there:
+                yield block
 
     def forget(self, block: int) -> None:
         """Take a block's record away, so that the block is made again."""

@@ -61,15 +61,15 @@ def on_disk(recipe: Recipe, path: str | os.PathLike[str], executor: Executor | N
     store = _store_for(recipe, path, 1 if crew is None else crew.size)
     interrupted = False
     with store.writing(), work(recipe.job.size, "runs") as advance:
+        founding.mend(store, results.skeleton_of(recipe))
         missing = store.missing()
-        advance(recipe.job.size - sum(_length(store.tiling, block) for block in missing))
+        advance(recipe.job.size - sum(store.tiling.runs_in(block) for block in missing))
         try:
             _fill(store, recipe, missing, crew, advance)
         except KeyboardInterrupt:
             interrupted = True
         store.gather()
-    how = f"ravine resume {store.path} goes on" if store.plan["typed"] else "the same call goes on"
-    found = opening.study_of(store, incomplete=f"interrupted; {how}" if interrupted else "")
+    found = opening.study_of(store, incomplete=f"interrupted; {store.remedy}" if interrupted else "", level=4)
     if "error" in found and "steps_taken" not in found and bool((found["error"] != "").all()):
         raise RuntimeError(f"every run failed; the first with: {found['error'].values.flat[0]}")
     return found
@@ -84,7 +84,7 @@ def _fill(
             blocks(block, advance)
         return
     for block, _ in crew.each(blocks, missing):
-        advance(_length(store.tiling, block))
+        advance(store.tiling.runs_in(block))
 
 
 def _store_for(recipe: Recipe, path: str | os.PathLike[str], workers: int) -> Store:
@@ -108,10 +108,6 @@ def _store_for(recipe: Recipe, path: str | os.PathLike[str], workers: int) -> St
             "into a new store"
         )
     return store
-
-
-def _length(tiling: Tiling, block: int) -> int:
-    return int(tiling.runs_of(block).stop - tiling.runs_of(block).start)
 
 
 @dataclass(frozen=True, eq=False)

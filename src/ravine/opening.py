@@ -18,7 +18,7 @@ from ravine.words import by_label
 __all__ = ["study_of"]
 
 
-def study_of(store: Store, *, incomplete: str = "") -> xr.Dataset:
+def study_of(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Dataset:
     """Return what a store holds; runs that were not made have ``steps_taken`` 0.
 
     Parameters
@@ -27,6 +27,8 @@ def study_of(store: Store, *, incomplete: str = "") -> xr.Dataset:
         Complete or not.
     incomplete
         What to say where it is not complete; nothing is said if left out.
+    level
+        To how manieth caller that is said.
     """
     try:
         lazy = xr.open_zarr(store.path, chunks=None, consolidated=True)
@@ -51,7 +53,7 @@ def study_of(store: Store, *, incomplete: str = "") -> xr.Dataset:
         found[name] = (store.plan["lead"], values.reshape(store.tiling.shape), attrs)
     if incomplete and "steps_taken" in made:
         there = math.fsum(s.stop - s.start for s in map(store.tiling.runs_of, records))
-        warnings.warn(f"{there:,.0f} of {store.tiling.size:,} runs are in {store.path}: {incomplete}", stacklevel=3)
+        warnings.warn(f"{there:,.0f} of {store.tiling.size:,} runs are in {store.path}: {incomplete}", stacklevel=level)
     return study.check(found)
 
 

@@ -6,7 +6,6 @@ import functools
 import os
 import pickle
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 from ravine import study
 from ravine.ledger import digest
 
-__all__ = ["Parcel", "pack", "perform"]
+__all__ = ["Parcel", "leave_with_parent", "pack", "perform"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def pack(call: Callable[[int], Any]) -> Parcel:
     >>> perform(pack(lambda number: number**2), 3)
     9
     """
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
 
     try:
         data = cloudpickle.dumps(call)
@@ -54,7 +53,20 @@ def pack(call: Callable[[int], Any]) -> Parcel:
 def perform(parcel: Parcel, number: int) -> Any:
     """Unpack a call, once in each process, and make it: alone in this process, and not disturbed by Ctrl-C."""
     with _ALONE, _undisturbed():
-        return _unpacked(parcel)(number)
+        try:
+            return _unpacked(parcel)(number)
+        except Exception as reason:
+            if _travels(reason):
+                raise
+            raise RuntimeError(f"{type(reason).__name__}: {reason}") from None
+
+
+def _travels(reason: Exception) -> bool:
+    """Tell whether an error arrives as it was sent: one that cannot be unpacked would break the pool."""
+    try:
+        return type(pickle.loads(pickle.dumps(reason))) is type(reason)
+    except Exception:
+        return False
 
 
 _ALONE = threading.Lock()
@@ -65,16 +77,16 @@ _HELD: dict[str, Callable[[int], Any]] = {}
 
 def _unpacked(parcel: Parcel) -> Callable[[int], Any]:
     if parcel.key not in _HELD:
-        _leave_with_parent()
+        leave_with_parent()
         _check_versions(parcel.versions)
         _HELD.clear()  # another sweep's is not needed any more
         data = parcel.data.read_bytes() if isinstance(parcel.data, Path) else parcel.data
         try:
             _HELD[parcel.key] = pickle.loads(data)
-        except ImportError as reason:
+        except (ImportError, AttributeError) as reason:
             raise ImportError(
                 f"a worker cannot import what the problem is made of ({reason}): install that module where the workers "
-                "run, or put its folder on their PYTHONPATH"
+                "run, the same as here, or put its folder on their PYTHONPATH"
             ) from None
     return _HELD[parcel.key]
 
@@ -106,17 +118,19 @@ def _undisturbed() -> Iterator[None]:
 
 
 @functools.cache
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
     """End this process of a pool when the one that made it is gone; else it would wait for work for ever."""
     import multiprocessing
     from multiprocessing.connection import wait
 
-    parent = multiprocessing.parent_process()
-    if parent is None or "distributed" in sys.modules:  # dask's nannies see to that themselves
+    parent, born_to = multiprocessing.parent_process(), os.getppid()
+    if parent is None:
         return
 
     def watch() -> None:
-        wait([parent.sentinel])
+        # a process that was forked later holds the other end of the sentinel open: the parent's number tells too
+        while not wait([parent.sentinel], timeout=1.0) and os.getppid() == born_to:
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ravine import engines, grounds, jobs
 from ravine.descent import random_state_kept, trace_of
-from ravine.engines import Engine, OneByOne
+from ravine.engines import Batched, Engine, OneByOne
 from ravine.grounds import Ground
 from ravine.jobs import Job
 from ravine.keeping import Keeper, Kept, Paths, Summaries, bytes_of_paths, bytes_of_summary
@@ -25,7 +26,10 @@ BLOCK_BYTES = 8_000_000
 """What a block brings at most, where that is more than one run."""
 
 BLOCK_SECONDS = 0.5
-"""About how long a block of runs one by one takes: long beside handing it out, short to lose."""
+"""About how long a block takes at most: long beside handing it out, short to lose."""
+
+LEAST_SECONDS = 0.05
+"""About how long a block takes at least, however many workers there are: handing it out takes a tenth of that."""
 
 MOST_IN_BLOCK = 4096
 """Runs one by one in a block at most."""
@@ -108,29 +112,49 @@ class Recipe:
         """Cut the whole into blocks that are made, stored, and if need be made again, as one."""
         job = self.job
         one = bytes_of_summary(1, job.like) if self.summary else bytes_of_paths(1, job.steps, job.parameters, job.like)
-        most = [BLOCK_BYTES // one, -(-job.size // (PARTS * workers)) if workers > 1 else job.size]
-        for engine in self.crew:
-            alone = isinstance(engine, OneByOne)
-            most.append(self._in_time() if alone else engine.block_size(job, summary=self.summary))
+        run = self._seconds_of_a_run()
+        some = BLOCK_SECONDS / run
+        if workers > 1:
+            some = min(some, max(job.size / (PARTS * workers), LEAST_SECONDS / run))
         shape = tuple(len(axis.values) for axis in job.axes)
-        return tiling_of(shape, max(1, min(most)))
+        return tiling_of(shape, max(1, min(BLOCK_BYTES // one, math.ceil(some))))
 
-    def _in_time(self) -> int:
-        """Return how many runs one by one make a block, from a few steps of one of them."""
+    def _seconds_of_a_run(self) -> float:
+        """Estimate how long a run takes: from a few steps of one, or one step of many at once."""
+        which = next((k for k, engine in enumerate(self.crew) if isinstance(engine, OneByOne)), 0)
+        engine, first = self.crew[which], which * self.job.inner.size
+        least = BLOCK_SECONDS / MOST_IN_BLOCK
+        if not isinstance(engine, Batched):
+            return max(least, self._timed_alone(which))
+        some = min(self.job.inner.size, engine.block_size(self.job, summary=self.summary))
+        position = self.job.start_of(np.arange(first, first + some))
+        losses = self.job.like.new_empty(some)
+
+        def step() -> None:
+            engine.evaluate(position, losses, True)
+
+        with torch.no_grad(), one_thread():
+            return max(1e-9, _second_time(step)) * (self.job.steps + 1) / some
+
+    def _timed_alone(self, which: int) -> float:
+        """Take a few steps of a run by itself; one that fails will be told with the run."""
         job = self.job
-        problem, steps = job.problem_of(0), min(job.steps, 3)
-        setting = next(k for k in range(job.inner.size) if not jobs.errors_of(job, slice(k, k + 1))[0])
-        plan = replace(job.plan_of(setting), steps=steps)
+        problem, steps = job.problems[which], min(job.steps, 3)
+        plan = replace(job.plan_of(jobs.some_valid(job, which)), steps=steps)
         with random_state_kept([problem]), one_thread():
             torch.manual_seed(0)
             try:
-                trace_of(problem, plan)  # the first is slow for reasons of its own
-                began = time.perf_counter()
-                trace_of(problem, plan)
-            except (ArithmeticError, RuntimeError, TypeError, ValueError):  # it will be told with the run itself
-                return 1
-        run = (time.perf_counter() - began) * (job.steps + 1) / (steps + 1)
-        return int(min(max(1.0, BLOCK_SECONDS / run), MOST_IN_BLOCK))
+                return _second_time(lambda: trace_of(problem, plan)) * (job.steps + 1) / (steps + 1)
+            except (ArithmeticError, RuntimeError, TypeError, ValueError):
+                return BLOCK_SECONDS
+
+
+def _second_time(call: Callable[[], object]) -> float:
+    """Return the seconds of a second call; the first is slow for reasons of its own."""
+    call()
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def recipe_of(job: Job, engine: str | None, *, summary: bool) -> Recipe:
@@ -141,7 +165,7 @@ def recipe_of(job: Job, engine: str | None, *, summary: bool) -> Recipe:
     Exception
         Torch's own, if it refuses all settings.
     """
-    errors = jobs.errors_of(job)
+    jobs.some_valid(job, 0)  # before longer work than this
     ground = grounds.ground_of(job)
-    crew = [engines.engine_of(job, which, errors, engine) for which in range(len(job.problems))]
+    crew = [engines.engine_of(job, which, engine) for which in range(len(job.problems))]
     return Recipe(job, crew, ground, summary)

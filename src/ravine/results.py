@@ -28,7 +28,7 @@ def study_of(recipe: Recipe, made: Made, kept: Kept) -> xr.Dataset:
 
     def variable(name: str, dims: Sequence[str], array: NDArray[Any]) -> xr.Variable:
         attrs = {"long_name": study.CONTRACT[name].long_name, "provenance": fate}
-        return xr.Variable((*lead, *dims), array.reshape(*shape, *array.shape[1:]), attrs)
+        return xr.Variable((*lead, *dims), array.reshape((*shape, *array.shape[1:])), attrs)
 
     data = {name: variable(name, dims, array) for name, (dims, array) in kept.items()}
     if (made.errors != "").any():

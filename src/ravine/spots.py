@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
 from ravine import study
 from ravine.grid import Grid
 from ravine.parts import numpy_of
 from ravine.problem import Problem, dimension, scalar
-from ravine.progress import tracked
+from ravine.progress import work
+from ravine.threads import one_thread
+from ravine.workers import crew_of
 
 __all__ = ["CHUNK_BYTES", "Found", "agreement", "everywhere", "gridded", "loss_at", "spots_of"]
 
@@ -63,7 +69,9 @@ def loss_at(problem: Problem, names: Sequence[str]) -> At:
     return loss
 
 
-def everywhere(problem: Problem, grid: Grid, one: At, many: At, ways: tuple[str, str]) -> Found:
+def everywhere(
+    problem: Problem, grid: Grid, one: At, many: At, ways: tuple[str, str], executor: Executor | None = None
+) -> Found:
     """Evaluate at each point of a grid; a loss that draws random numbers draws the same ones at each.
 
     `many` evaluates a row of points at once. It serves if it raises no error and agrees with `one`, which evaluates
@@ -71,23 +79,103 @@ def everywhere(problem: Problem, grid: Grid, one: At, many: At, ways: tuple[str,
     """
     like = next(iter(problem.start.values()))
     across, down = (torch.from_numpy(values).to(like) for values in grid.values)
-
-    def single(row: int, column: int) -> torch.Tensor:
-        with torch.random.fork_rng():
-            return one(across[column], down[row]).cpu()
-
-    singles = {spot: single(*spot) for spot in spots_of(grid)}
-    try:
-        values = _at_once(problem, across, down, many)
-    except Exception:  # whatever vmap cannot do; an error of the problem itself came above, unwrapped
-        values = None
+    rows = Rows(across, down, one)
+    singles = {spot: rows.single(*spot) for spot in spots_of(grid)}
+    values = _gathered(Chunks(across, down, many, max(1, CHUNK_BYTES // (8 * _numbers_in(problem)))), executor)
     way = ways[0]
     # a loss that vmap gets wrong (one that keeps state, say) is not told by an error
     if values is None or not all(_near(each, values[spot]) for spot, each in singles.items()):
-        rows = tracked(range(len(down)), "rows")
-        values = torch.stack([torch.stack([single(row, column) for column in range(len(across))]) for row in rows])
-        way = ways[1]
+        values, way = _gathered(rows, executor), ways[1]
+        assert values is not None
     return Found(values, way, agreement([(each, values[spot]) for spot, each in singles.items()]))
+
+
+@dataclass(frozen=True, eq=False)
+class Chunks:
+    """The points of a grid, cut into what is evaluated at once."""
+
+    across: torch.Tensor
+    down: torch.Tensor
+    many: At
+    some: int
+
+    def __len__(self) -> int:
+        return -(-len(self.down) * len(self.across) // self.some)
+
+    def __call__(self, number: int) -> torch.Tensor | None:
+        """Evaluate one chunk; nothing comes of it where vmap cannot do that."""
+        last = min((number + 1) * self.some, len(self.down) * len(self.across))
+        points = torch.arange(number * self.some, last, device=self.down.device)
+        try:
+            return self.many(self.across[points % len(self.across)], self.down[points // len(self.across)]).cpu()
+        except Exception:  # whatever vmap cannot do; an error of the problem itself is told by a single point
+            return None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The points of a grid, row by row, each evaluated singly."""
+
+    across: torch.Tensor
+    down: torch.Tensor
+    one: At
+
+    def __len__(self) -> int:
+        return len(self.down)
+
+    def __call__(self, number: int) -> torch.Tensor:
+        """Evaluate one row."""
+        return torch.stack([self.single(number, column) for column in range(len(self.across))])
+
+    def single(self, row: int, column: int) -> torch.Tensor:
+        """Evaluate one point."""
+        with torch.random.fork_rng():
+            return self.one(self.across[column], self.down[row]).cpu()
+
+
+@dataclass(frozen=True, eq=False)
+class Elsewhere:
+    """Pieces of a grid as another process evaluates them: from the same random state, and as numpy's arrays.
+
+    A tensor would travel through shared memory, which another machine does not share.
+    """
+
+    pieces: Chunks | Rows
+    random: torch.Tensor
+    grad: bool
+
+    def __call__(self, number: int) -> NDArray[Any] | None:
+        """Evaluate one piece."""
+        with one_thread(), torch.set_grad_enabled(self.grad), torch.random.fork_rng():
+            torch.set_rng_state(self.random)
+            values = self.pieces(number)
+        return None if values is None else numpy_of(values)
+
+
+def _gathered(pieces: Chunks | Rows, executor: Executor | None) -> torch.Tensor | None:
+    """Return the values over the grid; nothing as soon as nothing comes of one piece."""
+    found: dict[int, torch.Tensor] = {}
+    what = "rows" if isinstance(pieces, Rows) else "chunks"
+    with work(len(pieces), what) as advance, closing(_walk(pieces, executor)) as walk:
+        for number, values in walk:
+            if values is None:
+                return None
+            found[number] = values
+            advance(1)
+    whole = torch.cat([found[number] for number in range(len(pieces))])
+    return whole.reshape(len(pieces.down), len(pieces.across), *whole.shape[1:])
+
+
+def _walk(pieces: Chunks | Rows, executor: Executor | None) -> Generator[tuple[int, torch.Tensor | None]]:
+    """Evaluate piece after piece, here or by workers; those come as they are ready."""
+    if executor is None:
+        for number in range(len(pieces)):
+            yield number, pieces(number)
+        return
+    call = Elsewhere(pieces, torch.get_rng_state(), torch.is_grad_enabled())
+    for number, values in crew_of(executor).each(call, range(len(pieces))):
+        # numpy has no bfloat16: it travels as float32, which holds it exactly
+        yield number, None if values is None else torch.from_numpy(values).to(pieces.down.dtype)
 
 
 def gridded(name: str, problem: Problem | Mapping[str, Problem], grid: Grid, found: Sequence[Found]) -> xr.Dataset:
@@ -137,14 +225,10 @@ def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str:
     return f"within {max(float((one - other).abs().nan_to_num(0.0).max()) for one, other in pairs):.1e}, {points}"
 
 
-def _at_once(problem: Problem, across: torch.Tensor, down: torch.Tensor, many: At) -> torch.Tensor:
-    rows, columns = (each.reshape(-1) for each in torch.meshgrid(down, across, indexing="ij"))
-    work = sum(value.numel() for value in problem.start.values())
-    work += 0 if problem.parts is None else problem.parts.inputs.numel()
-    some = max(1, CHUNK_BYTES // (8 * work))
-    chunks = tracked(range(0, len(rows), some), "chunks")
-    found = torch.cat([many(columns[k : k + some], rows[k : k + some]) for k in chunks])
-    return found.reshape(len(down), len(across), *found.shape[1:]).cpu()
+def _numbers_in(problem: Problem) -> int:
+    """Return how many numbers one point takes."""
+    held = [*problem.start.values()] if problem.parts is None else [*problem.start.values(), problem.parts.inputs]
+    return sum(each.numel() for each in held)
 
 
 def _near(one: torch.Tensor, other: torch.Tensor) -> bool:

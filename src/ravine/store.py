@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import socket
@@ -51,12 +52,18 @@ class Store:
     ------
     FileNotFoundError
         If there is none.
+    NotADirectoryError
+        If it is a file.
     ValueError
         If the folder is no store of a sweep, its plan is damaged, or another version of ravine wrote it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        if self.path.is_file():
+            raise NotADirectoryError(
+                f"{self.path} is a file, and a store is a folder: a new one needs a name that is free"
+            )
         if not self.path.is_dir():
             raise FileNotFoundError(f"there is no store {self.path}")
         if not is_store(self.path):
@@ -67,19 +74,31 @@ class Store:
         try:
             self.plan = read_record(self.hidden / "plan.json")
         except ValueError as reason:
-            raise ValueError(f"{reason}; without its plan a store cannot be read: sweep into a new one") from None
+            raise ValueError(
+                f"{reason}; without its plan a store cannot go on, or be proved: delete it and sweep again. "
+                "xarray.open_zarr reads what it holds"
+            ) from None
         if self.plan["format"] != FORMAT:
             raise ValueError(
                 f"{self.path} has format {self.plan['format']}, and this ravine reads format {FORMAT}: "
                 f"open it with ravine {self.plan['identity'].get('ravine')}, which wrote it"
             )
         self.tiling = Tiling(tuple(self.plan["shape"]), tuple(self.plan["block"]))
+        self._arrays: dict[str, Any] = {}
         self.ledger = Ledger(self.hidden / "ledger", json.dumps(self.plan["identity"], sort_keys=True))
 
     @property
     def hidden(self) -> Path:
         """Where plan, ledger and lock lie."""
         return self.path / HIDDEN
+
+    @property
+    def remedy(self) -> str:
+        """How to go on with it."""
+        if self.plan["typed"] is not None:
+            return f"ravine resume {self.path} goes on"
+        program = self.plan["program"]
+        return f"the same call{f' in {program}' if program else ''} goes on"
 
     @property
     def identity(self) -> dict[str, str]:
@@ -95,14 +114,15 @@ class Store:
             for name, each in self.plan["fields"].items()
         }
 
-    @functools.cached_property
-    def arrays(self) -> dict[str, Any]:
-        """The Zarr arrays, opened once."""
-        import zarr
+    def array(self, name: str) -> Any:
+        """Return one of the Zarr arrays, opened once."""
+        if name not in self._arrays:
+            import zarr
 
-        # a block of nothing but NaN is a result: without this it would leave no file, and look like a block not made
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            return {name: zarr.open_array(str(self.path / name), mode="r+", zarr_format=3) for name in self.fields}
+            # a block of nothing but NaN is a result: without this it would leave no file, and look like one not made
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                self._arrays[name] = zarr.open_array(str(self.path / name), mode="r+", zarr_format=3)
+        return self._arrays[name]
 
     def write(self, block: int, values: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
         """Write all of one block, and then its record.
@@ -139,15 +159,24 @@ class Store:
         place = self.place(block)
         with full(self.path):
             for name, each in whole.items():
-                self.arrays[name][place] = each.reshape(*shape, *self.fields[name].shape)
+                self.array(name)[place] = each.reshape((*shape, *self.fields[name].shape))
             sums = {name: digest(each.dtype.str, each) for name, each in whole.items()}
             self.ledger.enter(block, {"sums": sums, **facts})
 
     def read(self, block: int, name: str) -> NDArray[Any]:
         """Return one field of a block as it was handed in."""
         runs = self.tiling.runs_of(block)
-        found = np.asarray(self.arrays[name][self.place(block)])
-        return found.reshape(runs.stop - runs.start, *self.fields[name].shape)
+        found = np.asarray(self.array(name)[self.place(block)])
+        return found.reshape((runs.stop - runs.start, *self.fields[name].shape))
+
+    def chunks(self, block: int, name: str) -> list[Path]:
+        """Return the files that hold one field of a block."""
+        array, corner = self.array(name), self.tiling.corner(block)
+        tails = [range(-(-length // part)) for length, part in zip(array.shape, array.chunks, strict=True)][
+            len(corner) :
+        ]
+        keys = (array.metadata.encode_chunk_key((*corner, *tail)) for tail in itertools.product(*tails))
+        return [self.path / name / key for key in keys]
 
     def place(self, block: int) -> tuple[slice, ...]:
         """Return where a block lies in the arrays, along the dimensions of choice."""
@@ -155,29 +184,54 @@ class Store:
         starts = [c * part for c, part in zip(corner, self.tiling.block, strict=True)]
         return tuple(slice(start, start + length) for start, length in zip(starts, shape, strict=True))
 
+    def damaged(self) -> dict[str, str]:
+        """Look at the files that were there before any block (coordinates, data, minima, what each array is).
+
+        Those that are not as they were written are returned, with what is wrong.
+        """
+        found = {}
+        for name, known in self.plan["files"].items():
+            file = self.path / name
+            if not file.exists():
+                found[name] = "is gone"
+            elif digest(file.read_bytes()) != known:
+                found[name] = "is not what was written"
+        return found
+
     def records(self) -> dict[int, dict[str, Any]]:
         """Return the record of each finished block; of a complete store they were gathered in one file."""
-        gathered = self.hidden / "complete.json"
-        if gathered.exists():
-            with contextlib.suppress(ValueError):
-                return {int(block): facts for block, facts in read_record(gathered)["blocks"].items()}
-        return dict(self.ledger.finished(self.tiling.count))
+        gathered = self.gathered()
+        return dict(self.ledger.finished(self.tiling.count)) if gathered is None else gathered
+
+    def gathered(self) -> dict[int, dict[str, Any]] | None:
+        """Return the records that were gathered in one file, if it is there and sound."""
+        try:
+            return {int(block): facts for block, facts in read_record(self.complete)["blocks"].items()}
+        except (ValueError, FileNotFoundError):
+            return None
+
+    @property
+    def complete(self) -> Path:
+        """The file that gathers the ledger of a complete store, to be opened at once."""
+        return self.hidden / "complete.json"
 
     def missing(self) -> list[int]:
-        """Return the blocks that are not finished."""
-        there = self.records()
-        return [block for block in range(self.tiling.count) if block not in there]
+        """Return the blocks that are not finished: the ledger decides."""
+        count = self.tiling.count
+        sound = dict(self.ledger.finished(count)) if self.gathered() is None else set(self.ledger.entered(count))
+        return [block for block in range(count) if block not in sound]
 
     def gather(self) -> None:
         """Write the records of a complete store into one file, which opens at once however many there are."""
-        if not (self.hidden / "complete.json").exists() and not self.missing():
-            blocks = {str(block): facts for block, facts in self.records().items()}
-            with full(self.path):
-                write_record(self.hidden / "complete.json", {"blocks": blocks})
+        if self.gathered() is None:
+            blocks = {str(block): facts for block, facts in self.ledger.finished(self.tiling.count)}
+            if len(blocks) == self.tiling.count:
+                with full(self.path):
+                    write_record(self.complete, {"blocks": blocks})
 
     def forget(self, block: int) -> None:
         """Take a block out of the ledger, so that it is made again."""
-        (self.hidden / "complete.json").unlink(missing_ok=True)
+        self.complete.unlink(missing_ok=True)
         self.ledger.forget(block)
 
     @contextlib.contextmanager
@@ -196,18 +250,17 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
+                by = "another process"
                 with contextlib.suppress(ValueError, OSError):
                     facts = read_record(who)
-                    raise BlockingIOError(
-                        f"{self.path} is being written by process {facts['process']} on {facts['host']}: wait for it "
-                        "or stop it, then go on"
-                    ) from None
+                    by = f"process {facts['process']} on {facts['host']}"
                 raise BlockingIOError(
-                    f"{self.path} is being written by another process: wait for it or stop it"
+                    f"{self.path} is being written by {by}: wait for it or stop it, then go on"
                 ) from None
         try:
             with full(self.path):
                 write_record(who, {"process": os.getpid(), "host": socket.gethostname()})
+                self.ledger.folder.mkdir(exist_ok=True)  # tools that copy may leave out an empty folder
                 for draft in self.path.rglob(f"*{DRAFT}"):
                     draft.unlink(missing_ok=True)
             yield
@@ -224,8 +277,9 @@ def full(path: Path) -> Iterator[None]:
     except BlockingIOError:
         raise
     except OSError as reason:
-        raise OSError(
-            reason.errno,
+        told = type(reason)(
             f"cannot write into {path} ({reason.strerror or reason}): what is finished stays; make room or give the "
-            "right to write there, then start again, and it goes on",
-        ) from reason
+            "right to write there, then start again, and it goes on"
+        )
+        told.errno = reason.errno
+        raise told from reason

@@ -68,7 +68,11 @@ class Tiling:
         first = 0
         for place, part, length in zip(self.corner(number), self.block, self.shape, strict=True):
             first = first * length + place * part
-        return slice(first, first + math.prod(self.shape_of(number)))
+        return slice(first, first + self.runs_in(number))
+
+    def runs_in(self, number: int) -> int:
+        """Return how many runs one block has."""
+        return math.prod(self.shape_of(number))
 
 
 def tiling_of(shape: Sequence[int], at_most: int) -> Tiling:

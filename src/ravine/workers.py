@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +33,11 @@ HEAVY = 1_000_000
 UNKNOWN = 32
 """Workers that an executor is taken to have if it does not say."""
 
+GIVEN_UP = (
+    "the executor gave up its work: it was shut down, or the cluster's scheduler is gone; what is in a store stays, "
+    "and the same call with a new executor goes on"
+)
+
 
 class Crew:
     """An executor, seen as somebody to hand out blocks to.
@@ -51,7 +56,7 @@ class Crew:
         """Number of workers."""
         return int(getattr(self.executor, "_max_workers", None) or UNKNOWN)
 
-    def each(self, call: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
+    def each(self, call: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
         """Call for each number, somewhere; yield numbers and results as they come.
 
         Raises
@@ -80,7 +85,7 @@ class Crew:
                             todo.append(number)
                             whole = False
                         except futures.CancelledError:
-                            raise RuntimeError("a block was given up: the scheduler may be gone; go on later") from None
+                            raise RuntimeError(GIVEN_UP) from None
                         else:
                             self.barren = 0
                             yield number, result
@@ -92,6 +97,10 @@ class Crew:
                 for future in waiting:
                     future.cancel()
                 self.dismiss()
+
+    def submit(self, call: Callable[..., Any], *given: Any) -> futures.Future[Any]:
+        """Hand out one call."""
+        return self.executor.submit(call, *given)
 
     @contextmanager
     def sharing(self, parcel: Parcel) -> Iterator[Any]:
@@ -116,8 +125,8 @@ class Crew:
     def _hand_out(self, parcel: Any, todo: deque[int], waiting: dict[futures.Future[Any], int]) -> bool:
         """Hand out as many blocks as workers can have in hand; tell whether the pool took them."""
         try:
-            while todo and len(waiting) < AHEAD * self.size:
-                waiting[self.executor.submit(perform, parcel, todo[0])] = todo[0]
+            for _ in range(min(len(todo), AHEAD * self.size - len(waiting))):
+                waiting[self.submit(perform, parcel, todo[0])] = todo[0]
                 todo.popleft()
         except futures.BrokenExecutor:
             return False
@@ -127,10 +136,14 @@ class Crew:
         """Wait until some worker answers, but not for ever."""
         question = None
         try:
-            question = self.executor.submit(time.time)
+            question = self.submit(time.time)
             question.result(timeout=PATIENCE)
         except futures.BrokenExecutor:
             self._renew()
+        except RuntimeError as reason:  # of Python's own: it was shut down
+            raise RuntimeError(f"the executor takes no work ({reason}): give another, or leave executor out") from None
+        except futures.CancelledError:
+            raise RuntimeError(GIVEN_UP) from None
         except futures.TimeoutError:
             if question is not None:
                 question.cancel()
@@ -166,7 +179,11 @@ class Cluster(Crew):
     @property
     def size(self) -> int:
         """Number of workers; the threads of one take turns."""
-        return max(1, len(self.client.nthreads()))
+        return max(1, self._there())
+
+    def submit(self, call: Callable[..., Any], *given: Any) -> futures.Future[Any]:
+        """Hand out one call, to be made whatever dask remembers: the store it wrote into may have been deleted."""
+        return self.executor.submit(call, *given, pure=False)
 
     @contextmanager
     def sharing(self, parcel: Parcel) -> Iterator[Any]:
@@ -175,12 +192,19 @@ class Cluster(Crew):
 
     def look_round(self) -> None:
         """Complain when all workers have been gone for a while: dask would wait for new ones for ever."""
-        if self.client.nthreads():
+        if self._there():
             self.alone_since = None
             return
         self.alone_since = self.alone_since or time.monotonic()
         if time.monotonic() - self.alone_since > PATIENCE:
             raise TimeoutError(f"the cluster has had no worker for {PATIENCE:.0f} seconds: start some, and go on")
+
+    def _there(self) -> int:
+        """Return how many workers there are."""
+        try:
+            return len(self.client.nthreads())
+        except Exception as reason:  # dask, tornado and the system each raise their own kinds
+            raise RuntimeError(GIVEN_UP) from reason
 
 
 def crew_of(executor: futures.Executor) -> Crew:

@@ -1,0 +1,846 @@
+"""Sweeps on disk: what is stored is what was made, what is damaged is found, and what is another sweep is refused."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import ravine
+from ravine import capacity, founding, recipes, results, study
+from ravine.engines import OneByOne
+from ravine.ledger import read_record, write_record
+from ravine.store import Store
+
+SETTINGS = {"lr": [1e-3, 1e-2, 5.0], "momentum": [0.0, 0.9], "nesterov": [False, True]}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Blocks of a few runs, so that a small sweep has many."""
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 1600)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs.zarr"
+
+
+def bowl(scale=1.0, far=0.0):
+    return ravine.Problem(
+        lambda p: scale * (p["x"] ** 2 + 3 * p["y"] ** 2) + far * p["x"].clamp(min=2.05), start={"x": 2.0, "y": 1.0}
+    )
+
+
+USUAL = {"lr": [0.01, 0.1, 0.2, 0.3], "momentum": [0.0, 0.5, 0.9], "steps": 40}
+
+
+def small_sweep(path, **changed):
+    given = USUAL | changed
+    return ravine.sweep(given.pop("problem", bowl()), store=path, **given)
+
+
+def files_of(path):
+    return sorted(each for each in Path(path).rglob("*") if each.is_file())
+
+
+def bytes_of(path):
+    return {str(each): each.read_bytes() for each in files_of(path)}
+
+
+def blocks_of(path):
+    return Store(path).tiling.count
+
+
+# -- what is stored is what was made --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", ["path", "summary"])
+def test_the_store_holds_what_memory_would(case, path, keep):
+    lr = [case.lr / 10, case.lr, case.lr * 1000]  # the last diverges
+    given = {"lr": lr, "momentum": [0.0, 0.9], "nesterov": [False, True], "steps": 30, "keep": keep}
+    stored = ravine.sweep(case.problem, store=path, **given)
+    expected = ravine.sweep(case.problem, **given)
+    assert "error" in expected  # nesterov without momentum
+    xr.testing.assert_identical(stored.load(), expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xr.testing.assert_identical(ravine.open(path).load(), expected)
+    assert ravine.verify(path) == []
+
+
+def criteria():
+    return ravine.gallery.article()
+
+
+def network(**changed):
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = torch.nn.Sequential(
+            torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.25), torch.nn.Linear(3, 1)
+        )
+        points = torch.randn(12, 2)
+    if changed.get("eval"):
+        model.eval()
+    if "buffer" in changed:
+        model[1].running_mean[0] = changed["buffer"]
+    if "weight" in changed:
+        with torch.no_grad():
+            model[0].weight[0, 0] += changed["weight"]
+    targets = points.sum(1, keepdim=True) + changed.get("target", 0.0) * torch.eye(12, 1)
+    return ravine.Problem.of(model, changed.get("criterion", torch.nn.MSELoss()), (points, targets))
+
+
+def line():
+    x = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
+    model = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1, dtype=torch.float64)
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    return ravine.Problem.of(model, torch.nn.HuberLoss(), (x, 3 * x + 1))
+
+
+KINDS = {
+    "criteria": lambda: (criteria(), {"lr": [0.01, 0.1]}),
+    "problems": lambda: ({"a": bowl(), "b": bowl(2.0)}, {"lr": [0.01, 0.1]}),
+    "argument": lambda: (line(), {"delta": [0.1, 1.0], "lr": [0.01, 0.1]}),
+    "float64": lambda: (line(), {"lr": np.geomspace(0.01, 1, 7)}),
+    "starts": lambda: (bowl(), {"starts": {"near": {"x": 0.1}, "far": {"x": 9.0, "y": 2}}, "lr": [0.01, 0.1]}),
+    "seeds": lambda: (network(), {"seed": [1, 2, 3], "batch_size": 4, "lr": 0.05}),
+    "batches": lambda: (network(), {"lr": [0.01, 0.1], "batch_size": 5, "seed": 7}),
+    "scheduler": lambda: (bowl(), {"lr": [0.1, 0.2], "scheduler": step_size(4)}),
+    "adam": lambda: (bowl(), {"optimizer": torch.optim.Adam, "betas": [(0.9, 0.99), (0.5, 0.9)], "lr": [0.1, 1.0]}),
+    "groups": lambda: (bowl(), {"groups": {"x": {"lr": 0.01}}, "momentum": [0.0, 0.9], "lr": 0.1}),
+    "maximize": lambda: (bowl(), {"lr": [0.01, 0.1], "maximize": [False, True]}),
+    "single": lambda: (bowl(), {"lr": 0.1}),
+    "single summary": lambda: (bowl(), {"lr": 0.1, "keep": "summary"}),
+    "decay summary": lambda: (bowl(), {"lr": [0.1, 0.2], "weight_decay": [0.0, 0.1], "keep": "summary"}),
+    "no step": lambda: (bowl(), {"lr": [0.1, 0.2], "steps": 0}),
+}
+
+
+def step_size(size):
+    return functools.partial(torch.optim.lr_scheduler.StepLR, step_size=size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_sweep_comes_back_from_the_store(kind, path, monkeypatch):
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 300)
+    problem, given = KINDS[kind]()
+    given = {"steps": 9, **given}
+    expected = ravine.sweep(problem, **given)
+    stored = ravine.sweep(problem, store=path, **given)
+    xr.testing.assert_identical(stored.load(), expected)
+    before = bytes_of(path)
+    xr.testing.assert_identical(ravine.sweep(problem, store=path, **given).load(), expected)
+    assert bytes_of(path) == before
+    assert ravine.verify(path) == []
+
+
+def test_blocks_of_nothing_but_nan_are_kept_and_not_made_again(path, monkeypatch):
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 500)
+    given = {"lr": [0.1, 0.2, -1.0, 1e30], "momentum": 0.9, "steps": 40}
+    nothing = ravine.Problem(lambda p: torch.where(p["x"] < 1.5, torch.nan, p["x"] ** 2), start={"x": 2.0})
+    stored = ravine.sweep(nothing, store=path, **given)
+    assert stored.loss.sel(lr=-1.0).isnull().all()
+    assert "Invalid learning rate" in str(stored.error.sel(lr=-1.0).values)
+    assert blocks_of(path) == 4
+    for block in range(4):
+        assert all(chunk.exists() for name in ("loss", "position") for chunk in Store(path).chunks(block, name))
+    monkeypatch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("a block was made again"))
+    xr.testing.assert_identical(ravine.sweep(nothing, store=path, **given).load(), stored.load())
+
+
+def test_every_run_refused_is_told_as_in_memory(path):
+    with pytest.raises(ValueError, match="Invalid learning rate"):
+        ravine.sweep(bowl(), lr=[-1.0, -2.0], store=path)
+    assert not path.exists()
+
+
+def test_long_runs_are_cut_along_their_steps_too(path, monkeypatch):
+    monkeypatch.setattr(founding, "CHUNK_BYTES", 500)
+    expected = ravine.sweep(bowl(), lr=[0.1, 0.2], steps=150)
+    xr.testing.assert_identical(ravine.sweep(bowl(), lr=[0.1, 0.2], steps=150, store=path).load(), expected)
+    store = Store(path)
+    chunks = [chunk for block in range(store.tiling.count) for chunk in store.chunks(block, "position")]
+    assert len(chunks) > store.tiling.count
+    assert sorted(chunks) == sorted(each for each in (path / "position/c").rglob("*") if each.is_file())
+    chunks[-1].unlink()
+    assert f"there is no {chunks[-1]}" in ravine.verify(path)[0]
+
+
+# -- a flipped bit is found ------------------------------------------------------------------------------------------
+
+
+def flip(file, chance):
+    data = bytearray(file.read_bytes())
+    place = chance.randrange(len(data))
+    data[place] ^= 1 << chance.randrange(8)
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_flipped_bit_is_found_in_every_file(path, seed):
+    small_sweep(path, nesterov=[False, True])
+    chance = random.Random(seed)
+    looked = 0
+    for file in files_of(path):
+        whole = file.read_bytes()
+        if not whole:  # the lock
+            continue
+        flip(file, chance)
+        try:
+            faults = ravine.verify(path)
+        except ValueError as reason:
+            faults = [str(reason)]
+            assert file.name == "plan.json"
+        assert faults, f"a bit of {file} was flipped, and verify did not see it"
+        name = str(file.relative_to(path).parts[0])
+        assert all(str(file) in each or f"of {name} " in each for each in faults), (file, faults)
+        file.write_bytes(whole)
+        looked += 1
+    assert looked > 40
+    assert ravine.verify(path) == []
+
+
+def test_every_single_bit_of_the_records_counts(path):
+    """Some bits change what is written, and not what it says: e and E in a number, say."""
+    path.mkdir()
+    record = path / "a.json"
+    write_record(record, {"small": 1e-05, "ä": ["é", 1.5, None, True], "block": 3})
+    whole = record.read_bytes()
+    for place in range(8 * len(whole)):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        record.write_bytes(data)
+        with pytest.raises(ValueError, match="damaged"):
+            read_record(record)
+
+
+def damage_of_a_chunk(store):
+    chunk = store.chunks(2, "loss")[0]
+    flip(chunk, random.Random(1))
+    return [2]
+
+
+def missing_chunk(store):
+    store.chunks(1, "position")[0].unlink()
+    return [1]
+
+
+def swapped_chunks(store):
+    one, other = store.chunks(0, "loss")[0], store.chunks(2, "loss")[0]
+    held = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(held)
+    return [0, 2]
+
+
+def other_record(store):
+    store.ledger.path(1).write_bytes(store.ledger.path(0).read_bytes())
+    return [1]
+
+
+def lost_record(store):
+    store.ledger.path(1).unlink()
+    return [1]
+
+
+def torn_record(store):
+    store.ledger.path(2).write_text("{")
+    return [2]
+
+
+def damaged_gathering(store):
+    flip(store.complete, random.Random(2))
+    return []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_of_a_chunk, missing_chunk, swapped_chunks, other_record, lost_record, torn_record, damaged_gathering],
+)
+@pytest.mark.parametrize("gathered", [True, False])
+def test_damaged_blocks_are_named_forgotten_and_made_again(path, damage, gathered, monkeypatch):
+    expected = small_sweep(path).load()
+    if gathered:
+        blocks = damage(Store(path))
+    else:
+        Store(path).complete.unlink()
+        if damage is damaged_gathering:
+            return
+        blocks = damage(Store(path))
+    faults = ravine.verify(path)
+    if damage is lost_record and not gathered:
+        assert faults == []  # a block that was not made yet
+    else:
+        assert len(faults) == max(1, len(blocks))
+        assert all(any(f"block {block} " in each for each in faults) for block in blocks)
+    assert ravine.verify(path, forget=True) == faults
+    assert ravine.verify(path) == []
+    assert Store(path).missing() == blocks
+    made = []
+    make = recipes.Recipe.make
+    monkeypatch.setattr(recipes.Recipe, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
+    xr.testing.assert_identical(small_sweep(path).load(), expected)
+    assert made == [Store(path).tiling.runs_of(block) for block in blocks]
+    assert ravine.verify(path) == []
+    assert Store(path).complete.exists()
+
+
+def test_a_deleted_record_makes_its_block_again_without_being_asked(path):
+    expected = small_sweep(path).load()
+    Store(path).ledger.path(1).unlink()
+    assert Store(path).missing() == [1]
+    xr.testing.assert_identical(small_sweep(path).load(), expected)
+    assert Store(path).missing() == []
+
+
+def test_a_chunk_of_the_fill_value_is_missed_too(path):
+    """It would read the same; that it is gone is told all the same."""
+    small_sweep(path, keep="summary")
+    Store(path).chunks(0, "diverged")[0].unlink()
+    assert "block 0" in ravine.verify(path)[0]
+
+
+def test_a_damaged_description_of_an_array_costs_no_block(path):
+    small_sweep(path)
+    description = path / "loss/zarr.json"
+    whole = description.read_bytes()
+    description.write_text("{}")
+    faults = ravine.verify(path, forget=True)
+    assert [str(description) in each for each in faults] == [True]
+    assert Store(path).missing() == []
+    description.write_bytes(whole)
+    assert ravine.verify(path) == []
+
+
+def test_what_was_written_first_is_written_again(path):
+    """Coordinates, data, minima and what each array is: the same sweep mends them, and no block is made again."""
+    expected = small_sweep(path, problem=ravine.gallery.article()["MSELoss"]).load()
+    chance, before = random.Random(3), bytes_of(path)
+    damaged = [path / name for name in Store(path).plan["files"]]
+    for file in damaged[::2]:
+        flip(file, chance)
+    for file in damaged[1::2]:
+        file.unlink()
+    assert len(ravine.verify(path)) == len(damaged)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("a block was made again"))
+        again = small_sweep(path, problem=ravine.gallery.article()["MSELoss"])
+    xr.testing.assert_identical(again.load(), expected)
+    assert bytes_of(path) == before
+    assert ravine.verify(path) == []
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_what_cannot_be_written_again_as_it_was_is_told(path, monkeypatch):
+    small_sweep(path)
+    (path / "lr/c/0").unlink()
+    before = bytes_of(path)
+    skeleton = results.skeleton_of
+    monkeypatch.setattr(results, "skeleton_of", lambda recipe: skeleton(recipe).assign_coords(lr=[9.0, 8.0, 7.0, 6.0]))
+    with pytest.raises(ValueError, match=r"runs\.zarr/lr/c/0 is damaged, and cannot be written again as it was"):
+        small_sweep(path)
+    assert bytes_of(path) == before
+
+
+def test_verify_says_nothing_of_blocks_that_are_not_made(path):
+    small_sweep(path)
+    for block in (0, 2):
+        Store(path).forget(block)
+    assert ravine.verify(path) == []
+
+
+def test_a_copy_that_lost_its_empty_folders_goes_on(path, tmp_path):
+    expected = small_sweep(path).load()
+    for block in range(blocks_of(path)):
+        Store(path).forget(block)
+    (path / ".ravine/ledger").rmdir()
+    with pytest.warns(UserWarning, match="0 of 12 runs"):
+        assert (ravine.open(path).steps_taken == 0).all()
+    xr.testing.assert_identical(small_sweep(path).load(), expected)
+
+
+# -- another sweep is refused ----------------------------------------------------------------------------------------
+
+
+def first_rule(optimizer):
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+
+
+def other_rule(optimizer):
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.25**step)
+
+
+def captured(factor):
+    return lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor**step)
+
+
+def optimizer_of(factor):
+    class Mine(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.grad.mul_(factor)
+            return super().step(closure)
+
+    return Mine
+
+
+plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+CHANGES = {
+    "steps": ({}, {"steps": 41}, ["steps was 40, now 41"]),
+    "keep": ({}, {"keep": "summary"}, ["keep was path, now summary"]),
+    "values": ({}, {"momentum": [0.0, 0.5, 0.8]}, ["momentum was 0.0, 0.5, 0.9, now 0.0, 0.5, 0.8"]),
+    "many": ({"lr": np.geomspace(0.01, 0.1, 9)}, {"lr": np.geomspace(0.01, 0.1, 9) * (1 + 1e-15)}, ["lr was 9 values"]),
+    "one more list": ({"lr": 0.1}, {"lr": [0.1, 0.2]}, ["lr was 0.1, now 0.1, 0.2"]),
+    "no list": ({}, {"momentum": 0.25}, ["momentum was 0.0, 0.5, 0.9, now 0.25"]),
+    "one of a list": ({"momentum": [0.9]}, {"momentum": 0.9}, ["dimensions was lr, momentum, now lr"]),
+    "order": ({}, {"momentum": [0.5, 0.0, 0.9]}, ["momentum"]),
+    "setting": ({}, {"weight_decay": 0.1}, ["weight_decay was not given, now 0.1"]),
+    "constant": ({}, {"problem": bowl(1.001)}, ["loss was 7 at the start"]),
+    "away": ({}, {"problem": bowl(far=1e-3)}, ["loss was 7 at the start"]),
+    "start": ({}, {"problem": bowl().starting_at({"x": 2.5})}, ["start was x 2.0"]),
+    "starts": ({"starts": [{"x": 1.0}]}, {"starts": [{"x": 1.5}]}, ["starts[0] was x 1.0 float64, now x 1.5"]),
+    "labels": ({"starts": {"a": {"x": 1.0}}}, {"starts": {"b": {"x": 1.0}}}, ["starts was 'a', now 'b'"]),
+    "seed": ({"seed": 1}, {"seed": 2}, ["seed was 1, now 2"]),
+    "seeds": ({"seed": [1, 2]}, {"seed": [1, 3]}, ["seed was 1.0, 2.0, now 1.0, 3.0"]),
+    "weights": ({"problem": network()}, {"problem": network(weight=1e-3)}, ["start"]),
+    "buffers": ({"problem": network(eval=True)}, {"problem": network(eval=True, buffer=1.0)}, ["model"]),
+    "mode": ({"problem": network()}, {"problem": network(eval=True)}, ["now", "in eval mode"]),
+    "data": ({"problem": network()}, {"problem": network(target=1e-3)}, ["data"]),
+    "criterion": ({"problem": network()}, {"problem": network(criterion=torch.nn.L1Loss())}, ["was MSELoss()"]),
+    "batch": ({"problem": network(), "batch_size": 3}, {"problem": network(), "batch_size": 4}, ["batch_size was 3"]),
+    "argument": ({"problem": line(), "delta": [0.5, 1.0]}, {"problem": line(), "delta": [0.5, 2.0]}, ["delta was 0.5"]),
+    "optimizer": ({}, {"optimizer": torch.optim.RMSprop}, ["optimizer was torch.optim.sgd.SGD"]),
+    "own": ({"optimizer": optimizer_of(0.5)}, {"optimizer": optimizer_of(0.25)}, ["optimizer was"]),
+    "scheduler": ({"scheduler": step_size(3)}, {"scheduler": step_size(4)}, ["step_size=3", "step_size=4"]),
+    "rule": ({"scheduler": first_rule}, {"scheduler": other_rule}, ["scheduler was", "first_rule", "other_rule"]),
+    "factor": ({"scheduler": captured(0.5)}, {"scheduler": captured(0.6)}, ["scheduler was"]),
+    "patience": (
+        {"scheduler": lambda o: plateau(o, patience=3)},
+        {"scheduler": lambda o: plateau(o, patience=4)},
+        ["scheduler was"],
+    ),
+    "none": ({"scheduler": step_size(3)}, {"scheduler": None}, ["scheduler was", "now not given"]),
+    "groups": ({"groups": {"x": {"lr": 0.01}}}, {"groups": {"x": {"lr": 0.02}}}, ["groups was"]),
+    "problems": ({"problem": {"a": bowl()}}, {"problem": {"a": bowl(2.0)}}, ["loss[a] was 7 at the start"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_sweep_is_refused_before_any_work(path, change, monkeypatch):
+    begun, changed, words = CHANGES[change]
+    if begun.get("problem") is not None:
+        begun = {"lr": [0.01, 0.1], "steps": 3, "momentum": 0.0} | begun
+    small_sweep(path, **begun)
+    before = bytes_of(path)
+    monkeypatch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("work was done"))
+    small_sweep(path, **begun)  # the same goes on
+    with pytest.raises(ValueError, match="holds another sweep") as refusal:
+        small_sweep(path, **(begun | changed))
+    said = str(refusal.value)
+    assert all(word in said for word in words), said
+    assert said.count(", now ") == 1, said  # and nothing that did not change
+    assert bytes_of(path) == before
+
+
+def test_lists_in_another_order_are_another_sweep(path):
+    """The blocks of one would land among those of the other."""
+    ravine.sweep(bowl(), lr=[0.1, 0.2], momentum=[0.1, 0.2], store=path)
+    with pytest.raises(ValueError, match="dimensions was lr, momentum, now momentum, lr"):
+        ravine.sweep(bowl(), momentum=[0.1, 0.2], lr=[0.1, 0.2], store=path)
+
+
+@pytest.mark.parametrize("name", ["ravine", "torch", "numpy"])
+def test_another_version_is_refused_by_name(path, name, monkeypatch):
+    small_sweep(path)
+    older = {**study.versions(), name: "0.0.1"}
+    monkeypatch.setattr(study, "versions", lambda: older)
+    with pytest.raises(ValueError, match=rf"holds another sweep: {name} was \S+, now 0\.0\.1\. Go on"):
+        small_sweep(path)
+
+
+def test_what_changes_no_number_is_no_other_sweep(path, tmp_path, monkeypatch):
+    first = {
+        "problem": ravine.Problem(lambda p: (p["x"] - 3) ** 2, start={"x": 0.0}),
+        "scheduler": lambda o: plateau(o),
+    }
+    second = {
+        "scheduler": lambda o: plateau(o),
+        "problem": ravine.Problem(
+            lambda p: (p["x"] - 3) ** 2,  # the same, elsewhere
+            start={"x": 0.0},
+        ),
+    }
+    small_sweep(path, **first)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("work was done"))
+    small_sweep("runs.zarr", **second)
+
+
+def test_another_number_of_threads_is_no_other_sweep(path):
+    """Sums over many numbers end in other bits with another number of threads."""
+    given = {"lr": [0.1], "steps": 2}
+    x = torch.linspace(-3, 3, 300_001)[:, None]
+    problem = ravine.Problem(lambda p: ((p["w"] * x - 1) ** 2).mean() + (p["w"] * x).sin().sum(), start={"w": 0.3})
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        ravine.sweep(problem, store=path, **given)
+        torch.set_num_threads(4)
+        ravine.sweep(problem, store=path, **given)
+    finally:
+        torch.set_num_threads(threads)
+
+
+ELSEWHERE = """
+import functools, torch, ravine
+{lines}
+class Mine(torch.optim.SGD):
+    def step(self, closure=None):
+        return super().step(closure)
+half = functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 0.5**step)
+ravine.sweep(ravine.gallery.rosenbrock(), Mine, 3, lr=[1e-4, 1e-3], scheduler=half, store={path!r})
+"""
+
+
+def test_a_sweep_is_known_again_in_another_process(path):
+    """Addresses and lines differ there."""
+    exec(ELSEWHERE.format(lines="", path=str(path)), {"__name__": "__main__"})
+    before = bytes_of(path / ".ravine")
+    lines = "a = 1\nb = [2]\ndef other(): pass"
+    subprocess.run([sys.executable, "-c", ELSEWHERE.format(lines=lines, path=str(path))], check=True, timeout=100)
+    assert bytes_of(path / ".ravine") == before
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def whole_block(store, block):
+    return {name: store.read(block, name) for name in store.fields}
+
+
+def test_writes_that_are_no_whole_block_are_refused(path):
+    small_sweep(path)
+    store = Store(path)
+    before, good = bytes_of(path), whole_block(store, 1)
+    assert store.tiling.count > 2
+    facts = {"told": {}, "errors": {}}
+    with pytest.raises(ValueError, match="block 1 of 'loss' is float32.*written whole"):
+        store.write(1, {**good, "loss": good["loss"][:1]}, facts)
+    with pytest.raises(ValueError, match="'loss' is float32.*got float64"):
+        store.write(1, {**good, "loss": good["loss"].astype(np.float64)}, facts)
+    with pytest.raises(ValueError, match="a block holds loss, position, got final_loss, loss, position"):
+        store.write(1, {**good, "final_loss": good["loss"][:, 0]}, facts)
+    with pytest.raises(ValueError, match="a block holds loss, position, got loss"):
+        store.write(1, {"loss": good["loss"]}, facts)
+    for block in (-1, store.tiling.count):
+        with pytest.raises(IndexError, match=f"there are blocks 0 to {store.tiling.count - 1}, got {block}"):
+            store.write(block, good, facts)
+    assert bytes_of(path) == before
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_run_is_read_without_the_others(path, monkeypatch):
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 600)
+    expected = small_sweep(path).load()
+    store = Store(path)
+    assert store.tiling.count == 12
+    for block in range(12):
+        for chunk in [*store.chunks(block, "loss"), *store.chunks(block, "position")]:
+            if block != 7:
+                chunk.write_bytes(b"no one may read this")
+    opened = ravine.open(path)
+    one = ravine.at(opened, lr=float(expected.lr[2]), momentum=0.5)
+    wanted = ravine.at(expected, lr=float(expected.lr[2]), momentum=0.5)
+    xr.testing.assert_identical(one.load(), wanted.load())
+    with pytest.raises(Exception, match=r"checksum|crc|size|length|bytes|number"):
+        opened.loss.load()
+
+
+def test_an_incomplete_store_says_so(path):
+    expected = small_sweep(path).load()
+    store = Store(path)
+    store.forget(1)
+    runs = store.tiling.runs_of(1)
+    with pytest.warns(
+        UserWarning, match=rf"{12 - (runs.stop - runs.start)} of 12 runs are in .*: the same call"
+    ) as told:
+        opened = ravine.open(path)
+    assert told[0].filename == __file__
+    taken = opened.steps_taken.values.ravel()
+    assert (taken[runs] == 0).all()
+    assert (np.delete(taken, np.arange(runs.start, runs.stop)) == 40).all()
+    assert opened.drop_vars("steps_taken").load().equals(expected)
+
+
+def test_an_opened_store_serves_like_memory(case, path, tmp_path):
+    given = {"lr": [case.lr / 10, case.lr], "momentum": [0.0, 0.5], "steps": 25}
+    expected, stored = ravine.sweep(case.problem, **given), ravine.sweep(case.problem, store=path, **given)
+    chosen = {"lr": case.lr, "momentum": 0.5}
+    one, wanted = ravine.at(stored, **chosen), ravine.at(expected, **chosen)
+    assert [f.sentence for f in ravine.explain(one)] == [f.sentence for f in ravine.explain(wanted)]
+    assert ravine.code(one) == ravine.code(wanted)
+    if "minimum_loss" in expected:
+        xr.testing.assert_identical(ravine.measure.arrival(stored), ravine.measure.arrival(expected))
+    figure = ravine.plot.phase(ravine.measure.diverged(stored).astype(float), "lr", "momentum")
+    assert figure.axes
+    ravine.save(stored, tmp_path / "x.nc")
+    xr.testing.assert_identical(ravine.open(tmp_path / "x.nc"), expected)
+
+
+def test_a_descent_is_drawn_from_a_store(path):
+    problem = ravine.gallery.rosenbrock()
+    stored = ravine.sweep(problem, lr=[1e-4, 1e-3], steps=20, store=path)
+    land = ravine.surface(problem, points=9)
+    assert ravine.plot.descent(ravine.at(stored, lr=1e-3), land).axes
+
+
+def test_any_reader_of_zarr_opens_it(path):
+    expected = small_sweep(path, nesterov=[False, True]).load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = xr.open_zarr(path, chunks=None).load()
+    for name in ("loss", "position", "lr", "momentum", "nesterov", "parameter"):
+        assert read[name].dims == expected[name].dims
+        assert np.array_equal(read[name].values, expected[name].values, equal_nan=expected[name].dtype.kind == "f")
+
+
+# -- interrupted -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_ctrl_c_leaves_a_store_that_goes_on(path, optimizer, monkeypatch):
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 500)
+    expected = ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1])
+    make, made = recipes.Recipe.make, []
+
+    def pressed(self, runs, advance):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(runs)
+        return make(self, runs, advance)
+
+    monkeypatch.setattr(recipes.Recipe, "make", pressed)
+    with pytest.warns(UserWarning, match="2 of 4 runs are in .*: interrupted; the same call .*goes on") as told:
+        part = ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1], store=path)
+    assert told[0].filename == __file__
+    assert part.steps_taken.values.tolist() == [40, 40, 0, 0]
+    assert part.loss.isel(lr=slice(2)).load().equals(expected.loss.isel(lr=slice(2)))
+    monkeypatch.setattr(recipes.Recipe, "make", make)
+    xr.testing.assert_identical(
+        ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1], store=path).load(), expected
+    )
+
+
+def test_ctrl_c_inside_an_engine(path, monkeypatch):
+    one, calls = OneByOne._one, []
+
+    def pressed(self, job, run, record):
+        calls.append(run)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return one(self, job, run, record)
+
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 1200)
+    expected = ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8))
+    monkeypatch.setattr(OneByOne, "_one", pressed)
+    with pytest.warns(UserWarning, match="4 of 8 runs"):
+        ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8), store=path)
+    stored = ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8), store=path)
+    xr.testing.assert_identical(stored.load(), expected)
+
+
+# -- what cannot be --------------------------------------------------------------------------------------------------
+
+
+def test_a_place_that_is_taken_is_left_alone(path, tmp_path):
+    path.write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file, and a store is a folder"):
+        small_sweep(path)
+    assert path.read_text() == "mine"
+    for name, fill in {
+        "empty": lambda folder: None,
+        "other": lambda folder: (folder / "notes.txt").write_text("mine"),
+        "group": lambda folder: xr.Dataset({"a": ("x", [1.0])}).to_zarr(folder, zarr_format=3, consolidated=False),
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        fill(folder)
+        before = bytes_of(folder)
+        for call in (small_sweep, ravine.open, ravine.verify):
+            with pytest.raises(ValueError, match="is a folder, but no store of a sweep"):
+                call(folder)
+        assert bytes_of(folder) == before
+
+
+def test_what_is_no_store_is_not_opened(path, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no store"):
+        ravine.verify(path)
+    study = ravine.save(ravine.descend(bowl(), steps=2), tmp_path / "run.nc")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        ravine.verify(study)
+
+
+def test_a_damaged_plan_and_a_later_format_are_told(path):
+    small_sweep(path)
+    plan = path / ".ravine/plan.json"
+    whole = plan.read_bytes()
+    facts = read_record(plan)
+    plan.write_bytes(whole[:-20])
+    for call in (small_sweep, ravine.open, ravine.verify):
+        with pytest.raises(ValueError, match=r"plan\.json is damaged.*cannot go on.*delete it and sweep again"):
+            call(path)
+    write_record(plan, {**facts, "format": 9, "identity": {"ravine": "7.0"}})
+    for call in (small_sweep, ravine.open, ravine.verify):
+        with pytest.raises(
+            ValueError, match=r"has format 9, and this ravine reads format 1.*ravine 7\.0, which wrote it"
+        ):
+            call(path)
+
+
+def test_one_process_hands_out_at_a_time(path):
+    small_sweep(path)
+    held = (
+        "import sys; from ravine.store import Store\n"
+        "with Store(sys.argv[1]).writing():\n    print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", held, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(
+            BlockingIOError, match=rf"is being written by process {other.pid} on .*: wait for it or stop it"
+        ):
+            small_sweep(path)
+        assert ravine.verify(path) == []  # reading is free
+    finally:
+        other.communicate(timeout=20)
+    small_sweep(path)
+
+
+def test_two_that_begin_at_once(path, monkeypatch):
+    """The second finds what the first has begun in the meantime, and both leave nothing behind."""
+    write = founding.write_record
+
+    def overtaken(*args):
+        monkeypatch.setattr(founding, "write_record", write)
+        small_sweep(path)
+        write(*args)
+
+    monkeypatch.setattr(founding, "write_record", overtaken)
+    with pytest.raises(BlockingIOError, match="begun by another process just now"):
+        small_sweep(path)
+    assert [each.name for each in path.parent.iterdir()] == ["runs.zarr"]
+    assert ravine.verify(path) == []
+
+
+def test_only_litter_of_the_dead_is_cleared(path, tmp_path):
+    kept = [tmp_path / "runs.zarr.backup.partial", tmp_path / f"runs.zarr.old.{'0' * 32}.partial"]
+    dead = tmp_path / f"runs.zarr.{'0' * 32}.partial"
+    for each in (*kept, dead):
+        each.mkdir()
+        (each / "notes.txt").write_text("mine")
+    small_sweep(path)
+    assert all((each / "notes.txt").exists() for each in kept)
+    assert not dead.exists()
+
+
+FULL = """
+import resource, sys, numpy as np, torch, ravine
+from ravine import founding, recipes
+from ravine.store import Store
+
+recipes.BLOCK_BYTES = 40_000
+problem = ravine.Problem(lambda p: ((p["w"] - torch.arange(500.)) ** 2).sum(), start={"w": np.zeros(500)})
+
+def tight(home, name, limit):
+    call = getattr(home, name)
+    def inner(*args):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        setattr(home, name, call)  # the second time there is room
+        try:
+            return call(*args)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    setattr(home, name, inner)
+
+for home, name, limit in ((founding, "begin", 600), (Store, "write", 2000), (Store, "gather", 600)):
+    path = f"{sys.argv[1]}/{name}.zarr"
+    tight(home, name, limit)
+    try:
+        ravine.sweep(problem, lr=np.geomspace(1e-4, 0.1, 6), steps=30, store=path)
+    except OSError as reason:
+        print(name, type(reason).__name__, reason.errno, reason)
+    ravine.sweep(problem, lr=np.geomspace(1e-4, 0.1, 6), steps=30, store=path)
+"""
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    words = [sys.executable, "-c", FULL, tmp_path]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=100).stdout.splitlines()
+    assert [line.split()[0] for line in said] == ["begin", "write", "gather"]
+    for line in said:
+        name, _, told = line.partition(" ")
+        path = tmp_path / f"{name}.zarr"
+        assert told.startswith(
+            f"OSError {errno.EFBIG} cannot write into {path} (File too large): what is finished stays"
+        )
+        assert ravine.verify(path) == []
+        assert Store(path).complete.exists()
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_place_without_the_right_to_write(path, monkeypatch):
+    def forbidden(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", forbidden)
+        with pytest.raises(PermissionError, match=r"^cannot write into .* \(Permission denied\).*the right to write"):
+            small_sweep(path)
+    assert not path.exists()
+    small_sweep(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("filelock.FileLock.acquire", forbidden)
+        with pytest.raises(PermissionError, match="cannot write into"):
+            small_sweep(path)
+    assert ravine.verify(path) == []
+
+
+def test_too_little_disk_is_told_before_any_work(path, monkeypatch):
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"12 runs take at least .* on disk, 1 kB are free in .*keep=\"summary\""):
+        small_sweep(path)
+    assert not path.exists()
+
+
+def test_a_race_takes_no_store(path):
+    with pytest.raises(ValueError, match="one optimizer"):
+        ravine.sweep(bowl(), {torch.optim.SGD: {"lr": 0.1}, torch.optim.Adam: {"lr": 0.1}}, store=path)
+
+
+def test_save_writes_no_folder(path, tmp_path):
+    run = ravine.descend(bowl(), steps=2)
+    with pytest.raises(ValueError, match=r"saved as one netCDF file.*got .*runs\.zarr"):
+        ravine.save(run, path)
+    small_sweep(path)
+    before = bytes_of(path)
+    for force in (False, True):
+        with pytest.raises(ValueError, match="one netCDF file"):
+            ravine.save(run, path, force=force)
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            ravine.save(run, tmp_path, force=force)
+    assert bytes_of(path) == before
