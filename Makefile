@@ -8,7 +8,7 @@ article: .venv/ready         ## every figure, number and the study of the articl
 	$(RUN)/ravine article --out figures --force
 
 test: .venv/ready            ## all tests, warnings as errors
-	$(RUN)/python -m pytest -q
+	$(RUN)/python -m pytest -q -n auto --dist loadfile
 
 lint: .venv/ready
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
