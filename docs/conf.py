@@ -31,7 +31,7 @@ default_role = "py:obj"  # `ravine.descend` in a docstring is a link; what has n
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["html_image"]
+myst_enable_extensions = ["dollarmath", "html_image"]
 
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray"}

@@ -552,6 +552,8 @@ def test_what_cannot_be_opened_is_said(article):
         plot.anatomy(watched(article, lr=0.1), land, 3)
     with pytest.raises(ValueError, match="one run expected"):
         update_of(watched(article, lr=0.1), 3)
+    with pytest.raises(ValueError, match="the study has no 'surface' .*make it with ravine.surface"):
+        plot.anatomy(run, run, 3)
     thinned = run.isel(step=[0, 1, 5, 6, 10])
     assert update_of(thinned, 5).step == 5
     assert np.array_equal(update_of(thinned, 5).position, run.position.values[5])

@@ -393,7 +393,7 @@ def test_a_sweep_too_large_says_so_in_one_line(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(capacity, "bytes_free", lambda: 25_000)
-    assert "Two ways out" in refused("sweep", "quadratic", "--lr", "0.1:1:400")
+    assert "Three ways out" in refused("sweep", "quadratic", "--lr", "0.1:1:400")
 
 
 def test_explain_prints_what_the_library_says(tmp_path):
@@ -581,6 +581,16 @@ def test_force_deletes_a_store_and_nothing_else(tmp_path):
     assert not (tmp_path / "new.zarr").exists()
 
 
+@pytest.mark.parametrize(
+    "slip", [["--set", "lr=0.1"], ["--scheduler", "NoSuchLR()"], ["--seed", "one"], ["--optimizer", "Adm"]]
+)
+def test_a_slip_of_the_pen_costs_no_store(slip, tmp_path):
+    out = tmp_path / "runs.zarr"
+    run(*SWEPT, "-o", out)
+    refused(*SWEPT, *slip, "-o", out, "--force")
+    assert ravine.open(out).load().identical(swept())
+
+
 def test_force_waits_for_nobody_and_deletes_from_under_nobody(tmp_path):
     out = tmp_path / "runs.zarr"
     run(*SWEPT, "-o", out)
@@ -616,3 +626,10 @@ def test_a_table_that_changed_is_another_sweep(table, tmp_path):
     run(*words)
     table.write_text(table.read_text().replace("6.5", "6.25"))
     assert "holds another sweep: data was" in refused("resume", tmp_path / "runs.zarr")
+
+
+@pytest.mark.parametrize("name", ["runs.zar", "what.h5", "new", "run.png"])
+def test_a_study_ends_in_nc_or_a_sweep_s_in_zarr(tmp_path, name):
+    for command in ("sweep", "descend"):
+        assert "should end in .nc" in refused(command, "quadratic", "--lr", "0.1", "-o", tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -156,7 +156,7 @@ def test_hue_says_what_it_cannot_do(three, article):
     with pytest.raises(ValueError, match=r"runs do not differ in 'momentun'; they differ in .*did you mean momentum"):
         plot.descent(runs, land, hue="momentun")
     single = runs.isel(momentum=0, criterion=0)
-    with pytest.raises(ValueError, match="there is one run only"):
+    with pytest.raises(ValueError, match="there is one run only, and hue tells several apart: leave it out, got 'lr'"):
         plot.descent(single, land, hue="lr")
     many = ravine.join({f"{k}": single for k in range(7)})
     with pytest.raises(ValueError, match=r"7 runs in one panel are too many .* \(at most 6\)"):

@@ -370,6 +370,11 @@ def test_which_knob_makes_it_diverge(mse):
     decayed = by_kind(ravine.descend(mse, lr=0.7, weight_decay=2.0))["beyond the limit"]
     assert "Without weight decay the limit would be 0.976" in decayed.sentence
     assert "diverged" not in kinds(ravine.descend(mse, lr=0.7))
+    ahead = {"lr": 2.0, "momentum": 0.9, "nesterov": True}
+    huber = ravine.gallery.article()["HuberLoss"]  # decay has moved its minimum to where it is flatter
+    over = by_kind(ravine.descend(huber, **ahead, weight_decay=2.0))["beyond the limit"]
+    assert "Without" not in over.sentence
+    assert by_kind(ravine.descend(huber, **ahead))["beyond the limit"].values["limit"] < 2
     endless = by_kind(ravine.descend(mse, lr=0.1, momentum=1.0))["beyond the limit"]
     assert "With momentum 1 no small learning rate converges: the error neither dies nor grows" in endless.sentence
     assert "Without" not in by_kind(ravine.descend(mse, lr=2.5, momentum=0.1))["beyond the limit"].sentence

@@ -169,7 +169,7 @@ def test_thinned_and_ragged_losses():
     outcome = measure.arrival(empty.assign(minimum_loss=0.0)).outcome
     assert outcome.values.tolist() == ["invalid", "diverged"]
     never = study_of(np.array([[np.nan] * 3, [8.0, np.nan, np.nan]]), minimum_loss=0.0, steps_taken=("a", [0, 0]))
-    assert measure.arrival(never).outcome.values.tolist() == ["not arrived", "not arrived"]
+    assert measure.arrival(never).outcome.values.tolist() == ["not made", "not made"]
     assert np.isnan(measure.first_nonfinite(never)).all()
 
 

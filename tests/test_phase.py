@@ -868,3 +868,17 @@ def test_zero_beside_a_logarithmic_range_has_even_cells():
     assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.0001", "0.001", "0.01", "0.1"]
     assert np.allclose(np.diff(ax.get_yticks()), 1)
     assert "weight decay " in ax.figure.texts[0].get_text().replace("\n", " ")
+
+
+def test_runs_that_were_not_made_have_not_failed_to_arrive():
+    settings = {"lr": np.linspace(0.05, 1.2, 10), "momentum": np.linspace(0, 0.9, 10)}
+    runs = ravine.sweep(ravine.gallery.quadratic(condition=10), **settings, steps=60)
+    for first, heading in ((6, "Fastest"), (0, "Nothing to tell so far")):
+        made = xr.DataArray(np.arange(10) < first, dims="lr") & xr.ones_like(runs.momentum, dtype=bool)
+        part = runs.assign(loss=runs.loss.where(made), steps_taken=60 * made.astype(int))
+        expected = measure.arrival(runs).outcome.where(made, "not made")
+        assert np.array_equal(measure.arrival(part).outcome.values, expected.values)
+        figure = plot.phase(part, x="lr", y="momentum")
+        assert figure.texts[0].get_text().startswith(heading)
+        words = " ".join(text.get_text() for text in [*figure.texts, *figure.axes[0].texts])
+        assert f"{100 - 10 * first} % are not made" in words or "all 100 are not made" in words

@@ -224,6 +224,20 @@ def test_figure_7_in_numbers_adds_up(page):
         assert np.allclose(before + update, end, atol=2e-4)
 
 
+@pytest.mark.parametrize("given", [{"steps": 5}, {"steps": 60, "lr": 40.0}])
+def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
+    study = article.study(**given)
+    figures = article.drawn(study)
+    assert 7 in figures
+    (chapter,) = (each for each in story.chapters(story.Told(study, figures, "ravine")) if each.id == "nesterov")
+    told = [each.caption for each in chapter.blocks if isinstance(each, Table)]
+    for ax, run, caption in zip(figures[7].axes, ("momentum", "nesterov"), told, strict=False):
+        step = article.step_shown(study.sel(run=run, criterion="MSELoss"), run)
+        assert f"step {step}" in [text.get_text() for text in ax.texts]
+        assert caption.startswith(f"The update from step {step} in the run “{run}”")
+    assert len(told) == 2
+
+
 @pytest.fixture(scope="module", params=TURNED)
 def turned(request):
     given = TURNED[request.param]

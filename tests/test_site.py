@@ -78,3 +78,10 @@ def _python(block, name, space):
 def _commands(block):
     words = [shlex.split(line, comments=True) for line in block.splitlines()]
     return "".join(CliRunner().invoke(app, each[1:]).output for each in words if each[:1] == ["ravine"])
+
+
+def test_formulas_of_a_page_are_set_and_not_spelt():
+    """Where a page has dollars around TeX, the site must read them: else TeX stands there in the raw."""
+    conf = (DOCS / "conf.py").read_text()
+    assert any("$$" in page.read_text() for page in PAGES)
+    assert '"dollarmath"' in re.search(r"myst_enable_extensions = (\[.*\])", conf).group(1)

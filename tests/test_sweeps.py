@@ -14,6 +14,8 @@ import xarray as xr
 import bare
 import ravine
 from ravine import engines, jobs, keeping, measure, study
+from ravine.plan import Plan
+from ravine.recipes import recipe_of
 
 CRITERIA = ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
 
@@ -331,7 +333,8 @@ def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatc
     monkeypatch.setattr(capacity, "bytes_free", lambda: 1_000_000)
     with pytest.raises(
         MemoryError,
-        match=r"the paths of 1,000 runs of 1,000 steps with 2 parameters take 12 MB, 1 MB are free. Two ways out: "
+        match=r"the paths of 1,000 runs of 1,000 steps with 2 parameters take 12 MB, 1 MB are free. Three ways out: "
+        r'store="runs.zarr" \(-o runs.zarr\) keeps them on disk; '
         r'keep="summary" \(--summary\) takes 33 kB; or run at most 58 of these settings at a time',
     ):
         ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=1000)
@@ -362,6 +365,25 @@ def test_blocks_change_no_bit(article, monkeypatch):
     whole = ravine.sweep(article, **settings)
     monkeypatch.setattr(engines, "MOST_RUNS", 7)
     assert ravine.sweep(article, **settings).identical(whole)
+
+
+@pytest.mark.parametrize("part", [1, 3])
+def test_a_run_by_itself_has_the_bits_it_has_among_others(part):
+    """torch multiplies one matrix by other code than a batch of them; how a sweep is cut must not show."""
+    random = torch.Generator().manual_seed(0)
+    layers = [torch.nn.utils.skip_init(torch.nn.Linear, *sides) for sides in ((2, 16), (16, 1))]
+    model = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1])
+    with torch.no_grad():
+        for each in model.parameters():
+            each.copy_(torch.randn(each.shape, generator=random) / 2)
+    points = torch.randn(64, 2, generator=random)
+    problem = ravine.Problem.of(model, torch.nn.MSELoss(), (points, points[:, :1] * points[:, 1:]))
+    plan = Plan(torch.optim.SGD, 20, {}, None, {}, None, frozenset(), throw=False)
+    recipe = recipe_of(jobs.job_of(problem, plan, {"lr": np.geomspace(1e-3, 1, 10)}, None, 0), None, summary=False)
+    whole = recipe.make(slice(0, 10), lambda amount: None).kept["position"][1]
+    for first in range(0, 10, part):
+        some = slice(first, min(first + part, 10))
+        assert bare.same_bits(recipe.make(some, lambda amount: None).kept["position"][1], whole[some])
 
 
 def test_minima_come_along(article):
@@ -410,6 +432,27 @@ def test_races(case):
         ravine.sweep(case.problem, {torch.optim.SGD: {"lr": 0.1}}, lr=[lr])
     with pytest.raises(ValueError, match="the mapping of optimizers is empty"):
         ravine.sweep(case.problem, {})
+
+
+def test_no_run_of_a_race_is_lost_under_the_name_of_another(article):
+    def own(scale):
+        def slower(parameters, lr):
+            return torch.optim.SGD(parameters, lr=lr * scale)
+
+        return slower
+
+    with pytest.raises(ValueError, match="two runs of the race would be called 'slower'.*another __name__"):
+        ravine.sweep(article["MSELoss"], {own(0.5): {"lr": 0.1}, own(0.1): {"lr": 0.1}}, steps=3)
+
+
+def test_an_interrupt_before_any_summary_is_one(article, monkeypatch):
+    def interrupted(self, job, runs, record, errors, advance):
+        record.done = 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engines.Batched, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ravine.sweep(article["MSELoss"], lr=[0.1, 0.2], steps=3, keep="summary")
 
 
 def test_seeds_hang_on_the_run_alone(article):

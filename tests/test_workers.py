@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent import futures
 from dataclasses import replace
@@ -233,6 +234,63 @@ def test_an_error_of_the_loss_comes_back_as_it_was(pool):
     assert list(crew_of(pool).each(abs, [-2])) == [(-2, 2)]
 
 
+def test_no_error_ends_a_worker():
+    """Where dask is loaded, an error is packed with the one in whose handling it was raised, which may not travel."""
+    from tblib import pickling_support
+
+    def call(number):
+        class OddError(Exception):
+            pass
+
+        raise OddError("salt")
+
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        pool.submit(pickling_support.install).result()
+        with pytest.raises(RuntimeError, match="OddError: salt"):
+            list(crew_of(pool).each(call, [4]))
+        assert pool.submit(pow, 2, 5).result() == 32
+
+
+def test_a_new_pool_is_made_as_the_broken_one_was():
+    made = futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), time.sleep, (0,), max_tasks_per_child=3)
+    with made:
+        crew = crew_of(made)
+        crew._renew()
+        new = crew.executor
+        assert new is not made
+        for name in ("_max_workers", "_mp_context", "_initializer", "_initargs", "_max_tasks_per_child"):
+            assert getattr(new, name) == getattr(made, name)
+        crew.dismiss()
+
+
+def test_a_forked_worker_watches_though_its_master_was_asked_too():
+    parcels.perform(parcels.pack(lambda number: -number), 2)  # here: what it remembers goes along with a fork
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        assert dict(crew_of(pool).each(threads, [0]))[0] > pool.submit(threads, 0).result() - 1 >= 1
+
+
+def threads(number):
+    return threading.active_count()
+
+
+def test_a_surface_keeps_the_dtype_of_its_loss(pool):
+    problem = ravine.Problem(lambda p: (p["x"].double() / 3) ** 2 + p["y"].double(), start={"x": 1.0, "y": 1.0})
+    here = ravine.surface(problem, x=(-1, 1), y=(0, 1), points=5)
+    assert here.surface.dtype == np.float64
+    xr.testing.assert_identical(ravine.surface(problem, x=(-1, 1), y=(0, 1), points=5, executor=pool), here)
+
+
+def test_another_store_under_the_same_name_is_cut_as_it_says(tmp_path, monkeypatch):
+    recipe, store = recipe_of(ravine.gallery.rosenbrock(), 40, steps=3), tmp_path / "runs.zarr"
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        for seconds in (0.05, 0.2, 0.1):
+            monkeypatch.setattr(recipes.Recipe, "_seconds_of_a_run", lambda self, seconds=seconds: seconds)
+            there = making.on_disk(recipe, store, pool)
+            assert ravine.verify(store) == []
+            assert np.isfinite(there.loss.values).all()
+            shutil.rmtree(store)
+
+
 SCRIPT = """
     import sys, numpy as np, torch, xarray as xr, ravine
     from concurrent.futures import ProcessPoolExecutor
@@ -319,8 +377,6 @@ def test_a_heavy_problem_is_unpacked_once_in_each_worker(executor, tmp_path):
 
 @pytest.mark.parametrize("held", ["file", "generator", "lock"])
 def test_what_cannot_be_sent_is_told_before_any_work(held, tmp_path):
-    import threading
-
     with (tmp_path / "open").open("w") as file:
         thing = {"file": file, "generator": (k for k in range(3)), "lock": threading.Lock()}[held]
 

@@ -20,7 +20,7 @@ from ravine.progress import tracked
 from ravine.stacks import join
 from ravine.updates import update_of
 
-__all__ = ["FIGURES", "RUNS", "RUN_OF", "STEPS", "caption", "check", "drawn", "log", "settings", "study"]
+__all__ = ["FIGURES", "RUNS", "RUN_OF", "STEPS", "caption", "check", "drawn", "log", "settings", "step_shown", "study"]
 
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "plain": {"lr": 0.1},
@@ -152,9 +152,18 @@ STEPS_SHOWN = {"momentum": 6, "nesterov": 4}
 ends or diverges before shows its last one."""
 
 
-def _step_shown(chosen: Mapping[str, xr.Dataset], run: str) -> int:
-    finite = np.isfinite(chosen[run]["position"].transpose("step", "parameter").values).all(axis=1)
-    return max(0, min(STEPS_SHOWN[run], int(np.cumprod(finite).sum()) - 2))
+def step_shown(run: xr.Dataset, name: str) -> int:
+    """Return the update of a run that figure 7 opens.
+
+    Examples
+    --------
+    >>> from ravine import article
+    >>> short = article.study(steps=3).sel(run="momentum", criterion="MSELoss")
+    >>> article.step_shown(short, "momentum")
+    2
+    """
+    finite = np.isfinite(run["position"].transpose("step", "parameter").values).all(axis=1)
+    return max(0, min(STEPS_SHOWN[name], int(np.cumprod(finite).sum()) - 2))
 
 
 @paper.drawn
@@ -166,8 +175,10 @@ def _two_updates(study: xr.Dataset, style: str) -> Figure:
     axes = [figure.add_axes((0.055 + 0.325 * k, 0.12, 0.285, 0.725)) for k in range(3)]
     land = None if look is paper.ARTICLE else study.sel(criterion="MSELoss")[["surface"]]  # the article's were bare
     chosen = {run: study.sel(run=run, criterion="MSELoss") for run in STEPS_SHOWN}
-    plot.vectors(chosen["momentum"], _step_shown(chosen, "momentum"), axes[0], land=land, axes=names, style=style)
-    update = update_of(chosen["nesterov"].sel(parameter=list(names)), _step_shown(chosen, "nesterov"))
+    plot.vectors(
+        chosen["momentum"], step_shown(chosen["momentum"], "momentum"), axes[0], land=land, axes=names, style=style
+    )
+    update = update_of(chosen["nesterov"].sel(parameter=list(names)), step_shown(chosen["nesterov"], "nesterov"))
     torchs = steps.arrows_of(update, look), steps.ends_of(update, look)
     textbooks = steps.textbook_of(update, look) or torchs
     shown = np.concatenate([steps.corners_of(*each) for each in (textbooks, torchs)])
@@ -224,8 +235,8 @@ def caption(number: int, study: xr.Dataset) -> str:
 def drawn(study: xr.Dataset, style: str = "ravine") -> dict[int, Figure]:
     """Draw the ten figures; the seventh is left out where knobs were turned so that it has nothing to show.
 
-    It sets an update with momentum beside one with Nesterov momentum: there is none where momentum is 0, nesterov
-    is off, or the run is over or beyond all numbers before the step it opens.
+    It sets an update with momentum beside one with Nesterov momentum: there is none where momentum is 0 or nesterov
+    is off.
 
     Examples
     --------

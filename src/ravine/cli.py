@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
@@ -32,9 +32,6 @@ from ravine.options import (
     Y,
     pairs_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["app", "main"]
 
@@ -445,12 +442,13 @@ def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
 def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:
     """Name the study and its picture, and complain before any work if they cannot be written."""
     study_file = out or Path(f"{stem}.nc")
-    if study_file.suffix.lower() in (".png", ".svg", ".pdf", ".csv"):
-        raise ValueError(
-            f"--out names the study, so it should end in .nc, got {study_file}; the picture goes beside it"
-        )
     if study_file.suffix.lower() == ".zarr":
         raise ValueError(f"--out should end in .nc, got {study_file}: only ravine sweep writes folders .zarr")
+    if study_file.suffix.lower() != ".nc":  # a mistyped .zarr would be a file that cannot be resumed
+        raise ValueError(
+            f"--out names the study, so it should end in .nc (a sweep's also in .zarr), got {study_file}; the picture "
+            "goes beside it"
+        )
     picture = study_file.with_suffix(f".{format}")
     _free([study_file, picture], force)
     return study_file, picture

@@ -110,14 +110,20 @@ class Batched:
 
     def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
         """Make these runs step by step, invalid ones too: they cost less than sorting them out."""
-        numbers = np.arange(runs.start, runs.stop)
-        settings = sgd.settings_of(job.settings_of(numbers), record.count, job.like.dtype)
+        count = record.count
+        # torch multiplies a batch of a single matrix in another order: by itself a run would have other bits
+        numbers = np.arange(runs.start, runs.stop).repeat(2 if count == 1 else 1)
+        settings = sgd.settings_of(job.settings_of(numbers), len(numbers), job.like.dtype)
         position, velocity = job.start_of(numbers), None
-        part = record.count / (job.steps + 1)
+        spare = job.like.new_empty(len(numbers))
+        part = count / (job.steps + 1)
         with torch.no_grad(), one_thread():
             for step in range(job.steps + 1):
-                record.write(step, position)
-                gradient = self.evaluate(position, record.loss[step], step < job.steps)
+                record.write(step, position[:, :count])
+                room = record.loss[step] if count > 1 else spare
+                gradient = self.evaluate(position, room, step < job.steps)
+                if count == 1:
+                    record.loss[step] = spare[:1]
                 if gradient is not None:
                     position, velocity = sgd.step(position, gradient, velocity, settings)
                 record.done = step

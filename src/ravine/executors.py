@@ -6,14 +6,13 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from ravine.parcels import leave_with_parent
+from ravine.parcels import deaf, leave_with_parent
 
 __all__ = ["hired"]
 
@@ -64,22 +63,9 @@ def _context() -> BaseContext:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ravine.sweeps"])  # imported once for all workers
-    with _deaf():  # as are those that it makes, while they begin
+    with deaf():  # as are those that it makes, while they begin
         forkserver.ensure_running()
     return context
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment, and let what begins meanwhile ignore it from birth."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -34,14 +34,10 @@ ROOM = 8
 
 
 def places(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path] | None:
-    """Name store and picture where a store is asked for; a store that is there goes on, or goes away by force."""
+    """Name store and picture where a store is asked for; a store that is there goes on."""
     if out is None or out.suffix.lower() != ".zarr":
         return None
     picture = out.with_suffix(f".{format}")
-    if is_store(out) and force:
-        with Store(out).writing():
-            pass  # nobody else is at it
-        shutil.rmtree(out)
     if picture.exists() and not force and not is_store(out):
         raise FileExistsError(f"{picture} exists already: choose another --out, or --force to overwrite")
     return out, picture
@@ -69,15 +65,18 @@ def sweep_of(
         standardize=typed["standardize"],
         start=pairs_of(typed["start"]),
     )
-    settings = _settings(typed)
+    settings, optimizer, seed = _settings(typed), sources.optimizer_of(typed["optimizer"]), seeds_of(typed["seed"])
+    scheduler = sources.scheduler_of(typed["scheduler"]) if typed["scheduler"] else None
+    if force and is_store(study_file):
+        _make_room(study_file)
     with hired(workers, cluster) as executor:
         runs = ravine.sweep(
             problem,
-            sources.optimizer_of(typed["optimizer"]),
+            optimizer,
             typed["steps"],
-            scheduler=sources.scheduler_of(typed["scheduler"]) if typed["scheduler"] else None,
+            scheduler=scheduler,
             batch_size=typed["batch_size"],
-            seed=seeds_of(typed["seed"]),
+            seed=seed,
             keep="summary" if typed["summary"] else "path",
             executor=executor,
             **where,
@@ -90,6 +89,13 @@ def sweep_of(
     _tell(runs, study_file, picture, style, force=force)
     if "steps_taken" in runs:
         raise typer.Exit(130)  # interrupted: what was done is written
+
+
+def _make_room(store: Path) -> None:
+    """Take away a store that nobody writes; only once what was typed is understood: a slip of the pen costs nothing."""
+    with Store(store).writing():
+        pass
+    shutil.rmtree(store)
 
 
 def go_on(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None) -> None:

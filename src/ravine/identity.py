@@ -161,7 +161,8 @@ def _value(value: Any) -> str:
 def _call(thing: Any) -> str:
     """Name what can be called: torch's own by the name alone, everything else with a digest of what it does."""
     name = _name(thing)
-    return name if name.startswith("torch.") else f"{name} ({digest(*_written(thing))[:8]})"
+    known = name.startswith("torch.") and not isinstance(thing, functools.partial)
+    return name if known else f"{name} ({digest(*_written(thing))[:8]})"
 
 
 def _name(thing: Any) -> str:
@@ -200,7 +201,20 @@ def _written(thing: Any, seen: tuple[Any, ...] = ()) -> Iterator[str | bytes]:
         yield thing.__name__
     elif callable(thing):
         yield from _written(type(thing), seen)
-        yield _nowhere(repr(getattr(thing, "__dict__", None)))
+        yield from _written(getattr(thing, "__dict__", None), seen)
+    elif isinstance(thing, torch.Tensor | np.ndarray):  # their repr leaves out digits, and of many numbers most
+        numbers = numpy_of(thing) if isinstance(thing, torch.Tensor) else thing
+        yield f"{thing.dtype} {tuple(thing.shape)}"
+        yield repr(numbers.tolist()) if numbers.dtype.hasobject else np.ascontiguousarray(numbers).tobytes()
+    elif isinstance(thing, set | frozenset):  # in another process their order is another
+        yield from sorted(_nowhere(repr(each)) for each in thing)
+    elif isinstance(thing, Mapping):
+        for name, each in thing.items():
+            yield _nowhere(repr(name))
+            yield from _written(each, seen)
+    elif isinstance(thing, tuple | list):
+        for each in thing:
+            yield from _written(each, seen)
     else:
         yield _nowhere(repr(thing))
 
@@ -219,7 +233,7 @@ def _compiled(code: CodeType) -> Iterator[str | bytes]:
         if isinstance(each, CodeType):
             yield from _compiled(each)
         else:
-            yield repr(each)
+            yield from _written(each)
 
 
 def _scheduler(make: Callable[..., Any]) -> str:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +43,7 @@ def in_memory(recipe: Recipe, executor: Executor | None) -> xr.Dataset:
                     keeper.take(part.runs, part.kept)
                     advance(part.runs.stop - part.runs.start)
     except KeyboardInterrupt:
-        if (made.taken < 0).all():
+        if (made.taken < 0).all() or not keeper.variables():  # runs that are not finished have no summary
             raise
         for done in np.unique(made.taken[made.taken < job.steps]).tolist():
             keeper.lose(made.taken == done, after=done)
@@ -78,7 +78,7 @@ def on_disk(recipe: Recipe, path: str | os.PathLike[str], executor: Executor | N
 def _fill(
     store: Store, recipe: Recipe, missing: list[int], crew: Crew | None, advance: Callable[[float], None]
 ) -> None:
-    blocks = StoredBlocks(recipe, str(store.path.absolute()))
+    blocks = StoredBlocks(recipe, store.tiling, str(store.path.absolute()))
     if crew is None:
         for block in missing:
             blocks(block, advance)
@@ -95,6 +95,8 @@ def _store_for(recipe: Recipe, path: str | os.PathLike[str], workers: int) -> St
     ValueError
         If the store holds another sweep.
     """
+    if Path(path).suffix.lower() in (".nc", ".csv", ".png", ".svg", ".pdf"):
+        raise ValueError(f"a store is a folder, by custom .zarr, got {path}: ravine.save writes files .nc")
     identity = identity_of(recipe)
     if not is_store(path) and not Path(path).exists():
         capacity.check_disk(recipe.job, path, summary=recipe.summary)
@@ -127,10 +129,13 @@ class StoredBlocks:
     """Blocks of a recipe that go into a store as they are made."""
 
     recipe: Recipe
+    tiling: Tiling
     path: str
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self.recipe, "path": self.path}  # files stay with the process that opened them
+        # files stay with the process that opened them; a worker keeps what it unpacked, and knows by the tiling that
+        # another store was begun under the same name
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @cached_property
     def store(self) -> Store:
@@ -144,7 +149,7 @@ class StoredBlocks:
 
     def __call__(self, number: int, advance: Callable[[float], None] = lambda amount: None) -> None:
         """Make one block, write it, and then its record."""
-        made = self.recipe.make(self.store.tiling.runs_of(number), advance)
+        made = self.recipe.make(self.tiling.runs_of(number), advance)
         facts = {"told": {str(which): word for which, word in made.told.items()}, "errors": _stretches(made)}
         self.store.write(number, {name: values for name, (_, values) in made.kept.items()}, facts)
 

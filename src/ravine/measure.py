@@ -64,7 +64,7 @@ GROWTH = 4.0
 FEWEST = 8
 """Steps below which growth without bound cannot be told from the first swing of momentum."""
 
-OUTCOMES = np.array(["arrived", "not arrived", "diverged", "invalid"])
+OUTCOMES = np.array(["arrived", "not arrived", "diverged", "invalid", "not made"])
 
 
 def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
@@ -90,11 +90,11 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
     -------
     xarray.DataArray
         (…), in float64: the step, or NaN where it never arrives. Its coordinate ``outcome`` (…) says which of
-        "arrived", "not arrived", "diverged" (see `diverged`) and "invalid" (settings that torch refused) it was;
-        its attribute ``steps`` is the last step. Where the study knows the ``hessian`` at the minimum, and theory
-        speaks of the runs (SGD without a scheduler, groups or mini-batches), the coordinates ``stability_limit``
-        (…) and ``stability_scope`` ("exact" for a quadratic loss, else "local") hold the lr up to which they are
-        stable (`ravine.theory.stability_limit`).
+        "arrived", "not arrived", "diverged" (see `diverged`), "invalid" (settings that torch refused) and "not made"
+        (of a sweep that was interrupted: no step was taken) it was; its attribute ``steps`` is the last step. Where the
+        study knows the ``hessian`` at the minimum, and theory speaks of the runs (SGD without a scheduler, groups or
+        mini-batches), the coordinates ``stability_limit`` (…) and ``stability_scope`` ("exact" for a quadratic loss,
+        else "local") hold the lr up to which they are stable (`ravine.theory.stability_limit`).
 
     Raises
     ------
@@ -277,7 +277,10 @@ def _arrived(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Varia
 
 def _outcome(runs: xr.Dataset, arrived: xr.Variable, minimised: xr.Variable | None) -> NDArray[np.str_]:
     code = choose(arrived.notnull(), 0, _diverged(runs, minimised).astype(int) + 1)
-    code = choose(invalid(runs), 3, code).transpose(*arrived.dims)
+    code = choose(invalid(runs), 3, code)
+    if "steps_taken" in runs:  # what was never begun has not failed to arrive
+        code = choose((runs.variables["steps_taken"] == 0) & (code == 1), 4, code)
+    code = code.transpose(*arrived.dims)
     return np.asarray(OUTCOMES[code.values])
 
 

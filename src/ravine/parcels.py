@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from ravine import study
 from ravine.ledger import digest
 
-__all__ = ["Parcel", "leave_with_parent", "pack", "perform"]
+__all__ = ["Parcel", "deaf", "leave_with_parent", "pack", "perform"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def perform(parcel: Parcel, number: int) -> Any:
         except Exception as reason:
             if _travels(reason):
                 raise
-            raise RuntimeError(f"{type(reason).__name__}: {reason}") from None
+            told = f"{type(reason).__name__}: {reason}"
+    # raised out here, where no other error is being handled: where dask is loaded, that one would be packed too
+    raise RuntimeError(told)
 
 
 def _travels(reason: Exception) -> bool:
@@ -101,13 +103,17 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
             )
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed() -> AbstractContextManager[None]:
     """Leave Ctrl-C to the process that handed out the block: a terminal sends it to all."""
     import multiprocessing
 
-    pooled = multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread()
-    if not pooled:
+    return deaf() if multiprocessing.parent_process() is not None else nullcontext()
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignore Ctrl-C for a while, and let what begins meanwhile ignore it from birth."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -117,9 +123,14 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@functools.cache
 def leave_with_parent() -> None:
     """End this process of a pool when the one that made it is gone; else it would wait for work for ever."""
+    _watch_parent(os.getpid())
+
+
+@functools.cache
+def _watch_parent(_own: int) -> None:
+    """Watch once in each process: what is remembered goes along with a fork, and the thread does not."""
     import multiprocessing
     from multiprocessing.connection import wait
 

@@ -33,6 +33,8 @@ def race(
         whole = sweep(optimizer=optimizer, **shared, **settings)
         for k in range(lattice.size):
             label = " ".join([name, *(f"{key} {value}" for key, value in lattice.values(k).items())])
+            if label in runs:
+                raise ValueError(f"two runs of the race would be called {label!r}: give one optimizer another __name__")
             runs[label] = whole.isel({key: int(place[0]) for key, place in lattice.places(np.array([k])).items()})
     if any("error" in run for run in runs.values()):
         runs = {label: run if "error" in run else _without_error(run) for label, run in runs.items()}

@@ -144,12 +144,12 @@ class Elsewhere:
     random: torch.Tensor
     grad: bool
 
-    def __call__(self, number: int) -> NDArray[Any] | None:
-        """Evaluate one piece."""
+    def __call__(self, number: int) -> tuple[NDArray[Any], torch.dtype] | None:
+        """Evaluate one piece; numpy has no bfloat16, which travels as float32: that holds it exactly."""
         with one_thread(), torch.set_grad_enabled(self.grad), torch.random.fork_rng():
             torch.set_rng_state(self.random)
             values = self.pieces(number)
-        return None if values is None else numpy_of(values)
+        return None if values is None else (numpy_of(values), values.dtype)
 
 
 def _gathered(pieces: Chunks | Rows, executor: Executor | None) -> torch.Tensor | None:
@@ -173,9 +173,8 @@ def _walk(pieces: Chunks | Rows, executor: Executor | None) -> Generator[tuple[i
             yield number, pieces(number)
         return
     call = Elsewhere(pieces, torch.get_rng_state(), torch.is_grad_enabled())
-    for number, values in crew_of(executor).each(call, range(len(pieces))):
-        # numpy has no bfloat16: it travels as float32, which holds it exactly
-        yield number, None if values is None else torch.from_numpy(values).to(pieces.down.dtype)
+    for number, found in crew_of(executor).each(call, range(len(pieces))):
+        yield number, None if found is None else torch.from_numpy(found[0]).to(found[1])
 
 
 def gridded(name: str, problem: Problem | Mapping[str, Problem], grid: Grid, found: Sequence[Found]) -> xr.Dataset:

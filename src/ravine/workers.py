@@ -160,12 +160,14 @@ class Crew:
                 f"the workers died {self.barren} times before any block was finished: they may be out of memory, or "
                 "the problem ends its process; without executor it would be seen how"
             )
-        made = ("_max_workers", "_mp_context", "_initializer", "_initargs")
+        made = ("_max_workers", "_mp_context", "_initializer", "_initargs", "_max_tasks_per_child")
         if not all(hasattr(self.executor, name) for name in made):
             raise RuntimeError("the executor broke, and cannot be made anew from here: give a new one, and go on")
-        workers, context, initializer, initargs = (getattr(self.executor, name) for name in made)
+        workers, context, initializer, initargs, most = (getattr(self.executor, name) for name in made)
         self.dismiss()
-        self.own = self.executor = futures.ProcessPoolExecutor(workers, context, initializer, initargs)
+        self.own = self.executor = futures.ProcessPoolExecutor(
+            workers, context, initializer, initargs, max_tasks_per_child=most
+        )
 
 
 class Cluster(Crew):

@@ -117,7 +117,7 @@ def _cause(run: Run, values: dict[str, float]) -> str:
     if run.rule["momentum"]:
         alone = run.limit(momentum=0.0, dampening=0.0, nesterov=False)
         tried.append(("limit_without_momentum", "Without momentum", alone))
-    if run.rule["weight_decay"] and (run.modes.curvatures - run.decay > 0).all():
+    if run.exact and run.rule["weight_decay"] and (run.modes.curvatures - run.decay > 0).all():  # else it curves anew
         tried.append(("limit_without_decay", "Without weight decay", run.limit(weight_decay=0.0)))
     for key, words, limit in tried:
         if run.lr < limit * (1 - EDGE):

@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from ravine import study
 from ravine.plot import captions, closeups, contours, levels, marks, paper, steps, workings
 from ravine.plot.closeups import Window
 from ravine.plot.paper import Figure, Style, style_of
@@ -91,6 +92,7 @@ def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None =
     'Step 6 to 7: the velocity carries uphill, the gradient turns it by 73°'
     """
     look = style_of(style)
+    study.check(land, "surface")
     if "criterion" in land["surface"].dims and "criterion" in run.coords and run["criterion"].ndim == 0:
         land = land.sel(criterion=run["criterion"])
     names = closeups.names_of(run, land)

@@ -23,6 +23,8 @@ def title(diagram: Diagram) -> str:
     found = [(field, field.best) for field in diagram.fields if field.best is not None]
     head = "Fastest" if diagram.arrival else f"Lowest {diagram.quantity}"
     if not found:
+        if any((field.outcomes == outcomes.NOT_MADE).any() for field in diagram.fields):
+            return "Nothing to tell so far"
         return "No setting arrives" if diagram.arrival else f"No setting has a {diagram.quantity}"
     if len(diagram.fields) == 1:
         best = found[0][1]

@@ -21,6 +21,7 @@ from ravine.plot.shades import Shades
 
 __all__ = [
     "ARRIVED",
+    "NOT_MADE",
     "Look",
     "colors_of",
     "count",
@@ -39,9 +40,18 @@ Mask = NDArray[np.bool_]
 ARRIVED = "arrived"
 """Outcome of the cells that have a value."""
 
+NOT_MADE = "not made"
+"""Outcome of the runs of an interrupted sweep that were not begun."""
+
 DIVERGED, LATE, INVALID, NOTHING = "diverged", "not arrived", "invalid", "no value"
 
-SENTENCES = {ARRIVED: "arrive", DIVERGED: "diverge", LATE: "do not arrive", INVALID: "are invalid"}
+SENTENCES = {
+    ARRIVED: "arrive",
+    DIVERGED: "diverge",
+    LATE: "do not arrive",
+    INVALID: "are invalid",
+    NOT_MADE: "are not made",
+}
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,10 @@ def _hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]:
     along = [str(n) for n, c in runs.coords.items() if c.ndim == 1 and c.dims[0] in dims]
     varying = list(dict.fromkeys([*dims, *along]))
     if hue not in varying:
-        close = hint(hue, varying)
-        there = f"they differ in {listed(varying)}" if varying else "there is one run only"
-        raise ValueError(f"runs do not differ in {hue!r}; {there}{close}: choose one of these as hue, or leave it out")
+        if not varying:
+            raise ValueError(f"there is one run only, and hue tells several apart: leave it out, got {hue!r}")
+        there = f"they differ in {listed(varying)}{hint(hue, varying)}"
+        raise ValueError(f"runs do not differ in {hue!r}; {there}: choose one of these as hue, or leave it out")
     line = str(runs[hue].dims[0])
     if runs.sizes[line] > MOST_RUNS:
         raise ValueError(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 from PIL import Image
 
+from ravine.plot.encoders import whole
 from ravine.plot.paper import Figure, style_of
 from ravine.progress import tracked
 from ravine.retold.blocks import Block, Claim, Plate, Section, Table, Text
@@ -94,17 +93,8 @@ def write(text: str, path: Path) -> Path:
     ...     write("all of it", Path(folder) / "page.html").read_text()
     'all of it'
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # as open() would have made it; mkstemp keeps it to its owner
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
     return path
 
 

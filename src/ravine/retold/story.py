@@ -35,11 +35,6 @@ class Told:
         runs = self.study.sel(run=name)
         return runs if criterion is None else runs.sel(criterion=criterion)
 
-    @property
-    def steps(self) -> int:
-        """Steps of each run."""
-        return int(self.study.sizes["step"]) - 1
-
 
 def chapters(told: Told) -> list[Section]:
     """Tell the article's story from a study, whatever knob was turned in it.
@@ -272,14 +267,14 @@ def _updates(told: Told) -> list[Block]:
     """Return figure 7 with its numbers; where these settings have no such update, a sentence that says so."""
     if 7 not in told.figures:
         return [Text("These settings have no velocity that both pictures of figure 7 could show, so it is left out.")]
-    shown = {run: step for run, step in article.STEPS_SHOWN.items() if step < told.steps}
+    runs = {name: told.run(name, "MSELoss") for name in article.STEPS_SHOWN}
     alt = "Two diagrams of arrows: the velocity's part of an update, the gradient's part, and their sum."
     look = (
         "Not a sketch: both are updates that were really made, in the runs of figures 6 and 8 with MSELoss, drawn to "
         "scale from the recorded velocity and gradient."
     )
     plate = _plate(told, 7, alt, look)
-    tables = [_numbers(told.run(run, "MSELoss"), run, step) for run, step in shown.items()]
+    tables = [_numbers(run, name, article.step_shown(run, name)) for name, run in runs.items()]
     return [plate, *(table for each in tables for table in each)]
 
 
