@@ -298,7 +298,7 @@ def test_ctrl_c_among_several_runs_keeps_the_finished_ones():
         ({"optimizer": torch.optim.Adam, "momentum": 0.9}, "Adam takes no setting 'momentum'"),
         ({"optimizer": torch.optim.Adam, "beta": 0.9}, "(did you mean betas?)"),
     ],
-    ids=str,
+    ids=lambda each: each if isinstance(each, str) else " ".join(each),
 )
 def test_bad_calls_are_told(article, call, words):
     with pytest.raises((ValueError, TypeError)) as caught:

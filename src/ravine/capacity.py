@@ -59,7 +59,7 @@ def check_disk(job: Job, path: str | os.PathLike[str], *, summary: bool) -> None
     free = shutil.disk_usage(folder).free
     if needed > free:
         warnings.warn(
-            f"{job.size:,} runs are {_size(needed)} before they are compressed, and {_size(free)} are free in {folder}: "
-            f"should the disk get full, make room, and the sweep goes on where it stopped",
+            f"{job.size:,} runs are {_size(needed)} before they are compressed, and {_size(free)} are free in "
+            f"{folder}: should the disk get full, make room, and the sweep goes on where it stopped",
             stacklevel=5,
         )

@@ -22,7 +22,7 @@ from ravine.ledger import DRAFT, digest, write_record
 from ravine.store import FORMAT, HIDDEN, Field, Store, full, is_store
 from ravine.tiling import Tiling
 
-__all__ = ["Place", "begin", "mend"]
+__all__ = ["Place", "begin", "make_room", "mend"]
 
 CHUNK_BYTES = 16_000_000
 """Beyond this the chunks of a block are cut along their steps too."""
@@ -30,13 +30,25 @@ CHUNK_BYTES = 16_000_000
 
 @dataclass(frozen=True)
 class Place(os.PathLike[str]):
-    """Where a store lies, with what was typed to begin it: from that ``ravine resume`` goes on."""
+    """Where a store lies, with what was typed to begin it: from that ``ravine resume`` goes on.
+
+    A `fresh` one takes the place of a store that is there, once the new sweep is known to be one.
+    """
 
     path: str
     typed: Mapping[str, Any]
+    fresh: bool = False
 
     def __fspath__(self) -> str:
         return self.path
+
+
+def make_room(path: str | os.PathLike[str]) -> None:
+    """Take away the store at a place that is to be fresh, if nobody writes it."""
+    if isinstance(path, Place) and path.fresh and is_store(path):
+        with Store(path).writing():
+            pass
+        shutil.rmtree(path)
 
 
 def begin(

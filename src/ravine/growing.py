@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ def sweep_of(
     """Make the sweep that was typed, print what became of it, and write study and picture."""
     where: dict[str, Any] = {}
     if study_file.suffix.lower() == ".zarr":
-        where["store"] = Place(str(study_file), dict(typed))
+        where["store"] = Place(str(study_file), dict(typed), fresh=force)
     problem = sources.load(
         typed["source"],
         x=typed["x"][0] if typed["x"] and len(typed["x"]) == 1 else typed["x"],
@@ -67,8 +66,6 @@ def sweep_of(
     )
     settings, optimizer, seed = _settings(typed), sources.optimizer_of(typed["optimizer"]), seeds_of(typed["seed"])
     scheduler = sources.scheduler_of(typed["scheduler"]) if typed["scheduler"] else None
-    if force and is_store(study_file):
-        _make_room(study_file)
     with hired(workers, cluster) as executor:
         runs = ravine.sweep(
             problem,
@@ -89,13 +86,6 @@ def sweep_of(
     _tell(runs, study_file, picture, style, force=force)
     if "steps_taken" in runs:
         raise typer.Exit(130)  # interrupted: what was done is written
-
-
-def _make_room(store: Path) -> None:
-    """Take away a store that nobody writes; only once what was typed is understood: a slip of the pen costs nothing."""
-    with Store(store).writing():
-        pass
-    shutil.rmtree(store)
 
 
 def go_on(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None) -> None:

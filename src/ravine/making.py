@@ -98,6 +98,7 @@ def _store_for(recipe: Recipe, path: str | os.PathLike[str], workers: int) -> St
     if Path(path).suffix.lower() in (".nc", ".csv", ".png", ".svg", ".pdf"):
         raise ValueError(f"a store is a folder, by custom .zarr, got {path}: ravine.save writes files .nc")
     identity = identity_of(recipe)
+    founding.make_room(path)
     if not is_store(path) and not Path(path).exists():
         capacity.check_disk(recipe.job, path, summary=recipe.summary)
         lead = [axis.name for axis in recipe.job.axes]
