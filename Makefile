@@ -8,7 +8,7 @@ article: .venv/ready         ## every figure, number and the study of the articl
 	$(RUN)/ravine article --out figures --force
 
 test: .venv/ready            ## all tests, warnings as errors
-	$(RUN)/python -m pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile  # a process a core, and no more threads than that
 
 lint: .venv/ready
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .

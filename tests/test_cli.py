@@ -582,7 +582,14 @@ def test_force_deletes_a_store_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "slip", [["--set", "lr=0.1"], ["--scheduler", "NoSuchLR()"], ["--seed", "one"], ["--optimizer", "Adm"]]
+    "slip",
+    [
+        ["--set", "lr=0.1"],
+        ["--scheduler", "NoSuchLR()"],
+        ["--seed", "one"],
+        ["--optimizer", "Adm"],
+        ["--set", "nonsense=1"],
+    ],
 )
 def test_a_slip_of_the_pen_costs_no_store(slip, tmp_path):
     out = tmp_path / "runs.zarr"
