@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 import ravine
-from ravine.plot.paper import DARK, RAVINE
+from ravine.plot._canvas.style import DARK, RAVINE
 
 DOCS = Path(__file__).parent
 GUESTS = {"benchmarks/README.md": "benchmarks.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}

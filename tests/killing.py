@@ -16,10 +16,11 @@ import xarray.backends.zarr  # noqa: F401
 import zarr  # noqa: F401 - in front of all children
 
 import ravine
-from ravine import founding, recipes
-from ravine.store import Store
+from ravine._store import create
+from ravine._store.store import Store
+from ravine._sweep import plan
 
-PHASES = {"writing": 0.04, "founding": 0.25, "gathering": 0.003}
+PHASES = {"writing": 0.04, "create": 0.25, "gathering": 0.003}
 """Where a child is killed: at the latest so many seconds after it came there."""
 
 
@@ -29,7 +30,7 @@ BLOCK = 3
 
 def swept(store=None):
     """Sweep in many small blocks; what is asked for never changes."""
-    recipes.BLOCK_BYTES = 1000  # of 26 steps with three numbers of four bytes, three runs
+    plan.BLOCK_BYTES = 1000  # of 26 steps with three numbers of four bytes, three runs
     return ravine.sweep(
         ravine.gallery.rosenbrock(), lr=np.geomspace(1e-4, 1, 100), momentum=[0.0, 0.5, 0.9], steps=25, store=store
     )
@@ -48,18 +49,18 @@ def child(store, phase, pipe, log):
 
         return both
 
-    make = recipes.Recipe.make
+    make = plan.Recipe.make
 
     def counted(self, runs, advance):
         made = make(self, runs, advance)
         os.write(log, f"{runs.start}\n".encode())
         return made
 
-    recipes.Recipe.make = counted
+    plan.Recipe.make = counted
     if phase == "writing":
         Store.write = before(Store.write, tell)
-    elif phase == "founding":
-        founding.begin = before(founding.begin, tell)
+    elif phase == "create":
+        create.begin = before(create.begin, tell)
     elif phase == "gathering":
         Store.gather = before(Store.gather, tell)
     swept(store)
@@ -99,7 +100,7 @@ def foundings(folder, times, log, chance):
     whole, parts = 0, 0
     for _ in range(times):
         store = folder / "begun.zarr"
-        one(store, "founding", log, chance)
+        one(store, "create", log, chance)
         if store.exists():
             whole += 1
             parts += not (store / ".ravine/plan.json").exists()
@@ -147,7 +148,7 @@ def main(folder, kills, seed):
     log = os.open(folder / "log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     swept()  # what is slow for the first time, in front of all children
     told = {"writing": writings(folder, int(kills), log, chance)}
-    told["founding"] = foundings(folder, int(kills) // 5, log, chance)
+    told["create"] = foundings(folder, int(kills) // 5, log, chance)
     told["gathering"] = gatherings(Path(told["writing"]["stores"][0]), int(kills) // 5, log, chance)
     sys.stdout.write(json.dumps(told))
 

@@ -16,8 +16,8 @@ import bare
 import ravine
 from ravine import plot
 from ravine.cli import app
-from ravine.plot import workings
-from ravine.updates import update_of
+from ravine.measure._update import update_of
+from ravine.plot._anatomy import formula as workings
 from test_views import written
 
 WATCHED = ("gradient", "velocity")
@@ -640,7 +640,7 @@ def test_vectors_add_up_in_the_textbooks_frame(settings, style):
 
 
 def test_workings_are_aligned():
-    from ravine.plot.paper import RAVINE
+    from ravine.plot._canvas.style import RAVINE
 
     run = watched(ravine.gallery.quadratic(), lr=0.1, momentum=0.9, steps=5)
     rows = workings.rows_of(update_of(run, 3), RAVINE)

@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 
 import bare
 import ravine
-from ravine import measure, plot
+from ravine import _system, measure, plot
 from ravine.cli import app
-from ravine.plot import encoders, frames, scoreboard
+from ravine.plot._film import animate
+from ravine.plot._film import moving as scoreboard
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -164,13 +165,13 @@ def test_a_frame_is_the_figure_of_the_descent_at_its_end(four):
 def test_frames_count_from_the_end_too(short):
     assert short.frame(-1) is short.figure
     assert said(short.figure, "step") == ["step 6"]
-    with pytest.raises(IndexError, match="there are 7 frames, counted from 0; got 7"):
+    with pytest.raises(IndexError, match="there are 7 animate, counted from 0; got 7"):
         short.frame(7)
 
 
 def test_long_runs_are_seen_early_and_to_the_end():
     for last in (0, 1, 99, 100, 101, 150, 1000, 123_456):
-        steps = frames.frames_of(last)
+        steps = animate.frames_of(last)
         assert len(steps) == min(last + 1, 101)
         assert steps[0] == 0
         assert steps[-1] == last
@@ -180,14 +181,14 @@ def test_long_runs_are_seen_early_and_to_the_end():
             assert steps[1] == 1
         if last > 200:
             assert strides[-1] > strides[50] > strides[3]
-        assert all(each % 10 == 0 for each in frames.durations_of(len(steps)))
-        assert len(frames.durations_of(len(steps))) == len(steps)
+        assert all(each % 10 == 0 for each in animate.durations_of(len(steps)))
+        assert len(animate.durations_of(len(steps))) == len(steps)
     run = ravine.descend(ravine.gallery.rosenbrock(), lr=1e-3, steps=500)
     film = plot.animate(run, ravine.surface(ravine.gallery.rosenbrock(), points=31))
     place = film.steps[60]
     figure = film.frame(60)
     track = run.position.sel(parameter=["x", "y"]).values
-    assert bare.same_bits(points(of_gid(figure.axes[0], "path")[0]), track[: place + 1])  # all steps, not only frames
+    assert bare.same_bits(points(of_gid(figure.axes[0], "path")[0]), track[: place + 1])  # all steps, not only animate
     assert said(figure, "step") == [f"step {place}"]
 
 
@@ -651,7 +652,7 @@ def test_what_cannot_be_a_film_is_one_line(one, tmp_path):
 
 
 def test_a_file_is_moved_only_when_whole(tmp_path):
-    with pytest.raises(TypeError), encoders.whole(tmp_path / "a" / "x.gif") as draft:
+    with pytest.raises(TypeError), _system.whole(tmp_path / "a" / "x.gif") as draft:
         draft.write_bytes("half")
     assert os.listdir(tmp_path / "a") == []
 

@@ -13,9 +13,9 @@ import torch
 from typer.testing import CliRunner
 
 import ravine
-from ravine import recipes
+from ravine._store.store import Store
+from ravine._sweep import plan
 from ravine.cli import app
-from ravine.store import Store
 
 
 def run(*words, code=0):
@@ -369,7 +369,7 @@ def test_sweep_refuses(words, told, tmp_path, monkeypatch):
 
 
 def test_what_an_interrupt_left_out_is_told(article):
-    from ravine.tallies import lines_of
+    from ravine.cli.report import lines_of
 
     runs = ravine.sweep(article["MSELoss"], lr=[0.1, 0.2, 0.3, 5.0], steps=50)
     cut = runs.assign(steps_taken=("lr", [50, 50, 7, 0]))
@@ -389,10 +389,10 @@ def test_a_mark_needs_a_name(tmp_path):
 
 
 def test_a_sweep_too_large_says_so_in_one_line(tmp_path, monkeypatch):
-    from ravine import capacity
+    from ravine._engine import keep
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(capacity, "bytes_free", lambda: 25_000)
+    monkeypatch.setattr(keep, "bytes_free", lambda: 25_000)
     assert "Three ways out" in refused("sweep", "quadratic", "--lr", "0.1:1:400")
 
 
@@ -465,14 +465,14 @@ def swept():
 @pytest.fixture
 def in_pieces(monkeypatch):
     """A block for each run."""
-    monkeypatch.setattr(recipes, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(plan, "BLOCK_BYTES", 1)
 
 
 @pytest.fixture
 def interrupted(tmp_path, monkeypatch, in_pieces):
     """A store with two of six runs, begun on the command line in another folder."""
     monkeypatch.chdir(tmp_path)
-    make, made = recipes.Recipe.make, []
+    make, made = plan.Recipe.make, []
 
     def pressed(self, runs, advance):
         made.append(runs)
@@ -482,7 +482,7 @@ def interrupted(tmp_path, monkeypatch, in_pieces):
 
     with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        patch.setattr(recipes.Recipe, "make", pressed)
+        patch.setattr(plan.Recipe, "make", pressed)
         assert run(*SWEPT, "-o", "runs.zarr", code=130).output == ""
     assert [str(each.message) for each in said] == [
         "2 of 6 runs are in runs.zarr: interrupted; ravine resume runs.zarr goes on"
@@ -521,8 +521,8 @@ def test_resume_goes_on_from_anywhere(interrupted, tmp_path, monkeypatch):
     assert verified == (
         "../runs.zarr: 2 of 6 runs are there, every bit as it was written; ravine resume ../runs.zarr goes on\n"
     )
-    made, make = [], recipes.Recipe.make
-    monkeypatch.setattr(recipes.Recipe, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
+    made, make = [], plan.Recipe.make
+    monkeypatch.setattr(plan.Recipe, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
     assert run("resume", "../runs.zarr").output.startswith("6 runs: ")
     assert len(made) == 4
     assert ravine.open(interrupted).load().identical(swept())

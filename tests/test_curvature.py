@@ -14,9 +14,9 @@ import torch
 
 import bare
 import ravine
-from ravine import study
+from ravine._landscape.surface import slopes
+from ravine._study import contract, provenance
 from ravine.curvature import hessian, hessian_product, top_eigenpairs
-from ravine.fields import slopes
 
 CRITERIA = {
     "mse": torch.nn.MSELoss(),
@@ -60,7 +60,7 @@ def design_of(problem):
 
 
 def scope(found):
-    return study.describe(found, "minimizer")["scope"]
+    return provenance.describe(found, "minimizer")["scope"]
 
 
 def vector(problem, place):
@@ -248,7 +248,7 @@ def test_a_flat_stretch_is_told():
 def test_kinks_are_counted_and_l1_does_not_curve(article):
     found = ravine.landmarks(article["L1Loss"], [0, 2])
     assert np.array_equal(found.hessian, [np.zeros((2, 2)), 2 * np.eye(2)])
-    kinks = study.describe(found, "hessian")["kinks"]
+    kinks = provenance.describe(found, "hessian")["kinks"]
     design, target = design_of(article["L1Loss"])
     for decay, place in zip([0.0, 2.0], found.minimizer.values, strict=True):
         assert kinks[f"weight_decay {decay}"] == (np.abs(design @ place - target) < 1e-12).sum()
@@ -439,7 +439,7 @@ def test_convex_problems_of_other_criteria_are_found_too():
     assert np.isclose(float(found.minimum_loss), closure().item(), rtol=1e-13)
 
 
-# ---------------------------------------------------------------------------------------------- the study's shape
+# ---------------------------------------------------------------------------------------------- the contract's shape
 
 
 def test_dimensions_labels_and_provenance(article):
@@ -448,7 +448,7 @@ def test_dimensions_labels_and_provenance(article):
     assert found.minimum_loss.dims == ("criterion", "weight_decay")
     assert found.hessian.dims == ("criterion", "weight_decay", "parameter", "parameter_")
     assert found.parameter.values.tolist() == found.parameter_.values.tolist() == ["weight", "bias"]
-    assert study.check(found, "minimizer", "minimum_loss", "hessian") is found
+    assert contract.check(found, "minimizer", "minimum_loss", "hessian") is found
     for label, problem in article.items():
         for decay in (0.0, 0.5, 2.0):
             one = ravine.landmarks(problem, decay)
@@ -457,7 +457,7 @@ def test_dimensions_labels_and_provenance(article):
             assert str(one.criterion.values) == label
             cell = ravine.at(found, criterion=label, weight_decay=decay)
             assert all(np.array_equal(one[name], cell[name]) for name in ("minimizer", "minimum_loss", "hessian"))
-    engines = study.describe(found, "minimum_loss")["engine"]
+    engines = provenance.describe(found, "minimum_loss")["engine"]
     assert engines["MSELoss"] == "closed form"
     assert "subgradient" in engines["L1Loss"]
     assert ravine.landmarks(article["MSELoss"], [2.0]).minimizer.dims == ("weight_decay", "parameter")
@@ -478,7 +478,7 @@ def test_float64_whatever_the_dtype(dtype):
     assert np.allclose(found.minimizer, np.polyfit([0.5, 1.0, 3.0], [1.0, 2.5, 3.0], 1), rtol=1e-13)
     network = small_network(dtype=dtype) if dtype != torch.float16 else None
     if network is not None:
-        assert "float64" in study.describe(ravine.landmarks(network, 0.01), "hessian")["engine"]
+        assert "float64" in provenance.describe(ravine.landmarks(network, 0.01), "hessian")["engine"]
 
 
 def test_functions_that_fall_back_to_float32_say_so():
@@ -492,11 +492,11 @@ def test_functions_that_fall_back_to_float32_say_so():
     for loss in losses:
         found = ravine.landmarks(ravine.Problem(loss, {"w": 1.0, "b": 0.0}))
         assert np.allclose(found.minimizer, [2, 1], atol=1e-6)
-        assert study.describe(found, "minimizer")["engine"].endswith("float32")
+        assert provenance.describe(found, "minimizer")["engine"].endswith("float32")
     doubled = ravine.Problem(
         lambda p: ((p["w"] * x.to(p["w"]) + p["b"] - y.to(p["b"])) ** 2).mean(), {"w": 1.0, "b": 0.0}
     )
-    assert study.describe(ravine.landmarks(doubled), "minimizer")["engine"].endswith("float64")
+    assert provenance.describe(ravine.landmarks(doubled), "minimizer")["engine"].endswith("float64")
 
 
 def test_a_minimum_is_searched_for_once_and_no_problem_kept_alive():
@@ -646,7 +646,7 @@ def test_count_must_fit(count):
 
 def plain_slopes(problem, land, labels):
     """The gradient at each point by one plain backward each."""
-    x, y = study.axes(land)
+    x, y = contract.axes(land)
     start = torch.cat([value.reshape(-1) for value in problem.start.values()])
     shapes = [value.shape for value in problem.start.values()]
     field = np.empty((*land.surface.shape[-2:], len(labels)))
@@ -671,7 +671,7 @@ def test_slopes_of_four_problems(case):
     assert found.parameter.values.tolist() == labels
     reference = plain_slopes(case.problem, land, labels)
     assert np.allclose(found, reference, rtol=1e-5, atol=1e-5)
-    told = study.describe(found.to_dataset(), "slope")
+    told = provenance.describe(found.to_dataset(), "slope")
     assert told["engine"] == "torch.func.vmap of torch.func.grad"
     assert told["equals_torch"].split()[0] in ("every", "within")
 
@@ -683,7 +683,7 @@ def test_slopes_of_a_mapping_are_its_problems_own(article):
     for name, problem in article.items():
         assert np.array_equal(found.sel(criterion=name), slopes(problem, land))
     both = land.assign(slope=found)
-    assert study.check(both, "slope") is both
+    assert contract.check(both, "slope") is both
     # down the slope the loss falls
     steps = (
         1e-2 * found.sel(criterion="MSELoss") / np.linalg.norm(found.sel(criterion="MSELoss"), axis=-1, keepdims=True)
@@ -703,7 +703,7 @@ def test_slopes_where_batching_fails():
 
     problem = ravine.Problem(counting, {"x": 1.0, "y": 1.0})
     land = ravine.surface(ravine.Problem(lambda p: p["x"] + p["y"], problem.start), x=(-1, 1), y=(-1, 1), points=3)
-    assert study.describe(slopes(problem, land).to_dataset(), "slope")["engine"] == "one gradient after another"
+    assert provenance.describe(slopes(problem, land).to_dataset(), "slope")["engine"] == "one gradient after another"
 
     def odd(p):
         return p["x"] ** 2 * p["y"] if p["x"] > 0 else torch.log(p["x"]) + 0 * p["y"]

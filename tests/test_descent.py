@@ -10,7 +10,7 @@ import torch
 
 import bare
 import ravine
-from ravine import study
+from ravine._study import provenance
 
 WAYS = [
     {},
@@ -101,7 +101,7 @@ def test_settings_and_provenance_travel_with_the_run(article):
     run = ravine.descend(article["HuberLoss"], lr=0.1, momentum=0.9, nesterov=True, foreach=False, steps=7)
     assert (float(run.lr), float(run.momentum), bool(run.nesterov)) == (0.1, 0.9, True)
     assert str(run.optimizer.values) == "SGD"
-    facts = study.describe(run, "position")
+    facts = provenance.describe(run, "position")
     assert facts["settings"]["foreach"] is False
     assert facts["settings"]["dampening"] == 0
     assert facts["torch"] == torch.__version__

@@ -14,8 +14,9 @@ from matplotlib.text import Text
 import bare
 import ravine
 from ravine import plot
-from ravine.plot import inset, levels, paper
-from ravine.plot.places import Box, Room
+from ravine.plot._canvas import style as paper
+from ravine.plot._canvas.labels import Box, Room
+from ravine.plot._map import contours, inset
 
 
 def all_of(ax, gid):
@@ -543,7 +544,7 @@ def test_room_knows_where_a_line_crosses_even_from_far_outside():
 
 def test_one_scale_for_several_surfaces():
     slope = np.linspace(0, 9, 100).reshape(10, 10)
-    edges = levels.shared([slope, 3 * slope + 5])
+    edges = contours.shared([slope, 3 * slope + 5])
     assert edges[-1] == 27
-    assert levels.shared([np.full((3, 3), 2.0)]) is None
-    assert levels.shared([np.full((3, 3), np.nan)]) is None
+    assert contours.shared([np.full((3, 3), 2.0)]) is None
+    assert contours.shared([np.full((3, 3), np.nan)]) is None

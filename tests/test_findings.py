@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import ravine
-from ravine.findings import TOLD, Finding
+from ravine._findings.explain import TOLD
+from ravine._findings.finding import Finding
 
 HESSIAN = np.array([[1.3412582826, -0.1880619500], [-0.1880619500, 2.0]])
 EIGENVALUES = np.linalg.eigvalsh(HESSIAN)
@@ -583,9 +584,12 @@ def test_a_finding_is_frozen():
 
 
 def test_every_finding_is_in_the_tour():
-    from ravine.findings import endings, limits, motion, pulls
+    from ravine._findings import arrival as endings
+    from ravine._findings import decay as pulls
+    from ravine._findings import momentum as motion
+    from ravine._findings import stability
 
-    rooms = (endings, limits, motion, pulls)
+    rooms = (endings, stability, motion, pulls)
     public = {getattr(room, name) for room in rooms for name in room.__all__}
     assert public - {endings.arrives_at, endings.hops, pulls.gradients} <= set(TOLD)
     assert len(set(TOLD)) == len(TOLD)

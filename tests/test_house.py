@@ -17,108 +17,103 @@ import ravine
 
 ROOT = Path(ravine.__file__).parent
 HOMES = ("gallery", "measure", "theory", "plot")  # public names that are modules
-DOORS = {"article", "cli", "executors", "growing", "options", "reports", "retold", "sources"}
-TORCH_SHORE = {
-    "batches",
-    "capacity",
-    "criterion",
-    "curvature",
-    "derivatives",
-    "descent",
-    "edges",
-    "engines",
-    "fields",
-    "gallery",
-    "gradients",
-    "grid",
-    "grounds",
-    "identity",
-    "jobs",
-    "keeping",
-    "landscape",
-    "lattice",
-    "making",
-    "minima",
-    "otherwise",
-    "parts",
-    "pieces",
-    "plan",
-    "problem",
-    "races",
-    "recipes",
-    "regression",
-    "results",
-    "sgd",
-    "spelling",
-    "spots",
-    "sweeps",
-    "threads",
-    "traces",
-    "valleys",
+
+FLOORS = (  # each wing imports only from wings that stand before its own floor
+    {"_format", "_progress", "_system", "_torch"},
+    {"_study"},
+    {"theory", "_html"},
+    {"measure", "_problem", "_store", "_parallel"},
+    {"_findings", "curvature", "gallery"},
+    {"plot._canvas"},
+    {"plot._map"},
+    {"plot._anatomy", "plot._phase", "plot._curves"},
+    {"plot._film"},
+    {"plot", "_descent", "_landscape"},
+    {"_engine"},
+    {"_sweep"},
+    {""},  # ravine itself: the public names
+    {"article"},
+    {"cli"},
+)
+DOORS = {"", "article", "cli"}
+WITHOUT_TORCH = {
+    *("_format", "_progress", "_system", "_study", "theory", "_html", "measure", "_store", "_parallel", "_findings"),
+    *(wing for floor in FLOORS for wing in floor if wing.startswith("plot")),
 }
-OTHER_SHORE = {
-    "audits",
-    "columns",
-    "files",
-    "findings",
-    "founding",
-    "goals",
-    "ledger",
-    "limits",
-    "measure",
-    "opening",
-    "parcels",
-    "plot",
-    "progress",
-    "script",
-    "stacks",
-    "store",
-    "study",
-    "swings",
-    "tallies",
-    "tiling",
-    "theory",
-    "updates",
-    "words",
-    "workers",
-}
-"""Rooms that never import torch, nor a room that does."""
+WITHOUT_MATPLOTLIB = {"_torch", "_problem", "gallery", "curvature", "_descent", "_landscape", "_engine", "_sweep"}
+"""The two shores, and the doors between them. The study contract and what it stands on belong to both."""
 
 
 def modules():
     return sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], prefix="ravine."))
 
 
+def path_of(name):
+    path = ROOT.joinpath(*name.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def imports_of(name):
-    path = ROOT / (name.removeprefix("ravine.").replace(".", "/") + ".py")
-    if not path.exists():
-        path = ROOT / name.removeprefix("ravine.").replace(".", "/") / "__init__.py"
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path_of(name).read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def wing_of(name):
+    """The folder of the package that a module or a name of one belongs to; plot has wings of its own."""
+    parts = name.split(".")[1:]
+    inside_plot = parts[:1] == ["plot"] and len(parts) > 1 and parts[1].startswith("_")
+    if len(parts) == 1 and path_of(name).suffix == ".py" and not path_of(name).exists():
+        return ""  # a public name of the face, ravine.descend
+    return ".".join(parts[: 1 + inside_plot])
+
+
+def test_wings_import_downwards_only():
+    floor_of = {wing: k for k, floor in enumerate(FLOORS) for wing in floor}
+    for name in ["ravine", *modules()]:
+        wing = wing_of(name)
+        for other in {wing_of(each) for each in imports_of(name) if each.split(".")[0] == "ravine"} - {wing}:
+            assert floor_of[other] < floor_of[wing], (name, other)
 
 
 def test_the_shores_never_cross():
     for name in modules():
-        room = name.removeprefix("ravine.").split(".")[0]
-        imported = imports_of(name)
-        ours = {each.split(".")[1] for each in imported if each.startswith("ravine.")} - {room}
-        if room in OTHER_SHORE:
-            assert not any(each.split(".")[0] == "torch" for each in imported), name
-            assert not ours & (TORCH_SHORE | DOORS), (name, ours)
-        if room in TORCH_SHORE:
-            assert not any(each.split(".")[0] == "matplotlib" for each in imported), name
-            assert not ours & ({"plot"} | DOORS), (name, ours)
+        wing = wing_of(name)
+        outside = {each.split(".")[0] for each in imports_of(name)}
+        ours = {wing_of(each) for each in imports_of(name) if each.split(".")[0] == "ravine"} - {wing}
+        if wing in WITHOUT_TORCH or name == "ravine._problem.read_csv":
+            assert "torch" not in outside, name
+            assert not ours & (WITHOUT_MATPLOTLIB | DOORS), (name, ours)
+        if wing in WITHOUT_MATPLOTLIB:
+            assert "matplotlib" not in outside, name
+            assert not any(each.startswith("plot") for each in ours), (name, ours)
 
 
-def test_every_room_stands_on_one_shore_or_is_a_door():
-    rooms = {name.split(".")[1] for name in modules()}
-    assert rooms == TORCH_SHORE | OTHER_SHORE | DOORS
-    assert len(rooms) == len(TORCH_SHORE) + len(OTHER_SHORE) + len(DOORS)
+def test_every_wing_stands_on_a_shore_or_is_a_door():
+    wings = {wing_of(name) for name in modules()} | {""}
+    assert wings == set().union(*FLOORS) == WITHOUT_TORCH | WITHOUT_MATPLOTLIB | DOORS
+
+
+def test_a_public_verb_stands_in_a_file_of_its_name():
+    """Or beside the verb that it belongs to, or with the class that it returns."""
+    beside = {"around": "grid", "at": "select", "join": "select", "save": "files", "open": "files", "check": "contract"}
+    beside |= {"code": "script", "residuals": "criteria", "landmarks": "_landmarks", "sharpness": "_hessian"}
+    beside |= {"path": "marks", "surface": "marks", "scatter": "fit", "vectors": "arrows"}
+    verbs = [(name, getattr(ravine, name)) for name in ravine.__all__ if name not in HOMES]
+    verbs += [(name, getattr(ravine.plot, name)) for name in ravine.plot.__all__]
+    for name, thing in verbs:
+        room = thing.__module__.split(".")[-1]
+        assert room in (name.lower(), beside.get(name)), (name, thing.__module__)
+
+
+def test_inner_wings_hand_nothing_on():
+    for path in ROOT.rglob("__init__.py"):
+        if any(part.startswith("_") for part in path.parent.relative_to(ROOT).parts):
+            assert [type(node) for node in ast.parse(path.read_text()).body] == [ast.Expr], path
 
 
 def test_what_begins_with_an_underscore_stays_in_its_room():
@@ -180,12 +175,10 @@ def test_every_public_name_has_a_docstring_with_a_worked_example(name, thing):
 def test_no_code_branches_on_the_article():
     """Only the doors and the gallery may know the article's names."""
     for name in modules():
-        room = name.removeprefix("ravine.").split(".")[0]
-        if room in DOORS | {"gallery", "plot"}:
+        wing = wing_of(name)
+        if wing in DOORS | {"gallery"} or wing.startswith("plot"):
             continue  # plot has a style of that name
-        source = inspect.getsource(importlib.import_module(name))
-        tree = ast.parse(source)
-        for node in ast.walk(tree):
+        for node in ast.walk(ast.parse(path_of(name).read_text())):
             if isinstance(node, ast.If | ast.IfExp | ast.Compare):
                 assert "article" not in ast.unparse(node), name
 
@@ -196,8 +189,7 @@ def test_the_version_is_written_once_for_each_reader():
     assert f"## {ravine.__version__}" in (project / "CHANGELOG.md").read_text()
 
 
-def test_every_room_stands_in_the_design():
+def test_every_wing_stands_in_the_design():
     page = (ROOT.parent.parent / "docs" / "design.md").read_text()
-    rooms = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
-    packages = ("findings/", "theory/")  # their own __init__ tells their rooms
-    assert [room for room in rooms if f"`{room}`" not in page and not room.startswith(packages)] == []
+    wings = {wing.replace(".", "/") for floor in FLOORS for wing in floor if wing}
+    assert [wing for wing in sorted(wings) if f"`{wing}" not in page] == []

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 import killing
 import ravine
-from ravine import recipes
+from ravine._store.store import Store
+from ravine._sweep import plan
 from ravine.cli import app
-from ravine.store import Store
 
 KILLS = int(os.environ.get("RAVINE_KILLS", "50"))
 """More of them take longer: `RAVINE_KILLS=1000 pytest tests/test_kills.py`."""
@@ -40,7 +40,7 @@ def killed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "BLOCK_BYTES", recipes.BLOCK_BYTES)
+        patch.setattr(plan, "BLOCK_BYTES", plan.BLOCK_BYTES)
         return killing.swept()
 
 

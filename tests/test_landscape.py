@@ -8,12 +8,12 @@ import torch
 import xarray as xr
 
 import ravine
-from ravine import study
+from ravine._study import contract, provenance
 
 
 def singly(problem, land):
     """The loss at every point of the grid by one plain call each."""
-    x, y = study.axes(land)
+    x, y = contract.axes(land)
     shapes = {name: value.shape for name, value in problem.start.items()}
 
     def loss(h, v):
@@ -33,18 +33,18 @@ def singly(problem, land):
 def test_four_problems(case):
     land = ravine.surface(case.problem, case.axes, points=21)
     reference = singly(case.problem, land)
-    told = study.describe(land, "surface")["equals_torch"]
+    told = provenance.describe(land, "surface")["equals_torch"]
     if told.startswith("every bit"):
         assert np.array_equal(land.surface.values.astype(float), reference)
     assert np.allclose(land.surface, reference, rtol=1e-5)
-    assert study.axes(land) == tuple(case.axes)
+    assert contract.axes(land) == tuple(case.axes)
     assert land.surface.dims == tuple(reversed(case.axes))
 
 
 def test_the_article_and_rosenbrock_claim_every_bit(all_cases):
     for name in ("article", "rosenbrock", "csv"):
         land = ravine.surface(all_cases[name].problem, all_cases[name].axes)
-        assert study.describe(land, "surface")["equals_torch"].startswith("every bit")
+        assert provenance.describe(land, "surface")["equals_torch"].startswith("every bit")
         assert np.array_equal(land.surface.values.astype(float), singly(all_cases[name].problem, land))
 
 
@@ -88,7 +88,7 @@ def test_grids_given_in_any_order(article):
 def test_the_first_axis_is_horizontal(article):
     one = ravine.surface(article["MSELoss"], bias=(-5, 8), weight=(-1, 1), points=5)
     other = ravine.surface(article["MSELoss"], weight=(-1, 1), bias=(-5, 8), points=5)
-    assert (study.axes(one), study.axes(other)) == (("bias", "weight"), ("weight", "bias"))
+    assert (contract.axes(one), contract.axes(other)) == (("bias", "weight"), ("weight", "bias"))
     assert np.array_equal(one.surface, other.surface.transpose("weight", "bias"))
 
 
@@ -112,7 +112,7 @@ def test_train_mode_dropout_goes_one_by_one_with_one_mask():
         problem = ravine.Problem.of(model, torch.nn.MSELoss(), (torch.randn(12, 3), torch.randn(12, 1)))
     axes = {"0.weight[0,1]": (-1, 1), "2.bias": (-1, 1)}
     land = ravine.surface(problem, axes, points=5)
-    assert study.describe(land, "surface")["engine"] == "one evaluation after another"
+    assert provenance.describe(land, "surface")["engine"] == "one evaluation after another"
     # one mask: along an output bias the MSE is a parabola, so its third difference vanishes
     assert np.abs(np.diff(land.surface, n=3, axis=0)).max() < 1e-4 * float(land.surface.max())
 
@@ -150,7 +150,7 @@ def test_a_loss_that_vmap_gets_wrong_is_found_out():
         return p["x"] ** 2 + p["y"] + 0.01 * len(calls)
 
     land = ravine.surface(ravine.Problem(counting, start={"x": 1.0, "y": 1.0}), x=(0, 1), y=(0, 1), points=3)
-    assert study.describe(land, "surface")["engine"] == "one evaluation after another"
+    assert provenance.describe(land, "surface")["engine"] == "one evaluation after another"
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_slopes_of_four_problems(case):
     assert land.slope.dtype == land.surface.dtype
     assert land.parameter.values.tolist() == list(case.problem.labels)
     assert land.drop_dims("parameter").equals(ravine.surface(case.problem, case.axes, points=9))
-    x, y = study.axes(land)
+    x, y = contract.axes(land)
     for i, j in np.ndindex(9, 9):
         here = land.slope[i, j]
         single = gradient_at(case.problem, {x: float(here[x]), y: float(here[y])})

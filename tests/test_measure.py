@@ -14,7 +14,7 @@ import xarray as xr
 import bare
 import ravine
 from ravine import measure
-from ravine.plot import captions
+from ravine.plot._canvas import words
 
 
 def plain_arrival(gaps, limit):
@@ -440,8 +440,8 @@ def test_a_goal_that_decay_moved_is_no_divergence(article):
 def test_a_caption_says_that_a_growing_run_diverged(article):
     run = ravine.descend(article["MSELoss"], lr=1.0)  # the limit is 0.976
     assert np.isfinite(run.loss).all()
-    assert captions.outcome(run).endswith("in 100 steps: it diverged")
-    assert captions.outcome(ravine.descend(article["MSELoss"], lr=0.95)).endswith("in 100 steps")
+    assert words.outcome(run).endswith("in 100 steps: it diverged")
+    assert words.outcome(ravine.descend(article["MSELoss"], lr=0.95)).endswith("in 100 steps")
 
 
 def roots(curvature, lr, momentum, dampening, nesterov):

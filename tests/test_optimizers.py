@@ -312,14 +312,14 @@ def test_mini_batches_need_data():
 
 
 def test_progress_appears_for_long_work_only(capsys, monkeypatch):
-    from ravine import progress
+    from ravine import _progress
 
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert list(progress.tracked(range(3), "things")) == [0, 1, 2]
+    assert list(_progress.tracked(range(3), "things")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
-    assert list(progress.tracked(range(5), "things")) == list(range(5))
+    monkeypatch.setattr(_progress, "PATIENCE", 0.0)
+    assert list(_progress.tracked(range(5), "things")) == list(range(5))
     assert "things" in capsys.readouterr().err
     monkeypatch.delenv("FORCE_COLOR")  # where nobody watches, nothing is written
-    assert list(progress.tracked(range(5), "things")) == list(range(5))
+    assert list(_progress.tracked(range(5), "things")) == list(range(5))
     assert capsys.readouterr().err == ""

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 import bare
 import ravine
 from ravine import measure, plot
-from ravine.plot import shades
+from ravine.plot._canvas import scales
 
 LR = np.geomspace(0.01, 5.0, 40)
 MOMENTUM = np.linspace(0.0, 0.975, 30)
@@ -507,7 +507,7 @@ def lab(colors):
 
 @pytest.mark.parametrize("style", ["ravine", "dark"])
 def test_ramps_are_even_and_monotone_in_lightness(style):
-    ramp = shades.ramp_of(plot.paper.style_of(style))
+    ramp = scales.ramp_of(plot.paper.style_of(style))
     points = lab([ramp(k / 96) for k in range(97)])
     sizes = np.linalg.norm(np.diff(points[::8], axis=0), axis=1)
     assert sizes.max() < 1.15 * sizes.min()

@@ -15,7 +15,9 @@ from matplotlib.text import Text
 import bare
 import ravine
 from ravine import plot
-from ravine.plot import captions, marks, paper
+from ravine.plot._canvas import style as paper
+from ravine.plot._canvas import words
+from ravine.plot._map import marks
 
 
 def of_gid(ax, gid):
@@ -125,9 +127,9 @@ def test_decay_is_drawn_into_what_is_minimised(article):
     import torch
 
     apart = ravine.descend(problem, torch.optim.AdamW, lr=0.1, weight_decay=2.0)
-    assert captions.coupled_decay(apart) == 0.0
-    assert captions.coupled_decay(ravine.descend(problem, torch.optim.Adam, lr=0.1, weight_decay=2.0)) == 2.0
-    assert captions.coupled_decay(ravine.descend(problem, lr=0.1, weight_decay=2.0, maximize=True)) == 0.0
+    assert words.coupled_decay(apart) == 0.0
+    assert words.coupled_decay(ravine.descend(problem, torch.optim.Adam, lr=0.1, weight_decay=2.0)) == 2.0
+    assert words.coupled_decay(ravine.descend(problem, lr=0.1, weight_decay=2.0, maximize=True)) == 0.0
 
 
 def test_odd_surfaces():
@@ -257,14 +259,14 @@ def test_right_hand_labels_never_overlap():
 
 def test_words_are_computed(article):
     run = ravine.descend(article["MSELoss"], lr=0.1, momentum=0.9, nesterov=True, weight_decay=2.0)
-    assert captions.settings(run) == "SGD(lr=0.1, momentum=0.9, weight_decay=2, nesterov=True)"
-    assert captions.knobs(run) == "SGD, lr 0.1, momentum 0.9, weight decay 2, nesterov"
+    assert words.settings(run) == "SGD(lr=0.1, momentum=0.9, weight_decay=2, nesterov=True)"
+    assert words.knobs(run) == "SGD, lr 0.1, momentum 0.9, weight decay 2, nesterov"
     joined = ravine.join({"a": run, "b": ravine.descend(article["MSELoss"], lr=0.1)}).sel(run="a")
-    assert captions.settings(joined) == captions.settings(run)
+    assert words.settings(joined) == words.settings(run)
     losses = run.loss.values
-    assert captions.outcome(run) == f"loss {losses[0]:.4g} → {losses[-1]:.4g} in 100 steps"
-    assert captions.steps(ravine.descend(article, steps=1)) == "1 step"
-    assert [captions.dot_every(n) for n in (1, 200, 201, 2000, 2001, 10**6)] == [1, 1, 10, 10, 100, 10_000]
+    assert words.outcome(run) == f"loss {losses[0]:.4g} → {losses[-1]:.4g} in 100 steps"
+    assert words.steps(ravine.descend(article, steps=1)) == "1 step"
+    assert [words.dot_every(n) for n in (1, 200, 201, 2000, 2001, 10**6)] == [1, 1, 10, 10, 100, 10_000]
 
 
 def test_one_surface_serves_runs_that_differ_in_a_setting(article):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import ravine
-from ravine.findings import SHAPES, TOLD
-from ravine.plot import reasons
+from ravine._findings.explain import SHAPES, TOLD
+from ravine.plot._canvas import words
 
 
 def words_of(figure):
@@ -53,21 +53,21 @@ def test_several_panels(article):
 def test_where_nothing_is_known_nothing_is_said():
     saddle = ravine.gallery.saddle()
     run = ravine.descend(saddle, torch.optim.Adam, lr=0.01, steps=5)
-    assert reasons.end_of(run) is None
+    assert words.end_of(run) is None
     figure = ravine.plot.descent(run, ravine.surface(saddle, points=21))
     assert title_of(figure) == "Adam, lr 0.01"
     positions = run[["position"]]
-    assert reasons.because(positions) == ""
+    assert words.because(positions) == ""
 
 
 def test_the_title_counts_from_the_runs(article):
     runs = ravine.sweep(article["MSELoss"], lr=[0.01, 0.1, 0.5], steps=30)
-    ends = [reasons.end_of(runs.isel(lr=k)) for k in range(3)]
+    ends = [words.end_of(runs.isel(lr=k)) for k in range(3)]
     steps = ravine.measure.arrival(runs).values
     assert [end.step for end in ends if end.outcome == "arrived"] == steps[np.isfinite(steps)].tolist()
-    assert reasons.title(runs, ends).endswith(": 2 of 3 runs arrive in 30 steps")
+    assert words.title(runs, ends).endswith(": 2 of 3 runs arrive in 30 steps")
     climbing = ravine.descend(article["MSELoss"], lr=0.01, maximize=True, steps=5)
-    assert reasons.end_of(climbing) is None
+    assert words.end_of(climbing) is None
 
 
 def test_every_shape_is_a_finding():

@@ -21,8 +21,12 @@ from typer.testing import CliRunner
 import bare
 import ravine
 from ravine import article, cli
-from ravine.retold import claims, knobs, narrow, outline, pages, story
-from ravine.retold.blocks import Claim, Listing, Plate, Table, Text
+from ravine._html import page as _page_room
+from ravine._html import page as pages
+from ravine._html.page import Claim, Listing, Plate, Table, Text
+from ravine.article import claims, knobs, story
+from ravine.article import knobs as narrow
+from ravine.article import page as outline
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 CRITERIA = {"MSELoss": torch.nn.MSELoss(), "L1Loss": torch.nn.L1Loss(), "HuberLoss": torch.nn.HuberLoss()}
@@ -335,7 +339,7 @@ def test_captions_at_the_articles_settings_are_the_articles(told):
     ],
 )
 def test_torch_refuses_before_any_work(given, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(article, "study", lambda **_: pytest.fail("it began to work"))
+    monkeypatch.setattr(article.figures, "study", lambda **_: pytest.fail("it began to work"))
     words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items()]
     result = CliRunner().invoke(cli.app, ["article", "--out", str(tmp_path / "out"), *words])
     assert result.exit_code == 2
@@ -523,7 +527,7 @@ def test_a_claim_that_turns_false_is_said_to(told):
 
 
 def test_an_unexpected_result_is_said_on_the_page():
-    section = outline.Section("c", "C", [Claim("one", "It is so.", "confirmed", False, "It is not.", {}, "")])
+    section = _page_room.Section("c", "C", [Claim("one", "It is so.", "confirmed", False, "It is not.", {}, "")])
     text = pages.html(pages.Page("T", "l", [], [], [section]))
     assert "does not hold here" in text
     assert ">confirmed<" not in text

@@ -10,7 +10,8 @@ from matplotlib.text import Text
 
 import bare
 import ravine
-from ravine import limits, measure, plot
+from ravine import measure, plot
+from ravine.measure import _stability
 
 LR = np.geomspace(0.01, 5.0, 40)
 MOMENTUM = np.linspace(0.0, 0.975, 14)
@@ -152,7 +153,7 @@ def test_arrival_keeps_the_limit_through_selections_and_the_disk(tmp_path, four)
 )
 def test_where_theory_does_not_speak_there_is_no_limit(article, settings, why):
     runs = ravine.sweep(article["MSELoss"], steps=5, **settings)
-    assert why in limits.objection(runs)
+    assert why in _stability.objection(runs)
     assert "stability_limit" not in measure.arrival(runs).coords
     with pytest.raises(ValueError, match=why):
         plot.stability(runs)
@@ -163,8 +164,8 @@ def test_a_scheduler_in_one_of_joined_runs_is_enough(article):
     falling = ravine.sweep(
         article["MSELoss"], lr=[0.1, 0.2], steps=5, scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9)
     )
-    assert limits.objection(ravine.join({"a": plain, "b": plain})) is None
-    assert "a scheduler" in limits.objection(ravine.join({"a": plain, "b": falling}))
+    assert _stability.objection(ravine.join({"a": plain, "b": plain})) is None
+    assert "a scheduler" in _stability.objection(ravine.join({"a": plain, "b": falling}))
 
 
 # -- on diagrams -------------------------------------------------------------------------------------------------
@@ -403,4 +404,4 @@ def test_landmarks_make_theory_speak_of_joined_runs(article):
     assert "exact: the loss is quadratic" in said(figure)
     drawn = [line.get_xdata()[0] for line in of_gid(figure.axes[0], "limit")]
     assert drawn == pytest.approx([2 / curvatures_of_the_article()[-1]], rel=1e-12)
-    assert isinstance(limits.limit(runs), xr.DataArray)
+    assert isinstance(_stability.limit(runs), xr.DataArray)

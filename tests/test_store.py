@@ -17,10 +17,14 @@ import torch
 import xarray as xr
 
 import ravine
-from ravine import capacity, founding, recipes, results, study
-from ravine.engines import OneByOne
-from ravine.ledger import read_record, write_record
-from ravine.store import Store
+from ravine._engine import keep as capacity
+from ravine._engine.batched import OneByOne
+from ravine._store import create, ledger
+from ravine._store.ledger import read_record, write_record
+from ravine._store.store import Store
+from ravine._study import provenance
+from ravine._sweep import execute, identity
+from ravine._sweep import plan as recipes
 
 SETTINGS = {"lr": [1e-3, 1e-2, 5.0], "momentum": [0.0, 0.9], "nesterov": [False, True]}
 
@@ -167,7 +171,7 @@ def test_every_run_refused_is_told_as_in_memory(path):
 
 
 def test_long_runs_are_cut_along_their_steps_too(path, monkeypatch):
-    monkeypatch.setattr(founding, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(create, "CHUNK_BYTES", 500)
     expected = ravine.sweep(bowl(), lr=[0.1, 0.2], steps=150)
     xr.testing.assert_identical(ravine.sweep(bowl(), lr=[0.1, 0.2], steps=150, store=path).load(), expected)
     store = Store(path)
@@ -347,8 +351,8 @@ def test_what_cannot_be_written_again_as_it_was_is_told(path, monkeypatch):
     small_sweep(path)
     (path / "lr/c/0").unlink()
     before = bytes_of(path)
-    skeleton = results.skeleton_of
-    monkeypatch.setattr(results, "skeleton_of", lambda recipe: skeleton(recipe).assign_coords(lr=[9.0, 8.0, 7.0, 6.0]))
+    skeleton = execute.skeleton_of
+    monkeypatch.setattr(execute, "skeleton_of", lambda recipe: skeleton(recipe).assign_coords(lr=[9.0, 8.0, 7.0, 6.0]))
     with pytest.raises(ValueError, match=r"runs\.zarr/lr/c/0 is damaged, and cannot be written again as it was"):
         small_sweep(path)
     assert bytes_of(path) == before
@@ -465,8 +469,8 @@ def test_lists_in_another_order_are_another_sweep(path):
 @pytest.mark.parametrize("name", ["ravine", "torch", "numpy"])
 def test_another_version_is_refused_by_name(path, name, monkeypatch):
     small_sweep(path)
-    older = {**study.versions(), name: "0.0.1"}
-    monkeypatch.setattr(study, "versions", lambda: older)
+    older = {**provenance.versions(), name: "0.0.1"}
+    monkeypatch.setattr(identity, "versions", lambda: older)
     with pytest.raises(ValueError, match=rf"holds another sweep: {name} was \S+, now 0\.0\.1\. Go on"):
         small_sweep(path)
 
@@ -715,9 +719,9 @@ def test_a_place_that_is_taken_is_left_alone(path, tmp_path):
 def test_what_is_no_store_is_not_opened(path, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no store"):
         ravine.verify(path)
-    study = ravine.save(ravine.descend(bowl(), steps=2), tmp_path / "run.nc")
+    contract = ravine.save(ravine.descend(bowl(), steps=2), tmp_path / "run.nc")
     with pytest.raises(NotADirectoryError, match="is a file"):
-        ravine.verify(study)
+        ravine.verify(contract)
 
 
 def test_a_damaged_plan_and_a_later_format_are_told(path):
@@ -740,7 +744,7 @@ def test_a_damaged_plan_and_a_later_format_are_told(path):
 def test_one_process_hands_out_at_a_time(path):
     small_sweep(path)
     held = (
-        "import sys; from ravine.store import Store\n"
+        "import sys; from ravine._store.store import Store\n"
         "with Store(sys.argv[1]).writing():\n    print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen([sys.executable, "-c", held, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -758,14 +762,14 @@ def test_one_process_hands_out_at_a_time(path):
 
 def test_two_that_begin_at_once(path, monkeypatch):
     """The second finds what the first has begun in the meantime, and both leave nothing behind."""
-    write = founding.write_record
+    write = ledger.write_record
 
     def overtaken(*args):
-        monkeypatch.setattr(founding, "write_record", write)
+        monkeypatch.setattr(create, "write_record", write)
         small_sweep(path)
         write(*args)
 
-    monkeypatch.setattr(founding, "write_record", overtaken)
+    monkeypatch.setattr(create, "write_record", overtaken)
     with pytest.raises(BlockingIOError, match="begun by another process just now"):
         small_sweep(path)
     assert [each.name for each in path.parent.iterdir()] == ["runs.zarr"]
@@ -785,8 +789,8 @@ def test_only_litter_of_the_dead_is_cleared(path, tmp_path):
 
 FULL = """
 import resource, sys, numpy as np, torch, ravine
-from ravine import founding, recipes
-from ravine.store import Store
+from ravine._store.store import Store
+from ravine._sweep import execute, plan as recipes
 
 recipes.BLOCK_BYTES = 40_000
 problem = ravine.Problem(lambda p: ((p["w"] - torch.arange(500.)) ** 2).sum(), start={"w": np.zeros(500)})
@@ -802,7 +806,7 @@ def tight(home, name, limit):
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     setattr(home, name, inner)
 
-for home, name, limit in ((founding, "begin", 600), (Store, "write", 2000), (Store, "gather", 600)):
+for home, name, limit in ((execute, "begin", 600), (Store, "write", 2000), (Store, "gather", 600)):
     path = f"{sys.argv[1]}/{name}.zarr"
     tight(home, name, limit)
     try:

@@ -13,15 +13,20 @@ import xarray as xr
 
 import bare
 import ravine
-from ravine import engines, jobs, keeping, measure, study
-from ravine.plan import Plan
-from ravine.recipes import recipe_of
+from ravine import measure
+from ravine._descent import loop
+from ravine._descent.loop import Plan
+from ravine._engine import batched as engines
+from ravine._engine import job as jobs
+from ravine._engine import keep
+from ravine._study import provenance
+from ravine._sweep.plan import recipe_of
 
 CRITERIA = ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
 
 
 def told(runs, name="loss"):
-    facts = study.describe(runs, name)
+    facts = provenance.describe(runs, name)
     return facts["engine"], facts["equals_torch"]
 
 
@@ -328,7 +333,7 @@ def test_bad_input(article, settings, words):
 
 
 def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatch):
-    from ravine import capacity
+    from ravine._engine import keep as capacity
 
     monkeypatch.setattr(capacity, "bytes_free", lambda: 1_000_000)
     with pytest.raises(
@@ -341,7 +346,7 @@ def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatc
     ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 58), steps=1000)
     summary = ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=1000, keep="summary")
     stored = sum(summary[name].nbytes for name in ("final_loss", "best_loss", "best_step", "arrival", "diverged"))
-    assert stored + summary.first_nonfinite.nbytes == keeping.bytes_of_summary(1000, torch.ones(1))
+    assert stored + summary.first_nonfinite.nbytes == keep.bytes_of_summary(1000, torch.ones(1))
 
 
 @pytest.mark.parametrize("engine", [None, "torch"])
@@ -518,12 +523,12 @@ def test_an_interrupt_keeps_what_was_done(article, monkeypatch):
 
         return inner
 
-    from ravine import gradients
+    from ravine._engine import choose
 
-    true_one = gradients.of_neuron
+    true_one = choose.of_neuron
     settings = {"lr": np.geomspace(0.01, 1, 40), "steps": 30}
     whole = ravine.sweep(article["MSELoss"], **settings)
-    monkeypatch.setattr(gradients, "of_neuron", interrupting)
+    monkeypatch.setattr(choose, "of_neuron", interrupting)
     with pytest.warns(UserWarning, match="interrupted: 24 of 40 runs were finished"):
         runs = ravine.sweep(article["MSELoss"], **settings)
     taken = int(runs.steps_taken[24])
@@ -538,7 +543,7 @@ def test_an_interrupt_keeps_what_was_done(article, monkeypatch):
 
 def test_settings_of_a_job_are_never_written_out(article):
     """A million settings take no time to plan."""
-    plan = jobs.Plan(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
+    plan = loop.Plan(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
     axes = {"lr": np.linspace(0.1, 1, 1000), "momentum": np.linspace(0, 0.9, 1000)}
     job = jobs.job_of(article["MSELoss"], plan, axes, None, 0)
     assert job.size == 1_000_000

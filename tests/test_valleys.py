@@ -8,7 +8,7 @@ import torch
 
 import bare
 import ravine
-from ravine import study
+from ravine._study import provenance
 
 KNOWN = {"minimizer", "minimum_loss", "hessian"}
 OF_THE_DATA = {"data_minimizer", "data_minimum_loss"}
@@ -32,7 +32,7 @@ def test_on_four_problems(case, decay):
     if decay:
         assert bare.same_bits(run.data_minimizer, alone.minimizer)
         assert bare.same_bits(run.data_minimum_loss, alone.minimum_loss)
-    assert study.describe(run, "minimum_loss")["scope"] == "exact"
+    assert provenance.describe(run, "minimum_loss")["scope"] == "exact"
     assert run.parameter_.values.tolist() == run.parameter.values.tolist()
     assert ravine.check(run, *names(run)) is run
 
@@ -46,7 +46,7 @@ def test_each_criterion_and_start_has_its_own(article):
         for start in starts:
             assert bare.same_bits(runs.minimizer.sel(criterion=criterion, start=start), found.minimizer)
     plain = ravine.descend(article, lr=0.1, steps=3)
-    assert study.describe(plain, "hessian")["kinks"]["L1Loss"] == 2
+    assert provenance.describe(plain, "hessian")["kinks"]["L1Loss"] == 2
 
 
 def test_of_several_minima_the_one_nearest_to_the_end():

@@ -12,7 +12,8 @@ from matplotlib.text import Annotation, Text
 import bare
 import ravine
 from ravine import measure, plot
-from ravine.criterion import residuals
+from ravine._problem.criteria import residuals
+from ravine._study import provenance
 
 
 def of_gid(ax, gid):
@@ -160,7 +161,7 @@ def test_residuals_are_the_criteria_themselves():
         assert np.allclose(one.pull, slope, rtol=1e-14, atol=1e-16), name
     assert study.arguments.values.tolist() == ["", "", "delta=0.3", ""]
     assert np.array_equal(study.turn, [np.nan, np.nan, 0.3, np.nan], equal_nan=True)
-    assert ravine.study.describe(study, "pull")["equals_torch"] == "is torch"
+    assert provenance.describe(study, "pull")["equals_torch"] == "is torch"
 
 
 def test_residuals_survive_the_file(tmp_path):

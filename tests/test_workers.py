@@ -23,11 +23,17 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import ravine
-from ravine import executors, jobs, making, parcels, recipes, workers
+from ravine._descent.loop import Plan
+from ravine._engine import job as jobs
+from ravine._landscape.surface import slopes
+from ravine._parallel import processes as executors
+from ravine._parallel import processes as parcels
+from ravine._parallel import workers
+from ravine._parallel.workers import crew_of
+from ravine._study import provenance
+from ravine._sweep import execute
+from ravine._sweep import plan as recipes
 from ravine.cli import app
-from ravine.fields import slopes
-from ravine.plan import Plan
-from ravine.workers import crew_of
 
 KINDS = ("fork", "forkserver", "dask")
 """A script begins workers with spawn, further down: what they then do is the same as with forkserver."""
@@ -178,7 +184,7 @@ def test_a_surface_has_the_same_bits(executor, loss):
     here = ravine.surface(problem, **asked)
     xr.testing.assert_identical(ravine.surface(problem, **asked, executor=executor), here)
     xr.testing.assert_identical(slopes(problem, here, executor=executor), here.slope)
-    assert ("one" in ravine.study.describe(here, "surface")["engine"]) == (loss is one_by_one)
+    assert ("one" in provenance.describe(here, "surface")["engine"]) == (loss is one_by_one)
 
 
 def test_a_surface_of_each_problem_has_the_same_bits(pool, case):
@@ -187,7 +193,7 @@ def test_a_surface_of_each_problem_has_the_same_bits(pool, case):
 
 
 def test_a_surface_in_several_chunks_and_of_several_problems(pool, monkeypatch, shaky):
-    monkeypatch.setattr("ravine.spots.CHUNK_BYTES", 2000)
+    monkeypatch.setattr("ravine._landscape.grid.CHUNK_BYTES", 2000)
     problems = {"a": ravine.gallery.rosenbrock(), "b": ravine.gallery.quadratic(condition=7)}
     for problem, axes in [
         (problems, {"x": (-2, 2), "y": (-1, 3)}),
@@ -285,7 +291,7 @@ def test_another_store_under_the_same_name_is_cut_as_it_says(tmp_path, monkeypat
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         for seconds in (0.05, 0.2, 0.1):
             monkeypatch.setattr(recipes.Recipe, "_seconds_of_a_run", lambda self, seconds=seconds: seconds)
-            there = making.on_disk(recipe, store, pool)
+            there = execute.on_disk(recipe, store, pool)
             assert ravine.verify(store) == []
             assert np.isfinite(there.loss.values).all()
             shutil.rmtree(store)
@@ -464,14 +470,14 @@ def test_a_killed_worker_costs_some_blocks_and_no_bit(stored, tmp_path, monkeypa
     monkeypatch.setattr(recipes, "BLOCK_SECONDS", 1e-9)  # a block for each run
     where = {"store": tmp_path / "runs.zarr"} if stored else {}
     log = tmp_path / "log"
-    call = making.StoredBlocks.__call__ if stored else making.Blocks.__call__
+    call = execute.StoredBlocks.__call__ if stored else execute.Blocks.__call__
 
     def logged(self, number, *more):
         with log.open("a") as file:
             file.write(f"{number}\n")
         return call(self, number, *more)
 
-    monkeypatch.setattr(making.StoredBlocks if stored else making.Blocks, "__call__", logged)
+    monkeypatch.setattr(execute.StoredBlocks if stored else execute.Blocks, "__call__", logged)
     pool = Mine(2, multiprocessing.get_context("fork"))
     there = ravine.sweep(problem, **asked, executor=pool, **where)
     assert (tmp_path / "died").exists()
@@ -717,7 +723,7 @@ ORPHANS = """
     import os, signal, sys, time, ravine
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
-    from ravine.workers import crew_of
+    from ravine._parallel.workers import crew_of
 
     def call(number):
         time.sleep(0.1)

@@ -22,45 +22,46 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ravine import gallery, measure, plot, theory
-    from ravine.audits import verify
-    from ravine.criterion import residuals
-    from ravine.curvature import landmarks
-    from ravine.descent import descend
-    from ravine.edges import sharpness
-    from ravine.files import open, save
-    from ravine.findings import Finding, explain
-    from ravine.grid import around
-    from ravine.landscape import surface
-    from ravine.otherwise import counterfactuals
-    from ravine.problem import Problem
-    from ravine.script import code
-    from ravine.stacks import join
-    from ravine.study import at, check
-    from ravine.sweeps import sweep
+    from ravine._descent.counterfactuals import counterfactuals
+    from ravine._descent.descend import descend
+    from ravine._findings.explain import explain
+    from ravine._findings.finding import Finding
+    from ravine._landscape.grid import around
+    from ravine._landscape.surface import surface
+    from ravine._problem.criteria import residuals
+    from ravine._problem.problem import Problem
+    from ravine._store.files import open, save
+    from ravine._store.verify import verify
+    from ravine._study.contract import check
+    from ravine._study.script import code
+    from ravine._study.select import at, join
+    from ravine._sweep.sweep import sweep
+    from ravine.curvature._hessian import sharpness
+    from ravine.curvature._landmarks import landmarks
 
 _HOME = {
     "gallery": None,
     "measure": None,
     "plot": None,
     "theory": None,
-    "Finding": "findings",
-    "Problem": "problem",
-    "around": "grid",
-    "at": "study",
-    "check": "study",
-    "code": "script",
-    "counterfactuals": "otherwise",
-    "descend": "descent",
-    "explain": "findings",
-    "join": "stacks",
-    "landmarks": "curvature",
-    "open": "files",
-    "residuals": "criterion",
-    "save": "files",
-    "sharpness": "edges",
-    "surface": "landscape",
-    "sweep": "sweeps",
-    "verify": "audits",
+    "Finding": "_findings.finding",
+    "Problem": "_problem.problem",
+    "around": "_landscape.grid",
+    "at": "_study.select",
+    "check": "_study.contract",
+    "code": "_study.script",
+    "counterfactuals": "_descent.counterfactuals",
+    "descend": "_descent.descend",
+    "explain": "_findings.explain",
+    "join": "_study.select",
+    "landmarks": "curvature._landmarks",
+    "open": "_store.files",
+    "residuals": "_problem.criteria",
+    "save": "_store.files",
+    "sharpness": "curvature._hessian",
+    "surface": "_landscape.surface",
+    "sweep": "_sweep.sweep",
+    "verify": "_store.verify",
 }
 """Public name → the module it lives in (None: the name is a module itself)."""
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from ravine.parts import neuron
-from ravine.problem import Problem
+from ravine._problem.problem import Problem, neuron
 
 __all__ = ["article", "beale", "himmelblau", "quadratic", "rastrigin", "rosenbrock", "saddle", "styblinski_tang"]
 

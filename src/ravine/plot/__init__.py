@@ -20,16 +20,18 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 ==========================  ===================================================================
 """
 
-from ravine.plot.curves import fit, losses, scatter
-from ravine.plot.diagram import phase
-from ravine.plot.dissection import anatomy
-from ravine.plot.figures import descent
-from ravine.plot.film import animate
-from ravine.plot.linked import panel
-from ravine.plot.marks import path, surface
-from ravine.plot.rates import stability
-from ravine.plot.steps import vectors
-from ravine.plot.views import criteria, slice
+from ravine.plot._anatomy.anatomy import anatomy
+from ravine.plot._anatomy.arrows import vectors
+from ravine.plot._curves.criteria import criteria
+from ravine.plot._curves.fit import fit, scatter
+from ravine.plot._curves.losses import losses
+from ravine.plot._curves.panel import panel
+from ravine.plot._curves.slice import slice
+from ravine.plot._curves.stability import stability
+from ravine.plot._film.animate import animate
+from ravine.plot._map.descent import descent
+from ravine.plot._map.marks import path, surface
+from ravine.plot._phase.phase import phase
 
 __all__ = [
     "anatomy",

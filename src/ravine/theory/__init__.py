@@ -45,11 +45,10 @@ B. O'Donoghue, E. Candès, "Adaptive restart for accelerated gradient schemes", 
 J. Cohen et al., "Gradient descent on neural networks typically occurs at the edge of stability", ICLR 2021.
 """
 
-from ravine.theory.best import Best, best_lr, best_momentum
-from ravine.theory.fixed import effective_lr, fixed_point
-from ravine.theory.limits import stability_limit
-from ravine.theory.modes import half_life, period, rate, recurrence, regime
-from ravine.theory.roots import REGIMES
+from ravine.theory._best import Best, best_lr, best_momentum
+from ravine.theory._limits import effective_lr, fixed_point, stability_limit
+from ravine.theory._modes import half_life, period, rate, recurrence, regime
+from ravine.theory._roots import REGIMES
 
 __all__ = [
     "REGIMES",

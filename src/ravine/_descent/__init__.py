@@ -1,0 +1,1 @@
+"""One run of a real torch optimizer, recorded."""

@@ -1,0 +1,134 @@
+"""counterfactuals: what a run would have been with one setting left out, by making that run."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ravine._descent.descend import descend
+from ravine._format import listed
+from ravine._problem.problem import Problem
+from ravine._study.contract import check
+from ravine._study.provenance import describe
+from ravine._study.select import join
+
+LEANS_ON = {"momentum": ("dampening", "nesterov")}
+"""Settings that mean nothing, or are refused, without another."""
+
+
+def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -> xr.Dataset:
+    """Make a run again without each of the settings that were turned, to see what momentum, say, did here.
+
+    Each setting of the optimizer that is not at its default is put there, one at a time, all else (start, steps,
+    lr, mini-batches) as it was. The real optimizer makes these runs.
+
+    Parameters
+    ----------
+    problem
+        What the run descended; of a mapping, the one that the run's ``criterion`` or ``problem`` names.
+    run
+        One run from `ravine.descend`, or one selected from `ravine.sweep`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Runs along ``run``, labelled "without momentum" and so on, for `ravine.explain` and every picture.
+
+    Raises
+    ------
+    ValueError
+        If there are several runs, the problem is not the run's, no setting was turned, or the run had a scheduler
+        or groups, which a study does not hold.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problem = ravine.gallery.article()["L1Loss"]
+    >>> run = ravine.descend(problem, lr=0.1, momentum=0.9, steps=200)
+    >>> without = ravine.counterfactuals(problem, run)
+    >>> without.run.values.tolist(), int(ravine.measure.arrival(run)), int(ravine.measure.arrival(without)[0])
+    (['without momentum'], 50, 104)
+    """
+    check(run, "position", "loss")
+    if run["loss"].ndim != 1:
+        spare = [str(dim) for dim in run["loss"].dims if dim != "step"]
+        raise ValueError(f"one run expected; this study has one for each {listed(spare)}: select one")
+    problem = _named(problem, run)
+    told = _told(run)
+    optimizer = _optimizer(told["optimizer"])
+    turned = _turned(optimizer, run)
+    if not turned:
+        raise ValueError(f"{run['optimizer'].item()} ran with every setting but lr at its default: none to leave out")
+    start = _start(problem, run)
+    feed = {name: told[name] for name in ("batch_size", "seed") if name in told}
+    if feed and "seed" in run.coords:
+        feed["seed"] = int(run["seed"])
+    kept = {name: run[name].item() for name in ("lr",) if name in run.coords} | turned
+    steps = run.sizes["step"] - 1
+    made = {}
+    for name in turned:
+        left = {key: value for key, value in kept.items() if key != name and key not in LEANS_ON.get(name, ())}
+        made[f"without {name}"] = descend(start, optimizer, steps, **feed, **left)
+        _check_same_loss(run, made[f"without {name}"])
+    extra = [name for name in next(iter(made.values())).data_vars if name not in run]  # a sweep keeps no prediction
+    return join({label: each.drop_vars(extra, errors="ignore") for label, each in made.items()}, "run")
+
+
+def _told(run: xr.Dataset) -> Mapping[str, Any]:
+    told = describe(run, "position").get("code")
+    if told is None:
+        raise ValueError("the study does not say how it was made: only runs from ravine.descend and ravine.sweep do")
+    while "by" in told:
+        told = told[str(run[told["by"]].values)]
+    for name in ("scheduler", "groups"):
+        if told.get(name):
+            raise ValueError(f"the run had {name}, and the study does not hold them: make the other run yourself")
+    return dict(told)
+
+
+def _named(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -> Problem:
+    if isinstance(problem, Problem):
+        return problem
+    label = next((str(run[name].item()) for name in ("problem", "criterion") if name in run.coords), None)
+    if label is None or label not in problem:
+        raise ValueError(f"the run is of {label!r}, which is not among the problems: {listed(problem)}")
+    return problem[label]
+
+
+def _optimizer(name: Any) -> Any:
+    if not isinstance(name, str):
+        raise ValueError(f"the run cannot be made again: {name['cannot']}")
+    home, _, plain = name.rpartition(".")
+    return getattr(importlib.import_module(home), plain)
+
+
+def _turned(optimizer: Any, run: xr.Dataset) -> dict[str, Any]:
+    """Return the settings that are not at the optimizer's own default."""
+    taken = inspect.signature(optimizer).parameters
+    values = {name: run[name].item() for name in taken if name in run.coords and run[name].ndim == 0 and name != "lr"}
+    return {name: value for name, value in values.items() if value != taken[name].default}
+
+
+def _check_same_loss(run: xr.Dataset, other: xr.Dataset) -> None:
+    """Refuse a problem that is not the run's: another criterion's argument, say."""
+    ours, theirs = float(other["loss"][0]), float(run["loss"][0])
+    if not np.isclose(ours, theirs, rtol=1e-4, atol=1e-12):
+        raise ValueError(
+            f"at the run's start the problem's loss is {ours:.6g} and the run's {theirs:.6g}: not one problem"
+        )
+
+
+def _start(problem: Problem, run: xr.Dataset) -> Problem:
+    labels = [str(label) for label in run["parameter"].values]
+    if tuple(labels) != problem.labels:
+        raise ValueError(f"the run's parameters are {listed(labels)}, the problem's {listed(problem.labels)}")
+    flat, begin, values = run["position"].values[0], 0, {}
+    for name, value in problem.start.items():
+        values[name] = flat[begin : begin + value.numel()].reshape(tuple(value.shape))
+        begin += value.numel()
+    return problem.starting_at(values)

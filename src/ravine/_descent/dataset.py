@@ -1,0 +1,222 @@
+"""Recorded runs as a dataset that follows the study contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine._problem.problem import Parts, Problem
+from ravine._study.contract import CONTRACT
+from ravine._study.provenance import provenance
+from ravine._torch import numpy_of
+from ravine.curvature._landmarks import decay_of, ends_of, valleys
+
+HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
+"""Settings that choose an implementation, not a path; they are kept in the provenance alone."""
+
+DRAWABLE = 10_000
+"""Numbers in inputs or targets up to which the data travels with a run, so that it can be drawn."""
+
+LABELLED = 10_000
+"""Parameters up to which each has a label of its own; beyond, they are numbered."""
+
+
+class Trace:
+    """What one run left behind: lists of tensors, stacked once at the end.
+
+    Positions, gradients and velocities hold one tensor for each leaf and step. A loss that was not evaluated is
+    None.
+    """
+
+    def __init__(self, rule: torch.optim.Optimizer, overridden: set[str]) -> None:
+        self.rule = type(rule)
+        self.name = type(rule).__name__
+        self.home = type(rule).__module__
+        self.settings = dict(rule.defaults)
+        self.overridden = overridden
+        self.positions: list[torch.Tensor] = []
+        self.gradients: list[torch.Tensor] = []
+        self.velocities: list[torch.Tensor] = []
+        self.losses: list[torch.Tensor | None] = []
+        self.batch_losses: list[torch.Tensor | None] = []
+        self.scheduled: list[float] = []
+        self.prediction: torch.Tensor | None = None
+        self.interrupted = False
+        self.closure = False
+
+    def trim(self, leaves: int) -> None:
+        """Drop what an interrupted step recorded in part; what was never begun stays empty."""
+        per_leaf = (self.positions, self.gradients, self.velocities)
+        single: tuple[list[Any], ...] = (self.losses, self.batch_losses, self.scheduled)
+        begun = [len(each) // leaves for each in per_leaf if each] + [len(each) for each in single if each]
+        count = min(begun, default=0)
+        for each in per_leaf:
+            del each[count * leaves :]
+        for one in single:
+            del one[count:]
+
+
+def is_drawable(parts: Parts | None) -> bool:
+    """Tell whether a problem's data is small enough to travel with its runs."""
+    return parts is not None and max(parts.inputs.numel(), parts.targets.numel()) <= DRAWABLE
+
+
+def as_study(
+    problems: Sequence[Problem],
+    traces: Sequence[Trace],
+    choices: Mapping[str, Sequence[Any]],
+    spelled: Mapping[str, Any],
+) -> xr.Dataset:
+    """Stack traces to one study; `choices` are the dimensions that `problems` run through, the last fastest."""
+    first = traces[0]
+    size = sum(value.numel() for value in problems[0].start.values())
+    lead, shape = tuple(choices), tuple(len(labels) for labels in choices.values())
+    fate = provenance(
+        f"{'torch.optim.' if first.home.startswith('torch.optim') else first.home + '.'}{first.name}, step by step",
+        equals_torch="is torch",
+        settings={name: plain(value) for name, value in first.settings.items()},
+        threads=torch.get_num_threads(),
+        **{**spelled, "code": spelled["code"] | {"closure": first.closure}},
+    )
+
+    def variable(name: str, dims: Sequence[str], arrays: Sequence[NDArray[Any]]) -> xr.Variable:
+        stacked = _stacked(arrays, math.prod(shape))
+        attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
+        return xr.Variable((*lead, *dims), stacked.reshape(*shape, *stacked.shape[1:]), attrs)
+
+    positions = [numpy_of(rows(t.positions, size)) for t in traces]
+    data = {
+        "position": variable("position", ("step", "parameter"), positions),
+        "loss": variable("loss", ("step",), [numpy_of(curve(t.losses)) for t in traces]),
+    }
+    for name, recorded in (("gradient", "gradients"), ("velocity", "velocities")):
+        if getattr(first, recorded):
+            arrays = [numpy_of(rows(getattr(t, recorded), size)) for t in traces]
+            data[name] = variable(name, ("step", "parameter"), arrays)
+    if first.batch_losses:
+        data["batch_loss"] = variable("batch_loss", ("step",), [numpy_of(curve(t.batch_losses)) for t in traces])
+    if first.scheduled:
+        data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
+    if len(traces) < len(problems) or any(trace.interrupted for trace in traces):
+        taken = [max(len(trace.losses) - 1, 0) for trace in traces] + [0] * (len(problems) - len(traces))
+        attrs = {"long_name": CONTRACT["steps_taken"].long_name, "provenance": fate}
+        data["steps_taken"] = xr.Variable(lead, np.array(taken).reshape(shape), attrs)
+    data |= _known_minimum(problems, traces, positions, choices)
+    data |= _data_of(problems, traces, variable, shared="problem" not in choices)
+    coords = {name: plain(v) for name, v in first.settings.items() if is_coordinate(name, v, first.overridden)}
+    steps = data["position"].sizes["step"]
+    coords |= {"step": np.arange(steps), "parameter": parameter_of(problems[0]), "optimizer": first.name}
+    coords |= {dim: np.array(labels) for dim, labels in choices.items()}
+    if "criterion" not in choices and "problem" not in choices and problems[0].criterion is not None:
+        coords["criterion"] = problems[0].criterion
+    if "hessian" in data:
+        coords["parameter_"] = coords["parameter"].values
+    if first.batch_losses:
+        coords["seed"] = spelled["code"]["seed"]
+    return xr.Dataset(data, coords)
+
+
+def plain(value: Any) -> Any:
+    """Return numbers as float (0 and 0.0 are one momentum) and tensors as the numbers they hold."""
+    if torch.is_tensor(value):
+        return value.item() if value.numel() == 1 else value.tolist()
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _stacked(arrays: Sequence[NDArray[Any]], count: int) -> NDArray[Any]:
+    """Stack arrays; those that are shorter, or missing because of an interrupt, are filled up with NaN."""
+    longest = max(len(each) for each in arrays)
+    if len(arrays) == count and all(len(each) == longest for each in arrays):
+        return arrays[0][None] if count == 1 else np.stack(arrays)
+    filled = np.full((count, longest, *arrays[0].shape[1:]), np.nan, dtype=arrays[0].dtype)
+    for row, each in zip(filled, arrays, strict=False):
+        row[: len(each)] = each
+    return filled
+
+
+def _known_minimum(
+    problems: Sequence[Problem],
+    traces: Sequence[Trace],
+    positions: Sequence[NDArray[Any]],
+    choices: Mapping[str, Sequence[Any]],
+) -> dict[str, xr.Variable]:
+    """Where what is minimised is known, and its minimum with it: the place of it that the run ended nearest to."""
+    if len(traces) < len(problems):
+        return {}
+    first = traces[0]
+    decay = decay_of(first.rule, {n: plain(v) for n, v in first.settings.items()}, first.overridden)
+    return {} if decay is None else valleys(problems, ends_of(positions), decay, choices)
+
+
+def _data_of(
+    problems: Sequence[Problem], traces: Sequence[Trace], variable: Any, *, shared: bool
+) -> dict[str, xr.Variable]:
+    """Inputs, targets and prediction, where small enough to draw and of one shape in all runs."""
+    parts = [each.parts for each in problems if each.parts is not None]
+    if len(parts) < len(problems) or not all(map(is_drawable, parts)) or len(traces) < len(problems):
+        return {}
+    if len({(p.inputs.shape, p.targets.shape) for p in parts}) > 1:
+        return {}
+    predictions = [_squeezed(numpy_of(t.prediction)) for t in traces if t.prediction is not None]
+    found = {"prediction": variable("prediction", _sample_dims(predictions[0], "output"), predictions)}
+    if shared:
+        return shared_data(parts[0]) | found
+    for name, inner, tensors in (
+        ("inputs", "feature", [p.inputs for p in parts]),
+        ("targets", "output", [p.targets for p in parts]),
+    ):
+        arrays = [_squeezed(numpy_of(tensor)) for tensor in tensors]
+        found[name] = variable(name, _sample_dims(arrays[0], inner), arrays)
+    return found
+
+
+def shared_data(parts: Parts) -> dict[str, xr.Variable]:
+    """Return inputs and targets that all runs have in common."""
+    found = {}
+    for name, inner, tensor, said in zip(
+        ("inputs", "targets"), ("feature", "output"), (parts.inputs, parts.targets), parts.names, strict=True
+    ):
+        array = _squeezed(numpy_of(tensor))
+        found[name] = xr.Variable(_sample_dims(array, inner), array, {"long_name": said})
+    return found
+
+
+def _sample_dims(array: NDArray[Any], inner: str) -> tuple[str, ...]:
+    return ("sample", *(f"{inner}_{i}" if i else inner for i in range(array.ndim - 1)))
+
+
+def parameter_of(problem: Problem) -> xr.Variable:
+    """Return the labels of a problem's parameters."""
+    labels = problem.labels
+    if len(labels) <= LABELLED:
+        return xr.Variable("parameter", np.array(labels))
+    shapes = str({name: tuple(value.shape) for name, value in problem.start.items()})
+    return xr.Variable("parameter", np.arange(len(labels)), {"shapes": shapes})
+
+
+def is_coordinate(name: str, value: Any, overridden: Collection[str] = ()) -> bool:
+    """Tell whether a setting is one number that makes a path."""
+    one_number = isinstance(value, (bool, int, float)) or (torch.is_tensor(value) and value.numel() == 1)
+    return one_number and name not in HOW_NOT_WHAT and name not in overridden
+
+
+def rows(tensors: Sequence[torch.Tensor], size: int) -> torch.Tensor:
+    """Join what was recorded for each leaf and step to (step, parameter)."""
+    return torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size)
+
+
+def curve(losses: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    """Join losses to (step,), NaN where none was evaluated."""
+    some = next(each for each in losses if each is not None)
+    missing = some.new_full((1,), torch.nan)
+    return torch.cat([missing if each is None else each.reshape(1) for each in losses])
+
+
+def _squeezed(array: NDArray[Any]) -> NDArray[Any]:
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array

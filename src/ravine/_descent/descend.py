@@ -1,0 +1,174 @@
+"""descend: one run of a real torch optimizer, every step recorded."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ravine._descent.dataset import Trace, as_study
+from ravine._descent.loop import Optimizer, Plan, Scheduler, trace_of
+from ravine._descent.loop import feed as feed_
+from ravine._descent.to_source import of_plan
+from ravine._format import hint, listed
+from ravine._problem.problem import Problem, dimension
+
+
+def descend(
+    problem: Problem | Mapping[str, Problem],
+    optimizer: Optimizer = torch.optim.SGD,
+    steps: int = 100,
+    *,
+    starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None = None,
+    scheduler: Scheduler | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    loss_every: int = 1,
+    also: Collection[str] = (),
+    throw: bool = False,
+    **settings: Any,
+) -> xr.Dataset:
+    r"""Run a torch optimizer and record where it went.
+
+    For the default optimizer, one step with gradient :math:`g`, weight decay :math:`\lambda`, momentum
+    :math:`\mu` and dampening :math:`\tau` is
+
+    .. math::
+        g \leftarrow g + \lambda\theta,\quad v \leftarrow \mu v + (1-\tau) g,\quad
+        \theta \leftarrow \theta - \eta\,(g + \mu v \text{ if nesterov else } v)
+
+    with an undamped :math:`v = g` at the first step.
+
+    Parameters
+    ----------
+    problem
+        A problem, or a mapping of label to problem: these become the dimension ``criterion`` where only the
+        criterion differs, else ``problem``.
+    optimizer
+        Called as ``optimizer(parameters, **settings)``: any class of torch.optim or of a third party. It is the
+        real one that takes the steps; one that needs a closure (LBFGS) gets it.
+    steps
+        Number of optimizer steps; ``loss`` and ``position`` have one entry more, the start.
+    starts
+        Several starts, each a mapping as in `Problem.starting_at`; in a list, or labelled in a mapping. They
+        become the dimension ``start``.
+    scheduler
+        Called with the optimizer, gives a learning-rate scheduler, which is stepped after each step (with the
+        loss where it asks for one): ``functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)``.
+    groups
+        Settings for some parameters only: a name or a pattern (``"*bias"``) to settings that differ there.
+        The first pattern that fits counts. Such settings are no coordinates of the result.
+    batch_size, seed
+        Take mini-batches of this size, as ``DataLoader(data, batch_size, shuffle=True,
+        generator=torch.Generator().manual_seed(seed))`` deals them out, epoch after epoch.
+    loss_every
+        With mini-batches: evaluate the loss over all data at every so many steps (and at the last) only.
+    also
+        What else to record: ``"gradient"`` (with mini-batches, that of the batch), ``"velocity"`` (torch's
+        ``momentum_buffer``).
+    throw
+        Raise when the loss is no longer finite. Otherwise the inf and NaN that torch produced are kept.
+    **settings
+        The optimizer's own settings under torch's names.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``position`` (…, step, parameter) and ``loss`` (…, step) in the problem's dtype, the settings as
+        coordinates; under a scheduler ``scheduled_lr``; with mini-batches ``batch_loss``; where the data is
+        small enough ``inputs``, ``targets``, ``prediction`` (…, sample). Interrupted by Ctrl-C it returns what was
+        done, with ``steps_taken``.
+
+        For regressions (a linear layer under MSELoss, L1Loss, HuberLoss or SmoothL1Loss) and for problems that
+        state their minimizers, up to 16 parameters, ``minimizer``, ``minimum_loss`` and ``hessian`` of what is
+        minimised, weight decay included; where there is decay also ``data_minimizer`` and ``data_minimum_loss``,
+        of the loss alone. Elsewhere a search may take longer than the run: `ravine.landmarks` makes it.
+
+    Raises
+    ------
+    ValueError
+        If a setting is unknown to the optimizer, or the loss at the start is not one finite number. Torch's
+        own errors (a negative lr, say) come in torch's words.
+    FloatingPointError
+        With ``throw``, at the first loss that is not finite.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, momentum=0.9)
+    >>> run.position.dims, run.position.shape
+    (('step', 'parameter'), (101, 2))
+    >>> run.loss.values[:3].tolist()
+    [53.078269958496094, 34.7295036315918, 12.706310272216797]
+
+    Notes
+    -----
+    Source: torch/optim/sgd.py, ``_single_tensor_sgd``. Equal in every bit to a bare loop over the same class.
+    """
+    check_call(optimizer, steps, also, settings)
+    labelled = list(problem.items()) if isinstance(problem, Mapping) else [("", problem)]
+    choices: dict[str, list[Any]] = {}
+    if isinstance(problem, Mapping):
+        choices[dimension(problem)] = [label for label, _ in labelled]
+    if starts is not None:
+        begun = list(starts.items()) if isinstance(starts, Mapping) else list(enumerate(starts))
+        if not begun:
+            raise ValueError("starts is empty: give at least one, or leave it out")
+        choices["start"] = [label for label, _ in begun]
+        cells = [each.starting_at(values) for (_, each), (_, values) in itertools.product(labelled, begun)]
+    else:
+        cells = [each for _, each in labelled]
+    feed = feed_(cells, batch_size, seed, loss_every)
+    plan = Plan(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw)
+    done: list[Trace] = []
+    with random_state_kept(cells):
+        for each in cells:
+            done.append(trace_of(each, plan))
+            if done[-1].interrupted:
+                if not done[-1].losses:  # not even the start was evaluated
+                    done.pop()
+                if not done:
+                    raise KeyboardInterrupt
+                count = max(len(done[-1].losses) - 1, 0)
+                warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=2)
+                break
+    return as_study(cells, done, choices, of_plan(plan, dict(labelled)))
+
+
+def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Check what a run is asked for before any work; torch itself checks the values."""
+    if not callable(optimizer) or isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a class such as torch.optim.SGD, got {optimizer!r}")
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise ValueError(f"steps must be a whole number, 0 or more, got {steps!r}")
+    unknown = set(also) - {"gradient", "velocity"} if not isinstance(also, str) else {also}
+    if unknown:
+        raise ValueError(f'also takes a tuple of "gradient" and "velocity", got {also!r}')
+    taken = inspect.signature(optimizer).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        names = [name for name in taken if name != "params"]
+        for name in settings:
+            if name not in names:
+                who = getattr(optimizer, "__name__", repr(optimizer))
+                raise ValueError(f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}")
+    for name, value in settings.items():
+        check_switch(name, value, taken)
+
+
+def check_switch(name: str, value: Any, taken: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse a word where the optimizer has a switch: torch takes any word as True, "no" as well."""
+    if name in taken and isinstance(taken[name].default, bool) and isinstance(value, str):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def random_state_kept(problems: Sequence[Problem]) -> Any:
+    """A run draws random numbers (dropout, say) from where the user's generator stands, and puts it back."""
+    cards = {v.device.index for each in problems for v in each.start.values() if v.device.type == "cuda"}
+    return torch.random.fork_rng(devices=sorted(cards))

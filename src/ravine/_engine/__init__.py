@@ -1,0 +1,1 @@
+"""Many settings at once, and how near that comes to torch."""

@@ -1,0 +1,56 @@
+"""Which engine runs a sweep: the fastest whose losses and gradients are those of torch."""
+
+from __future__ import annotations
+
+import torch
+
+from ravine._engine.batched import Batched, Engine, OneByOne, Truth
+from ravine._engine.gradients import of_any, of_neuron
+from ravine._engine.job import Job
+from ravine._study.rule import DEFAULTS
+
+
+def engine_of(job: Job, which: int, wanted: str | None) -> Engine:
+    """Choose the fastest engine for one problem that agrees with torch.
+
+    Raises
+    ------
+    ValueError
+        If autograd on a batch was asked for and does not fit.
+    """
+    if wanted == "torch":
+        return OneByOne(job)
+    reason = unstackable(job)
+    if reason is None:
+        truth = Truth(job, which)
+        written = None if wanted == "autograd" else of_neuron(truth.problem)
+        if written is not None and truth.agrees(written):
+            return Batched("SGD's rule on a batch, gradient written out", written, truth)
+        batched = of_any(truth.problem)
+        try:
+            if truth.agrees(batched):
+                return Batched("SGD's rule on a batch, gradient by autograd", batched, truth)
+            reason = "on a batch the loss has other values than by itself"
+        except Exception as failure:  # whatever vmap cannot do, and parameters that the loss does not use
+            reason = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+    if wanted == "autograd":
+        raise ValueError(f'engine="autograd" does not fit: {reason}; leave engine out')
+    return OneByOne(job)
+
+
+def unstackable(job: Job) -> str | None:
+    """Say why runs cannot be stacked in one batch; None where they can."""
+    plan = job.plan
+    if plan.optimizer is not torch.optim.SGD:
+        return f"{job.optimizer_name} is not torch.optim.SGD, whose rule is known to look at one number at a time"
+    if job.like.dtype not in (torch.float32, torch.float64):
+        return f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
+    for name, given in {"scheduler": plan.scheduler, "groups": plan.groups, "batch_size": plan.feed}.items():
+        if given:
+            return f"{name} is for runs one by one"
+    for name, values in job.all_values.items():
+        if name in DEFAULTS and not all(isinstance(value, int | float) for value in values):
+            return f"{name} is given as something other than numbers"
+        if name not in (*DEFAULTS, "foreach") and any(values):
+            return f"{name} chooses an implementation with other bits"
+    return None

@@ -1,0 +1,333 @@
+"""A job: the problems, the product of settings that is to run, and which of its runs torch would refuse."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ravine._descent.dataset import plain
+from ravine._descent.descend import check_call, check_switch
+from ravine._descent.loop import Optimizer, Plan, check_seed, check_start
+from ravine._engine.product import Axis, Lattice, axis_of, is_many
+from ravine._format import listed
+from ravine._problem.criteria import name_of
+from ravine._problem.problem import Problem, dimension
+from ravine._study.rule import DEFAULTS
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A sweep before it runs. Run number r is setting ``r % inner.size`` of problem ``r // inner.size``."""
+
+    base: Mapping[str, Problem]
+    outer: Lattice
+    problems: Sequence[Problem]
+    inner: Lattice
+    starts: Sequence[Mapping[str, Any]]
+    plan: Plan
+    seed: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # what is worked out is left behind
+
+    @property
+    def steps(self) -> int:
+        """Steps of each run."""
+        return self.plan.steps
+
+    @property
+    def size(self) -> int:
+        """Number of runs."""
+        return len(self.problems) * self.inner.size
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """All dimensions of choice."""
+        return (*self.outer.axes, *self.inner.axes)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return len(self.problems[0].labels)
+
+    @property
+    def like(self) -> torch.Tensor:
+        """Some parameter, for its dtype and device."""
+        first: torch.Tensor = next(iter(self.problems[0].start.values()))
+        return first
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """Names of the optimizer's settings that are dimensions."""
+        return tuple(axis.name for axis in self.inner.axes if axis.name not in ("start", "seed"))
+
+    @property
+    def all_values(self) -> dict[str, tuple[Any, ...]]:
+        """Each of the optimizer's settings that was given, with all values it takes."""
+        fixed = {name: (value,) for name, value in self.plan.settings.items()}
+        return fixed | {axis.name: axis.values for axis in self.inner.axes if axis.name in self.swept}
+
+    def settings_of(self, runs: NDArray[np.int64]) -> dict[str, Any]:
+        """Return the settings that make a path, of many runs: a column for those that are swept."""
+        columns = self.inner.columns(runs % self.inner.size)
+        fixed = {name: value for name, value in self.plan.settings.items() if name in DEFAULTS}
+        return fixed | {name: columns[name] for name in self.swept if name in DEFAULTS}
+
+    @cached_property
+    def defaults(self) -> Mapping[str, Any]:
+        """All settings of the optimizer, as it says itself: the fixed ones, and some of the sweep's that it takes."""
+        return self.some_optimizer.defaults
+
+    @cached_property
+    def optimizer_name(self) -> str:
+        """Name of the optimizer's class."""
+        return type(self.some_optimizer).__name__
+
+    @cached_property
+    def some_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer with the first settings that it takes."""
+        refused: Exception | None = None
+        for setting in range(self.inner.size):
+            try:
+                return replace(self.plan, settings=self.given(setting)).rule_for(self.leaves)
+            except Exception as reason:
+                refused = reason
+        assert refused is not None
+        raise refused
+
+    @cached_property
+    def leaves(self) -> Mapping[str, torch.Tensor]:
+        """Parameters to try an optimizer on."""
+        return {n: v.clone().requires_grad_() for n, v in self.problems[0].start.items()}
+
+    def spelled(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Spell the values of swept settings that are no numbers, as code; numbers stand in the coordinates."""
+        settings = [axis for axis in self.inner.axes if axis.name in self.swept]
+        criterion = [axis for axis in self.outer.axes if axis.name not in ("criterion", "problem")]
+        return {
+            kind: {axis.name: {} if axis.labels.dtype.kind in "fb" else _spelled(axis) for axis in axes}
+            for kind, axes in (("settings", settings), ("criterion", criterion))
+        }
+
+    def plan_of(self, setting: int) -> Plan:
+        """Return the plan of one setting."""
+        feed = self.plan.feed and replace(self.plan.feed, seed=self.seed_of(setting))
+        return replace(self.plan, settings=self.given(setting), feed=feed)
+
+    def given(self, setting: int) -> dict[str, Any]:
+        """Return what the optimizer is given in one setting."""
+        values = self.inner.values(setting)
+        return {**self.plan.settings, **{name: values[name] for name in self.swept}}
+
+    def problem_of(self, run: int) -> Problem:
+        """Return one run's problem, at its start."""
+        problem = self.problems[run // self.inner.size]
+        if not self.starts:
+            return problem
+        place = self.inner.places(np.array([run % self.inner.size]))["start"]
+        return problem.starting_at(self.starts[int(place[0])])
+
+    def start_of(self, runs: NDArray[np.int64]) -> torch.Tensor:
+        """Return where runs of one problem start, (parameters, runs)."""
+        problem = self.problems[int(runs[0]) // self.inner.size]
+        if not self.starts:
+            flat = torch.cat([value.reshape(-1) for value in problem.start.values()])
+            return flat[:, None].expand(-1, len(runs)).contiguous()
+        places = torch.from_numpy(self.inner.places(runs % self.inner.size)["start"])
+        each = [problem.starting_at(values).start.values() for values in self.starts]
+        flat = torch.stack([torch.cat([value.reshape(-1) for value in start]) for start in each], dim=1)
+        return flat[:, places].contiguous()
+
+    def seed_of(self, setting: int) -> int:
+        """Return one setting's seed: its own where seeds are swept, else made from what the run is."""
+        values = self.inner.values(setting)
+        if "seed" in values:
+            return int(values["seed"])
+        told = {name: repr(plain(value)) for name, value in {**self.defaults, **values}.items()}
+        key = json.dumps([self.seed, sorted(told.items())]).encode()
+        return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big") >> 1
+
+
+def _spelled(axis: Axis) -> dict[str, str]:
+    return dict(zip(map(str, axis.labels), map(repr, axis.values), strict=True))
+
+
+def job_of(
+    problem: Problem | Mapping[str, Problem],
+    plan: Plan,
+    settings: Mapping[str, Any],
+    starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None,
+    seed: Any,
+) -> Job:
+    """Read what was asked for and check it; nothing is run but the loss at each start."""
+    base = dict(problem) if isinstance(problem, Mapping) else {"": problem}
+    outer = [axis_of(dimension(base), list(base))] if isinstance(problem, Mapping) else []
+    arguments = _criterion_arguments(base, plan.optimizer, settings)
+    problems = list(base.values())
+    for name in arguments:
+        given = settings[name]
+        axis = axis_of(name, given if is_many(given) else [given])
+        problems = [_with_argument(each, name, value) for each in problems for value in axis.values]
+        if is_many(given):
+            outer.append(axis)
+    inner, begun = [], []
+    if starts is not None:
+        begun = list(starts.values()) if isinstance(starts, Mapping) else list(starts)
+        inner.append(_start_axis(starts))
+    rest = {name: value for name, value in settings.items() if name not in arguments}
+    inner += [axis_of(name, value) for name, value in rest.items() if is_many(value)]
+    if is_many(seed):
+        inner.append(axis_of("seed", seed))
+        for each in inner[-1].values:
+            check_seed(each)
+    else:
+        check_seed(seed)
+    fixed = {name: value for name, value in rest.items() if not is_many(value)}
+    check_call(plan.optimizer, plan.steps, (), dict.fromkeys(rest))
+    _check_kinds(plan.optimizer, fixed, [axis for axis in inner if axis.name in rest])
+    plan = replace(plan, settings=fixed)
+    job = Job(base, Lattice(tuple(outer)), problems, Lattice(tuple(inner)), begun, plan, 0 if is_many(seed) else seed)
+    _check_starts(job)
+    return job
+
+
+def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[Axis]) -> None:
+    """Refuse words where there is a switch, and anything but numbers where there is a number, before any run."""
+    taken = inspect.signature(optimizer).parameters
+    values = [*fixed.items(), *((axis.name, value) for axis in axes for value in axis.values)]
+    for name, value in values:
+        check_switch(name, value, taken)
+        default = taken[name].default if name in taken else None
+        wants_number = isinstance(default, int | float) and not isinstance(default, bool)
+        if wants_number and not (isinstance(value, int | float | np.number) or torch.is_tensor(value)):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def _start_axis(starts: Sequence[Any] | Mapping[str, Any]) -> Axis:
+    labels = list(starts) if isinstance(starts, Mapping) else list(range(len(starts)))
+    if not labels:
+        raise ValueError("starts is empty: give at least one, or leave it out")
+    return Axis("start", tuple(labels), np.array(labels))
+
+
+def _criterion_arguments(base: Mapping[str, Problem], optimizer: Optimizer, settings: Mapping[str, Any]) -> list[str]:
+    """Name the settings that are not the optimizer's and that every problem's criterion has."""
+    taken = inspect.signature(optimizer).parameters if callable(optimizer) else {}
+    found = []
+    for name in settings:
+        owners = [
+            label for label, each in base.items() if each.parts is not None and hasattr(each.parts.criterion, name)
+        ]
+        if name in taken or not owners:
+            continue
+        if len(owners) < len(base):
+            without = [label for label in base if label not in owners]
+            raise ValueError(
+                f"{name} is an argument of {listed(owners)}, but not of {listed(without)}: sweep them apart"
+            )
+        found.append(name)
+    return found
+
+
+def _with_argument(problem: Problem, name: str, value: Any) -> Problem:
+    """Return the problem with its criterion's argument at another value, as the criterion's constructor checks it."""
+    parts = problem.parts
+    assert parts is not None
+    criterion: Any = copy.deepcopy(parts.criterion)
+    setattr(criterion, name, value)
+    try:
+        made = Problem.of(
+            parts.model, criterion, (parts.inputs, parts.targets), ranges=problem.ranges, names=parts.names
+        )
+    except (ValueError, TypeError, RuntimeError) as reason:
+        raise ValueError(f"{name_of(criterion)} with {name}={value!r}: {reason}") from None
+    return made.starting_at(problem.start)
+
+
+def _check_starts(job: Job) -> None:
+    with torch.no_grad(), torch.random.fork_rng():
+        for problem in job.problems:
+            for values in job.starts or [{}]:
+                check_start(problem.loss(problem.starting_at(values).start))
+
+
+def errors_of(job: Job, runs: slice) -> NDArray[np.object_]:
+    """Ask torch which settings it refuses, and why: one message for each run, empty where it takes them.
+
+    SGD is asked once for each kind of doubt, any other optimizer once for each setting.
+    """
+    size, count = job.inner.size, runs.stop - runs.start
+    # stretches up to the number of settings hold none twice
+    settings = np.arange(runs.start, min(runs.stop, runs.start + size)) % size
+    errors = np.full(len(settings), "", dtype=object)
+    for alike in _kinds(job, settings):
+        try:
+            _ask(job, int(settings[alike[0]]))
+        except Exception as reason:
+            errors[alike] = str(reason)
+    return np.tile(errors, -(-count // size))[:count] if count > size else errors
+
+
+TRIES = 100
+"""Settings drawn at random before all are looked through for one that torch takes."""
+
+STRETCH = 100_000
+"""Settings that are looked through at once."""
+
+
+def some_valid(job: Job, draw: int) -> int:
+    """Return a setting that torch takes, drawn at random, the same for the same number.
+
+    Raises
+    ------
+    Exception
+        Torch's own, if it refuses all settings.
+    """
+    size = job.inner.size
+    for setting in np.random.default_rng(draw).integers(size, size=TRIES).tolist():
+        if not errors_of(job, slice(setting, setting + 1))[0]:
+            return int(setting)
+    for first in range(0, size, STRETCH):
+        taken = np.flatnonzero(errors_of(job, slice(first, min(first + STRETCH, size))) == "")
+        if taken.size:
+            return first + int(taken[draw % taken.size])
+    _ask(job, 0)
+    raise AssertionError("torch refused every setting, and then took the first")
+
+
+def _ask(job: Job, setting: int) -> None:
+    replace(job.plan, settings=job.given(setting)).rule_for(job.leaves)
+
+
+def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Sort settings into those that torch answers alike; each is named by its place among them."""
+    columns = job.inner.columns(settings)
+    values = {n: np.asarray(columns.get(n, job.plan.settings.get(n, default))) for n, default in DEFAULTS.items()}
+    plain_sgd = job.plan.optimizer is torch.optim.SGD and not job.plan.groups
+    if not plain_sgd or any(each.dtype.kind not in "fib" for each in values.values()):
+        return list(np.arange(len(settings))[:, None])
+    # what torch/optim/sgd.py looks at before it takes a setting
+    ahead = (values["nesterov"] != 0) & ((values["momentum"] <= 0) | (values["dampening"] != 0))
+    negative = [np.minimum(values[name], 0.0) for name in ("lr", "momentum", "weight_decay")]
+    kind = np.zeros(len(settings), dtype=np.int64)
+    for doubt in (np.nan_to_num(each) for each in (*negative, ahead)):
+        if doubt.any():  # numbers for kinds: to sort rows of doubts would cost a tenth of a large sweep
+            apart, place = np.unique(np.broadcast_to(doubt, settings.shape), return_inverse=True)
+            kind = kind * len(apart) + place
+    return [np.flatnonzero(kind == k) for k in np.unique(kind)]
+
+
+def labels_of(job: Job) -> list[str]:
+    """Return a label for each problem."""
+    columns = job.outer.columns(np.arange(len(job.problems)))
+    return [", ".join(str(column[k]) for column in columns.values()) for k in range(len(job.problems))]

@@ -1,0 +1,229 @@
+"""What is kept of the runs of a sweep, whole paths or a summary of each, and whether it fits into memory or on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine import measure
+from ravine._engine.job import Job
+from ravine._system import bytes_free
+from ravine._torch import numpy_of
+
+Kept = Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
+"""What is kept: by name the dimensions after the run, and the numbers."""
+
+
+@dataclass(eq=False)
+class Record:
+    """Room for one block of runs, steps first: in this order each step writes to memory that lies together.
+
+    ``position`` is (step, parameter, run), ``loss`` (step, run); ``squares``, the squared length of the parameters
+    in float64, stands in for positions that are not kept, so that weight decay can be told. ``done`` is the last
+    step that was written whole.
+    """
+
+    loss: torch.Tensor
+    position: torch.Tensor | None
+    squares: torch.Tensor | None
+    done: int = -1
+
+    @property
+    def count(self) -> int:
+        """Number of runs."""
+        return self.loss.shape[1]
+
+    def column(self, run: int) -> Record:
+        """Return the room of one run of the block."""
+        one = slice(run, run + 1)
+        position = None if self.position is None else self.position[:, :, one]
+        return Record(self.loss[:, one], position, None if self.squares is None else self.squares[:, one])
+
+    def write(self, step: int, position: torch.Tensor) -> None:
+        """Write down where the runs are; the loss is written by who evaluates it."""
+        if self.position is not None:
+            self.position[step] = position
+        if self.squares is not None:
+            torch.sum(position.double().square_(), 0, out=self.squares[step])
+
+
+class Keeper(Protocol):
+    """What is kept of a sweep."""
+
+    def open(self, runs: slice) -> Record:
+        """Return room for these runs."""
+
+    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+        """Take in what was recorded; `columns` are the runs' settings and minima."""
+
+    def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
+        """Make NaN of runs that were not made, or of what comes after a step."""
+
+    def take(self, runs: slice, variables: Kept) -> None:
+        """Take in what another keeper kept of these runs."""
+
+    def variables(self) -> Kept:
+        """Return what was kept as arrays whose first dimension is the run, each with its other dimensions."""
+
+
+class Paths:
+    """Keep every position and loss of a stretch of runs."""
+
+    def __init__(self, runs: slice, steps: int, parameters: int, like: torch.Tensor) -> None:
+        self.first, count = runs.start, runs.stop - runs.start
+        self.position = like.new_empty(steps + 1, parameters, count)
+        self.loss = like.new_empty(steps + 1, count)
+
+    def open(self, runs: slice) -> Record:
+        """Return room for these runs: their part of the whole."""
+        here = _within(runs, self.first)
+        return Record(self.loss[:, here], self.position[:, :, here], None)
+
+    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+        """Do nothing: what was recorded is in its place."""
+
+    def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
+        """Make NaN of these runs after a step."""
+        if runs.any():
+            which = torch.from_numpy(runs).to(self.loss.device)
+            self.loss[after + 1 :, which] = torch.nan
+            self.position[after + 1 :, :, which] = torch.nan
+
+    def take(self, runs: slice, variables: Kept) -> None:
+        """Take in what another keeper kept of these runs."""
+        for name, (_, values) in self.variables().items():
+            values[_within(runs, self.first)] = variables[name][1]
+
+    def variables(self) -> Kept:
+        """Return the paths: views of memory in which steps come first."""
+        return {
+            "position": (("step", "parameter"), np.moveaxis(numpy_of(self.position), -1, 0)),
+            "loss": (("step",), np.moveaxis(numpy_of(self.loss), -1, 0)),
+        }
+
+
+class Summaries:
+    """Keep a few numbers of each of a stretch of runs, those of `measure.summary`; paths go with their block."""
+
+    def __init__(self, runs: slice, steps: int, like: torch.Tensor, *, decay: bool) -> None:
+        self.first, self.count = runs.start, runs.stop - runs.start
+        self.steps, self.like, self.decay = steps, like, decay
+        self.kept: dict[str, NDArray[Any]] = {}
+        self.room: Record | None = None
+
+    def open(self, runs: slice) -> Record:
+        """Return room for these runs: the same for each block."""
+        count = runs.stop - runs.start
+        if self.room is None or self.room.loss.shape[1] < count:
+            loss = self.like.new_empty(self.steps + 1, count)
+            squares = loss.new_empty(loss.shape, dtype=torch.float64) if self.decay else None
+            self.room = Record(loss, None, squares)
+        squares = None if self.room.squares is None else self.room.squares[:, :count]
+        return Record(self.room.loss[:, :count], None, squares)
+
+    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+        """Sum up these runs."""
+        # step-major memory seen as (run, step)
+        data = {"loss": (("run", "step"), numpy_of(record.loss).T)}
+        if record.squares is not None:
+            data["squares"] = (("run", "step"), numpy_of(record.squares).T)
+        columns = dict(columns)
+        if "minimum_loss" in columns:
+            data["minimum_loss"] = ("run", columns.pop("minimum_loss"))  # type: ignore[assignment]
+        coords = {name: ("run", value) if np.ndim(value) else value for name, value in columns.items()}
+        block = xr.Dataset(data, {**coords, "step": np.arange(self.steps + 1)})
+        self.take(runs, {str(name): ((), each.values) for name, each in measure.summary(block).data_vars.items()})
+
+    def take(self, runs: slice, variables: Kept) -> None:
+        """Take in the summaries of these runs."""
+        for name, (_, values) in variables.items():
+            if name not in self.kept:
+                self.kept[name] = np.empty(self.count, dtype=values.dtype)
+            self.kept[name][_within(runs, self.first)] = values
+
+    def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
+        """Make NaN of these runs: a summary of a part would be one of another run."""
+        for values in self.kept.values():
+            if runs.any():
+                values[runs] = np.nan if values.dtype.kind == "f" else False
+
+    def variables(self) -> Kept:
+        """Return the summaries."""
+        return {name: ((), values) for name, values in self.kept.items()}
+
+
+def _within(runs: slice, first: int) -> slice:
+    return slice(runs.start - first, runs.stop - first)
+
+
+def bytes_of_paths(runs: int, steps: int, parameters: int, like: torch.Tensor) -> int:
+    """Return how much memory the whole paths take."""
+    return runs * (steps + 1) * (parameters + 1) * like.element_size()
+
+
+def bytes_of_summary(runs: int, like: torch.Tensor) -> int:
+    """Return how much memory the summaries take: two losses, three steps in float64 and a switch for each run."""
+    return runs * (2 * like.element_size() + 3 * 8 + 1)
+
+
+SHARE_OF_MEMORY = 0.7
+"""Share of the free memory that a result may take."""
+
+ON_DISK = 'store="runs.zarr" (-o runs.zarr) keeps them on disk'
+
+
+def check_memory(job: Job, keep: str) -> None:
+    """Complain before any work of a result that would not fit into memory."""
+    paths = bytes_of_paths(job.size, job.steps, job.parameters, job.like)
+    summary = bytes_of_summary(job.size, job.like)
+    free = bytes_free()
+    if free is None or (paths if keep == "path" else summary) < SHARE_OF_MEMORY * free:
+        return
+    runs = f"{job.size:,} runs of {job.steps:,} steps with {job.parameters:,} parameters"
+    if summary > SHARE_OF_MEMORY * free:
+        fewer = int(job.size * SHARE_OF_MEMORY * free / summary)
+        raise MemoryError(
+            f"the summaries of {runs} take {_size(summary)}, {_size(free)} are free: {ON_DISK}; or run "
+            f"at most {fewer:,} of these settings at a time"
+        )
+    fewer = int(job.size * SHARE_OF_MEMORY * free / paths)
+    raise MemoryError(
+        f"the paths of {runs} take {_size(paths)}, {_size(free)} are free. Three ways out: {ON_DISK}; "
+        f'keep="summary" (--summary) takes {_size(summary)}; or run at most {fewer:,} of these settings at a time'
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"
+
+
+def check_disk(job: Job, path: str | os.PathLike[str], *, summary: bool) -> None:
+    """Warn before any work of a store that the disk may not hold.
+
+    How far numbers can be pressed together is known only afterwards: diverged runs to a fiftieth, others hardly to a
+    half. What was written before the disk was full goes on, so this is no error.
+    """
+    paths = bytes_of_paths(job.size, job.steps, job.parameters, job.like)
+    needed = bytes_of_summary(job.size, job.like) if summary else paths
+    folder = next(each for each in Path(path).absolute().parents if each.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        warnings.warn(
+            f"{job.size:,} runs are {_size(needed)} before they are compressed, and {_size(free)} are free in "
+            f"{folder}: should the disk get full, make room, and the sweep goes on where it stopped",
+            stacklevel=5,
+        )

@@ -1,0 +1,158 @@
+"""Whether a run arrived, when it would, and what keeps it from settling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ravine import measure, theory
+from ravine._findings.finding import Finding
+from ravine._findings.run import Run
+from ravine._format import between, number, percent, so_many, steps, times
+
+HORIZON = 20_000
+"""Steps up to which the recurrence is followed; beyond, its rate is drawn on."""
+
+FEWEST = 16
+"""Steps below which the end of a run is not told from its way."""
+
+MEMORIES = 2.0
+"""Spans of a velocity's memory, 1/(1 - momentum) steps, that a quarter of a run must hold to tell its end."""
+
+FAINT = 1000.0
+"""Updates within this many roundings of the position are none to speak of."""
+
+
+def arrival(run: Run) -> Finding | None:
+    """Say at which step it arrived, or how far it is from that, and when it would."""
+    if run.climbs or run.refused or run.minimum is None or run.taken < 1:
+        return None
+    outcome, step = run.arrival
+    gaps = measure.gap(run.told).values
+    share = float(gaps[-1] / gaps[0]) if gaps[0] > 0 else np.nan
+    values: dict[str, float | str | bool] = {"outcome": outcome, "step": step, "share": share}
+    if outcome == "arrived" and step == 0:
+        return Finding("arrival", "It starts at the minimum, within rounding, and stays there.", values, "measured")
+    if outcome in ("diverged", "invalid") or not np.isfinite(share):
+        return None
+    later = arrives_at(run)
+    if outcome == "arrived" and not (later is not None and later > run.taken):
+        sentence = f"It arrives at step {steps(step)}: from there on the gap stays within 1 % of its start."
+        return Finding("arrival", sentence, values, "measured")
+    if later is not None and later > run.taken:
+        slowest = float(run.rates()[run.modes.awake].max()) if run.modes is not None else np.nan
+        values |= {"expected": later, "rate": slowest}
+        rounded = steps(later) if later <= HORIZON else number(later, 2)
+        sentence = (
+            f"Slow, not diverging: the error shrinks {percent(1 - slowest)} a step in the long run, "
+            f"and it would arrive at {'about ' * (later > HORIZON)}step {rounded}."
+        )
+        return Finding("arrival", sentence, values, "exact", "at the end", "the recurrence of ravine.theory")
+    left = percent(share)
+    if share > measure.SHARE and left == percent(measure.SHARE):
+        left = f"just over {left}"
+    gap = f"the gap is at {left} of its start"
+    if share >= 1.05:
+        gap = f"the gap is {times(share)} that at the start"
+    sentence = f"After {so_many(run.taken)} it has not arrived: {gap}."
+    return Finding("arrival", sentence, values, "measured", "at the end")
+
+
+def arrives_at(run: Run, **changed: Any) -> float | None:
+    """Return when a run on a quadratic arrives if it goes on; None where that is not known, or never.
+
+    With other settings of momentum in `changed`, when it would have arrived by those.
+    """
+    if not run.exact or run.modes is None or not run.lr > 0:
+        return None
+    modes, rates = run.modes, run.rates(**changed)
+    slowest = float(rates[modes.awake].max())
+    if not slowest < 1:
+        return None
+    steps_left = min(HORIZON, int(3 * np.log(0.05) / np.log(slowest)) + 200) if slowest > 0 else 8
+    steps_left = max(steps_left, run.taken)
+    assert run.rule is not None
+    bare = {**run.rule, **changed, "weight_decay": 0.0}  # the modes' curvatures hold it
+    errors = theory.recurrence(modes.curvatures, run.lr, **bare, start=modes.start, steps=steps_left)
+    gaps = (modes.curvatures[:, None] * errors**2).sum(0)
+    limit = measure.SHARE * gaps[0]
+    large = np.flatnonzero(gaps > limit)
+    step = float(large[-1] + 1) if len(large) else 0.0
+    if step > 0.8 * steps_left:  # the end is not in sight: from here on by the rate alone
+        last = gaps[-(steps_left // 10) :].max()
+        step = steps_left + max(np.log(limit / last) / (2 * np.log(slowest)), 0.0)
+    reach = np.sqrt(limit / modes.curvatures[0]) * (1 - slowest)
+    return float(step) if reach > 8 * run.eps * abs(run.positions[0]).max() else None  # else rounding ends it before
+
+
+def hops(run: Run) -> bool:
+    """Tell whether the end of a run goes to and fro, no less at last than before, and gets nowhere."""
+    lengths = run.updates
+    if len(lengths) < FEWEST or not np.isfinite(lengths).all():
+        return False
+    quarter = len(lengths) // 4
+    if run.rule is not None and quarter * (1 - run.rule["momentum"]) < MEMORIES:
+        return False  # its swings last longer than what was seen
+    last, before = lengths[-quarter:], lengths[-2 * quarter : -quarter]
+    went = float(np.linalg.norm(run.positions[-1] - run.positions[-1 - quarter]))
+    rounding = FAINT * run.eps * abs(run.positions[-1]).max()
+    steady = 0.67 * before.mean() < last.mean() < 1.5 * before.mean()
+    return bool(steady and last.mean() > rounding and went < 0.25 * last.sum())
+
+
+def jitter(run: Run) -> Finding | None:
+    """Say that a run does not settle: it hops around a kink, where the slope does not fade, or goes to and fro."""
+    if not run.steady or run.exact or not hops(run) or run.minimum is None or run.diverged:
+        return None
+    quarter = len(run.updates) // 4
+    hop, losses = float(run.updates[-quarter:].mean()), run.losses[-quarter:]
+    values: dict[str, float | str | bool] = {"hop": hop, "lr": run.lr}
+    if run.kinked and run.arrival[0] == "arrived":
+        sentence = (
+            f"It does not settle at this learning rate: it hops around the kink, {number(hop, 2)} a step, "
+            "because the slope does not fade there."
+        )
+        return Finding("jitter", sentence, values, "measured", "at the end")
+    if run.modes is not None and run.lr >= run.limit():
+        return None  # told there
+    values |= {"low": float(np.nanmin(losses)), "high": float(np.nanmax(losses))}
+    sentence = (
+        f"It comes no nearer: at the end it goes to and fro, {number(hop, 2)} a step, "
+        f"with a loss {between(float(values['low']), float(values['high']))}."
+    )
+    return Finding("jitter", sentence, values, "measured", "at the end")
+
+
+def floor(run: Run) -> Finding | None:
+    """Say that what is left to gain is lost in rounding."""
+    if run.minimum is None or run.taken < FEWEST or not np.isfinite(run.losses).all() or run.climbs or run.rests:
+        return None
+    ulp = np.spacing(np.abs(run.told["loss"].values)).astype(np.float64)
+    changes = abs(np.diff(run.losses))
+    large = np.flatnonzero(changes > 2 * ulp[1:])
+    since = int(large[-1]) + 1 if len(large) else 0
+    gaps = run.minimised - run.minimum
+    if run.taken - since < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
+        return None
+    sentence = f"Nothing more to gain in {run.dtype}: from step {steps(since)} on the loss changes by 2 ulp at most."
+    return Finding("floor", sentence, {"step": float(since), "ulp": float(ulp[-1])}, "measured", "at the end")
+
+
+def climb(run: Run) -> Finding | None:
+    """Say that a run climbs."""
+    if not run.climbs or run.refused or run.taken < 1:
+        return None
+    seen = run.losses[~np.isnan(run.losses)]
+    first, last = float(seen[0]), float(seen[-1])
+    but = "and" if last > first else "yet"
+    sentence = f"maximize=True: it climbs, {but} the loss goes from {number(first)} to {number(last)}"
+    sentence += ": weight decay still shrinks the parameters." if run.setting("weight_decay") and last < first else "."
+    return Finding("climb", sentence, {"start_loss": first, "last_loss": last}, "measured")
+
+
+def refusal(run: Run) -> Finding | None:
+    """Say that torch refused the settings."""
+    if not run.refused:
+        return None
+    return Finding("refused", f"Torch refuses these settings: {run.refused}.", {"error": run.refused}, "measured")

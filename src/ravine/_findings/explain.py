@@ -1,0 +1,217 @@
+"""explain: true sentences about runs, the most important first.
+
+One finding is one pure function from a run (`ravine._findings.run.Run`) to a `Finding` or None. They stand in
+`TOLD`, the most important first:
+
+=============  ====================================================================
+`stability`    what the learning rate may be, and what became of one beyond it
+`arrival`      arrived, slow, hopping, at the floor of rounding
+`momentum`     swings, bends, and what momentum, dampening and nesterov do
+`decay`        weight decay against the data, and slopes that stay bounded
+=============  ====================================================================
+
+What several runs say together is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
+from ravine._findings.decay import apart, better_before, bounded, goal, pull
+from ravine._findings.finding import Finding
+from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
+from ravine._findings.run import SETTINGS, Run, choices_of, runs_of
+from ravine._findings.stability import beyond, diverged, here, margin, no_curvature, over_schedule, sharpened
+from ravine._format import listed, number, so_many, steps
+from ravine._study.contract import check
+
+ONE_FUNCTION = {"HuberLoss", "SmoothL1Loss"}
+
+
+def same_runs(runs: xr.Dataset) -> Iterator[Finding]:
+    """Find labels along a dimension of choice whose runs are equal in every bit."""
+    for dim in choices_of(runs):
+        if dim not in runs.coords:
+            continue
+        groups: dict[bytes, list[str]] = {}
+        for k, label in enumerate(runs[dim].values.tolist()):
+            if not np.isfinite(runs["position"].isel({dim: k, "step": 0})).all():
+                continue  # never ran
+            bits = b"".join(np.ascontiguousarray(runs[n].isel({dim: k}).values).tobytes() for n in ("position", "loss"))
+            if dim in runs["position"].dims and dim in runs["loss"].dims:
+                groups.setdefault(bits, []).append(label if isinstance(label, str) else f"{dim} {label:g}")
+        for alike in groups.values():
+            if len(alike) > 1:
+                yield _same(dim, alike)
+
+
+def _same(dim: str, alike: list[str]) -> Finding:
+    names = " and ".join(alike) if len(alike) == 2 else listed(alike)
+    sentence = f"{names} took the same path, in every bit of position and loss"
+    if dim == "criterion" and set(alike) == ONE_FUNCTION:
+        sentence += ": with delta 1 and beta 1 they are the same function"
+    return Finding("same run", sentence + ".", {"labels": ", ".join(alike), "count": float(len(alike))}, "measured")
+
+
+def with_and_without(run: Run, other: Run) -> Finding | None:
+    """Set a run's arrival against that of one that was really made with other settings."""
+    told = _arrival(run), _arrival(other)
+    if None in told or not _comparable(run, other):
+        return None
+    (ours, here), (theirs, there) = told[0] or ("", 0.0), told[1] or ("", 0.0)
+    turned = [name for name in SETTINGS if run.setting(name) != other.setting(name)]
+    if not turned or {"weight_decay", "maximize"} & set(turned) or (np.isnan(here) and np.isnan(there)):
+        return None
+    values: dict[str, float | str | bool] = {"step": here, "step_instead": there, "turned": ", ".join(turned)}
+    if here == there:
+        verdict = "makes no difference"
+    else:
+        better = np.nan_to_num(here, nan=np.inf) < np.nan_to_num(there, nan=np.inf)
+        verdict = "helps" if better else "does not help"
+    sentence = f"Here {_named(run, turned)} {verdict}: it {ours}; with {_named(other, turned)} it {theirs}."
+    return Finding("with and without", sentence, values, "measured", about=run.about)
+
+
+def _arrival(run: Run) -> tuple[str, float] | None:
+    if run.climbs or run.refused or run.minimum is None:
+        return None
+    outcome, step = run.arrival
+    if outcome == "arrived":
+        return f"arrives at step {steps(step)}", step
+    return "diverges" if outcome == "diverged" else f"is not there after {so_many(run.taken)}", np.nan
+
+
+def _comparable(run: Run, other: Run) -> bool:
+    """Tell whether both went from the same start down the same loss."""
+    same = run.labels == other.labels and run.setting("optimizer") == other.setting("optimizer")
+    same = same and np.array_equal(run.positions[0], other.positions[0]) and run.losses[0] == other.losses[0]
+    named = all(run.setting(n) == other.setting(n) for n in ("criterion", "problem", "start"))
+    return bool(same and named and run.minimum == other.minimum)
+
+
+def _named(run: Run, names: list[str]) -> str:
+    values = {name: run.setting(name) for name in names}
+    return listed(f"{name} {each if isinstance(each, bool) else number(float(each))}" for name, each in values.items())
+
+
+TOLD: tuple[Callable[[Run], Finding | None], ...] = (
+    refusal,
+    diverged,
+    beyond,
+    climb,
+    arrival,
+    jitter,
+    margin,
+    over_schedule,
+    here,
+    sharpened,
+    momentum,
+    swing,
+    goal,
+    apart,
+    nesterov,
+    dampening,
+    bounded,
+    pull,
+    better_before,
+    bend,
+    first_step,
+    effective,
+    floor,
+    no_curvature,
+)
+"""Every finding about one run, the most important first."""
+
+
+SHAPES: tuple[Callable[[Run], Finding | None], ...] = (
+    beyond,
+    diverged,
+    climb,
+    goal,
+    dampening,
+    nesterov,
+    swing,
+    jitter,
+    bounded,
+    bend,
+    margin,
+)
+"""What explains the shape of one path, the most telling first."""
+
+
+def shape_of(run: xr.Dataset) -> Finding | None:
+    """Return the one finding that best explains why a path looks as it does; None where nothing certain is known.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> print(shape_of(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, momentum=0.9)))
+    The path orbits the minimum every 13.5 to 17.1 steps; the swing halves every 13.2 steps. (exact)
+    """
+    if not {"position", "loss"} <= set(run.data_vars):
+        return None
+    (view,) = runs_of(run)
+    found = (finding(view) for finding in SHAPES) if view.taken > 0 else iter(())
+    return next((each for each in found if each is not None), None)
+
+
+def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> list[Finding]:
+    """Say what happened in a run, and why, in true sentences.
+
+    Parameters
+    ----------
+    runs
+        A study with ``position`` (…, step, parameter) and ``loss`` (…, step). With ``minimizer``, ``minimum_loss``
+        and ``hessian`` it is told how far a run is from its limits, and why it moves as it does; `ravine.descend`
+        attaches them to regressions and to problems that state their minimizers, `ravine.landmarks` finds others.
+    against
+        Other runs that were really made: where one began at the same place of the same loss, its arrival is set
+        against the run's own. Nothing is said of what would have been otherwise.
+
+    Returns
+    -------
+    list of Finding
+        What several runs say together comes first, then each run in turn (``about`` holds its labels), the most
+        important first. A finding of ``scope`` "exact" follows from torch's update rule, or from curvature where
+        the loss is a quadratic at all places of the run: it equals its minimum + ½ eᵀHe within 64 roundings of
+        its dtype, and each step is the one that torch's rule leads to. What curvature says elsewhere is "local",
+        true near the minimum, and the sentence says so. The rest is "measured". Curvature is drawn on for
+        torch.optim.SGD alone, over the whole batch and without settings of single groups.
+
+    Raises
+    ------
+    TypeError
+        If `runs` is no `xarray.Dataset`.
+    ValueError
+        If the study has no positions or losses; the message names the call that makes them.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.gallery.quadratic(condition=10)
+    >>> told = {each.kind: each for each in ravine.explain(ravine.descend(bowl, lr=0.1, momentum=0.5))}
+    >>> print(told["arrival"])
+    It arrives at step 41: from there on the gap stays within 1 % of its start. (measured)
+    >>> print(told["swing"])
+    The path swings about the minimum every 15.5 steps; the swing halves every 2 steps. (exact)
+    >>> told["margin"].values["limit"], told["margin"].scope
+    (1.5, 'exact')
+
+    Notes
+    -----
+    G. Goh, "Why Momentum Really Works", Distill 2017; see `ravine.theory` for the formulas and their sources.
+    """
+    check(runs, "position", "loss")
+    found = list(same_runs(runs))
+    others = [] if against is None else list(runs_of(check(against, "position", "loss")))
+    for run in runs_of(runs):
+        asked = (refusal,) if run.refused else TOLD if run.taken > 0 else ()
+        told = [finding(run) for finding in asked]
+        compared = [with_and_without(run, other) for other in others]
+        found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
+    return found

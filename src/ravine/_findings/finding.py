@@ -1,0 +1,76 @@
+"""Finding: one true sentence about a run, with its numbers and how far it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+Scope = Literal["exact", "local", "measured"]
+When = Literal["throughout", "at the start", "at the end"]
+
+THE_RUN = "the run itself"
+RULE = "torch/optim/sgd.py, _single_tensor_sgd"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One true sentence about a run, with the numbers in it and how far it goes.
+
+    Attributes
+    ----------
+    kind
+        One word or two for what it is about: "margin", "swing", "arrival" …
+    sentence
+        What to say.
+    values
+        The numbers of the sentence, unrounded, and what else they were computed from.
+    scope
+        "exact": it follows from torch's update rule, or from the curvature of a loss that is a quadratic, within
+        rounding, at every place of this run. "local": from the curvature at the minimum, true near it.
+        "measured": read off this run's steps, and true of them.
+    when
+        "throughout", "at the start" or "at the end".
+    source
+        A paper, a line of torch, or the run itself.
+    about
+        The labels of the run that it speaks of; empty where it speaks of the whole study.
+
+    Examples
+    --------
+    >>> told = Finding("arrival", "It arrives at step 12.", {"step": 12.0}, "measured", about={"run": "plain"})
+    >>> print(told)
+    plain: It arrives at step 12. (measured)
+    """
+
+    kind: str
+    sentence: str
+    values: Mapping[str, float | str | bool]
+    scope: Scope
+    when: When = "throughout"
+    source: str = THE_RUN
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
+        object.__setattr__(self, "about", MappingProxyType(dict(self.about)))
+
+    @property
+    def told(self) -> str:
+        """The sentence with its scope, which a local one names itself."""
+        return self.sentence if "ocally" in self.sentence else f"{self.sentence} ({self.scope})"
+
+    @property
+    def whose(self) -> str:
+        """Labels of the run that it speaks of, for people."""
+        return ", ".join(_label(name, each) for name, each in self.about.items())
+
+    def __str__(self) -> str:
+        return f"{self.whose}: {self.told}" if self.whose else self.told
+
+
+def _label(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{name} {value}" if isinstance(value, bool) else f"{name} {value:g}"

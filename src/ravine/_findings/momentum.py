@@ -1,0 +1,251 @@
+"""How a run moves on its way, and what momentum, dampening and nesterov do to that."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ravine import measure, theory
+from ravine._findings.arrival import arrives_at, hops
+from ravine._findings.finding import RULE, Finding
+from ravine._findings.quadratic import ALIKE
+from ravine._findings.run import Run
+from ravine._format import number, percent, span, times
+
+GOH = "Goh 2017"
+
+NARROWEST = 1e6
+"""Condition number beyond which no valley is looked at."""
+
+ROUND = 10.0
+"""Condition number up to which a bowl is called round."""
+
+NO_MATTER = 1.1
+"""Half-lives that differ by less than this factor make no difference."""
+
+SEEN = 0.05
+"""Share of an error that must come out on the other side for a swing to be seen."""
+
+
+def momentum(run: Run) -> Finding | None:
+    """Set the rate with momentum against that without, and name the best momentum."""
+    if run.modes is None or not run.steady or run.rule is None or not run.rule["momentum"] or not run.lr > 0:
+        return None
+    if run.rests or (run.exact and not run.modes.awake.all()):
+        return None
+    mu, tau = run.rule["momentum"], run.rule["dampening"]
+    with_it, without = float(run.rates().max()), float(run.rates(momentum=0.0).max())
+    if not max(with_it, without) < 1 or tau >= 1:
+        return None
+    ahead = bool(run.rule["nesterov"])
+    best = theory.best_momentum(run.modes.curvatures, lr=run.lr * (1 - tau), nesterov=ahead)
+    condition = run.modes.condition
+    values = {"rate": with_it, "rate_without": without, "condition": condition}
+    values |= {"best_momentum": best.momentum, "best_rate": best.rate}
+    shrinks = f"in the long run the error shrinks {percent(1 - with_it)} a step instead of {percent(1 - without)}"
+    named = f"momentum {number(mu)}" + " and nesterov" * ahead
+    alike = percent(1 - with_it) == percent(1 - without) or _much_alike(with_it, without)
+    told = number(condition, 2)
+    if alike:
+        mine, other = percent(1 - with_it), percent(1 - without)
+        both = "with it and without" if mine == other else f"with it and {other} without"
+        sentence = f"In the long run {named} makes little difference here: the error shrinks {mine} a step {both}."
+    elif with_it > without:
+        shape = (
+            f"On a bowl this round (condition number {told})" if condition < ROUND else f"At condition number {told}"
+        )
+        sentence = f"{shape} and at this lr, {named} is slower than none: {shrinks}."
+    else:
+        sentence = f"Momentum helps here: with {named} {shrinks} (condition number {told})."
+    if not alike and run.exact:
+        there, instead = arrives_at(run), arrives_at(run, momentum=0.0, dampening=0.0, nesterov=False)
+        if there is not None and instead is not None and (there < instead) != (with_it < without) and there != instead:
+            return None  # what counts in the long run is not what this run shows
+    if np.isfinite(best.momentum) and abs(best.momentum - mu) > 0.01:
+        sentence += f" The best momentum at this lr is {number(best.momentum, 2)} ({percent(1 - best.rate)} a step)."
+    narrow = _pays_from(run) if with_it > without and not alike else None
+    if narrow is not None:
+        values["pays_from_condition"] = narrow
+        sentence += f" In a valley as steep but narrower than {number(narrow, 2)} to 1 it would pay."
+    if not run.exact:
+        sentence = run.locally + sentence[0].lower() + sentence[1:]
+    return Finding("momentum", sentence, values, run.scope, source=GOH)
+
+
+def _much_alike(rate: float, other: float) -> bool:
+    """Tell whether two rates take about the same time to halve an error."""
+    slow, fast = max(rate, other), min(rate, other)
+    return bool(fast > 0 and np.log(fast) / np.log(slow) < NO_MATTER)
+
+
+def _pays_from(run: Run) -> float | None:
+    """Return the condition number, the steep side being as it is, from which this momentum beats none."""
+    assert run.rule is not None
+    assert run.modes is not None
+    steep, settings = float(run.modes.curvatures[-1]), {**run.rule, "weight_decay": 0.0}
+    low, high = run.modes.condition, NARROWEST
+    for _ in range(2):  # the second time between two neighbours of the first
+        conditions = np.geomspace(low, max(low, high), 2000)
+        sides = np.stack([steep / conditions, np.full_like(conditions, steep)])
+        slower = np.flatnonzero(theory.rate(sides, run.lr, **settings).max(0) >= theory.rate(sides, run.lr).max(0))
+        if not len(slower) or slower[-1] == len(conditions) - 1:
+            return None
+        low, high = conditions[slower[-1]], conditions[slower[-1] + 1]
+    return float(high)
+
+
+def swing(run: Run) -> Finding | None:
+    """Say that the path swings, how long a swing takes, and how fast it dies."""
+    if run.exact and run.lr > 0:
+        return _exact_swing(run)
+    if run.taken < 8 or run.climbs or run.refused or run.batched or not np.isfinite(run.positions).all():
+        return None
+    period = float(measure.period(run.told))
+    if not np.isfinite(period) or run.diverged or (run.steady and hops(run)):  # what hops is told as such
+        return None
+    sentence = f"It swings on its way: there and back takes about {number(period, 2)} steps."
+    if period < 2.05:
+        sentence = "It zigzags: its updates turn round at every step."
+    return Finding("swing", sentence, {"period": period}, "measured")
+
+
+def _exact_swing(run: Run) -> Finding | None:
+    assert run.modes is not None
+    if run.lost:
+        return None
+    rates, periods, halves = run.rates(), run.periods(), run.half_lives()
+    passed = rates ** (periods / 2)
+    swinging = run.modes.carrying & np.isfinite(periods) & (rates < 1) & (passed >= SEEN)
+    if not swinging.any():
+        return None
+    longest, low = float(periods[swinging].max()), float(periods[swinging].min())
+    zigzag = longest <= 2
+    slowest = int(np.argmax(np.where(swinging, rates, 0)))
+    life = halves[[slowest]] if zigzag else halves[swinging]
+    goal = "its goal" if run.decay else "the minimum"
+    values = {"shortest_period": low, "longest_period": longest}
+    values |= {"shortest_half_life": float(life.min()), "longest_half_life": float(life.max())}
+    halved = f"the swing halves every {span(life)} steps"
+    if life.max() < 1:
+        halved = f"each step leaves {percent(float(rates[swinging].max()))} of the swing at most"
+    if zigzag:
+        direction = run.modes.along(slowest)
+        where = f" along {direction}" * bool(direction)
+        sentence = f"It zigzags{where}: the error flips its sign at every step, and {halved}."
+    elif low > 2 and longest > low * (1 + ALIKE):
+        sentence = f"The path orbits {goal} every {span(periods[swinging])} steps; {halved}."
+    else:
+        sentence = f"The path swings about {goal} every {span(periods[swinging])} steps; {halved}."
+    return Finding("swing", sentence, values, "exact", source=GOH)
+
+
+def bend(run: Run) -> Finding | None:
+    """Say that the path bends, because one direction settles before the other."""
+    if not run.exact or run.modes is None or not run.lr > 0 or run.modes.carrying.sum() < 2:
+        return None
+    halves, periods = run.half_lives(), run.periods()
+    there = np.flatnonzero(run.modes.carrying & np.isfinite(halves))
+    if len(there) < 2 or np.isfinite(periods[there]).any():
+        return None
+    fast, slow = there[halves[there].argmin()], there[halves[there].argmax()]
+    if halves[slow] < 1.3 * halves[fast]:
+        return None
+    first, last = run.modes.along(int(fast)), run.modes.along(int(slow))
+    sentence = (
+        f"The path bends because {first} settles first: its error halves every {number(halves[fast], 2)} steps, "
+        f"that along {last} every {number(halves[slow], 2)}."
+    )
+    values = {"fast_half_life": float(halves[fast]), "slow_half_life": float(halves[slow])}
+    return Finding("bend", sentence, values, "exact", source="eigenvectors of the Hessian")
+
+
+def nesterov(run: Run) -> Finding | None:
+    """Set Nesterov's swings and limit against plain momentum's."""
+    if run.modes is None or not run.steady or run.rule is None or not (run.rule["nesterov"] and run.rule["momentum"]):
+        return None
+    limit, plain_limit = run.limit(), run.limit(nesterov=False)
+    values = {"limit": limit, "limit_without": plain_limit}
+    limits = f"Its limit is lower: {number(limit)} against {number(plain_limit)}."
+    faster = _sooner(run)
+    if run.lost:
+        return None
+    if faster is None or not 0 < run.lr < limit:
+        if not 0 < limit < plain_limit:
+            return None
+        sentence = f"Nesterov lowers the limit of the learning rate: {number(limit)} against {number(plain_limit)}."
+        if not run.exact:
+            sentence = run.locally + sentence[0].lower() + sentence[1:].replace("Nesterov", "nesterov")
+        return Finding("nesterov", sentence, values, run.scope, source="O'Donoghue and Candès 2015; Cohen et al. 2021")
+    values |= {"least_gain": float(faster.min()), "largest_gain": float(faster.max())}
+    low, high = number(float(faster.min()), 2), number(float(faster.max()), 2)
+    gain = f"{high}x" if low == high else f"{low} to {high}x"
+    sentence = f"Nesterov looks ahead: the swings die {gain} faster than with plain momentum. {limits}"
+    if not run.exact:
+        sentence = run.locally + sentence[0].lower() + sentence[1:]
+    return Finding("nesterov", sentence, values, run.scope, source="O'Donoghue and Candès 2015; Cohen et al. 2021")
+
+
+def _sooner(run: Run) -> NDArray[np.float64] | None:
+    """Return how many times faster the swings die with nesterov, where both swing."""
+    assert run.modes is not None
+    ours, theirs = run.half_lives(), run.half_lives(nesterov=False)
+    swings = np.isfinite(run.periods(nesterov=False)) & np.isfinite(theirs) & (ours > 0) & (ours < theirs)
+    swings &= run.modes.carrying if run.exact else True
+    return theirs[swings] / ours[swings] if swings.any() else None
+
+
+def dampening(run: Run) -> Finding | None:
+    """Say what dampening takes away, and that the swings die no faster for it."""
+    rule = run.sgd
+    if rule is None or not (rule["dampening"] and rule["momentum"]) or rule["nesterov"]:
+        return None
+    kept = 1 - rule["dampening"]
+    if kept > 0 and run.lost:
+        return None
+    values = {"kept": kept}
+    does = f"scales each new push by {number(kept)} after the first"
+    if kept <= 0:
+        does = "turns each new push after the first uphill" if kept < 0 else "takes away every push but the first"
+    keeps = f"the velocity still keeps {number(rule['momentum'])} of itself"
+    sentence = f"Dampening {number(rule['dampening'])} {does}; {keeps}."
+    if run.exact and run.modes is not None:
+        here = run.modes.carrying
+        slow, quick = run.periods()[here], run.periods(dampening=0.0)[here]
+        lives, others = run.half_lives()[here], run.half_lives(dampening=0.0)[here]
+        if np.isfinite([*slow, *quick]).all() and np.allclose(lives, others, rtol=1e-9) and (slow > quick).all():
+            values |= {"period": float(slow.max()), "period_without": float(quick.max())}
+            sentence = (
+                f"Dampening {number(rule['dampening'])} scales each new push by {number(kept)}; the swings are slower "
+                f"({span(slow)} steps instead of {span(quick)}) but die no faster."
+            )
+    return Finding("dampening", sentence, values, "exact", source=RULE)
+
+
+def first_step(run: Run) -> Finding | None:
+    """Say how large the first step is beside plain SGD's."""
+    rule = run.sgd
+    if rule is None or not rule["momentum"] or not rule["lr"] > 0 or not (rule["nesterov"] or rule["dampening"]):
+        return None
+    if run.lost or run.rests:
+        return None
+    factor = 1 + rule["momentum"] * bool(rule["nesterov"])
+    if rule["nesterov"]:
+        sentence = f"Nesterov's first step is {times(factor)} plain SGD's."
+    else:
+        sentence = "Dampening does not touch the first step: it is plain SGD's."
+    return Finding("first step", sentence, {"factor": factor}, "exact", "at the start", RULE)
+
+
+def effective(run: Run) -> Finding | None:
+    """Say which lr without momentum takes the same steps down a constant slope."""
+    rule = run.sgd
+    if rule is None or run.scheduled is not None or not 0 < rule["momentum"] < 1 or not rule["lr"] > 0:
+        return None
+    if run.lost or run.rests or not rule["dampening"] < 1:
+        return None
+    value = theory.effective_lr(rule["lr"], rule["momentum"], rule["dampening"])
+    sentence = (
+        f"Down a steady slope, momentum {number(rule['momentum'])} comes to take the steps "
+        f"of a plain lr {number(value)} (effective lr; lr is {number(rule['lr'])})."
+    )
+    return Finding("effective lr", sentence, {"effective_lr": value, "lr": rule["lr"]}, "exact", source=RULE)

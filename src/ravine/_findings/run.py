@@ -1,0 +1,297 @@
+"""What a finding may look at: a run, its settings, and what is computed of it once and only when asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine import measure, theory
+from ravine._findings.quadratic import Bowl, Modes, modes_of
+from ravine._study.provenance import describe
+
+Vector = NDArray[np.float64]
+
+SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """One run as it is in its study, with its labels.
+
+    `rule` holds the settings of a plain torch.optim.SGD that goes down over the whole batch, else None: only for
+    such a run does curvature tell how it moves.
+    """
+
+    data: xr.Dataset
+    about: Mapping[str, Any]
+
+    @cached_property
+    def told(self) -> xr.Dataset:
+        """The run without what was never taken."""
+        taken = self.data["steps_taken"].item() if "steps_taken" in self.data else np.nan
+        return self.data.isel(step=slice(int(taken) + 1)) if taken == taken else self.data
+
+    @cached_property
+    def positions(self) -> Vector:
+        """(step, parameter), in float64."""
+        return np.asarray(self.told["position"].transpose("step", "parameter").values, dtype=np.float64)
+
+    @cached_property
+    def losses(self) -> Vector:
+        """(step,), in float64; NaN where it was not evaluated."""
+        return np.asarray(self.told["loss"].values, dtype=np.float64)
+
+    @cached_property
+    def minimised(self) -> Vector:
+        """Loss with coupled decay (step,), in float64."""
+        return np.asarray(measure.objective(self.told).values)
+
+    @property
+    def taken(self) -> int:
+        """Steps taken."""
+        return len(self.positions) - 1
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the parameters."""
+        return [str(label) for label in self.data["parameter"].values]
+
+    @property
+    def eps(self) -> float:
+        """Rounding of the run's dtype."""
+        return float(np.finfo(self.data["position"].dtype).eps)
+
+    @property
+    def dtype(self) -> str:
+        """Name of the loss's dtype."""
+        return str(self.data["loss"].dtype)
+
+    @cached_property
+    def updates(self) -> Vector:
+        """Length of each update that is finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)
+        return np.asarray(lengths)
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """Return a setting, or the default where the optimizer has none."""
+        if name not in self.data.coords or self.data[name].ndim:
+            return default
+        value = self.data[name].item()
+        return default if value != value else value
+
+    @cached_property
+    def climbs(self) -> bool:
+        """Whether it maximizes."""
+        return bool(self.setting("maximize", False))
+
+    @cached_property
+    def refused(self) -> str:
+        """Torch's message, where it refused the settings."""
+        return str(self.data["error"].item()) if "error" in self.data else ""
+
+    @cached_property
+    def decay(self) -> float:
+        """Weight decay that is minimised with the loss."""
+        return 0.0 if self.climbs else float(measure.decay(self.told))
+
+    @cached_property
+    def scheduled(self) -> Vector | None:
+        """Learning rate of each step, where it changes."""
+        if "scheduled_lr" not in self.data:
+            return None
+        rates = np.asarray(self.told["scheduled_lr"].values, dtype=np.float64)
+        return None if np.isnan(rates).all() or (rates == rates[0]).all() else rates
+
+    @property
+    def batched(self) -> bool:
+        """Whether it saw mini-batches."""
+        return "batch_loss" in self.data and bool(np.isfinite(self.told["batch_loss"]).any())
+
+    @cached_property
+    def sgd(self) -> dict[str, Any] | None:
+        """Settings by torch's names, where the optimizer is torch's SGD with one value of each."""
+        found = {name: self.setting(name) for name in SETTINGS}
+        if self.refused or self.setting("optimizer") != "SGD" or None in found.values():
+            return None
+        numbers = all(np.isfinite(float(value)) for value in found.values())
+        return found if numbers and min(found["lr"], found["momentum"], found["weight_decay"]) >= 0 else None
+
+    @cached_property
+    def rule(self) -> dict[str, Any] | None:
+        """Settings other than lr that theory takes, where theory holds."""
+        if self.sgd is None or self.climbs or self.batched:
+            return None
+        return {name: self.sgd[name] for name in ("momentum", "dampening", "weight_decay", "nesterov")}
+
+    @property
+    def steady(self) -> bool:
+        """Whether theory holds with one lr throughout."""
+        return self.rule is not None and self.scheduled is None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return float(self.setting("lr", np.nan))
+
+    def landmark(self, name: str) -> Vector | None:
+        """Return a landmark, where it is known."""
+        if name not in self.data or self.climbs:
+            return None
+        values = np.asarray(self.data[name].values, dtype=np.float64)
+        return None if np.isnan(values).any() else values
+
+    @cached_property
+    def minimum(self) -> float | None:
+        """The minimum of what is minimised, where it is known."""
+        found = self.landmark("minimum_loss")
+        return None if found is None else float(found)
+
+    @cached_property
+    def diverged(self) -> bool:
+        """Whether it diverged, as measured."""
+        return bool(measure.diverged(self.told))
+
+    @cached_property
+    def arrival(self) -> tuple[str, float]:
+        """What became of it, and the step of arrival, as measured; the minimum must be known."""
+        found = measure.arrival(self.told.drop_vars("hessian", errors="ignore"))
+        return str(found["outcome"].values), float(found)
+
+    @cached_property
+    def kinked(self) -> bool:
+        """Whether the minimum lies, or may lie, on a kink."""
+        return self.setting("criterion") == "L1Loss" or bool(self.said("hessian", "kinks"))
+
+    def said(self, name: str, fact: str) -> Any:
+        """Return what a variable's provenance says for this run."""
+        found = describe(self.data, name).get(fact) if name in self.data else None
+        while isinstance(found, dict):
+            key = self.setting(str(found["by"])) if "by" in found else self.setting("criterion")
+            found = found.get(str(key))
+        return found
+
+
+INNER = ("step", "parameter", "parameter_")
+
+EDGE = 1e-9
+"""Nearer than this, relatively, an lr is at the limit itself."""
+
+NEEDED = (
+    "position",
+    "loss",
+    "gradient",
+    "batch_loss",
+    "scheduled_lr",
+    "sharpness",
+    "steps_taken",
+    "error",
+    "minimizer",
+    "minimum_loss",
+    "hessian",
+    "data_minimizer",
+    "data_minimum_loss",
+    "targets",
+    "prediction",
+)
+
+PIECEWISE = ("L1Loss", "HuberLoss", "SmoothL1Loss")
+"""Criteria that are a quadratic at best in parts: what holds in one part is not exact elsewhere."""
+
+
+def choices_of(runs: xr.Dataset) -> tuple[str, ...]:
+    """Return the dimensions of choice, such as criterion, lr or run."""
+    return tuple(str(dim) for dim in runs["position"].dims if dim not in INNER)
+
+
+def runs_of(runs: xr.Dataset) -> Iterator[Run]:
+    """Take a study apart into its runs, each with its labels."""
+    few = runs[[name for name in NEEDED if name in runs]]
+    dims = choices_of(runs)
+    for places in itertools.product(*(range(runs.sizes[dim]) for dim in dims)):
+        one = few.isel(dict(zip(dims, places, strict=True)))
+        yield Run(one, {dim: one[dim].item() if dim in one.coords else k for dim, k in zip(dims, places, strict=True)})
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Facts):
+    """One run and what theory says of it.
+
+    `modes` are the directions of the curvature at the minimum, None where it is not known or there is a kink.
+    `exact` says whether the run went by them within rounding.
+    """
+
+    @cached_property
+    def modes(self) -> Modes | None:
+        """Directions of the curvature."""
+        hessian, minimizer = self.landmark("hessian"), self.landmark("minimizer")
+        if hessian is None or minimizer is None or self.kinked or self.rule is None:
+            return None
+        return modes_of(hessian, self.positions[0] - minimizer, self.labels)
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether the loss is a quadratic at every place of this run, and the run went by torch's rule."""
+        if self.modes is None or self.minimum is None or not self.steady or self.setting("criterion") in PIECEWISE:
+            return False
+        hessian, place = (np.asarray(self.data[name].values, dtype=np.float64) for name in ("hessian", "minimizer"))
+        bowl = Bowl(hessian, place, self.minimum, self.eps)
+        assert self.rule is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bowl.holds(self.positions, self.minimised) and bowl.is_walked(self.positions, self.lr, self.rule)
+
+    @cached_property
+    def lost(self) -> bool:
+        """Whether it diverged, or will: then little else about it matters."""
+        if self.diverged or not self.exact or self.modes is None or not self.lr > 0:
+            return self.diverged
+        return bool(self.rates()[self.modes.awake].max(initial=0.0) > 1 + EDGE)
+
+    @cached_property
+    def rests(self) -> bool:
+        """Whether it starts at the minimum and stays there."""
+        return self.minimum is not None and self.arrival == ("arrived", 0.0) and self.taken > 0
+
+    @property
+    def scope(self) -> Any:
+        """How far what is said from the curvature goes."""
+        return "exact" if self.exact else "local"
+
+    @property
+    def locally(self) -> str:
+        """How such a sentence begins."""
+        return "" if self.exact else "Locally, from the curvature at the minimum, "
+
+    def limit(self, **changed: Any) -> float:
+        """Return the limit of the learning rate, with other settings changed."""
+        settings, modes = self._with(changed), self.modes
+        assert modes is not None
+        return float(theory.stability_limit(modes.curvatures - self.decay, **settings))
+
+    def rates(self, **changed: Any) -> Vector:
+        """Return the rate of each mode, with settings changed."""
+        return self._each(theory.rate, changed)
+
+    def periods(self, **changed: Any) -> Vector:
+        """Return the period of each mode, with settings changed."""
+        return self._each(theory.period, changed)
+
+    def half_lives(self, **changed: Any) -> Vector:
+        """Return the half-life of each mode, with settings changed."""
+        return self._each(theory.half_life, changed)
+
+    def _each(self, what: Any, changed: Mapping[str, Any]) -> Vector:
+        assert self.modes is not None
+        settings = {"lr": self.lr} | self._with(changed)
+        return np.asarray(what(self.modes.curvatures - self.decay, **settings))
+
+    def _with(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.rule is not None
+        return {**self.rule, **changed}

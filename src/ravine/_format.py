@@ -1,0 +1,154 @@
+"""Numbers, lists, spans and near misses as people read them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with two or three digits that count.
+
+    Examples
+    --------
+    >>> [number(each) for each in (0.97565, 12.0, 1234567.0, 2.5e-7, 1e9)]
+    ['0.976', '12', '1,230,000', '2.5e-07', '1e+09']
+    >>> number(344.0, 2), number(999.9)
+    ('340', '1,000')
+    """
+    if not np.isfinite(value):
+        return str(value)
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if 10**digits <= abs(rounded) < 1e7 else f"{rounded:.{digits}g}"
+
+
+def steps(count: float) -> str:
+    """Write a step's number, whole.
+
+    Examples
+    --------
+    >>> steps(1204.0)
+    '1,204'
+    """
+    return f"{int(count):,}"
+
+
+def so_many(count: float) -> str:
+    """Write how many steps.
+
+    Examples
+    --------
+    >>> so_many(1), so_many(1204)
+    ('1 step', '1,204 steps')
+    """
+    return f"{steps(count)} step" + "s" * (count != 1)
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Write a share in percent.
+
+    Examples
+    --------
+    >>> percent(0.0513), percent(0.9999), percent(1.0)
+    ('5.1 %', '99.99 %', '100 %')
+    """
+    if 0.99 < share < 1:  # 99.99 % is not 100 %
+        return f"{100 - float(f'{100 * (1 - share):.1g}'):g} %"
+    return f"{number(float(f'{100 * share:.{digits}g}'))} %"
+
+
+def times(factor: float) -> str:
+    """Write how many times.
+
+    Examples
+    --------
+    >>> times(9.757), times(14.1), times(130.2)
+    ('9.8 times', '14 times', '130 times')
+    """
+    return f"{number(float(f'{factor:.2g}'))} times"
+
+
+def span(values: ArrayLike) -> str:
+    """Write numbers as one, or from the least to the largest.
+
+    Examples
+    --------
+    >>> span([17.12, 13.51]), span([4.0, 4.0001])
+    ('13.5 to 17.1', '4')
+    """
+    low, high = number(float(np.min(values))), number(float(np.max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def between(low: float, high: float) -> str:
+    """Write within which numbers something stays.
+
+    Examples
+    --------
+    >>> between(0.5, 2.02), between(2.0191, 2.0192)
+    ('between 0.5 and 2.02', 'of 2.02')
+    """
+    least, most = number(low), number(high)
+    return f"of {least}" if least == most else f"between {least} and {most}"
+
+
+def place(labels: Sequence[str], values: ArrayLike) -> str:
+    """Write a place by its labels, where there are few.
+
+    Examples
+    --------
+    >>> place(("weight", "bias"), [0.30011, 1.2128])
+    '(weight 0.3, bias 1.21)'
+    """
+    numbers = np.asarray(values, dtype=float)
+    if len(numbers) > 3:
+        return f"a place {number(float(np.linalg.norm(numbers)))} from the origin"
+    return "(" + ", ".join(f"{label} {number(each)}" for label, each in zip(labels, numbers, strict=True)) + ")"
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return the names nearest to a mistyped one, as the end of an error message.
+
+    Examples
+    --------
+    >>> hint("HubertLoss", ["MSELoss", "HuberLoss"])
+    ' (did you mean HuberLoss?)'
+    >>> hint("zzz", ["MSELoss"])
+    ''
+    """
+    # torch's names differ by case and ending: "huber" must find HuberLoss
+    by_lower = {each.lower(): each for each in known}
+    close = [by_lower[k] for k in by_lower if name.lower() and k.startswith(name.lower())]
+    close += [by_lower[k] for k in difflib.get_close_matches(name.lower(), list(by_lower), n=3)]
+    return f" (did you mean {' or '.join(dict.fromkeys(close))}?)" if close else ""
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Return names as a list for a sentence, cut short where there are many.
+
+    Examples
+    --------
+    >>> listed("abc"), listed([]), listed(range(5), most=2)
+    ('a, b, c', 'none', '0, 1 and 3 more')
+    """
+    words = [str(name) for name in names]
+    if len(words) > most:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    return ", ".join(words) or "none"
+
+
+def share_of(part: int, whole: int) -> str:
+    """Say a share in per cent, without rounding a few to none or nearly all to all.
+
+    Examples
+    --------
+    >>> share_of(1, 3), share_of(1, 1000), share_of(999, 1000)
+    ('33 %', 'under 1 %', 'over 99 %')
+    """
+    percent = round(100 * part / whole)
+    if percent == 0 and part:
+        return "under 1 %"
+    return "over 99 %" if percent == 100 and part < whole else f"{percent} %"

@@ -1,0 +1,1 @@
+"""Pages that need nothing else: pictures, style and script are inside."""

@@ -1,0 +1,335 @@
+"""The points of a surface, and evaluating a problem at them, singly or over a whole grid at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from ravine._format import hint, listed
+from ravine._parallel.workers import crew_of
+from ravine._problem.problem import Problem, dimension, scalar
+from ravine._progress import work
+from ravine._study.contract import CONTRACT, check
+from ravine._study.provenance import provenance
+from ravine._torch import numpy_of, one_thread
+
+Range = tuple[float, float] | ArrayLike
+
+NO_MOVE = 1e-3
+"""Share of the other side below which a side of the box counts as rounding noise."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Two labels, horizontal first, and the values along each."""
+
+    names: tuple[str, str]
+    values: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
+    """Read two axes as a user gives them; see `ravine.surface`."""
+    labels = problem.labels
+    axes = axes or problem.ranges or {}
+    for name in axes:
+        if name not in labels:
+            raise ValueError(f"no parameter {name!r}{hint(name, labels)}; the problem has {listed(labels)}")
+    if len(axes) != 2:
+        example = ", ".join(f'"{label}": (-5, 5)' for label in labels[:2])
+        raise ValueError(
+            f"a surface needs two parameters with their ranges, got {listed(axes)}; "
+            f"for example ravine.surface(problem, {{{example}}})"
+        )
+    if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
+        raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
+    horizontal, vertical = axes
+    return Grid(
+        (horizontal, vertical),
+        (_axis(horizontal, axes[horizontal], points), _axis(vertical, axes[vertical], points)),
+    )
+
+
+def _axis(name: str, given: Range, points: int) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"axis {name!r} must be a range (low, high) or grid values, got {given!r}") from None
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(f"axis {name!r} must be a range (low, high) or grid values, all finite, got {given!r}")
+    if isinstance(given, tuple) and len(given) == 2:
+        low, high = values.tolist()
+        # not torch.linspace or numpy.linspace: they differ from the article's loop at half of the points
+        values = np.array([low + (high - low) * i / (points - 1) for i in range(points)])
+    if len(np.unique(values)) < max(2, len(values)):
+        raise ValueError(f"axis {name!r} needs at least two values, all different, got {given!r}")
+    return values
+
+
+def around(runs: xr.Dataset, margin: float = 0.15) -> dict[str, tuple[float, float]]:
+    """Choose ranges that show these runs, for `surface`.
+
+    The box holds every position whose loss is at most ten times as far from the best as the start's (so a
+    diverging run does not blow the picture up; it is shown leaving), and the first update in any case.
+
+    Parameters
+    ----------
+    runs
+        A study with ``position`` of two parameters and ``loss``.
+    margin
+        Share of the box's side added on each side.
+
+    Returns
+    -------
+    dict
+        Parameter label to (low, high), horizontal first: the second parameter if the first is a ``weight``,
+        as in the article, else in the order of the labels.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2 + p["y"] ** 2, start={"x": 4.0, "y": 2.0})
+    >>> ravine.around(ravine.descend(bowl, lr=0.5, steps=1))
+    {'x': (-0.6, 4.6), 'y': (-0.3, 2.3)}
+    """
+    check(runs, "position", "loss")
+    labels = [str(label) for label in runs["parameter"].values]
+    if len(labels) != 2:
+        raise ValueError(f"a plane of two parameters expected; these runs have {len(labels)} ({listed(labels)})")
+    positions = runs["position"].transpose(..., "step", "parameter").values.astype(float)
+    losses = runs["loss"].transpose(..., "step").values.astype(float)
+    positions, losses = positions.reshape(-1, *positions.shape[-2:]), losses.reshape(-1, losses.shape[-1])
+    sign = -1.0 if bool(np.all(runs.coords.get("maximize", False))) else 1.0
+    with np.errstate(invalid="ignore"):
+        gap = sign * losses - np.nanmin(np.where(np.isfinite(losses), sign * losses, np.nan), axis=1, keepdims=True)
+        shown = gap <= 10 * gap[:, :1]
+    shown[:, :2] = True
+    seen = positions[shown & np.isfinite(positions).all(axis=-1)]
+    lows, highs = seen.min(axis=0), seen.max(axis=0)
+    longest = float((highs - lows).max()) or max(float(np.abs(highs).max()), 1.0)
+    ranges = {}
+    for label, low, high in zip(labels, lows, highs, strict=True):
+        side = high - low
+        if side < NO_MOVE * longest:  # a parameter that stayed where it was: show as much of it as of the other
+            low, high, side = low - longest / 2, high + longest / 2, longest
+        ranges[label] = (float(low - margin * side), float(high + margin * side))
+    return dict(reversed(ranges.items())) if labels[0] == "weight" else ranges
+
+
+CHUNK_BYTES = 1_200_000
+"""Numbers worked on at once: about what stays in a core's own cache (measured: 0.8 to 1.2 MB is best)."""
+
+CHECKED = (0.382, 0.854, 0.0, 0.618)
+"""Where, as a share of the grid's sides, points are evaluated singly too."""
+
+At = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""What is evaluated: it takes the horizontal and the vertical coordinate."""
+
+
+class Found(NamedTuple):
+    """Values (vertical, horizontal, …) over a grid, the way they were had, and how they compare with single ones."""
+
+    values: torch.Tensor
+    way: str
+    told: str
+
+
+def loss_at(problem: Problem, names: Sequence[str]) -> At:
+    """Return the loss as a function of two parameters; the others are held at the start.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> loss = loss_at(ravine.gallery.rosenbrock(), ("y", "x"))
+    >>> loss(torch.tensor(2.0), torch.tensor(1.0)).item()
+    100.0
+    """
+    every = [(name, index) for name, value in problem.start.items() for index in np.ndindex(tuple(value.shape))]
+    chosen = [every[problem.labels.index(name)] for name in names]
+
+    def loss(*coordinates: torch.Tensor) -> torch.Tensor:
+        parameters = dict(problem.start)
+        for (name, index), coordinate in zip(chosen, coordinates, strict=True):
+            old = parameters[name]
+            if old.numel() == 1:
+                parameters[name] = coordinate.reshape(old.shape)
+            else:
+                here = torch.zeros(old.shape, dtype=torch.bool, device=old.device)
+                here[index] = True
+                parameters[name] = torch.where(here, coordinate, old)
+        return scalar(problem.loss(parameters)).reshape(())
+
+    return loss
+
+
+def everywhere(
+    problem: Problem, grid: Grid, one: At, many: At, ways: tuple[str, str], executor: Executor | None = None
+) -> Found:
+    """Evaluate at each point of a grid; a loss that draws random numbers draws the same ones at each.
+
+    `many` evaluates a row of points at once. It serves if it raises no error and agrees with `one`, which evaluates
+    a single point, at the points that are checked; else all are evaluated singly. `ways` calls both in words.
+    """
+    like = next(iter(problem.start.values()))
+    across, down = (torch.from_numpy(values).to(like) for values in grid.values)
+    rows = Rows(across, down, one)
+    singles = {spot: rows.single(*spot) for spot in spots_of(grid)}
+    values = _gathered(Chunks(across, down, many, max(1, CHUNK_BYTES // (8 * _numbers_in(problem)))), executor)
+    way = ways[0]
+    # a loss that vmap gets wrong (one that keeps state, say) is not told by an error
+    if values is None or not all(_near(each, values[spot]) for spot, each in singles.items()):
+        values, way = _gathered(rows, executor), ways[1]
+        assert values is not None
+    return Found(values, way, agreement([(each, values[spot]) for spot, each in singles.items()]))
+
+
+@dataclass(frozen=True, eq=False)
+class Chunks:
+    """The points of a grid, cut into what is evaluated at once."""
+
+    across: torch.Tensor
+    down: torch.Tensor
+    many: At
+    some: int
+
+    def __len__(self) -> int:
+        return -(-len(self.down) * len(self.across) // self.some)
+
+    def __call__(self, number: int) -> torch.Tensor | None:
+        """Evaluate one chunk; nothing comes of it where vmap cannot do that."""
+        last = min((number + 1) * self.some, len(self.down) * len(self.across))
+        points = torch.arange(number * self.some, last, device=self.down.device)
+        try:
+            return self.many(self.across[points % len(self.across)], self.down[points // len(self.across)]).cpu()
+        except Exception:  # whatever vmap cannot do; an error of the problem itself is told by a single point
+            return None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The points of a grid, row by row, each evaluated singly."""
+
+    across: torch.Tensor
+    down: torch.Tensor
+    one: At
+
+    def __len__(self) -> int:
+        return len(self.down)
+
+    def __call__(self, number: int) -> torch.Tensor:
+        """Evaluate one row."""
+        return torch.stack([self.single(number, column) for column in range(len(self.across))])
+
+    def single(self, row: int, column: int) -> torch.Tensor:
+        """Evaluate one point."""
+        with torch.random.fork_rng():
+            return self.one(self.across[column], self.down[row]).cpu()
+
+
+@dataclass(frozen=True, eq=False)
+class Elsewhere:
+    """Pieces of a grid as another process evaluates them: from the same random state, and as numpy's arrays.
+
+    A tensor would travel through shared memory, which another machine does not share.
+    """
+
+    pieces: Chunks | Rows
+    random: torch.Tensor
+    grad: bool
+
+    def __call__(self, number: int) -> tuple[NDArray[Any], torch.dtype] | None:
+        """Evaluate one piece; numpy has no bfloat16, which travels as float32: that holds it exactly."""
+        with one_thread(), torch.set_grad_enabled(self.grad), torch.random.fork_rng():
+            torch.set_rng_state(self.random)
+            values = self.pieces(number)
+        return None if values is None else (numpy_of(values), values.dtype)
+
+
+def _gathered(pieces: Chunks | Rows, executor: Executor | None) -> torch.Tensor | None:
+    """Return the values over the grid; nothing as soon as nothing comes of one piece."""
+    found: dict[int, torch.Tensor] = {}
+    what = "rows" if isinstance(pieces, Rows) else "chunks"
+    with work(len(pieces), what) as advance, closing(_walk(pieces, executor)) as walk:
+        for number, values in walk:
+            if values is None:
+                return None
+            found[number] = values
+            advance(1)
+    whole = torch.cat([found[number] for number in range(len(pieces))])
+    return whole.reshape(len(pieces.down), len(pieces.across), *whole.shape[1:])
+
+
+def _walk(pieces: Chunks | Rows, executor: Executor | None) -> Generator[tuple[int, torch.Tensor | None]]:
+    """Evaluate piece after piece, here or by workers; those come as they are ready."""
+    if executor is None:
+        for number in range(len(pieces)):
+            yield number, pieces(number)
+        return
+    call = Elsewhere(pieces, torch.get_rng_state(), torch.is_grad_enabled())
+    for number, found in crew_of(executor).each(call, range(len(pieces))):
+        yield number, None if found is None else torch.from_numpy(found[0]).to(found[1])
+
+
+def gridded(name: str, problem: Problem | Mapping[str, Problem], grid: Grid, found: Sequence[Found]) -> xr.Dataset:
+    """Return what was found over a grid, for one problem or for each of a mapping, as a variable of the contract."""
+    one = isinstance(problem, Problem)
+    labelled = {"": problem} if isinstance(problem, Problem) else problem
+    first = next(iter(labelled.values()))
+    lead = () if one else (dimension(labelled),)
+    coords: dict[str, Any] = dict(zip(grid.names, grid.values, strict=True))
+    coords |= {dim: np.array(list(labelled)) for dim in lead}
+    if one and first.criterion is not None:
+        coords["criterion"] = first.criterion
+
+    def told(words: list[str]) -> str | dict[str, str]:
+        return words[0] if len(set(words)) == 1 else dict(zip(labelled, words, strict=True))
+
+    entry = CONTRACT[name]
+    fate = provenance(
+        told([each.way for each in found]),
+        equals_torch=told([each.told for each in found]),
+        threads=1,
+        others="held at the problem's start" if len(first.labels) > 2 else "none",
+    )
+    dims = (*lead, *reversed(grid.names), *entry.dims)
+    attrs = {"long_name": entry.long_name, "provenance": fate}
+    values = [numpy_of(each.values) for each in found]
+    return xr.Dataset({name: (dims, values[0] if one else np.stack(values), attrs)}, coords)
+
+
+def spots_of(grid: Grid) -> list[tuple[int, int]]:
+    """Return row and column of the points that are evaluated singly too."""
+    width, height = (len(values) for values in grid.values)
+    return [(int((1 - share) * (height - 1)), int(share * width)) for share in CHECKED]
+
+
+def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str:
+    """Say how near numbers are to those that torch gives singly.
+
+    Examples
+    --------
+    >>> agreement([(torch.tensor(1.0), torch.tensor(1.0))])
+    'every bit, at 1 point checked'
+    """
+    points = f"at {len(pairs)} point{'s' * (len(pairs) > 1)} checked"
+    if all(torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True) for one, other in pairs):
+        return f"every bit, {points}"
+    return f"within {max(float((one - other).abs().nan_to_num(0.0).max()) for one, other in pairs):.1e}, {points}"
+
+
+def _numbers_in(problem: Problem) -> int:
+    """Return how many numbers one point takes."""
+    held = [*problem.start.values()] if problem.parts is None else [*problem.start.values(), problem.parts.inputs]
+    return sum(each.numel() for each in held)
+
+
+def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
+    room = 1000 * torch.finfo(one.dtype).eps
+    return torch.allclose(one, other, rtol=room, atol=room, equal_nan=True)

@@ -1,0 +1,238 @@
+"""surface: the loss over a plane of two parameters, in the problem's own bits.
+
+slopes: the gradient of the loss over the grid of a surface, for direction fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+import xarray as xr
+
+from ravine._format import listed
+from ravine._landscape.grid import (
+    CHUNK_BYTES,
+    Found,
+    Grid,
+    Range,
+    agreement,
+    everywhere,
+    grid_of,
+    gridded,
+    loss_at,
+    spots_of,
+)
+from ravine._parallel.workers import check_executor
+from ravine._problem.criteria import elementwise
+from ravine._problem.problem import Problem, dimension, is_neuron
+from ravine._study.contract import axes
+from ravine._torch import one_thread
+
+
+def slopes(
+    problem: Problem | Mapping[str, Problem], land: xr.Dataset, *, executor: Executor | None = None
+) -> xr.DataArray:
+    """Evaluate the gradient of the loss at every point of a surface's grid.
+
+    Parameters
+    ----------
+    problem
+        A problem, or a mapping of them as in `ravine.descend`.
+    land
+        A surface of it: its two axes and the values along them are taken, nothing else.
+    executor
+        As in `ravine.surface`.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``slope`` (…, vertical, horizontal, parameter) in the problem's dtype: the derivatives by the two
+        parameters on the axes, in the order of the problem's labels; the others are held at the start. A
+        gradient that is not finite stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If an axis of the surface is no parameter of the problem.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.gallery.quadratic(condition=2)
+    >>> slope = slopes(bowl, ravine.surface(bowl, x=(-1, 1), y=(0, 2), points=3))
+    >>> slope.dims, slope.sel(x=1, y=2).values.tolist()
+    (('y', 'x', 'parameter'), [1.0, 4.0])
+
+    Notes
+    -----
+    By `torch.func.vmap` of `torch.func.grad`, and one by one where that cannot be batched. Some points are
+    always evaluated singly by autograd too; the provenance says whether the bits were equal.
+    """
+    check_executor(executor)
+    problems = [problem] if isinstance(problem, Problem) else list(problem.values())
+    known, names = problems[0].labels, axes(land)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"the surface's axis {name!r} is no parameter of the problem, which has {listed(known)}")
+    horizontal, vertical = (land[name].values.astype(np.float64) for name in names)
+    grid = Grid(names, (horizontal, vertical))
+    # the order of the axes is the picture's, that of the parameters the problem's
+    order = sorted((0, 1), key=lambda k: known.index(names[k]))
+    with one_thread(), torch.random.fork_rng(), torch.enable_grad():
+        found = [_field(each, grid, executor) for each in problems]
+    found = [each._replace(values=each.values[..., order]) for each in found]
+    return gridded("slope", problem, grid, found)["slope"].assign_coords(parameter=np.array(names)[order])
+
+
+def _field(problem: Problem, grid: Grid, executor: Executor | None) -> Found:
+    """Derivatives by the horizontal and the vertical parameter."""
+    loss = loss_at(problem, grid.names)
+
+    def one(*coordinates: torch.Tensor) -> torch.Tensor:
+        point = [each.clone().requires_grad_() for each in coordinates]
+        value = loss(*point)
+        if not value.requires_grad:
+            return torch.zeros(2, dtype=point[0].dtype)
+        return torch.stack(torch.autograd.grad(value, point, allow_unused=True, materialize_grads=True))
+
+    gradient = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)))
+    ways = ("torch.func.vmap of torch.func.grad", "one gradient after another")
+    return everywhere(problem, grid, one, lambda h, v: torch.stack(gradient(h, v), -1), ways, executor)
+
+
+def surface(
+    problem: Problem | Mapping[str, Problem],
+    axes: Mapping[str, Range] | None = None,
+    *,
+    points: int = 101,
+    slope: bool = False,
+    executor: Executor | None = None,
+    **named_axes: Range,
+) -> xr.Dataset:
+    """Evaluate the loss over a grid of two parameters.
+
+    Parameters
+    ----------
+    problem
+        A problem, or a mapping of them as in `ravine.descend`.
+    axes, **named_axes
+        Two parameter labels, the horizontal one first, each with a range or with the grid itself: a tuple
+        ``(low, high)`` is a range; a list or an array are the values, in any order. The mapping serves names
+        that are no Python identifiers. Left out, the problem's own ranges are taken.
+    points
+        Grid points along each range: ``low + (high - low) * i / (points - 1)`` in Python floats.
+    slope
+        Also evaluate the gradient at each point, for exact arrows in ``plot.descent(runs, land, field=True)``.
+    executor
+        Who evaluates the points of a slow loss, as in `ravine.sweep`: left out, this process. The numbers are the
+        same. Linear neurons are evaluated here all the same, which takes less time than to ask.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``surface`` (…, vertical, horizontal) in the problem's dtype. Parameters that are not on an axis are
+        held at the problem's start. A loss that is not finite stays as it is. A loss that draws random
+        numbers (dropout in train mode) draws the same ones at every point, and the generator is put back.
+        With `slope` also ``slope`` (…, vertical, horizontal, parameter), the parameters in the order of the labels.
+
+    Raises
+    ------
+    ValueError
+        If there are not two axes, a label is unknown, a range is empty or not finite, or the slope is asked of a
+        problem of more than two parameters.
+    TimeoutError
+        If no worker answers within a minute.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> land = ravine.surface(ravine.gallery.article(), bias=(-5, 8), weight=(-5, 8))
+    >>> land.surface.dims, land.surface.shape, land.surface.dtype
+    (('criterion', 'weight', 'bias'), (4, 101, 101), dtype('float32'))
+    >>> round(float(land.surface.sel(criterion="MSELoss").min()), 3)
+    0.504
+    >>> ravine.surface(ravine.gallery.rosenbrock(), x=(-2, 2), y=(-1, 3), slope=True).slope.dims
+    ('y', 'x', 'parameter')
+
+    Notes
+    -----
+    Linear neurons with an element-wise criterion are evaluated by one broadcast, other problems by
+    `torch.func.vmap`, and what that cannot batch one by one. Some points are always evaluated singly too;
+    the provenance says whether the bits were equal.
+    """
+    check_executor(executor)
+    problems = [problem] if isinstance(problem, Problem) else list(problem.values())
+    by_problem = not isinstance(problem, Problem) and dimension(problem) == "problem"
+    grid = grid_of(problems[0], {**(axes or {}), **named_axes}, points)
+    if slope and len(problems[0].labels) > 2:  # beside runs, their parameters and these two would be aligned as one
+        raise ValueError(
+            f"slope=True is for two parameters, and this problem has {len(problems[0].labels)}: leave it out, "
+            "or take ravine.fields.slopes(problem, land) for the derivatives by the two on the axes"
+        )
+    with torch.no_grad(), one_thread(), torch.random.fork_rng():
+        if not by_problem and all(map(_is_neuron, problems)):
+            found = _affine_maps(problems, grid)
+        else:
+            found = [_general_map(each, grid, executor) for each in problems]
+    land = gridded("surface", problem, grid, found)
+    return land.assign(slope=slopes(problem, land, executor=executor)) if slope else land
+
+
+def _is_neuron(problem: Problem) -> bool:
+    """One linear neuron on one input with a criterion that has an element-wise form."""
+    return is_neuron(problem) and problem.labels == ("weight", "bias")
+
+
+def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[Found]:
+    """All criteria from one prediction per point: points first, data last, mean over the last dimension.
+
+    With the data last each mean adds up in the very order of the scalar loop; the other layout never does.
+    """
+    parts = problems[0].parts
+    assert parts is not None
+    x, y = parts.inputs[:, 0].contiguous(), parts.targets[:, 0].contiguous()
+    values = dict(zip(grid.names, (torch.from_numpy(v).to(x) for v in grid.values), strict=True))
+    weights, biases = values["weight"], values["bias"]
+    criteria = [elementwise(each.parts.criterion) for each in problems if each.parts is not None]
+    maps = [torch.empty(len(weights), len(biases), dtype=x.dtype) for _ in problems]
+    row = len(x) * x.element_size()
+    some_biases = max(1, min(len(biases), CHUNK_BYTES // row))
+    some_weights = max(1, min(len(weights), CHUNK_BYTES // (some_biases * row)))
+    room = x.new_empty(some_weights, some_biases, len(x))  # one buffer: fresh pages cost more than the arithmetic
+    for w in range(0, len(weights), some_weights):
+        scaled = (x * weights[w : w + some_weights, None])[:, None, :]
+        for b in range(0, len(biases), some_biases):
+            shift = biases[b : b + some_biases, None]
+            prediction = torch.add(scaled, shift, out=room[: len(scaled), : len(shift)])
+            target = y.expand_as(prediction)
+            for criterion, losses in zip(criteria, maps, strict=True):
+                assert criterion is not None
+                place = losses[w : w + some_weights, b : b + some_biases]
+                torch.mean(criterion(prediction, target), -1, out=place)
+    if grid.names[0] == "weight":
+        maps = [each.T.contiguous() for each in maps]
+    spots = spots_of(grid)  # all criteria share their predictions: one point for each checks them all
+    told = [
+        _agreement(each, grid, losses, spots[k % len(spots)])
+        for k, (each, losses) in enumerate(zip(problems, maps, strict=True))
+    ]
+    return [Found(losses, "broadcast of the linear neuron", each) for losses, each in zip(maps, told, strict=True)]
+
+
+def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, spot: tuple[int, int]) -> str:
+    """Compare one point with what the layer's own operation gives there; no random number is drawn."""
+    assert problem.parts is not None
+    x, (row, column) = problem.parts.inputs, spot
+    here = {name: x.new_tensor(v[k]) for name, v, k in zip(grid.names, grid.values, (column, row), strict=True)}
+    prediction = F.linear(x, here["weight"].reshape(1, 1), here["bias"].reshape(1))
+    return agreement([(problem.parts.criterion(prediction, problem.parts.targets), losses[spot])])
+
+
+def _general_map(problem: Problem, grid: Grid, executor: Executor | None) -> Found:
+    loss = loss_at(problem, grid.names)
+    ways = ("torch.func.vmap", "one evaluation after another")
+    return everywhere(problem, grid, loss, torch.func.vmap(loss), ways, executor)

@@ -1,0 +1,218 @@
+"""A call packed for another process, what happens to it there, and pools of processes."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+from ravine._study.provenance import digest, versions
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A packed call, or the file that it lies in, and the versions of what it was packed with."""
+
+    key: str
+    data: Any
+    versions: Mapping[str, str]
+
+
+def pack(call: Callable[[int], Any]) -> Parcel:
+    """Pack a call; what was defined in a notebook, and lambdas, go along as they are.
+
+    Raises
+    ------
+    TypeError
+        If something in it cannot leave its process: an open file, say.
+
+    Examples
+    --------
+    >>> perform(pack(lambda number: number**2), 3)
+    9
+    """
+    import cloudpickle  # type: ignore[import-untyped]
+
+    try:
+        data = cloudpickle.dumps(call)
+    except Exception as reason:  # each thing that cannot be packed says so in its own kind of error
+        raise TypeError(f"the problem cannot be sent to other processes ({reason}): leave executor out") from reason
+    return Parcel(digest(data), data, dict(versions()))
+
+
+def perform(parcel: Parcel, number: int) -> Any:
+    """Unpack a call, once in each process, and make it: alone in this process, and not disturbed by Ctrl-C."""
+    with _ALONE, _undisturbed():
+        try:
+            return _unpacked(parcel)(number)
+        except Exception as reason:
+            if _travels(reason):
+                raise
+            told = f"{type(reason).__name__}: {reason}"
+    # raised out here, where no other error is being handled: where dask is loaded, that one would be packed too
+    raise RuntimeError(told)
+
+
+def _travels(reason: Exception) -> bool:
+    """Tell whether an error arrives as it was sent: one that cannot be unpacked would break the pool."""
+    try:
+        return type(pickle.loads(pickle.dumps(reason))) is type(reason)
+    except Exception:
+        return False
+
+
+_ALONE = threading.Lock()
+"""One call at a time: a dask worker has several threads, and torch's settings belong to the process."""
+
+_HELD: dict[str, Callable[[int], Any]] = {}
+
+
+def _unpacked(parcel: Parcel) -> Callable[[int], Any]:
+    if parcel.key not in _HELD:
+        leave_with_parent()
+        _check_versions(parcel.versions)
+        _HELD.clear()  # another sweep's is not needed any more
+        data = parcel.data.read_bytes() if isinstance(parcel.data, Path) else parcel.data
+        try:
+            _HELD[parcel.key] = pickle.loads(data)
+        except (ImportError, AttributeError) as reason:
+            raise ImportError(
+                f"a worker cannot import what the problem is made of ({reason}): install that module where the workers "
+                "run, the same as here, or put its folder on their PYTHONPATH"
+            ) from None
+    return _HELD[parcel.key]
+
+
+def _check_versions(wanted: Mapping[str, str]) -> None:
+    """Refuse to compute with other versions than the one who asks: bits would differ, and packed calls break."""
+    here = versions()
+    for name in ("ravine", "torch", "numpy", "python"):
+        if here[name] != wanted[name]:
+            raise RuntimeError(
+                f"a worker has {name} {here[name]}, and here it is {wanted[name]}: install the same on both sides"
+            )
+
+
+def _undisturbed() -> AbstractContextManager[None]:
+    """Leave Ctrl-C to the process that handed out the block: a terminal sends it to all."""
+    import multiprocessing
+
+    return deaf() if multiprocessing.parent_process() is not None else nullcontext()
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignore Ctrl-C for a while, and let what begins meanwhile ignore it from birth."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def leave_with_parent() -> None:
+    """End this process of a pool when the one that made it is gone; else it would wait for work for ever."""
+    _watch_parent(os.getpid())
+
+
+@functools.cache
+def _watch_parent(_own: int) -> None:
+    """Watch once in each process: what is remembered goes along with a fork, and the thread does not."""
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    parent, born_to = multiprocessing.parent_process(), os.getppid()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        # a process that was forked later holds the other end of the sentinel open: the parent's number tells too
+        while not wait([parent.sentinel], timeout=1.0) and os.getppid() == born_to:
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+ANSWER = 10
+"""Seconds that a cluster has to answer."""
+
+
+@contextmanager
+def hired(workers: int | None, cluster: str | None) -> Iterator[Executor | None]:
+    """Give workers on this machine, or those of a dask cluster, or none.
+
+    Raises
+    ------
+    ValueError
+        If both were asked for, or fewer than one worker.
+    OSError
+        If the cluster does not answer.
+    """
+    if workers is not None and cluster is not None:
+        raise ValueError("--workers is for this machine and --cluster for others: give one of them")
+    if workers is not None:
+        if workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {workers}")
+        with ProcessPoolExecutor(workers, _context(), settle, (os.getcwd(),)) as executor:
+            yield executor
+    elif cluster is not None:
+        with _client(cluster) as client:
+            yield client.get_executor(retries=3)
+    else:
+        yield None
+
+
+def settle(here: str) -> None:
+    """Begin as a worker: Ctrl-C is for the process that hands out blocks, and when that is gone, so is this one.
+
+    A problem of one's own is imported from the folder in which the command was typed, as it is there.
+    """
+    sys.path.insert(0, here)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_with_parent()
+
+
+def _context() -> BaseContext:
+    """Choose how workers begin: a plain fork of a process that has used torch's threads may hang in the child."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ravine._sweep.sweep"])  # imported once for all workers
+    with deaf():  # as are those that it makes, while they begin
+        forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise ImportError("--cluster needs dask: pip install 'ravine[cluster]'") from None
+    try:
+        client = Client(address, timeout=ANSWER)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TimeoutError) as reason:
+        raise OSError(
+            f"no dask scheduler answers at {address} ({reason}): is it running, as `dask scheduler` prints its address?"
+        ) from None
+    try:
+        yield client
+    finally:
+        client.close()  # type: ignore[no-untyped-call]

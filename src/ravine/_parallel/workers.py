@@ -1,0 +1,234 @@
+"""Blocks handed out to an executor, also when a worker is killed, none answers, or the pool breaks."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ravine._parallel.processes import Parcel, pack, perform
+
+Result = TypeVar("Result")
+
+PATIENCE = 60.0
+"""Seconds in which some worker must have answered; what no worker can give would be waited for for ever."""
+
+LIVES = 3
+"""Times in a row that a pool may break without a single block finished in between."""
+
+AHEAD = 2
+"""Blocks that are handed out for each worker: one to work on, one to begin with next."""
+
+HEAVY = 1_000_000
+"""Bytes beyond which a packed call does not go along with each number."""
+
+UNKNOWN = 32
+"""Workers that an executor is taken to have if it does not say."""
+
+GIVEN_UP = (
+    "the executor gave up its work: it was shut down, or the cluster's scheduler is gone; what is in a store stays, "
+    "and the same call with a new executor goes on"
+)
+
+
+class Crew:
+    """An executor, seen as somebody to hand out blocks to.
+
+    Only ``submit`` of `concurrent.futures.Executor` is called; a process pool and a dask cluster are asked besides how
+    many workers they have.
+    """
+
+    def __init__(self, executor: futures.Executor) -> None:
+        self.executor = executor
+        self.own: futures.Executor | None = None
+        self.barren = 0
+
+    @property
+    def size(self) -> int:
+        """Number of workers."""
+        return int(getattr(self.executor, "_max_workers", None) or UNKNOWN)
+
+    def each(self, call: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
+        """Call for each number, somewhere; yield numbers and results as they come.
+
+        Raises
+        ------
+        TimeoutError
+            If no worker answers.
+        RuntimeError
+            If workers die again and again.
+        Exception
+            What `call` raises.
+        """
+        todo, waiting = deque(numbers), dict[futures.Future[Any], int]()
+        with self.sharing(pack(call)) as parcel:
+            self._first_answer()
+            try:
+                while todo or waiting:
+                    whole = self._hand_out(parcel, todo, waiting)
+                    done = futures.wait(waiting, timeout=1.0, return_when=futures.FIRST_COMPLETED).done
+                    if waiting and not done:
+                        self.look_round()
+                    for future in done:
+                        number = waiting.pop(future)
+                        try:
+                            result = future.result()
+                        except futures.BrokenExecutor:
+                            todo.append(number)
+                            whole = False
+                        except futures.CancelledError:
+                            raise RuntimeError(GIVEN_UP) from None
+                        else:
+                            self.barren = 0
+                            yield number, result
+                    if not whole:  # what its other workers had in hand is lost with it
+                        todo.extend(waiting.values())
+                        waiting.clear()
+                        self._renew()
+            finally:
+                for future in waiting:
+                    future.cancel()
+                self.dismiss()
+
+    def submit(self, call: Callable[..., Any], *given: Any) -> futures.Future[Any]:
+        """Hand out one call."""
+        return self.executor.submit(call, *given)
+
+    @contextmanager
+    def sharing(self, parcel: Parcel) -> Iterator[Any]:
+        """Give what to hand out with each number: of a heavy parcel only where it lies."""
+        if len(parcel.data) < HEAVY:
+            yield parcel
+            return
+        with tempfile.TemporaryDirectory(prefix="ravine-") as folder:
+            place = Path(folder, "parcel")
+            place.write_bytes(parcel.data)
+            yield replace(parcel, data=place)
+
+    def look_round(self) -> None:
+        """See whether there are still workers; a pool tells by itself."""
+
+    def dismiss(self) -> None:
+        """Send home the workers of a pool that took the place of a broken one."""
+        if self.own is not None:
+            self.own.shutdown(wait=True, cancel_futures=True)
+            self.own = None
+
+    def _hand_out(self, parcel: Any, todo: deque[int], waiting: dict[futures.Future[Any], int]) -> bool:
+        """Hand out as many blocks as workers can have in hand; tell whether the pool took them."""
+        try:
+            for _ in range(min(len(todo), AHEAD * self.size - len(waiting))):
+                waiting[self.submit(perform, parcel, todo[0])] = todo[0]
+                todo.popleft()
+        except futures.BrokenExecutor:
+            return False
+        return True
+
+    def _first_answer(self) -> None:
+        """Wait until some worker answers, but not for ever."""
+        question = None
+        try:
+            question = self.submit(time.time)
+            question.result(timeout=PATIENCE)
+        except futures.BrokenExecutor:
+            self._renew()
+        except RuntimeError as reason:  # of Python's own: it was shut down
+            raise RuntimeError(f"the executor takes no work ({reason}): give another, or leave executor out") from None
+        except futures.CancelledError:
+            raise RuntimeError(GIVEN_UP) from None
+        except futures.TimeoutError:
+            if question is not None:
+                question.cancel()
+            raise TimeoutError(
+                f"no worker answered in {PATIENCE:.0f} seconds: are there any, and are they free? Start some, or leave "
+                "executor out"
+            ) from None
+
+    def _renew(self) -> None:
+        """Put a new pool in the place of a broken one, made as that was."""
+        self.barren += 1
+        if self.barren > LIVES:
+            raise RuntimeError(
+                f"the workers died {self.barren} times before any block was finished: they may be out of memory, or "
+                "the problem ends its process; without executor it would be seen how"
+            )
+        made = ("_max_workers", "_mp_context", "_initializer", "_initargs", "_max_tasks_per_child")
+        if not all(hasattr(self.executor, name) for name in made):
+            raise RuntimeError("the executor broke, and cannot be made anew from here: give a new one, and go on")
+        workers, context, initializer, initargs, most = (getattr(self.executor, name) for name in made)
+        self.dismiss()
+        self.own = self.executor = futures.ProcessPoolExecutor(
+            workers, context, initializer, initargs, max_tasks_per_child=most
+        )
+
+
+class Cluster(Crew):
+    """A dask cluster behind ``Client.get_executor()``."""
+
+    def __init__(self, executor: Any) -> None:
+        super().__init__(executor)
+        self.client = executor._client
+        self.alone_since: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of workers; the threads of one take turns."""
+        return max(1, self._there())
+
+    def submit(self, call: Callable[..., Any], *given: Any) -> futures.Future[Any]:
+        """Hand out one call, to be made whatever dask remembers: the store it wrote into may have been deleted."""
+        return self.executor.submit(call, *given, pure=False)
+
+    @contextmanager
+    def sharing(self, parcel: Parcel) -> Iterator[Any]:
+        """Send a heavy parcel to the cluster once, instead of with each number."""
+        yield self.client.scatter(parcel) if len(parcel.data) >= HEAVY else parcel
+
+    def look_round(self) -> None:
+        """Complain when all workers have been gone for a while: dask would wait for new ones for ever."""
+        if self._there():
+            self.alone_since = None
+            return
+        self.alone_since = self.alone_since or time.monotonic()
+        if time.monotonic() - self.alone_since > PATIENCE:
+            raise TimeoutError(f"the cluster has had no worker for {PATIENCE:.0f} seconds: start some, and go on")
+
+    def _there(self) -> int:
+        """Return how many workers there are."""
+        try:
+            return len(self.client.nthreads())
+        except Exception as reason:  # dask, tornado and the system each raise their own kinds
+            raise RuntimeError(GIVEN_UP) from reason
+
+
+def crew_of(executor: futures.Executor) -> Crew:
+    """Return somebody to hand out blocks to."""
+    return Cluster(executor) if hasattr(executor, "_client") else Crew(executor)
+
+
+def check_executor(executor: Any) -> None:
+    """Complain of what cannot run blocks.
+
+    Raises
+    ------
+    TypeError
+        If it is no executor.
+    ValueError
+        If its workers are threads.
+    """
+    if executor is None:
+        return
+    if not isinstance(executor, futures.Executor):
+        remedy = "give client.get_executor()" if hasattr(executor, "get_executor") else "such as ProcessPoolExecutor(4)"
+        raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}: {remedy}")
+    if isinstance(executor, futures.ThreadPoolExecutor):
+        raise ValueError(
+            "threads would share torch's random state, and gain nothing here: give a ProcessPoolExecutor, or leave "
+            "executor out"
+        )

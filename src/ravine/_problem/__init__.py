@@ -1,0 +1,1 @@
+"""What is minimised: a loss of named parameters, and where to start."""

@@ -1,0 +1,190 @@
+"""residuals: what criteria make of one residual, and how hard they pull there; which criteria are element-wise."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from ravine._study.provenance import provenance
+
+Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+ELEMENTWISE = (
+    torch.nn.MSELoss,
+    torch.nn.L1Loss,
+    torch.nn.HuberLoss,
+    torch.nn.SmoothL1Loss,
+    torch.nn.BCELoss,
+    torch.nn.BCEWithLogitsLoss,
+)
+"""Criteria that compare prediction and target element by element, and so need equal shapes."""
+
+
+def elementwise(criterion: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+    """Return the criterion without its reduction, where there is such a form and the reduction is a mean."""
+    if getattr(criterion, "reduction", None) != "mean":
+        return None
+    kind = type(criterion)
+    if kind is torch.nn.MSELoss:
+        return lambda a, b: F.mse_loss(a, b, reduction="none")
+    if kind is torch.nn.L1Loss:
+        return lambda a, b: F.l1_loss(a, b, reduction="none")
+    if kind is torch.nn.HuberLoss:
+        return lambda a, b: F.huber_loss(a, b, reduction="none", delta=criterion.delta)
+    if kind is torch.nn.SmoothL1Loss:
+        return lambda a, b: F.smooth_l1_loss(a, b, reduction="none", beta=criterion.beta)
+    return None
+
+
+def name_of(criterion: Criterion) -> str:
+    """Name of a criterion: its class's, or a function's own."""
+    return getattr(criterion, "__name__", type(criterion).__name__)
+
+
+TURNS = {torch.nn.HuberLoss: "delta", torch.nn.SmoothL1Loss: "beta"}
+"""Criteria that are a parabola near zero and a line beyond, and the argument that says where they turn."""
+
+NOT_SHAPE = frozenset({"reduction", "reduce", "size_average", "weight", "pos_weight"})
+"""Arguments of criteria that say how losses are put together, not what one residual costs."""
+
+
+def residuals(
+    criteria: Mapping[str, Criterion] | Sequence[Criterion],
+    residual: tuple[float, float] | ArrayLike = (-3.0, 3.0),
+    points: int = 241,
+) -> xr.Dataset:
+    """Evaluate criteria on one residual at a time, and the slope there by autograd.
+
+    Each number comes from the criterion itself, called with a prediction of one element that is `residual`
+    and a target of zero, in float64. With one element, ``mean`` and ``sum`` are the same.
+
+    Parameters
+    ----------
+    criteria
+        Label to criterion, or criteria alone, which are then called by their class; those of one class are
+        told apart by their arguments.
+    residual
+        Prediction minus target: a tuple ``(low, high)`` is a range, a list or an array are the values.
+    points
+        Values along a range.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``loss_of_residual`` and ``pull``, its derivative, (criterion, residual); the coordinates
+        ``arguments`` (criterion), such as "delta=1", and ``turn`` (criterion), the size of the residual at
+        which a parabola turns into a line, NaN where there is no such place.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a criterion is no callable, two have one label, the values are not finite, or a criterion does not
+        return one number for one residual; torch's own errors come with the criterion's label in front.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ravine import residuals
+    >>> curves = residuals([torch.nn.MSELoss(), torch.nn.HuberLoss(delta=2.0)], [-3.0, 0.0, 1.0])
+    >>> curves.loss_of_residual.values.tolist()
+    [[9.0, 0.0, 1.0], [4.0, 0.0, 0.5]]
+    >>> curves.pull.values.tolist(), curves.arguments.values.tolist()
+    ([[-6.0, 0.0, 2.0], [-2.0, 0.0, 1.0]], ['', 'delta=2'])
+    """
+    named = _labelled(criteria)
+    values = _values(residual, points)
+    rows = [[_at(label, criterion, value) for value in values.tolist()] for label, criterion in named.items()]
+    numbers = np.array(rows)
+    fate = provenance(
+        "each criterion itself on one residual at a time, torch.autograd",
+        equals_torch="is torch",
+        criteria={label: repr(criterion) for label, criterion in named.items()},
+    )
+    dims = ("criterion", "residual")
+    return xr.Dataset(
+        {
+            "loss_of_residual": (dims, numbers[..., 0], {"long_name": "loss of one residual", "provenance": fate}),
+            "pull": (dims, numbers[..., 1], {"long_name": "slope of the loss of one residual", "provenance": fate}),
+        },
+        {
+            "criterion": np.array(list(named)),
+            "residual": ("residual", values, {"long_name": "prediction - target"}),
+            "arguments": ("criterion", np.array([_told(each) for each in named.values()])),
+            "turn": (
+                "criterion",
+                np.array([_turn(each) for each in named.values()]),
+                {"long_name": "size of the residual from which the loss is a line"},
+            ),
+        },
+    )
+
+
+def _at(label: str, criterion: Criterion, value: float) -> tuple[float, float]:
+    prediction = torch.tensor([value], dtype=torch.float64, requires_grad=True)
+    try:
+        loss = criterion(prediction, torch.zeros(1, dtype=torch.float64))
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            raise ValueError("it does not return one number for one residual")
+        (slope,) = torch.autograd.grad(loss.sum(), prediction)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as reason:
+        raise ValueError(f"{label} cannot be drawn against a residual of {value:g}: {reason}") from reason
+    return loss.item(), slope.item()
+
+
+def _labelled(criteria: Mapping[str, Criterion] | Sequence[Criterion]) -> dict[str, Criterion]:
+    if isinstance(criteria, Mapping):
+        named = {str(label): criterion for label, criterion in criteria.items()}
+    else:
+        if callable(criteria) or not isinstance(criteria, (list, tuple)):
+            raise TypeError(f"criteria must be a mapping or a sequence of criteria, got {criteria!r}")
+        plain = [name_of(each) for each in criteria]
+        labels = [
+            f"{name} {_told(each)}".strip() if plain.count(name) > 1 else name
+            for name, each in zip(plain, criteria, strict=True)
+        ]
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise ValueError(f"there are two criteria {twice!r}: give a mapping of label to criterion")
+        named = dict(zip(labels, criteria, strict=True))
+    if not named:
+        raise ValueError("there are no criteria to evaluate")
+    for label, criterion in named.items():
+        if not callable(criterion) or isinstance(criterion, type):
+            raise TypeError(f"{label!r} is {criterion!r}, expected a criterion such as torch.nn.MSELoss()")
+    return named
+
+
+def _values(residual: Any, points: int) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(residual, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"residual must be a range (low, high) or values, got {residual!r}") from None
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"residual must be a range (low, high) or values, all finite, got {residual!r}")
+    if isinstance(residual, tuple) and len(residual) == 2:
+        low, high = values.tolist()
+        if not low < high or isinstance(points, bool) or points < 2:
+            raise ValueError(f"a range goes from low to high in at least 2 points, got {residual!r} and {points!r}")
+        values = np.array([low + (high - low) * i / (points - 1) for i in range(points)])
+    return values
+
+
+def _told(criterion: Criterion) -> str:
+    """Write the arguments that shape the criterion, as they were given or stand by default."""
+    if not isinstance(criterion, torch.nn.Module):
+        return ""
+    names = [name for name in inspect.signature(type(criterion)).parameters if name not in NOT_SHAPE]
+    values = {name: getattr(criterion, name, None) for name in names}
+    return ", ".join(f"{n}={v:g}" for n, v in values.items() if isinstance(v, (int, float)))
+
+
+def _turn(criterion: Criterion) -> float:
+    name = TURNS.get(type(criterion))
+    return float(getattr(criterion, name)) if name else float("nan")

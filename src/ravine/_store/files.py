@@ -1,0 +1,128 @@
+"""save and open: a study as one netCDF file, which comes back as it went."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ravine._store.store import Store, study_of
+from ravine._study.contract import check
+
+
+def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write a study to one netCDF file that any netCDF reader opens.
+
+    Parameters
+    ----------
+    study
+        Any dataset that follows the contract.
+    path
+        Where to write; `.nc` by custom.
+    force
+        Overwrite an existing file. The old file stays whole until the new one is complete.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `force` is not given.
+    IsADirectoryError
+        If it is a folder.
+    ValueError
+        If the name ends in ``.zarr``, which only `ravine.sweep` writes, or a value does not survive the trip (an
+        integer beyond 2³¹, say).
+
+    Examples
+    --------
+    >>> import ravine, tempfile
+    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), steps=3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = ravine.open(ravine.save(run, f"{folder}/run.nc"))
+    >>> again.identical(run)
+    True
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".zarr":
+        raise ValueError(
+            f"a study is saved as one netCDF file, by custom .nc, got {path}: a folder .zarr is written by "
+            "ravine.sweep(…, store=…) while it makes the runs"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; a study is saved as one file")
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists already: choose another name, or force=True to overwrite it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    portable = _retyped(check(study), {n: _portable(str(n), v) for n, v in study.variables.items()})
+    portable.attrs["dtypes"] = json.dumps({str(name): v.dtype.str for name, v in study.variables.items()})
+    # written beside the target and then renamed: a crash half-way leaves the old file, never half a new one
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        portable.to_netcdf(draft, engine="scipy")
+        os.chmod(draft, 0o666 & ~_umask())
+        os.replace(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+    return path
+
+
+def open(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a study: a file that `save` wrote, whole; or a sweep's store, read when its numbers are looked at.
+
+    In a store that is not complete, the runs that are missing have ``steps_taken`` 0, and a warning says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no study, or a store is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        store = Store(path)
+        return study_of(store, incomplete=store.remedy)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with xr.open_dataset(path, engine="scipy") as stored:
+            study = stored.load()
+    except Exception as reason:  # scipy raises half a dozen kinds for what is no netCDF3
+        raise ValueError(f"{path} is no study that ravine can open (netCDF3 expected): {reason}") from reason
+    study = _retyped(study, {n: np.dtype(t) for n, t in json.loads(study.attrs.pop("dtypes", "{}")).items()})
+    study.encoding.clear()
+    for name in study.variables:
+        study[name].encoding.clear()
+    return check(study)
+
+
+def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype[Any]]) -> xr.Dataset:
+    """Return a copy with these dtypes; assigning tuples, not arrays, makes xarray build its indexes anew."""
+    fresh = {n: (study[n].dims, study[n].values.astype(t), study[n].attrs) for n, t in dtypes.items()}
+    return study.assign({n: v for n, v in fresh.items() if n in study.data_vars}).assign_coords(
+        {n: v for n, v in fresh.items() if n in study.coords}
+    )
+
+
+def _portable(name: str, variable: xr.Variable) -> np.dtype[Any]:
+    """Return the dtype that netCDF3 can hold without loss."""
+    dtype: np.dtype[Any] = variable.dtype
+    if dtype == np.float16:
+        return np.dtype(np.float32)
+    if dtype.kind in "iu" and dtype.itemsize > 4:
+        if variable.size and (abs(int(variable.min())) >= 2**31 or abs(int(variable.max())) >= 2**31):
+            raise ValueError(f"{name!r} holds integers beyond 2³¹, which netCDF3 cannot store: make it a float")
+        return np.dtype(np.int32)
+    return dtype
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""The study contract between what computes and what draws."""

@@ -1,0 +1,143 @@
+"""The study contract: what a dataset must hold, and how it is checked.
+
+Everything that ravine computes is an `xarray.Dataset` that follows one table, `CONTRACT`. Computing writes
+by it, drawing reads by it, and neither needs to know the other. docs/study.md tells the same to a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variable of the contract: its last dimensions, its meaning, and the call that makes it."""
+
+    dims: tuple[str, ...]
+    long_name: str
+    made_by: str
+
+
+CONTRACT: Mapping[str, Entry] = {
+    "position": Entry(("step", "parameter"), "parameters; step 0 is the start", "ravine.descend(problem)"),
+    "loss": Entry(("step",), "loss at position[step] over all data", "ravine.descend(problem)"),
+    "gradient": Entry(
+        ("step", "parameter"),
+        "gradient of the loss at position[step]",
+        'ravine.descend(problem, also=("gradient",))',
+    ),
+    "velocity": Entry(
+        ("step", "parameter"),
+        "momentum_buffer at position[step]; NaN where torch holds none",
+        'ravine.descend(problem, also=("velocity",))',
+    ),
+    "batch_loss": Entry(
+        ("step",), "loss of the mini-batch that the optimizer saw", "ravine.descend(problem, batch_size=16)"
+    ),
+    "scheduled_lr": Entry(
+        ("step",), "lr at position[step]", "ravine.descend(problem, scheduler=partial(StepLR, step_size=30))"
+    ),
+    "steps_taken": Entry((), "steps taken before an interrupt", "ravine.descend(problem)"),
+    "error": Entry((), "torch's message where the settings are invalid", "ravine.sweep(problem, lr=[0.1, -0.1])"),
+    "final_loss": Entry((), "loss at the last position", 'ravine.sweep(problem, keep="summary")'),
+    "best_loss": Entry((), "lowest loss of all steps", 'ravine.sweep(problem, keep="summary")'),
+    "best_step": Entry((), "step of the lowest loss", 'ravine.sweep(problem, keep="summary")'),
+    "arrival": Entry((), "first step from which the gap stays small", 'ravine.sweep(problem, keep="summary")'),
+    "first_nonfinite": Entry((), "first step whose loss is not finite", 'ravine.sweep(problem, keep="summary")'),
+    "diverged": Entry((), "whether the loss broke or kept growing", 'ravine.sweep(problem, keep="summary")'),
+    "minimizer": Entry(("parameter",), "where what is minimised is lowest", "ravine.landmarks(problem)"),
+    "minimum_loss": Entry((), "lowest value of what is minimised", "ravine.landmarks(problem)"),
+    "hessian": Entry(
+        ("parameter", "parameter_"),
+        "curvature at the minimizer of what is minimised, weight decay included",
+        "ravine.landmarks(problem)",
+    ),
+    "data_minimizer": Entry(
+        ("parameter",), "where the loss without weight decay is lowest", "ravine.landmarks(problem)"
+    ),
+    "data_minimum_loss": Entry((), "lowest loss without weight decay", "ravine.landmarks(problem)"),
+    "quadratic": Entry(
+        (), "whether the loss is a quadratic function of the parameters", "ravine.sweep(problem, lr=[0.1])"
+    ),
+    "sharpness": Entry(("step",), "largest curvature of the loss at position[step]", "ravine.sharpness(problem, run)"),
+    "slope": Entry(("parameter",), "gradient of the loss over a grid", "ravine.surface(problem, slope=True)"),
+    "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),
+    "loss_of_residual": Entry(("residual",), "criterion of one residual", "ravine.residuals(criteria)"),
+    "pull": Entry(("residual",), "slope of the criterion at one residual", "ravine.residuals(criteria)"),
+    "inputs": Entry(("sample",), "inputs of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
+    "targets": Entry(("sample",), "targets of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
+    "prediction": Entry(
+        ("sample",),
+        "model output at the last position",
+        "ravine.descend(ravine.Problem.of(model, criterion, data))",
+    ),
+}
+"""Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
+
+RESERVED = frozenset({*CONTRACT, "step", "parameter", "sample", "feature", "criterion", "problem", "optimizer", "run"})
+"""Names that a problem's parameters cannot have, because the contract uses them."""
+
+
+def check(study: xr.Dataset, *needs: str) -> xr.Dataset:
+    """Return the study unchanged if it follows the contract and holds what is needed.
+
+    Parameters
+    ----------
+    study
+        Any dataset.
+    *needs
+        Names of variables of the contract that must be present.
+
+    Raises
+    ------
+    TypeError
+        If `study` is no `xarray.Dataset`.
+    ValueError
+        If a needed variable is missing (the message names the call that makes it), or a variable of the
+        contract has other last dimensions than the contract says.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), steps=3)
+    >>> ravine.check(run, "position", "loss") is run
+    True
+    >>> ravine.check(run, "surface")
+    Traceback (most recent call last):
+    ...
+    ValueError: the study has no 'surface' (loss over a grid of two parameters): \
+make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
+    """
+    if not isinstance(study, xr.Dataset):
+        raise TypeError(f"expected a study (an xarray.Dataset), got {type(study).__name__}")
+    for name in needs:
+        if name not in study:
+            entry = CONTRACT[name]
+            raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {entry.made_by}")
+    for name, entry in CONTRACT.items():
+        if name not in study or not entry.dims:
+            continue
+        dims = study[name].dims
+        # inputs and targets may have dimensions of their own after `sample`
+        inner = dims[dims.index("sample") :][:1] if "sample" in dims else dims[-len(entry.dims) :]
+        if inner != entry.dims:
+            raise ValueError(f"{name!r} has dimensions {dims}; the contract says (…, {', '.join(entry.dims)})")
+    if "surface" in study and study["surface"].ndim < 2:
+        raise ValueError(f"'surface' has dimensions {study['surface'].dims}; the contract says (…, y, x)")
+    return study
+
+
+def axes(land: xr.Dataset) -> tuple[str, str]:
+    """Names of the two parameters that a surface spans: horizontal first.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> axes(ravine.surface(ravine.gallery.article(), bias=(-5, 8), weight=(-5, 8), points=3))
+    ('bias', 'weight')
+    """
+    vertical, horizontal = check(land, "surface")["surface"].dims[-2:]
+    return str(horizontal), str(vertical)

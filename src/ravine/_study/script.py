@@ -1,0 +1,236 @@
+"""code: the plain torch script that gives a run again."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine._format import listed
+from ravine._study.contract import check
+from ravine._study.provenance import describe
+
+Pieces = Mapping[str, Any]
+
+
+def code(run: xr.Dataset) -> str:
+    """Write the plain torch script that gives this very run, bit for bit, without ravine.
+
+    The script holds the data, the start, and the loop a person would write; it prints the loss at each step.
+
+    Parameters
+    ----------
+    run
+        One run from `ravine.descend`, or one selected from `ravine.sweep`.
+
+    Returns
+    -------
+    str
+        Python source.
+
+    Raises
+    ------
+    ValueError
+        If the study holds several runs, or the run was made of something that a script cannot hold: a loss that
+        uses variables from around it, a module that is not of torch.nn, dropout, too much data. It says which.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> print(ravine.code(ravine.descend(bowl, lr=0.1, momentum=0.9, steps=20)))
+    import torch
+    <BLANKLINE>
+    <BLANKLINE>
+    def loss(p):
+        return p['x'] ** 2
+    <BLANKLINE>
+    <BLANKLINE>
+    parameters = {
+        "x": torch.tensor(1.0, dtype=torch.float32, requires_grad=True),
+    }
+    optimizer = torch.optim.SGD(parameters.values(), lr=0.1, momentum=0.9)
+    <BLANKLINE>
+    for step in range(20):
+        optimizer.zero_grad()
+        value = loss(parameters)
+        value.backward()
+        optimizer.step()
+        print(f"step {step}, loss {value.item()}")
+    <BLANKLINE>
+    """
+    check(run, "position")
+    if run["position"].ndim != 2:
+        spare = [str(dim) for dim in run["position"].dims if dim not in ("step", "parameter")]
+        raise ValueError(f"one run expected; this study has one for each {listed(spare)}: select one")
+    if "steps_taken" in run:
+        run = run.isel(step=slice(int(run["steps_taken"]) + 1))
+    pieces = _pieces(run)
+    pieces = _with_swept(run, pieces)
+    problem = _one_problem(run, pieces)
+    start = _starts(run, problem)
+    blocks = [_imports(pieces, problem)]
+    if "model" in problem:
+        blocks += [_data(run, problem), _module(problem, start, pieces["criterion"])]
+    else:
+        blocks += [_loss(problem), _leaves(problem, start)]
+    blocks[-1] += _optimizer(pieces, problem)
+    return "\n".join([*blocks, _loop(run, pieces, problem)])
+
+
+def _pieces(run: xr.Dataset) -> Pieces:
+    pieces = describe(run, "position").get("code")
+    if pieces is None:
+        raise ValueError("the study does not say how it was made: only runs from ravine.descend and ravine.sweep do")
+    while "by" in pieces:  # joined runs: each has its own
+        pieces = pieces[str(run[pieces["by"]].values)]
+    for value in pieces.values():
+        _possible(value)
+    return dict(pieces)
+
+
+def _with_swept(run: xr.Dataset, pieces: Pieces) -> Pieces:
+    """Put the settings that a sweep ran through where one run has them: the coordinates say which it took."""
+    swept = pieces.get("swept", {})
+    taken = {name: _taken(run[name], known) for name, known in swept["settings"].items()} if swept else {}
+    given = [pieces["settings"], *(f"{name}={value}" for name, value in taken.items())]
+    turned = {name: _taken(run[name], known) for name, known in swept["criterion"].items()} if swept else {}
+    more: dict[str, Any] = {"settings": ", ".join(each for each in given if each), "criterion": turned}
+    if "batch_size" in pieces and "seed" in run.coords:
+        more["seed"] = int(run["seed"])
+    return {**pieces, **more}
+
+
+def _taken(coordinate: xr.DataArray, known: Mapping[str, str]) -> str:
+    return known.get(str(coordinate.values), repr(coordinate.item()))
+
+
+def _one_problem(run: xr.Dataset, pieces: Pieces) -> Pieces:
+    problems = pieces["problems"]
+    label = next((str(run[name].values) for name in ("problem", "criterion") if name in run.coords), "")
+    problem: Pieces = problems[label] if label in problems else next(iter(problems.values()))
+    for value in problem.values():
+        _possible(value)
+    return problem
+
+
+def _possible(value: Any) -> None:
+    if isinstance(value, Mapping) and "cannot" in value:
+        raise ValueError(f"this run cannot be written as a script: {value['cannot']}")
+
+
+def _imports(pieces: Pieces, problem: Pieces) -> str:
+    lines = ["import itertools\n"] if "batch_size" in pieces else []
+    lines.append("import torch")
+    home = pieces["optimizer"].rpartition(".")[0]
+    if not home.startswith("torch"):
+        lines.append(f"import {home}")
+    if str(problem.get("loss", "")).startswith("from "):
+        lines.append(problem["loss"])
+    return "\n".join(lines) + "\n"
+
+
+def _loss(problem: Pieces) -> str:
+    return "" if problem["loss"].startswith("from ") else f"\n{problem['loss']}\n"
+
+
+def _starts(run: xr.Dataset, problem: Pieces) -> dict[str, NDArray[Any]]:
+    flat, begin, starts = run["position"].values[0], 0, {}
+    for name, shape in problem["shapes"].items():
+        size = int(np.prod(shape))
+        starts[name] = flat[begin : begin + size].reshape(shape)
+        begin += size
+    return starts
+
+
+def _leaves(problem: Pieces, start: Mapping[str, NDArray[Any]]) -> str:
+    lines = [f'    "{n}": {_tensor(v, problem["dtype"], ", requires_grad=True")},' for n, v in start.items()]
+    return "\n".join(["parameters = {", *lines, "}\n"])
+
+
+def _data(run: xr.Dataset, problem: Pieces) -> str:
+    if "inputs" not in run:
+        raise ValueError("this run cannot be written as a script: its data is too large to travel with it")
+    lines = []
+    for name in ("inputs", "targets"):
+        facts = problem["data"][name]
+        lines.append(f"{name} = {_tensor(run[name].values.reshape(facts['shape']), facts['dtype'])}")
+    return "\n".join([*lines, ""])
+
+
+def _module(problem: Pieces, start: Mapping[str, NDArray[Any]], turned: Mapping[str, str]) -> str:
+    cast = "" if problem["dtype"] == "torch.float32" else f".to({problem['dtype']})"
+    lines = [f"model = {problem['model']}{cast}", "with torch.no_grad():"]
+    lines += [f'    model.get_parameter("{n}").copy_({_tensor(v, problem["dtype"])})' for n, v in start.items()]
+    lines += [_criterion(problem["criterion"]), *(f"criterion.{name} = {value}" for name, value in turned.items())]
+    return "\n".join([*lines, ""])
+
+
+def _criterion(spelled: str) -> str:
+    """Write the criterion: a call, or a function that is defined or imported under the name of loss."""
+    return f"criterion = {spelled}" if spelled.startswith("torch.nn.") else f"\n\n{spelled}\n\ncriterion = loss"
+
+
+def _tensor(values: NDArray[Any], dtype: str, more: str = "") -> str:
+    # repr of a float32's double gives its very bits again
+    text = f"torch.tensor({np.asarray(values, dtype=values.dtype).tolist()!r}, dtype={dtype}{more})"
+    return text if len(text) < 110 else textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
+
+
+def _optimizer(pieces: Pieces, problem: Pieces) -> str:
+    given = f", {pieces['settings']}" if pieces["settings"] else ""
+    everything = "model.parameters()" if "model" in problem else "parameters.values()"
+    lines = []
+    if pieces["groups"]:
+        lines = ["groups = [", *_groups(pieces["groups"], problem), "]"]
+        everything = "groups"
+    lines.append(f"optimizer = {pieces['optimizer']}({everything}{given})")
+    if "scheduler" in pieces:
+        lines.append(f"scheduler = {pieces['scheduler']}")
+    if "batch_size" in pieces:
+        generator = f"torch.Generator().manual_seed({pieces['seed']})"
+        lines += [
+            "data = torch.utils.data.TensorDataset(inputs, targets)",
+            f"loader = torch.utils.data.DataLoader(data, {pieces['batch_size']}, shuffle=True, generator={generator})",
+            "batches = (batch for epoch in itertools.count() for batch in loader)",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _groups(groups: Mapping[str, Mapping[str, str]], problem: Pieces) -> list[str]:
+    members: dict[str, list[str]] = {"": [], **{pattern: [] for pattern in groups}}
+    for name in problem["shapes"]:
+        members[next((p for p in groups if fnmatchcase(name, p)), "")].append(name)
+    one = 'model.get_parameter("{}")' if "model" in problem else 'parameters["{}"]'
+    lines = []
+    for pattern, names in members.items():
+        settings = "".join(f', "{name}": {value}' for name, value in groups.get(pattern, {}).items())
+        if names:
+            lines.append(f'    {{"params": [{", ".join(one.format(name) for name in names)}]{settings}}},')
+    return lines
+
+
+def _loop(run: xr.Dataset, pieces: Pieces, problem: Pieces) -> str:
+    value = "value = loss(parameters)"
+    if "model" in problem:
+        value = "value = criterion(model(inputs), targets)"
+    body = []
+    if "batch_size" in pieces:
+        body.append("some_inputs, some_targets = next(batches)")
+        value = "value = criterion(model(some_inputs), some_targets)"
+    if pieces["closure"]:
+        inner = ["optimizer.zero_grad()", value, "value.backward()", "return value"]
+        body += ["", "def closure():", *(f"    {line}" for line in inner), "", "value = optimizer.step(closure)"]
+    else:
+        body += ["optimizer.zero_grad()", value, "value.backward()", "optimizer.step()"]
+    if "scheduler" in pieces:
+        body.append(
+            "scheduler.step(value.item())" if "ReduceLROnPlateau" in pieces["scheduler"] else "scheduler.step()"
+        )
+    body.append('print(f"step {step}, loss {value.item()}")')
+    return "\n".join([f"for step in range({run.sizes['step'] - 1}):", *(f"    {line}".rstrip() for line in body), ""])

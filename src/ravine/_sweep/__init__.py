@@ -1,0 +1,1 @@
+"""Sweeps: the product of settings, planned, made and kept."""

@@ -1,0 +1,272 @@
+"""The plan of a sweep: engines, minima and blocks; all that is needed to make any block, here or elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine._descent.dataset import parameter_of
+from ravine._descent.descend import random_state_kept
+from ravine._descent.loop import trace_of
+from ravine._engine.batched import Batched, Engine, OneByOne
+from ravine._engine.choose import engine_of
+from ravine._engine.job import Job, errors_of, some_valid
+from ravine._engine.keep import Keeper, Kept, Paths, Summaries, bytes_of_paths, bytes_of_summary
+from ravine._problem.problem import Problem
+from ravine._store.ledger import Tiling, tiling_of
+from ravine._study.contract import CONTRACT
+from ravine._torch import one_thread
+from ravine.curvature._derivatives import function_of, vector_of
+from ravine.curvature._landmarks import MOST, decay_of, landmarks
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What the runs minimise, as far as it is known; the decay is NaN where it is not."""
+
+    decay: NDArray[np.float64]
+    minimum: NDArray[np.float64] | None
+    variables: dict[str, xr.Variable]
+
+    @property
+    def any_decay(self) -> bool:
+        """Whether weight decay is part of what any run minimises."""
+        return bool((np.nan_to_num(self.decay) != 0).any())
+
+    def columns(self, job: Job, runs: slice) -> dict[str, Any]:
+        """Return, for a block of runs, the settings and minima that its summary needs."""
+        numbers = np.arange(runs.start, runs.stop)
+        settings = {"weight_decay": 0.0, "maximize": False} | job.settings_of(numbers)
+        columns: dict[str, Any] = {name: settings[name] for name in ("weight_decay", "maximize")}
+        columns["optimizer"] = job.optimizer_name
+        if "decoupled_weight_decay" in job.defaults:
+            columns["decoupled_weight_decay"] = job.defaults["decoupled_weight_decay"]
+        if self.minimum is not None:
+            place = job.inner.places(numbers % job.inner.size).get("weight_decay", np.zeros(len(numbers), dtype=int))
+            columns["minimum_loss"] = self.minimum[runs.start // job.inner.size, place]
+        return columns
+
+
+def ground_of(job: Job) -> Ground:
+    """Find the minima of what is minimised, where there are few enough parameters."""
+    swept = next((axis.labels for axis in job.inner.axes if axis.name == "weight_decay"), None)
+    given = swept if swept is not None else [job.defaults.get("weight_decay", 0.0)]
+    fixed = {name for each in job.plan.groups.values() for name in each}
+    # maximize among the swept is told run by run; given once, it holds for all
+    rest = {name: value for name, value in job.defaults.items() if name != "maximize"} | dict(job.plan.settings)
+    amounts = [decay_of(type(job.some_optimizer), {**rest, "weight_decay": each}, fixed) for each in given]
+    decay = np.array([np.nan if amount is None else amount for amount in amounts])
+    usual = np.unique(decay[np.isfinite(decay)])
+    if job.parameters > MOST or not usual.size:
+        return Ground(decay, None, {})
+    found = [landmarks(problem, weight_decay=usual).reindex(weight_decay=decay) for problem in job.problems]
+    minima = np.stack([each["minimum_loss"].values for each in found])
+    if np.isnan(minima).all():
+        return Ground(decay, None, {})
+    inner = ("weight_decay",) if swept is not None else ()
+    lead = (*(axis.name for axis in job.outer.axes), *inner)
+    shape = (*job.outer.shape, *(decay.shape if inner else ()))
+
+    def variable(name: str, dims: tuple[str, ...], arrays: list[NDArray[Any]]) -> xr.Variable:
+        stacked = np.stack(arrays)
+        tail = stacked.shape[2:]
+        return xr.Variable((*lead, *dims), stacked.reshape((*shape, *tail)), found[0][name].attrs)
+
+    tails = {"minimizer": ("parameter",), "minimum_loss": (), "hessian": ("parameter", "parameter_")}
+    data = {name: variable(name, dims, [each[name].values for each in found]) for name, dims in tails.items()}
+    data["parameter_"] = xr.Variable("parameter_", parameter_of(job.problems[0]).values)
+    alike = [_is_quadratic(*each) for each in zip(job.problems, found, strict=True)]
+    told = {"long_name": CONTRACT["quadratic"].long_name}
+    outer = tuple(axis.name for axis in job.outer.axes)
+    data["quadratic"] = xr.Variable(outer, np.reshape(alike, job.outer.shape), told)
+    return Ground(decay, minima, data)
+
+
+WAYS = (1.0, -1.0, 3.0, -10.0)
+"""How many times as far as the start, from the minimum, the loss is compared with a quadratic."""
+
+AGREED = 1e-9
+"""How far the two may differ, relatively."""
+
+
+def _is_quadratic(problem: Problem, found: xr.Dataset) -> bool:
+    """Tell whether a loss is the quadratic that its curvature at the minimum says, as far off as the start and farther.
+
+    Along the way to the start, and along each parameter, in float64.
+    """
+    known = found.isel(weight_decay=int(np.argmax(np.isfinite(found["minimum_loss"].values))))
+    place, lowest, hessian = (known[name].values for name in ("minimizer", "minimum_loss", "hessian"))
+    if not np.isfinite(hessian).all():
+        return False
+    function, decay = function_of(problem), float(known["weight_decay"])
+    away = vector_of(problem) - place
+    length = float(np.linalg.norm(away)) or 1.0
+    steps = [way * each for each in (away, *(length * np.eye(len(place)))) for way in WAYS]
+    tolerance = max(AGREED, 1e3 * function.resolution)
+    with one_thread(), np.errstate(all="ignore"):
+        for step in steps:
+            there = place + step
+            try:
+                loss = function.value(there) + decay / 2 * float(there @ there)
+            except Exception:  # at the start it was called without: it is not defined everywhere, as a quadratic is
+                return False
+            if not abs(loss - float(lowest) - float(step @ hessian @ step) / 2) <= tolerance * abs(loss):
+                return False
+    return True
+
+
+BLOCK_BYTES = 8_000_000
+"""What a block brings at most, where that is more than one run."""
+
+BLOCK_SECONDS = 0.5
+"""About how long a block takes at most: long beside handing it out, short to lose."""
+
+LEAST_SECONDS = 0.05
+"""About how long a block takes at least, however many workers there are: handing it out takes a tenth of that."""
+
+MOST_IN_BLOCK = 4096
+"""Runs one by one in a block at most."""
+
+PARTS = 4
+"""Blocks that each worker gets at least, where there are runs enough."""
+
+
+@dataclass(eq=False)
+class Made:
+    """A stretch of runs while it is made.
+
+    How many steps each took (-1: not begun), torch's messages, what each engine says of its bits, and what was kept.
+    """
+
+    runs: slice
+    taken: NDArray[np.int64]
+    errors: NDArray[np.object_]
+    told: dict[int, str] = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
+
+    def join(self, part: Made) -> None:
+        """Take in how a part of the stretch went."""
+        here = slice(part.runs.start - self.runs.start, part.runs.stop - self.runs.start)
+        self.taken[here], self.errors[here] = part.taken, part.errors
+        self.told |= part.told
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A job with the engine of each of its problems, the minima it goes down to, and what of the runs is kept."""
+
+    job: Job
+    crew: Sequence[Engine]
+    ground: Ground
+    summary: bool
+
+    def keeper(self, runs: slice) -> Keeper:
+        """Return where a stretch of runs is kept."""
+        job = self.job
+        if self.summary:
+            return Summaries(runs, job.steps, job.like, decay=self.ground.any_decay)
+        return Paths(runs, job.steps, job.parameters, job.like)
+
+    def begin(self, runs: slice) -> Made:
+        """Return a stretch of runs that is still to be made, with what torch refuses of it."""
+        return Made(runs, np.full(runs.stop - runs.start, -1), errors_of(self.job, runs))
+
+    def make(self, runs: slice, advance: Callable[[float], None]) -> Made:
+        """Make a stretch of runs and return it with what is kept of them."""
+        made, keeper = self.begin(runs), self.keeper(runs)
+        self.work_on(made, keeper, advance)
+        keeper.lose(made.errors != "")
+        made.kept = keeper.variables()
+        return made
+
+    def work_on(self, made: Made, keeper: Keeper, advance: Callable[[float], None]) -> None:
+        """Make the runs of a stretch, part after part; interrupted, what was done is told by `made`."""
+        for which, runs in self._parts(made.runs):
+            here = slice(runs.start - made.runs.start, runs.stop - made.runs.start)
+            engine, record = self.crew[which], keeper.open(runs)
+            try:
+                engine.run(self.job, runs, record, made.errors[here], advance)
+            finally:
+                made.taken[here] = record.done
+            if engine.compare(runs, record):
+                made.told[which] = engine.told
+            keeper.close(runs, record, self.ground.columns(self.job, runs))
+
+    def _parts(self, runs: slice) -> Iterator[tuple[int, slice]]:
+        """Cut a stretch where problems change, and to what an engine takes at once."""
+        each = self.job.inner.size
+        for which in range(runs.start // each, -(-runs.stop // each)):
+            first, last = max(runs.start, which * each), min(runs.stop, (which + 1) * each)
+            some = self.crew[which].block_size(self.job, summary=self.summary)
+            for begin in range(first, last, some):
+                yield which, slice(begin, min(begin + some, last))
+
+    def tiling(self, workers: int) -> Tiling:
+        """Cut the whole into blocks that are made, stored, and if need be made again, as one."""
+        job = self.job
+        one = bytes_of_summary(1, job.like) if self.summary else bytes_of_paths(1, job.steps, job.parameters, job.like)
+        run = self._seconds_of_a_run()
+        some = BLOCK_SECONDS / run
+        if workers > 1:
+            some = min(some, max(job.size / (PARTS * workers), LEAST_SECONDS / run))
+        shape = tuple(len(axis.values) for axis in job.axes)
+        return tiling_of(shape, max(1, min(BLOCK_BYTES // one, math.ceil(some))))
+
+    def _seconds_of_a_run(self) -> float:
+        """Estimate how long a run takes: from a few steps of one, or one step of many at once."""
+        which = next((k for k, engine in enumerate(self.crew) if isinstance(engine, OneByOne)), 0)
+        engine, first = self.crew[which], which * self.job.inner.size
+        least = BLOCK_SECONDS / MOST_IN_BLOCK
+        if not isinstance(engine, Batched):
+            return max(least, self._timed_alone(which))
+        some = min(self.job.inner.size, engine.block_size(self.job, summary=self.summary))
+        position = self.job.start_of(np.arange(first, first + some))
+        losses = self.job.like.new_empty(some)
+
+        def step() -> None:
+            engine.evaluate(position, losses, True)
+
+        with torch.no_grad(), one_thread():
+            return max(1e-9, _second_time(step)) * (self.job.steps + 1) / some
+
+    def _timed_alone(self, which: int) -> float:
+        """Take a few steps of a run by itself; one that fails will be told with the run."""
+        job = self.job
+        problem, steps = job.problems[which], min(job.steps, 3)
+        plan = replace(job.plan_of(some_valid(job, which)), steps=steps)
+        with random_state_kept([problem]), one_thread():
+            torch.manual_seed(0)
+            try:
+                return _second_time(lambda: trace_of(problem, plan)) * (job.steps + 1) / (steps + 1)
+            except (ArithmeticError, RuntimeError, TypeError, ValueError):
+                return BLOCK_SECONDS
+
+
+def _second_time(call: Callable[[], object]) -> float:
+    """Return the seconds of a second call; the first is slow for reasons of its own."""
+    call()
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def recipe_of(job: Job, engine: str | None, *, summary: bool) -> Recipe:
+    """Choose the engines, and find the minima.
+
+    Raises
+    ------
+    Exception
+        Torch's own, if it refuses all settings.
+    """
+    some_valid(job, 0)  # before longer work than this
+    ground = ground_of(job)
+    crew = [engine_of(job, which, engine) for which in range(len(job.problems))]
+    return Recipe(job, crew, ground, summary)

@@ -1,0 +1,181 @@
+"""sweep: the product of settings, all runs at once where torch's own bits allow it, else run by run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ravine._descent.loop import Optimizer, Plan, Scheduler
+from ravine._descent.loop import feed as feed_
+from ravine._engine.job import job_of
+from ravine._engine.keep import check_memory
+from ravine._engine.product import Lattice, axis_of, is_many
+from ravine._format import listed
+from ravine._parallel.workers import check_executor
+from ravine._problem.problem import Problem
+from ravine._study.contract import CONTRACT
+from ravine._study.select import join
+from ravine._sweep.execute import in_memory, on_disk
+from ravine._sweep.plan import recipe_of
+
+
+def race(
+    sweep: Callable[..., xr.Dataset], entries: Mapping[Optimizer, Mapping[str, Any]], shared: Mapping[str, Any]
+) -> xr.Dataset:
+    """Sweep each optimizer with its own settings, and stack all of them along ``run``."""
+    if not entries:
+        raise ValueError("the mapping of optimizers is empty: give at least one with its settings")
+    runs: dict[str, xr.Dataset] = {}
+    for optimizer, settings in entries.items():
+        name = getattr(optimizer, "__name__", repr(optimizer))
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"settings of {name} must be a mapping such as {{'lr': 0.1}}, got {settings!r}")
+        if both := sorted(set(settings) & set(shared)):
+            raise ValueError(f"{listed(both)} is given for all optimizers and for {name} again: give it once")
+        lattice = Lattice(tuple(axis_of(key, value) for key, value in settings.items() if is_many(value)))
+        whole = sweep(optimizer=optimizer, **shared, **settings)
+        for k in range(lattice.size):
+            label = " ".join([name, *(f"{key} {value}" for key, value in lattice.values(k).items())])
+            if label in runs:
+                raise ValueError(f"two runs of the race would be called {label!r}: give one optimizer another __name__")
+            runs[label] = whole.isel({key: int(place[0]) for key, place in lattice.places(np.array([k])).items()})
+    if any("error" in run for run in runs.values()):
+        runs = {label: run if "error" in run else _without_error(run) for label, run in runs.items()}
+    return join(runs, "run")
+
+
+def _without_error(run: xr.Dataset) -> xr.Dataset:
+    loss = run["loss"].isel(step=0, drop=True) if "loss" in run else run["final_loss"]
+    attrs = {"long_name": CONTRACT["error"].long_name}
+    return run.assign(error=loss.astype(str).copy(data=np.full(loss.shape, "")).assign_attrs(attrs))
+
+
+def sweep(
+    problem: Problem | Mapping[str, Problem],
+    optimizer: Optimizer | Mapping[Optimizer, Mapping[str, Any]] = torch.optim.SGD,
+    steps: int = 100,
+    *,
+    starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None = None,
+    scheduler: Scheduler | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    batch_size: int | None = None,
+    seed: int | Sequence[int] = 0,
+    keep: Literal["path", "summary"] = "path",
+    engine: Literal["torch", "autograd"] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
+    **settings: Any,
+) -> xr.Dataset:
+    """Run an optimizer with every combination of settings.
+
+    A list or an array becomes a dimension, labelled with its values; a tuple, a string or a number is one value.
+
+    Parameters
+    ----------
+    problem
+        A problem, or a mapping of them, as in `ravine.descend`.
+    optimizer
+        As in `ravine.descend`; or a mapping of several to the settings of each, which become the dimension
+        ``run``.
+    steps
+        Steps of each run.
+    starts
+        Several starts, as in `ravine.descend`: the dimension ``start``.
+    scheduler, groups, batch_size
+        As in `ravine.descend`, the same for all runs.
+    seed
+        Of mini-batches, and of what a model in train mode draws. From one number each run gets a seed of its own,
+        made from the number and the run's settings, so that it does not hang on what else is in the sweep. A
+        list becomes the dimension ``seed``, and each run takes just that: runs that differ in settings alone
+        then see the same batches.
+    keep
+        ``"path"``: ``position`` and ``loss`` of each step. ``"summary"``: a few numbers of each run
+        (`ravine.measure.summary`), for sweeps whose paths do not fit into memory.
+    engine
+        Left out, the fastest that fits: for `torch.optim.SGD` all runs at once, through gradients that are
+        written out (a linear neuron) or through autograd (whatever `torch.func.vmap` can batch); everything
+        else run by run. ``"autograd"`` and ``"torch"`` (run by run) force the slower ones.
+    store
+        A folder, by custom ``.zarr``, that the runs are written to block by block, instead of memory. If it is
+        there, the same sweep goes on where it stopped, however it was stopped. The result is read from it when
+        it is looked at; `ravine.open` opens it later, `ravine.verify` proves it.
+    executor
+        Who makes the blocks: left out, this process; a `concurrent.futures.ProcessPoolExecutor`, or a dask
+        cluster's ``client.get_executor()``. The numbers are the same; a worker that dies costs its block, which
+        is made again. Workers of a cluster write to the store themselves: it must lie where all can reach it.
+    **settings
+        The optimizer's settings under torch's names, and arguments of the criterion (``delta``, ``beta``).
+
+    Returns
+    -------
+    xarray.Dataset
+        As from `ravine.descend`, with a dimension for each list. ``error`` (…) holds torch's message where a
+        combination is invalid, and the numbers of that run are NaN. Up to 16 parameters ``minimizer`` and
+        ``minimum_loss`` as from `ravine.landmarks`. The provenance tells the engine and, measured on random runs,
+        whether its bits are torch's or how far they are off. Interrupted by Ctrl-C it returns what was done,
+        with ``steps_taken``.
+
+    Raises
+    ------
+    ValueError
+        If a list is empty or holds a value twice, a setting is unknown, all combinations are invalid, or the store
+        holds another sweep; the message says in what they differ.
+    MemoryError
+        If the result would not fit into memory; the message says how large it is, and what to do.
+    BlockingIOError
+        If another process writes to the store.
+    TimeoutError
+        If no worker answers within a minute.
+
+    Examples
+    --------
+    >>> import numpy as np, ravine
+    >>> bowl = ravine.gallery.quadratic(condition=100)
+    >>> runs = ravine.sweep(bowl, lr=np.geomspace(1e-3, 1, 4), momentum=[0.0, 0.9])
+    >>> runs.position.dims, runs.position.shape
+    (('lr', 'momentum', 'step', 'parameter'), (4, 2, 101, 2))
+    >>> ravine.measure.arrival(runs).values.tolist()
+    [[nan, nan], [nan, nan], [nan, 49.0], [nan, 49.0]]
+
+    On disk, block by block; the second call finds everything done:
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> for attempt in range(2):
+    ...     runs = ravine.sweep(bowl, lr=[0.01, 0.1], store=f"{folder.name}/runs.zarr")
+    >>> float(ravine.at(runs, lr=0.1).loss[-1]) < float(ravine.at(runs, lr=0.01).loss[-1])
+    True
+    >>> folder.cleanup()
+
+    Notes
+    -----
+    The rule is that of torch/optim/sgd.py (`ravine.sgd`). Nothing that looks at several numbers at once is
+    stacked (LBFGS, Muon, Adafactor, clipping of gradients): such optimizers run by themselves.
+    """
+    if isinstance(optimizer, Mapping):
+        if store is not None:
+            raise ValueError("a store holds the sweep of one optimizer: give each its own, and join what they hold")
+        shared: dict[str, Any] = {"problem": problem, "steps": steps, "starts": starts, "scheduler": scheduler}
+        shared |= {"groups": groups, "batch_size": batch_size, "seed": seed, "keep": keep, "engine": engine}
+        return race(sweep, optimizer, {**shared, "executor": executor, **settings})
+    if keep not in ("path", "summary"):
+        raise ValueError(f'keep must be "path" or "summary", got {keep!r}')
+    if engine not in (None, "torch", "autograd"):
+        raise ValueError(f'engine must be "torch", "autograd" or left out, got {engine!r}')
+    for each in problem.values() if isinstance(problem, Mapping) else [problem]:
+        if not isinstance(each, Problem):
+            raise TypeError(f"expected a ravine.Problem or a mapping of them, got {each!r}")
+    check_executor(executor)
+    feed = feed_([*problem.values()] if isinstance(problem, Mapping) else [problem], batch_size, 0, 1)
+    plan = Plan(optimizer, steps, {}, scheduler, groups or {}, feed, frozenset(), throw=False)
+    job = job_of(problem, plan, settings, starts, seed)
+    if store is None:
+        check_memory(job, keep)
+    recipe = recipe_of(job, engine, summary=keep == "summary")
+    return in_memory(recipe, executor) if store is None else on_disk(recipe, store, executor)

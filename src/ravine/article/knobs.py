@@ -1,0 +1,358 @@
+"""Each setting of torch.optim.SGD turned alone; the same knobs in a valley of condition number 100."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import ravine
+from ravine import gallery, measure, plot
+from ravine._html.page import Plate, Section, Table, Text
+from ravine.article.figures import RUNS, STEPS
+from ravine.article.figures import RUNS as RUNS_
+from ravine.article.words import alike, arrival_cell, names, number, sentences_of
+from ravine.plot._canvas.style import Figure
+from ravine.plot._canvas.words import settings as captions_settings
+
+LONG = 1000
+"""Steps of these runs, so that slow ones arrive too; the pictures show the first hundred."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One knob: its values, what it needs beside it, and what it is for."""
+
+    name: str
+    title: str
+    values: Sequence[Any]
+    beside: Sequence[str]
+    words: str
+
+
+TURNS: tuple[Turn, ...] = (
+    Turn(
+        "lr",
+        "lr",
+        (0.01, 0.1, 0.3, 0.9, 1.0),
+        (),
+        "The learning rate is the one knob that everything else leans on. Too small, and the path crawls; larger, and "
+        "it begins to overshoot; on a bowl, past a limit that its curvature sets, each swing is larger than the last.",
+    ),
+    Turn(
+        "momentum",
+        "momentum",
+        (0.0, 0.3, 0.5, 0.9, 0.99),
+        (),
+        "How much of the velocity is kept from step to step. For a bowl and a learning rate there is a best value: "
+        "below it the path drags, above it the path rings.",
+    ),
+    Turn(
+        "nesterov",
+        "nesterov (with momentum)",
+        (False, True),
+        ("momentum",),
+        "A switch that needs momentum: the same velocity, with the gradient taken ahead.",
+    ),
+    Turn(
+        "dampening",
+        "dampening (with momentum)",
+        (0.0, 0.5, 0.8, 0.95),
+        ("momentum",),
+        "Without momentum torch ignores it. With momentum it makes every new gradient but the first count less, and "
+        "so takes back what momentum adds to the pace; the memory stays as long as it was.",
+    ),
+    Turn(
+        "weight_decay",
+        "weight decay (alone)",
+        (0.0, 0.1, 0.5, 2.0),
+        (),
+        "The article shows it only together with Nesterov momentum. Alone it is easier to see what it does: the goal "
+        "moves towards zero, and the bowl becomes steeper and rounder.",
+    ),
+)
+"""The knobs that change the path, in torch's order of names where it matters."""
+
+
+def turned_alone(turn: Turn, steps: int = LONG, **given: Any) -> xr.Dataset:
+    """Run plain SGD with one knob at each of its values, for the four criteria of the article's problem.
+
+    Parameters
+    ----------
+    turn
+        One of `TURNS`.
+    steps
+        Of each run.
+    **given
+        Values of the page's own: the knob's is shown among the others, ``lr`` and ``momentum`` stand beside it.
+
+    Examples
+    --------
+    >>> runs = turned_alone(TURNS[1], steps=200)
+    >>> ravine.measure.arrival(runs).sel(criterion="MSELoss").values[:4].tolist()
+    [12.0, 8.0, 5.0, 42.0]
+    """
+    settings: dict[str, Any] = {name: _beside(name, given) for name in ("lr", *turn.beside)}
+    values = list(turn.values)
+    if turn.name in given and given[turn.name] not in values:
+        values = sorted([*values, given[turn.name]])
+    settings[turn.name] = values
+    return ravine.sweep(gallery.article(), steps=steps, **settings)
+
+
+def _beside(name: str, given: Mapping[str, Any]) -> float:
+    """Return what stands beside a knob; with momentum 0 there would be nothing to see of those that need it."""
+    return float(given.get(name) or RUNS["momentum"][name]) if name == "momentum" else float(given.get(name, 0.1))
+
+
+def sections(style: str, **given: Any) -> list[Section]:
+    """Show each knob alone: small pictures for MSELoss, and when each criterion arrives."""
+    land = ravine.surface(gallery.article()["MSELoss"])
+    parts = [_knob(turn, land, style, given) for turn in TURNS]
+    return [*parts, _maximize(given), _implementations(given)]
+
+
+def _knob(turn: Turn, land: xr.Dataset, style: str, given: Mapping[str, Any]) -> Section:
+    runs = turned_alone(turn, **given)
+    shown = runs.sel(criterion="MSELoss").isel(step=slice(STEPS + 1))
+    alt = f"Small maps of the MSE loss, each with the path for one value of {turn.title}: {_ends(runs, turn)}."
+
+    if shown[turn.name].dtype == bool:  # a label says more than 0 and 1
+        labels = [f"{turn.name} {_value(value)}" for value in shown[turn.name].values.tolist()]
+        shown = shown.assign_coords(run=(turn.name, labels)).swap_dims({turn.name: "run"})
+
+    def draw() -> Figure:
+        return plot.descent(shown, land, style=style)
+
+    plate = Plate(f"knob-{turn.name}", turn.title, f"MSELoss, the first {STEPS} steps", draw, alt, _reason(runs, turn))
+    return Section(f"alone-{turn.name}", turn.title, [Text(turn.words), plate, _table(runs, turn)])
+
+
+def _reason(runs: xr.Dataset, turn: Turn) -> str:
+    """Say what one value against the others did, from the numbers of the table."""
+    told = []
+    for label, name in alike(runs).items():
+        cells = {value: arrival_cell(_one(runs, turn, label, value)) for value in runs[turn.name].values.tolist()}
+        arrived = {value: int(cell) for value, cell in cells.items() if cell.isdigit()}
+        if arrived:
+            best = min(arrived.values())
+            at = names([f"{_plain(turn.name)} {_value(value)}" for value, step in arrived.items() if step == best])
+            told.append(f"{name} at {at} (step {best})")
+        else:
+            told.append(f"{name} at none of them")
+    return f"Of these values, earliest to arrive: {', '.join(told)}."
+
+
+def _ends(runs: xr.Dataset, turn: Turn) -> str:
+    told = [
+        f"{_plain(turn.name)} {_value(value)}: {_said(arrival_cell(_one(runs, turn, 'MSELoss', value)))}"
+        for value in runs[turn.name].values.tolist()
+    ]
+    return "; ".join(told)
+
+
+def _said(cell: str) -> str:
+    return f"arrives at step {cell}" if cell.isdigit() else {"diverged": "diverges"}.get(cell, f"{cell} steps")
+
+
+def _one(runs: xr.Dataset, turn: Turn, criterion: str, value: Any) -> xr.Dataset:
+    return runs.sel({"criterion": criterion, turn.name: value})
+
+
+def _table(runs: xr.Dataset, turn: Turn) -> Table:
+    folded = alike(runs)
+    values = runs[turn.name].values.tolist()
+    rows = [[_value(value), *(arrival_cell(_one(runs, turn, label, value)) for label in folded)] for value in values]
+    beside = captions_settings(runs)
+    return Table(f"Step of arrival, {runs.sizes['step'] - 1:,} steps of {beside}", [turn.title, *folded.values()], rows)
+
+
+def _value(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _maximize(given: Mapping[str, Any]) -> Section:
+    lr = _beside("lr", given)
+    up = ravine.descend(gallery.article(), lr=lr, steps=STEPS, maximize=True)
+    rows = [
+        [name, *(number(float(up["loss"].sel(criterion=label, step=k))) for k in (0, 1, 10, STEPS))]
+        for label, name in alike(up).items()
+    ]
+    words = (
+        "The sign of the gradient is turned round, and the path walks uphill. On a loss without a top it walks for "
+        "ever, so there is no arrival to measure; it is meant for rewards and likelihoods."
+    )
+    table = Table(f"The loss at steps, SGD(lr={lr:g}, maximize=True)", ["", "0", "1", "10", f"{STEPS}"], rows)
+    return Section("alone-maximize", "maximize", [Text(words), table])
+
+
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "foreach=True": {"foreach": True},
+    "fused=True": {"fused": True},
+    "differentiable=True": {"differentiable": True},
+}
+
+
+def _implementations(given: Mapping[str, Any]) -> Section:
+    """Measure how far torch's other implementations of the same rule come from its default."""
+    settings: dict[str, Mapping[str, Any]] = {
+        "lr": {"lr": _beside("lr", given)},
+        "lr, momentum": {"lr": _beside("lr", given), "momentum": _beside("momentum", given)},
+    }
+    rows = [[way, *(_distance(chosen, how) for chosen in settings.values())] for way, how in WAYS.items()]
+    head = ["", *(", ".join(f"{name} {value:g}" for name, value in chosen.items()) for chosen in settings.values())]
+    words = (
+        "Three switches choose how torch carries out the very same rule: `foreach` for all parameters at once, "
+        "`fused` in one kernel, `differentiable` so that autograd can look through the step. They should not change "
+        "the path; here is how far each strays from the default, measured."
+    )
+    table = Table(f"Largest difference of any parameter from the default, {STEPS} steps, four criteria", head, rows)
+    return Section("alone-implementations", "foreach, fused, differentiable", [Text(words), table])
+
+
+def _distance(settings: Mapping[str, Any], how: Mapping[str, Any]) -> str:
+    plain, other = (
+        ravine.descend(gallery.article(), steps=STEPS, **settings, **more)["position"].values for more in ({}, how)
+    )
+    if np.array_equal(plain, other, equal_nan=True):
+        return "none, bit for bit"
+    with np.errstate(invalid="ignore", over="ignore"):
+        away = np.abs(plain.astype(float) - other.astype(float))
+    return number(float(np.nanmax(away)), 2)
+
+
+CONDITION = 100.0
+"""Ratio of the steepest to the flattest curvature."""
+
+VALLEY_STEPS = 400
+
+LRS = 0.01 * 10.0 ** (np.arange(80) / 30)
+"""So spaced that the article's 0.1 is among them."""
+
+MOMENTA = np.linspace(0, 0.98, 50)
+"""So spaced that the article's 0.9 is among them."""
+
+
+def runs(**further: dict[str, Any]) -> xr.Dataset:
+    """Descend the valley with the article's settings, and with further ones.
+
+    Examples
+    --------
+    >>> ravine.measure.arrival(runs()).values.tolist()
+    [337.0, 49.0, 38.0]
+    """
+    valley = gallery.quadratic(condition=CONDITION)
+    settings = {name: RUNS_[name] for name in ("plain", "momentum", "nesterov")} | further
+    return ravine.join({name: ravine.descend(valley, steps=VALLEY_STEPS, **each) for name, each in settings.items()})
+
+
+def best(arrived: xr.DataArray) -> dict[str, float]:
+    """Return the settings of the earliest arrival; of several, the one with the smallest momentum.
+
+    Examples
+    --------
+    >>> best(diagram().isel(problem=1)).keys()
+    dict_keys(['lr', 'momentum'])
+    """
+    first = arrived.where(arrived == arrived.min()).transpose("momentum", "lr")
+    row, column = np.argwhere(np.isfinite(first.values))[0]
+    return {"lr": float(first["lr"][column]), "momentum": float(first["momentum"][row])}
+
+
+def diagram() -> xr.DataArray:
+    """Return the arrivals over lr and momentum on the article's bowl (MSELoss) and in the valley.
+
+    Examples
+    --------
+    >>> arrived = diagram()
+    >>> arrived.dims, float(arrived.sel(problem="condition 100").min())
+    (('problem', 'lr', 'momentum'), 12.0)
+    """
+    round_bowl, valley = gallery.article()["MSELoss"], gallery.quadratic(condition=CONDITION)
+    found = [
+        measure.arrival(ravine.sweep(each, lr=LRS, momentum=MOMENTA, steps=VALLEY_STEPS, keep="summary"))
+        for each in (round_bowl, valley)
+    ]
+    condition = np.linalg.cond(ravine.descend(round_bowl, lr=0.1, steps=1)["hessian"].values)
+    labels = [f"condition {condition:.3g} (the article)", f"condition {CONDITION:g}"]
+    return xr.concat(
+        [each.drop_vars("criterion", errors="ignore") for each in found],
+        dim=xr.DataArray(labels, dims="problem", name="problem"),
+        coords=["outcome", "stability_limit"],
+        compat="override",
+    )
+
+
+def section(style: str) -> Section:
+    """Tell what the article's bowl cannot show."""
+    arrived = diagram()
+    there = arrived.isel(problem=1)
+    alone, both = best(there.sel(momentum=[0.0])), best(there)
+    told = runs(**{"tuned, no momentum": alone, "tuned": both})
+    steps = {str(name): arrival_cell(told.sel(run=name)) for name in told["run"].values}
+    land = ravine.surface(gallery.quadratic(condition=CONDITION))
+    pictured = told.sel(run=["plain", "momentum", "tuned, no momentum", "tuned"])
+    words = (
+        "Everything so far happened in a bowl that is nearly round. There gradient descent has no trouble, and "
+        "momentum little to give. Losses of larger models are seldom so round; many are ravines, steep across and "
+        "almost flat along. There the steep direction forbids a large learning rate, and with a small one the flat "
+        "direction takes ages. This is what momentum is for. The bowl of this chapter is "
+        f"`ravine.gallery.quadratic(condition={CONDITION:g})`; the settings here are the article's, whatever is turned "
+        "above."
+    )
+    look = (
+        f"At the same lr 0.1, plain SGD arrives at step {steps['plain']}, and with momentum 0.9 at step "
+        f"{steps['momentum']}. With the best of the {there.size:,} settings in the diagram below, it is step "
+        f"{steps['tuned, no momentum']} without momentum (lr {number(alone['lr'])}), and step {steps['tuned']} with it "
+        f"(lr {number(both['lr'])}, momentum {number(both['momentum'])})."
+    )
+    alt = "; ".join(f"{name} arrives at step {steps[str(name)]}" for name in pictured["run"].values)
+    paths = Plate(
+        "valley",
+        "The valley",
+        f"{VALLEY_STEPS} steps at most",
+        lambda: plot.descent(pictured, land, style=style),
+        f"Four maps of a long narrow valley with a path each: {alt}.",
+        look,
+        told=sentences_of(pictured),
+    )
+    rows = [[name, *_settings(told.sel(run=name)), steps[name]] for name in map(str, told["run"].values)]
+    heading = f"Condition number {CONDITION:g}: step of arrival, {VALLEY_STEPS} steps"
+    table = Table(heading, ["", "lr", "momentum", "nesterov", "arrives"], rows)
+    return Section("narrow", "The same knobs in a narrow valley", [Text(words), paths, table, _phases(arrived, style)])
+
+
+def _settings(run: xr.Dataset) -> list[str]:
+    return [number(float(run["lr"])), number(float(run["momentum"])), "on" if bool(run["nesterov"]) else "off"]
+
+
+def _phases(arrived: xr.DataArray, style: str) -> Plate:
+    bests, smaller = [], []
+    for label in map(str, arrived["problem"].values):
+        one = arrived.sel(problem=label)
+        bests.append(f"{label}: step {one.min():.0f} at best, {one.sel(momentum=0.0).min():.0f} without momentum")
+        column = one.sel(lr=0.1, method="nearest")
+        here = column.sel(momentum=0.9, method="nearest")
+        below = column.where(column["momentum"] < here["momentum"] - 1e-9, drop=True)
+        smaller.append(f"{int((below < here).sum())} of {below.size} with {label}")
+    look = (
+        f"Each cell is one run, {arrived[0].size:,} on each side; the colour says when it arrives. {'; '.join(bests)}. "
+        "The ring marks the article's setting. Of the smaller momenta at its learning rate, these arrive earlier: "
+        f"{names(smaller)}."
+    )
+    marks = {"lr 0.1, momentum 0.9": {"lr": 0.1, "momentum": 0.9}}
+    return Plate(
+        "phases",
+        "lr and momentum",
+        "when runs arrive, on both bowls",
+        lambda: plot.phase(arrived, marks=marks, style=style),
+        f"Two diagrams of the step of arrival over lr and momentum. {'; '.join(bests)}.",
+        look,
+    )

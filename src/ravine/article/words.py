@@ -1,0 +1,150 @@
+"""Words for the page, each computed from the runs it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+import ravine
+from ravine._html.page import Sentences
+from ravine.plot._canvas.words import end_of, steps
+
+MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+SHOWN = 2
+"""Findings about a run that stand above; the rest is to be opened."""
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number for people: few digits, and a power of ten only where it is needed.
+
+    Examples
+    --------
+    >>> number(0.97566), number(1951.3), number(0.0), number(float("nan"))
+    ('0.976', '1,951', '0', 'nan')
+    >>> number(7.0284e17).replace(TIMES, "*"), number(2.1e-8, 1).replace(TIMES, "*")
+    ('7.03 * 10¹⁷', '2 * 10⁻⁸')
+    """
+    if not np.isfinite(value) or value == 0:
+        return f"{value:g}".replace("-", MINUS)
+    if value < 0:
+        return MINUS + number(-value, digits)
+    if 1000 <= value < 1e7:
+        return f"{value:,.0f}"
+    plain, _, power = f"{value:.{digits}g}".partition("e")
+    return f"{plain} {TIMES} 10{str(int(power)).translate(RAISED)}" if power else plain
+
+
+def names(words: Sequence[str]) -> str:
+    """Join names as a sentence does.
+
+    Examples
+    --------
+    >>> names(["a"]), names(["a", "b"]), names(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def alike(runs: xr.Dataset, dim: str = "criterion") -> dict[str, str]:
+    """Return label to name along a dimension; runs with the same positions and losses in every bit share a name.
+
+    Examples
+    --------
+    >>> list(alike(ravine.descend(ravine.gallery.article(), lr=0.1)).values())
+    ['MSELoss', 'L1Loss', 'HuberLoss = SmoothL1Loss']
+    """
+    groups: list[tuple[list[str], xr.Dataset]] = []
+    for label in runs[dim].values:
+        one = runs[["position", "loss"]].sel({dim: label}, drop=True)
+        same = next((labels for labels, other in groups if one.equals(other)), None)
+        if same is None:
+            groups.append(([str(label)], one))
+        else:
+            same.append(str(label))
+    return {labels[0]: " = ".join(labels) for labels, _ in groups}
+
+
+def ended(run: xr.Dataset) -> str:
+    """Say how one run ended.
+
+    Examples
+    --------
+    >>> ended(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1))
+    'has not arrived after 100 steps'
+    """
+    end = end_of(run)
+    if end is None:
+        return "cannot be judged"
+    if end.outcome == "not arrived":
+        return f"has not arrived after {steps(run)}"
+    return end.words or end.outcome
+
+
+def endings(runs: xr.Dataset) -> str:
+    """Say how the run of each criterion ended.
+
+    Examples
+    --------
+    >>> endings(ravine.descend(ravine.gallery.article(), lr=0.1, momentum=0.9))
+    'MSELoss arrives at step 42, L1Loss arrives at step 50 and HuberLoss = SmoothL1Loss arrives at step 46'
+    """
+    return names([f"{name} {ended(runs.sel(criterion=label))}" for label, name in alike(runs).items()])
+
+
+def compared(runs: xr.Dataset, before: xr.Dataset) -> str:
+    """Set each criterion's arrival against that of other runs.
+
+    Examples
+    --------
+    >>> plain, fast = (ravine.descend(ravine.gallery.article(), lr=0.1, momentum=m) for m in (0.0, 0.9))
+    >>> compared(fast.isel(criterion=[0, 1]), plain)
+    'MSELoss at step 42 (12 before) and L1Loss at step 50 (not in 100 before)'
+    """
+    told = []
+    for label, name in alike(runs).items():
+        now, then = (arrival_cell(each.sel(criterion=label)) for each in (runs, before))
+        told.append(f"{name} {f'at step {now}' if now.isdigit() else now} ({then} before)")
+    return names(told)
+
+
+def arrival_cell(run: xr.Dataset) -> str:
+    """Write the step of arrival for a table; or that there is none.
+
+    Examples
+    --------
+    >>> arrival_cell(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1))
+    'not in 100'
+    """
+    end = end_of(run)
+    if end is None:
+        return "no minimum"
+    return f"{end.step:.0f}" if end.outcome == "arrived" else _other(end.outcome, run)
+
+
+def _other(outcome: str, run: xr.Dataset) -> str:
+    return f"not in {run.sizes['step'] - 1:,}" if outcome == "not arrived" else outcome
+
+
+def sentences_of(runs: xr.Dataset) -> list[Sentences]:
+    """Return what `ravine.explain` says, run by run; runs of which the same is said stand together."""
+    by_run: dict[str, list[str]] = {}
+    for finding in ravine.explain(runs):
+        by_run.setdefault(finding.whose, []).append(finding.told)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label, told in by_run.items():
+        groups.setdefault(tuple(told), []).append(label)
+    return [Sentences(names(labels), told[:SHOWN], told[SHOWN:]) for told, labels in groups.items()]
+
+
+def seen(runs: xr.Dataset, what: str) -> str:
+    """Say for those who cannot see it what a picture of descents shows."""
+    axes = [str(label) for label in runs["parameter"].values]
+    shown = f"the path of {what} over contour lines of the loss, {axes[-1]} against {axes[0]}"
+    if "criterion" in runs.dims:
+        return f"{runs.sizes['criterion']} maps, one for each criterion, with {shown}: {endings(runs)}."
+    return f"A map with {shown}; it {ended(runs)}."

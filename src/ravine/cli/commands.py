@@ -1,0 +1,481 @@
+"""The command line: words for what the package does. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+import ravine
+from ravine.cli.options import (
+    BatchSize,
+    Cluster,
+    Criterion,
+    Force,
+    FormatOption,
+    OptimizerName,
+    OutStudy,
+    OutSweep,
+    Scheduler,
+    Source,
+    Standardize,
+    Start,
+    Steps,
+    Style,
+    Workers,
+    X,
+    Y,
+    pairs_of,
+)
+
+app = typer.Typer(
+    name="ravine",
+    help="See what every knob of a gradient-descent optimizer does.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Given = ParamSpec("Given")
+
+
+def _plainly(command: Callable[Given, None]) -> Callable[Given, None]:
+    """Answer bad input with one line and exit code 2, an interrupt with 130; never with a traceback."""
+
+    @functools.wraps(command)
+    def inner(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except typer.Exit:  # a RuntimeError, and no failure
+            raise
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            RuntimeError,
+            ArithmeticError,
+            OSError,
+            ImportError,
+            MemoryError,
+        ) as reason:
+            text = reason.args[0] if isinstance(reason, KeyError) and reason.args else reason
+            typer.echo(f"ravine: {' '.join(str(text).split())}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("ravine: interrupted", err=True)
+            raise typer.Exit(130) from None
+
+    return inner
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ravine {ravine.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See what every knob of a gradient-descent optimizer does."""
+
+
+@app.command()
+@_plainly
+def article(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for page, figures, log and study.")] = Path(
+        "figures"
+    ),
+    lr: Annotated[float | None, typer.Option(help="In place of the article's.", show_default="0.1")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Wherever the article turns it.", show_default="0.9")] = None,
+    dampening: Annotated[float | None, typer.Option(help="In figure 10.", show_default="0.8")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="In figure 9.", show_default="2")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help="In figures 7 to 9.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", "--epochs", min=1, show_default="100")] = None,
+    style: Style = "ravine",
+    format: FormatOption = "png",
+    force: Force = False,
+) -> None:
+    """Tell the article's story on one page, with every figure and its printed log, bit for bit."""
+    paths = {number: out / f"figure_{number:02d}.{format}" for number in range(1, 11)}
+    page_file, log_file, study_file = out / "index.html", out / "log.txt", out / "study.nc"
+    _free([page_file, *paths.values(), log_file, study_file], force)
+
+    from ravine._html import page as pages
+    from ravine.article import figures as told
+    from ravine.article import page as outline
+    from ravine.plot._canvas.style import style_of
+
+    knobs = {
+        "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+    }  # fmt: skip
+    turned: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
+    told.check(**turned)
+    if steps is not None:
+        turned["steps"] = steps
+    study = told.study(**turned)
+    lines = told.log(study)
+    for line in lines if len(lines) <= 13 else [*lines[:10], "...", *lines[-3:]]:
+        typer.echo(line)
+    figures = told.drawn(study, style)
+    page = pages.html(outline.page_of(study, figures, style, **turned), style_of(style).ground)
+    out.mkdir(parents=True, exist_ok=True)
+    log_file.write_text("\n".join(lines) + "\n")
+    ravine.save(study, study_file, force=True)
+    for number, path in paths.items():
+        if number in figures:
+            figures[number].savefig(path)
+        else:
+            path.unlink(missing_ok=True)  # of an earlier call with other knobs
+    pages.write(page, page_file)
+    typer.echo(f"\n{page_file}  the whole story, for a browser; it needs nothing else")
+    for number, path in paths.items():
+        left_out = f"figure {number} is left out: these settings have nothing that it could show"
+        typer.echo(f"{path}  {told.caption(number, study)}" if number in figures else left_out)
+    typer.echo(f"{log_file}  all {len(lines)} losses of figure 4's run")
+    typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")
+
+
+@app.command()
+@_plainly
+def descend(
+    source: Source,
+    x: X = None,
+    y: Y = None,
+    criterion: Criterion = None,
+    standardize: Standardize = False,
+    start: Start = None,
+    steps: Steps = 100,
+    optimizer: OptimizerName = "SGD",
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="torch's: 0.001")] = None,
+    momentum: Annotated[float | None, typer.Option(show_default="0")] = None,
+    dampening: Annotated[float | None, typer.Option(show_default="0")] = None,
+    weight_decay: Annotated[float | None, typer.Option(show_default="0")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov")] = None,
+    maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize")] = None,
+    foreach: Annotated[bool | None, typer.Option("--foreach/--no-foreach")] = None,
+    differentiable: Annotated[bool | None, typer.Option("--differentiable/--no-differentiable")] = None,
+    fused: Annotated[bool | None, typer.Option("--fused/--no-fused")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help='name=value of a setting of another optimizer, as in "betas=(0.8, 0.99)" (may be repeated).'
+        ),
+    ] = None,
+    scheduler: Scheduler = None,
+    batch_size: BatchSize = None,
+    seed: Annotated[int, typer.Option(help="Of the mini-batches' order.")] = 0,
+    out: OutStudy = None,
+    style: Style = "ravine",
+    format: FormatOption = "png",
+    force: Force = False,
+) -> None:
+    """Run a torch optimizer, print the result, and write the study and its picture."""
+    study_file, picture = _outputs(out, f"{_stem(source)}-descent", format, force)
+
+    from ravine.cli import report, sources
+
+    problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
+    chosen = {
+        "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+        "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
+    }  # fmt: skip
+    settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    settings |= pairs_of(setting)
+    runs = ravine.descend(
+        problem,
+        sources.optimizer_of(optimizer),
+        steps,
+        scheduler=sources.scheduler_of(scheduler) if scheduler else None,
+        batch_size=batch_size,
+        seed=seed,
+        also=_watched(problem, optimizer, settings),
+        **settings,
+    )
+    study, figure = report.drawn(problem, runs, style)
+    ravine.save(study, study_file, force=force)
+    figure.savefig(picture)
+    report.print_result(runs)
+    typer.echo("")
+    report.print_findings(runs, most=3)
+    typer.echo(f"\n{picture}  the picture\n{study_file}  every number, for ravine.open and ravine plot")
+
+
+@app.command()
+@_plainly
+def sweep(
+    source: Source,
+    x: X = None,
+    y: Y = None,
+    criterion: Criterion = None,
+    standardize: Standardize = False,
+    start: Start = None,
+    steps: Steps = 100,
+    optimizer: OptimizerName = "SGD",
+    lr: Annotated[str | None, typer.Option(help="0.001:1:100:log, or 0.1,0.3, or one number.")] = None,
+    momentum: Annotated[str | None, typer.Option(help="0:0.99:100, or a list, or one number.")] = None,
+    dampening: Annotated[str | None, typer.Option()] = None,
+    weight_decay: Annotated[str | None, typer.Option()] = None,
+    nesterov: Annotated[str | None, typer.Option(help="false,true, or one of them.")] = None,
+    maximize: Annotated[str | None, typer.Option()] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='name=values of another setting, as in "delta=0.1:2:20" (may be repeated).'),
+    ] = None,
+    scheduler: Scheduler = None,
+    batch_size: BatchSize = None,
+    seed: Annotated[str, typer.Option(help="Of the mini-batches' order; a list gives each run just these.")] = "0",
+    summary: Annotated[bool, typer.Option("--summary", help="Keep a few numbers of each run, not its path.")] = False,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    out: OutSweep = None,
+    style: Style = "ravine",
+    format: FormatOption = "png",
+    force: Force = False,
+) -> None:
+    """Run every combination of settings; print what became of them, and write the study and its picture.
+
+    Into a folder that ends in .zarr the runs are written as they are made: whatever happens, `ravine resume` goes on.
+    """
+    from ravine.cli import sweeps
+
+    given = locals()
+    typed = {name: given[name] for name in sweeps.TYPED}
+    study_file, picture = sweeps.places(out, f"{_stem(source)}-sweep", format, force) or _outputs(
+        out, f"{_stem(source)}-sweep", format, force
+    )
+    sweeps.sweep_of(typed, study_file, picture, style, workers=workers, cluster=cluster, force=force)
+
+
+@app.command()
+@_plainly
+def resume(
+    store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o began.")],
+    workers: Workers = None,
+    cluster: Cluster = None,
+    style: Style = "ravine",
+    format: FormatOption = "png",
+) -> None:
+    """Go on with a sweep that was interrupted, killed, or lost blocks to a damaged disk."""
+    from ravine.cli import sweeps
+
+    sweeps.go_on(store, style, format, workers=workers, cluster=cluster)
+
+
+@app.command()
+@_plainly
+def verify(
+    store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o wrote.")],
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget damaged blocks, so that ravine resume makes them again.")
+    ] = False,
+) -> None:
+    """Read a store whole, and say whether every bit is as it was written."""
+    from ravine.cli import sweeps
+
+    if not sweeps.proved(store, forget=forget):
+        raise typer.Exit(1)
+
+
+VIEWS = ("descent", "anatomy", "panel", "losses", "fit", "scatter", "surface", "phase", "stability")
+
+
+@app.command()
+@_plainly
+def plot(
+    study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
+    view: Annotated[
+        str | None, typer.Argument(help=f"What to draw: {', '.join(VIEWS)}.", show_default="what the study holds")
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
+    ] = None,
+    x: Annotated[str, typer.Option("--x", help="For phase: the horizontal setting.")] = "lr",
+    y: Annotated[str, typer.Option("--y", help="For phase: the vertical setting.")] = "momentum",
+    step: Annotated[
+        int | None,
+        typer.Option(help="For anatomy: opens the update from this step to the next.", show_default="must be given"),
+    ] = None,
+    mark: Annotated[
+        list[str] | None,
+        typer.Option(help='For phase: a setting to ring, as in "mine: lr=0.1 momentum=0.9" (may be repeated).'),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The picture to write: .png, .svg or .pdf.", show_default="beside the study"),
+    ] = None,
+    style: Style = "ravine",
+    force: Force = False,
+) -> None:
+    """Draw a picture of a study."""
+    from ravine._format import hint, listed
+    from ravine.cli import report
+    from ravine.cli import report as tallies
+
+    if view is not None and view not in VIEWS:
+        raise ValueError(f"no view {view!r}{hint(view, VIEWS)}; there are {listed(VIEWS)}")
+    if view == "anatomy" and step is None:
+        raise ValueError("anatomy opens one update: say which, as in --step 6")
+    chosen = ravine.at(ravine.open(study), **pairs_of(at))
+    view = view or report.usual_view(chosen)
+    picture = out or study.with_name(f"{study.stem}-{view}.png")
+    if picture.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"a picture ends in .png, .svg or .pdf, got {picture}")
+    _free([picture], force)
+    draw: dict[str, Callable[[], Any]] = {
+        "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
+        "anatomy": lambda: ravine.plot.anatomy(chosen, chosen, step or 0, style=style),
+        "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
+        "losses": lambda: ravine.plot.losses(chosen, style=style),
+        "fit": lambda: ravine.plot.fit(chosen, style=style),
+        "scatter": lambda: ravine.plot.scatter(chosen, style=style),
+        "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
+        "stability": lambda: ravine.plot.stability(chosen, style=style),
+        "phase": lambda: ravine.plot.phase(tallies.numbers_of(chosen), x, y, marks=_marks(mark), style=style),
+    }
+    figure = draw[view]()
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture)
+    typer.echo(f"{picture}")
+
+
+FILMS = (".gif", ".mp4", ".html")
+
+
+@app.command()
+@_plainly
+def animate(
+    study: Annotated[Path, typer.Argument(help="A study that ravine descend wrote, of two parameters.")],
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="name=value that selects from the study, as in criterion=MSELoss (may be repeated)."),
+    ] = None,
+    hue: Annotated[
+        str | None, typer.Option(help="What tells runs apart that race on one map, as in run or momentum.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The film to write: .gif, .mp4 (needs ffmpeg) or .html.",
+            show_default="beside the study",
+        ),
+    ] = None,
+    style: Style = "ravine",
+    force: Force = False,
+) -> None:
+    """Let the runs of a study descend as a moving picture."""
+    film = out or study.with_suffix(".gif")
+    if film.suffix.lower() not in FILMS:
+        raise ValueError(f"a film ends in .gif, .mp4 or .html, got {film}")
+    _free([film], force)
+    chosen = ravine.at(ravine.open(study), **pairs_of(at))
+    if "surface" not in chosen:
+        raise ValueError(
+            f"{study} holds no surface to move over: ravine descend of a problem with two parameters writes one; "
+            f"ravine plot {study} losses draws the losses of any"
+        )
+    typer.echo(f"{ravine.plot.animate(chosen, chosen, hue=hue, style=style).save(film, force=force)}")
+
+
+@app.command()
+@_plainly
+def explain(
+    study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
+    ] = None,
+) -> None:
+    """Say what happened in a run, and why, in true sentences."""
+    from ravine.cli import report
+
+    report.print_findings(ravine.at(ravine.open(study), **pairs_of(at)), most=None)
+
+
+def main() -> None:
+    """Run the command line; a mistyped option is told in one line too."""
+    warnings.showwarning = lambda message, *_: typer.echo(f"ravine: {message}", err=True)
+    try:
+        sys.exit(app(standalone_mode=False))
+    except Exception as reason:
+        if not hasattr(reason, "format_message"):  # what typer raises for its own part has it
+            raise
+        message = reason.format_message()
+        if type(reason).__name__ == "NoArgsIsHelpError":
+            typer.echo(message)
+        else:
+            typer.echo(f"ravine: {' '.join(message.split()).rstrip('.')}; see ravine --help", err=True)
+        sys.exit(2)
+
+
+# -- helps -------------------------------------------------------------------------------------------------------
+
+
+def _watched(problem: Any, optimizer: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what `ravine plot … anatomy` needs where it can draw: with two parameters it is as small as the path."""
+    one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
+    if len(one.labels) != 2:
+        return ()
+    return ("gradient", "velocity") if optimizer == "SGD" and settings.get("momentum") else ("gradient",)
+
+
+def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
+    marks = {}
+    for each in given or []:
+        name, colon, words = each.rpartition(":")
+        if not colon:
+            raise ValueError(f'expected a name and settings, as in "mine: lr=0.1 momentum=0.9", got {each!r}')
+        marks[name.strip()] = pairs_of(words.split())
+    return marks
+
+
+def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:
+    """Name the study and its picture, and complain before any work if they cannot be written."""
+    study_file = out or Path(f"{stem}.nc")
+    if study_file.suffix.lower() == ".zarr":
+        raise ValueError(f"--out should end in .nc, got {study_file}: only ravine sweep writes folders .zarr")
+    if study_file.suffix.lower() != ".nc":  # a mistyped .zarr would be a file that cannot be resumed
+        raise ValueError(
+            f"--out names the study, so it should end in .nc (a sweep's also in .zarr), got {study_file}; the picture "
+            "goes beside it"
+        )
+    picture = study_file.with_suffix(f".{format}")
+    _free([study_file, picture], force)
+    return study_file, picture
+
+
+def _names(x: list[str] | None) -> str | list[str] | None:
+    return x[0] if x and len(x) == 1 else x
+
+
+def _free(paths: list[Path], force: bool) -> None:
+    """Complain before any work if a file would be overwritten or its folder cannot hold it."""
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; --out needs the name of a file")
+    there = [str(path) for path in paths if path.exists()]
+    if there and not force:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(f"{there[0]}{more} exists already: choose another --out, or --force to overwrite")
+    for folder in {path.parent for path in paths}:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file; --out needs a folder there")
+
+
+def _stem(source: str) -> str:
+    return (
+        Path(source).stem
+        if source.lower().endswith(".csv")
+        else source.rpartition(":")[2].partition("(")[0].replace("/", "-")
+    )

@@ -1,0 +1,137 @@
+"""What can be typed on the command line: options that several commands share, and how their words are read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+MOST = 10_000_000
+"""Values that a range may have."""
+
+Format = Literal["png", "svg", "pdf"]
+
+Source = Annotated[
+    str,
+    typer.Argument(help="A CSV file, one of the gallery (rosenbrock, 'quadratic(condition=100)' …), or module:name."),
+]
+X = Annotated[list[str] | None, typer.Option("--x", help="Input column (may be repeated).")]
+Y = Annotated[str | None, typer.Option("--y", help="Target column.")]
+Criterion = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--criterion", "--loss", help='A torch.nn loss, as in HuberLoss or "HuberLoss(delta=0.5)" (may be repeated).'
+    ),
+]
+Standardize = Annotated[bool, typer.Option("--standardize", help="Bring columns to mean 0 and deviation 1 first.")]
+Start = Annotated[list[str] | None, typer.Option("--start", help="name=value of a parameter (may be repeated).")]
+Steps = Annotated[int, typer.Option("--steps", "--epochs", help="Optimizer steps.")]
+OptimizerName = Annotated[str, typer.Option(help="A class of torch.optim, or module:name of yours.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help='A learning-rate scheduler of torch, as in "StepLR(step_size=30)".')
+]
+BatchSize = Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
+OutStudy = Annotated[Path | None, typer.Option("--out", "-o", help="The study to write; the picture goes beside it.")]
+OutSweep = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The study to write: a file .nc, or a folder .zarr that can be resumed."),
+]
+Workers = Annotated[int | None, typer.Option(help="Processes to share the runs out to.", show_default="this one")]
+Cluster = Annotated[
+    str | None, typer.Option(help="A dask scheduler to share the runs out to, as in tcp://10.0.0.1:8786.")
+]
+Style = Annotated[Literal["ravine", "dark", "article"], typer.Option(help="How pictures look.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture file.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+
+
+def pairs_of(given: list[str] | None) -> dict[str, Any]:
+    """Read name=value; numbers and true/false become what they look like.
+
+    Examples
+    --------
+    >>> pairs_of(["betas=(0.8, 0.99)", "amsgrad=true", "weight=2"])
+    {'betas': (0.8, 0.99), 'amsgrad': True, 'weight': 2.0}
+    """
+    return {name: value_of(value) for name, value in words_of(given)}
+
+
+def words_of(given: list[str] | None) -> list[tuple[str, str]]:
+    """Split name=value."""
+    found = []
+    for each in given or []:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise ValueError(f"expected name=value, got {each!r}")
+        found.append((name.strip(), value.strip()))
+    return found
+
+
+def value_of(text: str) -> Any:
+    """Read one value."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text.lower().lstrip("+-") in ("nan", "inf"):
+        return float(text)
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def values_of(name: str, text: str) -> Any:
+    """Read the values of a sweep: ``start:stop:count``, with ``:log`` for equal ratios, or a list with commas.
+
+    Examples
+    --------
+    >>> values_of("lr", "0.001:1:4:log").round(3).tolist(), values_of("momentum", "0:0.9:4").round(1).tolist()
+    ([0.001, 0.01, 0.1, 1.0], [0.0, 0.3, 0.6, 0.9])
+    >>> values_of("nesterov", "false,true"), values_of("betas", "(0.9,0.99),(0.8,0.9)"), values_of("lr", "0.1")
+    ([False, True], [(0.9, 0.99), (0.8, 0.9)], 0.1)
+    """
+    if ":" in text:
+        return _range_of(name, text)
+    try:
+        listed = ast.literal_eval(f"[{text}]")
+    except (SyntaxError, ValueError):
+        listed = [value_of(word.strip()) for word in text.split(",")]
+    numbers = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in listed]
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def seeds_of(text: str) -> int | list[int]:
+    """Read one seed or a list of them.
+
+    Examples
+    --------
+    >>> seeds_of("3"), seeds_of("1,2")
+    (3, [1, 2])
+    """
+    try:
+        seeds = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(f"seed must be a whole number or several with commas, got {text!r}") from None
+    return seeds[0] if len(seeds) == 1 else seeds
+
+
+def _range_of(name: str, text: str) -> Any:
+    import numpy as np
+
+    words = text.split(":")
+    how = words.pop().strip() if len(words) == 4 else "even"
+    try:
+        start, stop, count = float(words[0]), float(words[1]), int(words[2])
+        if len(words) != 3 or not 2 <= count <= MOST or how not in ("even", "log") or start == stop:
+            raise ValueError
+    except (ValueError, IndexError):
+        raise ValueError(
+            f"{name}: cannot read the range {text!r}; expected start:stop:count or start:stop:count:log, "
+            f"as in 0.001:1:50:log, with 2 to {MOST:,} values"
+        ) from None
+    if how == "log" and (start <= 0 or stop <= 0):
+        raise ValueError(f"{name}: a range with equal ratios needs a start and a stop above 0, got {text!r}")
+    return np.geomspace(start, stop, count) if how == "log" else np.linspace(start, stop, count)

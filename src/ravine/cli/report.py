@@ -1,0 +1,184 @@
+"""What the command line draws of runs, and what it prints of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import typer
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+import ravine
+from ravine import measure
+from ravine._format import listed
+from ravine._problem.problem import Problem
+from ravine._study.provenance import describe
+from ravine.plot._canvas.style import Figure
+from ravine.plot._canvas.words import outcome
+
+Told = str | Mapping[str, Any]
+"""What the provenance says: words, or words for each label."""
+
+
+def lines_of(runs: xr.Dataset) -> list[str]:
+    r"""Say how many runs there were, what became of them, which was best, and how near to torch they are.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> print("\n".join(lines_of(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
+    4 runs: 1 arrived, 1 not arrived, 1 diverged, 1 invalid (Invalid learning rate: -1)
+    best: step 16 with lr 0.5
+    SGD's rule on a batch, gradient by autograd; of torch: every bit, 20 steps of one random run compared
+    """
+    values = numbers_of(runs)
+    known = values.name == "arrival"
+    lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_fates(runs, values)}"]
+    lines += [f"best{of}: {words}" for of, words in _best(values, "step {:.0f}" if known else "last loss {:.4g}")]
+    facts = describe(runs, "loss" if "loss" in runs else "final_loss")
+    return lines + _engines(facts["engine"], facts["equals_torch"])
+
+
+def _engines(engine: Told, told: Told, label: str = "") -> list[str]:
+    """Say how runs were made and how near to torch they are; once for each label where that differs."""
+    if isinstance(engine, str) and isinstance(told, str):
+        words = engine if told == "is torch" else f"{engine}; of torch: {told}"
+        return [f"{label}: {words}" if label else words]
+    split = told if isinstance(told, Mapping) else engine
+    assert isinstance(split, Mapping)
+    labels = [each for each in split if each != "by"]
+    return [line for each in labels for line in _engines(_of(engine, each), _of(told, each), each)]
+
+
+def _of(told: Told, label: str) -> Told:
+    return told if isinstance(told, str) else told[label]
+
+
+def numbers_of(runs: xr.Dataset) -> xr.DataArray:
+    """Return one number for each run: its arrival where minima are known and none climbs, else its last loss.
+
+    The last loss of a run that diverged is infinite.
+    """
+    climbs = bool(runs.coords.get("maximize", xr.DataArray(False)).any())
+    if not climbs and ("minimum_loss" in runs or "arrival" in runs):
+        return measure.arrival(runs)
+    last = runs["final_loss"] if "final_loss" in runs else runs["loss"].isel(step=-1, drop=True)
+    return last.rename("last loss").where(~measure.diverged(runs), np.inf)
+
+
+def _fates(runs: xr.Dataset, values: xr.DataArray) -> str:
+    fates = values["outcome"] if "outcome" in values.coords else _fate_without_minimum(runs)
+    if "steps_taken" in runs:
+        fates = fates.where(runs["steps_taken"] == runs["step"].values[-1], "not finished")
+    names, counts = np.unique(fates.values.astype(str), return_counts=True)
+    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    order = ("arrived", "not arrived", "not diverged", "diverged", "invalid", "not finished")
+    words = listed(f"{found[name]:,} {name}" for name in order if found.get(name))
+    if "error" in runs:
+        reasons = [str(each) for each in np.unique(runs["error"]) if each]
+        words += f" ({listed(reasons, 3)})" if reasons else ""
+    return words
+
+
+def _fate_without_minimum(runs: xr.Dataset) -> xr.DataArray:
+    broken = measure.diverged(runs)
+    fates = broken.astype("<U12").copy(data=np.where(broken.values, "diverged", "not diverged"))
+    return fates.where(runs["error"] == "", "invalid") if "error" in runs else fates
+
+
+def _best(values: xr.DataArray, told: str) -> Iterator[tuple[str, str]]:
+    """Find the lowest value, for each label of the first dimension where that holds labels."""
+    dims = [str(dim) for dim in values.dims]
+    if dims and values[dims[0]].dtype.kind == "U" and len(dims) > 1:
+        for label in values[dims[0]].values.tolist():
+            for _, words in _best(values.sel({dims[0]: label}), told):
+                yield f", {label}", words
+        return
+    values = values.where(np.isfinite(values))
+    if not values.notnull().any():
+        return
+    flat = values.values.ravel()
+    place = np.unravel_index(int(np.nanargmin(flat)), values.shape)
+    where = ", ".join(f"{d.replace('_', ' ')} {_word(values[d].values[k])}" for d, k in zip(dims, place, strict=True))
+    ties = int((flat == np.nanmin(flat)).sum()) - 1
+    more = f" (and {ties:,} other{'' if ties == 1 else 's'})" if ties else ""
+    yield "", told.format(float(np.nanmin(flat))) + (f" with {where}" if where else "") + more
+
+
+def _word(value: object) -> str:
+    return f"{value:.7g}" if isinstance(value, float) else str(value)  # enough for ravine.at to find it
+
+
+def drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str) -> tuple[xr.Dataset, Figure]:
+    """Draw the descent over its surface where there are two parameters, else the loss by step."""
+    if runs.sizes["parameter"] != 2:
+        typer.echo(
+            f"{runs.sizes['parameter']} parameters: a map shows two, so the picture is the loss at every step",
+            err=True,
+        )
+        return runs, ravine.plot.losses(runs, style=style)
+    one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
+    land = ravine.surface(problem, one.ranges or ravine.around(runs))
+    return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)
+
+
+def usual_view(held: xr.Dataset) -> str:
+    """Choose a view: the descent where there is a surface to draw it over, a diagram for a sweep, else the losses."""
+    if "surface" in held:
+        return "descent" if "position" in held else "surface"
+    numbers = numbers_of(held) if {"loss", "final_loss"} & set(held.data_vars) else held
+    swept = {"lr", "momentum"} <= set(numbers.dims) and len(numbers.dims) <= 3
+    return "phase" if swept else "losses"
+
+
+def picture_of(runs: xr.Dataset) -> Callable[[str], Figure] | None:
+    """Choose the picture of a sweep: a diagram of its two longest settings, else its losses; None for summaries."""
+    numbers = numbers_of(runs)
+    settings = [str(dim) for dim in numbers.dims if numbers[dim].dtype.kind == "f" and numbers.sizes[dim] > 2]
+    settings = sorted(settings, key=lambda dim: numbers.sizes[dim], reverse=True)[:2]
+    if len(settings) == 2 and numbers.ndim <= 3:
+        x, y = sorted(settings, key=lambda dim: (dim != "lr", list(numbers.dims).index(dim)))
+        return lambda style: ravine.plot.phase(numbers, x, y, style=style)
+    return None if "loss" not in runs else lambda style: ravine.plot.losses(runs, style=style)
+
+
+def print_result(runs: xr.Dataset) -> None:
+    """Print what became of each run, in a table with where it ended."""
+    dims = [str(d) for d in runs["loss"].dims if d != "step"]
+    cells = [(str(v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)] if dims else [("", runs)]
+    labels = [str(label) for label in runs["parameter"].values[:6]]
+    table = Table(box=None, pad_edge=False)
+    for heading in (*dims, "result", *labels):
+        table.add_column(heading)
+    for name, run in cells:
+        final = [f"{value:.6g}" for value in run["position"].values[-1, : len(labels)].tolist()]
+        table.add_row(*([name] if dims else []), outcome(run), *final)
+    Console(width=200).print(table)
+    if not all(np.isfinite(run["loss"].values).all() for _, run in cells) and not bool(
+        runs.coords.get("maximize", False)
+    ):
+        typer.echo("A smaller --lr may keep it from diverging; for columns of unlike size, so may --standardize.")
+
+
+MOST_RUNS = 20
+"""Runs up to which each is explained; of more, nobody reads the sentences."""
+
+
+def print_findings(runs: xr.Dataset, most: int | None) -> None:
+    """Print the findings, each run's under its labels; the most important ones where `most` says how many."""
+    count = runs["loss"].size // runs.sizes["step"] if "loss" in runs else 1
+    if count > MOST_RUNS and most is not None:
+        return
+    if count > MOST_RUNS:
+        raise ValueError(f"{count:,} runs are too many to explain: select at most {MOST_RUNS}, as in --at lr=0.1")
+    by_run: dict[str, list[Any]] = {}
+    for finding in ravine.explain(runs):
+        by_run.setdefault(finding.whose, []).append(finding)
+    for label, findings in by_run.items():
+        if label:
+            typer.echo(label)
+        for finding in findings[:most]:
+            typer.echo(("  " if label else "") + finding.told)

@@ -1,0 +1,178 @@
+"""Problems from words: a CSV file, a name of the gallery, or module:name of the user's own."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ravine import gallery
+from ravine._format import hint, listed
+from ravine._problem.criteria import Criterion
+from ravine._problem.problem import Problem
+
+
+def load(
+    source: str,
+    *,
+    x: str | Sequence[str] | None = None,
+    y: str | None = None,
+    criteria: Sequence[str] | None = None,
+    standardize: bool = False,
+    start: Mapping[str, Any] | None = None,
+) -> Problem | Mapping[str, Problem]:
+    """Find the problem that a word means.
+
+    Parameters
+    ----------
+    source
+        A name of the gallery, as in ``rosenbrock`` or ``quadratic(condition=100)``, else ``module:name`` (a
+        problem, a mapping of them, or a function that returns one), else a CSV file.
+    x, y, standardize
+        For a CSV file, see `Problem.from_csv`.
+    criteria
+        Names of torch.nn losses, for a CSV file or to choose among a mapping's problems; several make a mapping.
+    start
+        Where to start, by parameter name.
+
+    Examples
+    --------
+    >>> list(load("article", criteria=["L1Loss", "HuberLoss"]))
+    ['L1Loss', 'HuberLoss']
+    """
+    in_gallery = source.partition("(")[0] in gallery.__all__
+    if in_gallery or (":" in source and not Path(source).exists()):
+        if x or y or standardize:
+            raise ValueError(f"--x, --y and --standardize are for CSV files; {source} is none")
+        problem = _from_gallery(source) if in_gallery else _problem(source)
+        if criteria:
+            problem = _chosen(source, problem, criteria)
+    else:
+        if not Path(source).exists():
+            raise FileNotFoundError(f"there is no file {source}, and no such problem{hint(source, gallery.__all__)}")
+        named = {each: criterion_of(each) for each in criteria or ["MSELoss"]}
+        made = {n: Problem.from_csv(source, x, y, c, standardize=standardize) for n, c in named.items()}
+        problem = made if len(made) > 1 else next(iter(made.values()))
+    if not start:
+        return problem
+    if isinstance(problem, Mapping):
+        return {label: each.starting_at(start) for label, each in problem.items()}
+    return problem.starting_at(start)
+
+
+def criterion_of(words: str) -> Criterion:
+    """Make a torch.nn criterion from its name, with arguments where given.
+
+    Examples
+    --------
+    >>> criterion_of("HuberLoss(delta=0.5)").delta
+    0.5
+    """
+    name, arguments = call_of(words)
+    known = sorted(n for n in dir(torch.nn) if n.endswith("Loss"))
+    criterion: Criterion = named("criterion", name, torch.nn, known)(**arguments)
+    return criterion
+
+
+def optimizer_of(name: str) -> Any:
+    """Find an optimizer by name in torch.optim, or as module:name.
+
+    Examples
+    --------
+    >>> optimizer_of("Adam").__name__
+    'Adam'
+    """
+    if ":" in name:
+        return _imported(name)
+    known = [n for n, thing in vars(torch.optim).items() if isinstance(thing, type) and n not in ("Optimizer",)]
+    return named("optimizer", name, torch.optim, known)
+
+
+def scheduler_of(words: str) -> functools.partial[Any]:
+    """Make a scheduler's maker from words such as ``StepLR(step_size=30)``.
+
+    Examples
+    --------
+    >>> scheduler_of("StepLR(step_size=30)").keywords
+    {'step_size': 30}
+    """
+    name, arguments = call_of(words)
+    home = torch.optim.lr_scheduler
+    known = [n for n in home.__all__ if n not in ("LRScheduler",)]
+    return functools.partial(named("scheduler", name, home, known), **arguments)
+
+
+def call_of(words: str) -> tuple[str, dict[str, Any]]:
+    """Read a name, or a call with literal keyword arguments, without running anything.
+
+    Examples
+    --------
+    >>> call_of("quadratic(condition=100)"), call_of("rosenbrock")
+    (('quadratic', {'condition': 100}), ('rosenbrock', {}))
+    """
+    name, parenthesis, _ = words.partition("(")
+    try:
+        call = ast.parse(words if parenthesis else f"{words}()", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+            raise ValueError
+        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        raise ValueError(f"cannot read {words!r}; expected a name, or a form like HuberLoss(delta=0.5)") from None
+
+
+def named(what: str, name: str, home: Any, known: Sequence[str]) -> Any:
+    """Take a name from a module, or say which come near."""
+    if name not in known:
+        raise ValueError(
+            f"no {what} {name!r} in {home.__name__}{hint(name, known) or f'; there are {listed(known, 40)}'}"
+        )
+    return getattr(home, name)
+
+
+def _chosen(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dict[str, Problem]:
+    if not isinstance(problem, Mapping):
+        raise ValueError(f"{source} is one problem with a loss of its own; --criterion chooses among several")
+    for name in criteria:
+        if name not in problem:
+            raise ValueError(f"{source} has no criterion {name!r}{hint(name, problem)}; it has {listed(problem)}")
+    return problem[criteria[0]] if len(criteria) == 1 else {name: problem[name] for name in criteria}
+
+
+def _imported(source: str) -> Any:
+    module_name, _, name = source.partition(":")
+    here = os.getcwd()
+    sys.path.insert(0, here)  # as python -m does: the user's file lies where they stand
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as reason:
+        if reason.name != module_name:
+            raise
+        raise ValueError(f"there is no module {module_name!r} here or among the installed ones") from None
+    finally:
+        sys.path.remove(here)
+    if not hasattr(module, name):
+        names = [n for n in dir(module) if not n.startswith("_")]
+        raise ValueError(f"module {module_name!r} has no {name!r}{hint(name, names)}")
+    return getattr(module, name)
+
+
+def _from_gallery(source: str) -> Problem | Mapping[str, Problem]:
+    name, arguments = call_of(source)
+    made: Problem | dict[str, Problem] = getattr(gallery, name)(**arguments)
+    return made
+
+
+def _problem(source: str) -> Problem | Mapping[str, Problem]:
+    found = _imported(source)
+    if isinstance(found, Callable) and not isinstance(found, Problem):  # type: ignore[arg-type]
+        found = found()
+    if not isinstance(found, (Problem, Mapping)):
+        raise TypeError(f"{source} is a {type(found).__name__}, expected a ravine.Problem or a mapping of them")
+    return found

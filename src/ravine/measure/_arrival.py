@@ -1,0 +1,349 @@
+"""Whether and when runs arrive or diverge, and a summary of each: one number a run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine._study.contract import CONTRACT
+from ravine.measure._objective import (
+    NOISE,
+    array_of,
+    choose,
+    climbs,
+    gap_of,
+    invalid,
+    loss_of,
+    minimised_of,
+    refuse_climbers,
+    resolution,
+    rounding_of,
+    skipped,
+    step_values,
+    steps_last,
+)
+from ravine.measure._stability import told_with
+
+SHARE = 0.01
+"""A run has arrived once its gap stays at or below this share of the gap at the start."""
+
+GROWTH = 4.0
+"""A loss that rises this many times as far late in a run as it went early grows without bound (see `diverged`)."""
+
+FEWEST = 8
+"""Steps below which growth without bound cannot be told from the first swing of momentum."""
+
+OUTCOMES = np.array(["arrived", "not arrived", "diverged", "invalid", "not made"])
+
+
+def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
+    r"""Return the first step from which the gap stays small: ravine's one measure of having arrived.
+
+    A run has arrived at the first step :math:`k` such that at every step from :math:`k` to the last
+
+    .. math:: g_j \le \max(\text{share}\cdot g_0,\ 2\epsilon\,|m|),\qquad j \ge k
+
+    where :math:`g` is the gap of what is minimised and :math:`m` its minimum. The second limit is the rounding
+    of the loss in its own dtype; it lets a run that starts at the minimum and stays there arrive at step 0. A
+    gap that is NaN or infinite is not small. Steps at which the loss was not evaluated (see `evaluated`) are
+    passed over. A run that ends too early to stay is not told from one that stays: give it steps enough.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss`` (…, step) and ``minimum_loss`` (…), or a `summary`.
+    share
+        Of the gap at the start: 0.01 in every picture and sentence.
+
+    Returns
+    -------
+    xarray.DataArray
+        (…), in float64: the step, or NaN where it never arrives. Its coordinate ``outcome`` (…) says which of
+        "arrived", "not arrived", "diverged" (see `diverged`), "invalid" (settings that torch refused) and "not made"
+        (of a sweep that was interrupted: no step was taken) it was; its attribute ``steps`` is the last step. Where the
+        study knows the ``hessian`` at the minimum, and theory speaks of the runs (SGD without a scheduler, groups or
+        mini-batches), the coordinates ``stability_limit`` (…) and ``stability_scope`` ("exact" for a quadratic loss,
+        else "local") hold the lr up to which they are stable (`ravine.theory.stability_limit`).
+
+    Raises
+    ------
+    ValueError
+        If `share` does not lie between 0 and 1, or is not 0.01 for a summary, or as `gap` does.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0}), lr=0.25, steps=20)
+    >>> arrived = arrival(run.assign(minimum_loss=0.0))  # the gap falls to a quarter each step
+    >>> float(arrived), str(arrived.outcome.values)
+    (4.0, 'arrived')
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share!r}")
+    arrived, minimised = _stored(runs, "arrival"), None
+    if arrived is None:
+        minimised = minimised_of(runs)
+        arrived = _arrived(runs, share, minimised)
+    elif share != SHARE:
+        raise ValueError(
+            f"the summary was made with share {SHARE}, got {share!r}: another share needs the losses of all steps; "
+            'sweep again without keep="summary"'
+        )
+    else:
+        refuse_climbers(runs)
+    long_name = f"first step from which the gap stays within {100 * share:g} % of the start's"
+    outcome = (arrived.dims, _outcome(runs, arrived, minimised))
+    found = array_of(runs, arrived, "arrival", long_name).assign_coords({"outcome": outcome, **told_with(runs)})
+    steps = int(step_values(runs)[-1]) if "step" in runs.sizes else runs["arrival"].attrs.get("steps")
+    return found if steps is None else found.assign_attrs(steps=steps)
+
+
+def diverged(runs: xr.Dataset) -> xr.DataArray:
+    r"""Tell which runs diverged: a loss is not finite, or it grew without bound.
+
+    It grew without bound if, in the last quarter of its steps, the loss was more than four times as far above
+    its start as it ever was from it, up or down, in the first half:
+
+    .. math:: \max_{k \ge 3K/4} L_k - L_0 > 4 \max_{k \le K/2} |L_k - L_0|
+
+    and that is no rounding. Where weight decay is minimised with the loss, and the positions are known, :math:`L`
+    holds it: a run may climb out of the loss's minimum on its way to the goal that decay has moved.
+
+    A loss that climbs along a straight line reaches twice, one that grows by a constant factor any multiple, and
+    one that cycles between bounds about once. Scaling or shifting the loss changes nothing, and a run that is merely
+    slow has not risen at all. Just beyond the limit of stability a run needs steps to show it: a loss that grows by
+    a constant factor from the first step must have grown threefold in half the steps. Below 8 steps, and with
+    ``maximize=True``, only a loss that is not finite counts.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss`` (…, step), and ``position`` or ``squares`` as for `objective`; or a `summary`.
+
+    Returns
+    -------
+    xarray.DataArray
+        (…), in bool; False where torch refused the settings.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> runs = ravine.join({f"lr {lr}": ravine.descend(bowl, lr=lr) for lr in (0.001, 0.99, 1.01, 5.0)})
+    >>> diverged(runs).values.tolist()
+    [False, False, True, True]
+    >>> first_nonfinite(runs).values.tolist()  # at lr 1.01 all losses are finite
+    [nan, nan, nan, 21.0]
+    """
+    return array_of(runs, _diverged(runs, None), "diverged", CONTRACT["diverged"].long_name)
+
+
+def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
+    """Return the first step whose loss is not finite; NaN where all are.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> float(first_nonfinite(ravine.descend(bowl, lr=5.0)))
+    21.0
+    """
+    found = _stored(runs, "first_nonfinite")
+    if found is None:
+        broken = _broken(runs)
+        found = _one_each(broken, _steps_at(runs, _first(broken.values)))
+    return array_of(runs, found, "first_nonfinite", CONTRACT["first_nonfinite"].long_name)
+
+
+def steps_to(runs: xr.Dataset, loss: float) -> xr.DataArray:
+    """Return the first step at which the loss is at or below a value; NaN where it never is.
+
+    It may rise above the value again: `arrival` is the measure of having got somewhere to stay.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss`` (…, step).
+    loss
+        The value to come down to.
+
+    Returns
+    -------
+    xarray.DataArray
+        (…), in float64.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1)
+    >>> float(steps_to(run, 1.0)), float(steps_to(run, 0.4))  # the minimum is 0.4994
+    (12.0, nan)
+    """
+    if math.isnan(loss):
+        raise ValueError("loss must be a number to come down to, got nan")
+    losses = loss_of(runs)
+    found = _one_each(losses, _steps_at(runs, _first(losses.values <= loss)))
+    return array_of(runs, found, "steps_to", f"first step with a loss of at most {loss:.4g}")
+
+
+def summary(runs: xr.Dataset) -> xr.Dataset:
+    """Return what became of each run, without the steps: what a sweep keeps of runs too many to keep whole.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss`` (…, step); with ``minimum_loss`` (…), and what `objective` needs, for the arrival.
+
+    Returns
+    -------
+    xarray.Dataset
+        All (…): ``final_loss`` as it is, ``best_loss`` and ``best_step`` among the finite ones (NaN where none
+        is), ``arrival`` if the minimum is known (NaN where a run maximizes), ``first_nonfinite`` and
+        ``diverged``. `arrival`, `diverged` and `first_nonfinite` read it as they read the runs themselves.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> short = summary(ravine.descend(ravine.gallery.quadratic(), lr=0.1, momentum=0.9))
+    >>> list(short.data_vars)
+    ['final_loss', 'best_loss', 'best_step', 'arrival', 'first_nonfinite', 'diverged']
+    >>> float(arrival(short)), str(arrival(short).outcome.values)
+    (42.0, 'arrived')
+    """
+    loss = loss_of(runs)
+    lowest = _lowest(loss.values)
+    best = _steps_at(runs, _first(loss.values == lowest[..., None]))
+    told = {"final_loss": _final(runs, loss), "best_loss": lowest, "best_step": best}
+    found = {name: array_of(runs, _one_each(loss, values), name, "") for name, values in told.items()}
+    minimised = None
+    if "minimum_loss" in runs:
+        minimised = minimised_of(runs.drop_vars("maximize", errors="ignore"))
+        arrived = choose(climbs(runs), np.nan, _arrived(runs, SHARE, minimised))
+        found["arrival"] = array_of(runs, arrived, "arrival", "")
+    found["first_nonfinite"] = first_nonfinite(runs)
+    found["diverged"] = array_of(runs, _diverged(runs, minimised), "diverged", "")
+    fate = {name: value for name, value in loss.attrs.items() if name == "provenance"}
+    for name, each in found.items():
+        each.attrs = {"long_name": CONTRACT[name].long_name, **fate}
+    if "arrival" in found:
+        found["arrival"].attrs["steps"] = int(step_values(runs)[-1])
+    return xr.Dataset(found, told_with(runs))
+
+
+def _arrived(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:
+    above = gap_of(runs, minimised)
+    limit = np.maximum(share * above.isel(step=0), 2 * rounding_of(runs))
+    small, unseen = (above <= limit) & (above > -np.inf), skipped(runs)
+    large = steps_last(~small if unseen is None else ~(small | unseen))
+    stays = large.sizes["step"] - _first(np.flip(large.values, -1))
+    if unseen is not None:  # from there on, where it was looked at
+        hidden = (unseen | xr.zeros_like(large)).transpose(*large.dims).values
+        stays = _first(~hidden & (np.arange(large.sizes["step"]) >= stays[..., None]))
+    # a start that is not finite has no share to come down to
+    arrived = choose(abs(limit) < np.inf, _one_each(large, _steps_at(runs, stays)), np.nan)
+    return arrived.transpose(*large.dims[:-1])
+
+
+def _outcome(runs: xr.Dataset, arrived: xr.Variable, minimised: xr.Variable | None) -> NDArray[np.str_]:
+    code = choose(arrived.notnull(), 0, _diverged(runs, minimised).astype(int) + 1)
+    code = choose(invalid(runs), 3, code)
+    if "steps_taken" in runs:  # what was never begun has not failed to arrive
+        code = choose((runs.variables["steps_taken"] == 0) & (code == 1), 4, code)
+    code = code.transpose(*arrived.dims)
+    return np.asarray(OUTCOMES[code.values])
+
+
+def _diverged(runs: xr.Dataset, minimised: xr.Variable | None) -> xr.Variable:
+    broken = _stored(runs, "diverged")
+    if broken is not None:
+        return broken.astype(bool)
+    loss, unseen = loss_of(runs), skipped(runs)
+    hidden = None if unseen is None else unseen.transpose(*loss.dims).values
+    values = (_with_decay(runs) if minimised is None else minimised).transpose(*loss.dims).values
+    grew = _one_each(loss, _grew(values, step_values(runs), hidden, resolution(loss.dtype)))
+    return (grew & ~climbs(runs) & ~invalid(runs)) | _broken(runs).any("step")
+
+
+def _stored(runs: xr.Dataset, name: str) -> xr.Variable | None:
+    """Return what a summary holds; None for runs that have their losses."""
+    if "loss" in runs:
+        return None
+    if name == "arrival" and "final_loss" in runs and name not in runs:
+        raise ValueError(
+            "the summary has no 'arrival' (first step from which the gap stays small): "
+            "the minimum of what is minimised was not known when it was made"
+        )
+    return runs.variables[name] if name in runs else None
+
+
+def _with_decay(runs: xr.Dataset) -> xr.Variable:
+    """Return what is minimised as far as it is known: without positions, the loss alone."""
+    if not {"position", "squares"} & set(runs.data_vars):
+        return loss_of(runs)
+    return minimised_of(runs.drop_vars("maximize", errors="ignore"))  # what these do is left out of account
+
+
+def _broken(runs: xr.Dataset) -> xr.Variable:
+    """Tell which losses (…, step) are not finite, of those that were evaluated in runs that ran."""
+    broken, unseen = ~(abs(loss_of(runs)) < np.inf), skipped(runs)
+    if unseen is not None:
+        broken = broken & ~unseen
+    return steps_last(broken & ~invalid(runs) if "error" in runs else broken)
+
+
+def _one_each(like: xr.Variable, values: NDArray[Any]) -> xr.Variable:
+    """Return one value for each run, where `like` is (…, step)."""
+    return xr.Variable(like.dims[:-1], values)
+
+
+def _grew(losses: NDArray[Any], steps: NDArray[Any], hidden: NDArray[np.bool_] | None, eps: float) -> NDArray[Any]:
+    """Tell which runs (…, step) rise late further than early; `hidden` says where the loss was not evaluated."""
+    since = steps - steps[0]
+    seen = np.ones(len(since), dtype=bool) if hidden is None else ~hidden
+    last = np.where(seen, since, 0).max(-1, keepdims=True)
+    middle = np.where(seen & (2 * since >= last), since, last).min(-1, keepdims=True)
+    early, late = seen & (since <= middle), seen & (4 * since >= 3 * last)
+    if hidden is None:  # views, because copies would cost more than all the rest
+        head, tail = losses[..., : early.sum()], losses[..., -late.sum() :]
+    else:
+        head, tail = np.where(early, losses, np.nan), np.where(late, losses, np.nan)
+    start, high, low, later = (
+        each.astype(np.float64)
+        for each in (losses[..., 0], np.fmax.reduce(head, -1), np.fmin.reduce(head, -1), np.fmax.reduce(tail, -1))
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        rise = later - start
+        beyond = rise / GROWTH > np.maximum(high - start, start - low)
+    return np.asarray(beyond & (rise > NOISE * eps * abs(start)) & (last[..., 0] >= FEWEST))
+
+
+def _lowest(losses: NDArray[Any]) -> NDArray[Any]:
+    """Return the lowest finite loss of each run; NaN where there is none."""
+    lowest = np.asarray(np.fmin.reduce(losses, -1))
+    if np.isneginf(lowest).any():
+        lowest = np.asarray(np.fmin.reduce(np.where(np.isfinite(losses), losses, losses.dtype.type(np.nan)), -1))
+    return np.where(np.isfinite(lowest), lowest, losses.dtype.type(np.nan))
+
+
+def _final(runs: xr.Dataset, loss: xr.Variable) -> NDArray[Any]:
+    """Return the last loss of each run that was evaluated."""
+    unseen = skipped(runs)
+    if unseen is None:
+        return np.array(loss.values[..., -1])
+    hidden = unseen.transpose(*loss.dims).values
+    last = loss.sizes["step"] - 1 - _first(np.flip(~hidden, -1))
+    return np.asarray(np.take_along_axis(loss.values, last[..., None], -1)[..., 0])
+
+
+def _first(found: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the first place along the last axis that is true, and the number of places where none is."""
+    return np.asarray(np.where(found.any(-1), found.argmax(-1), found.shape[-1]))
+
+
+def _steps_at(runs: xr.Dataset, places: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the steps at places, and NaN for a place beyond the last."""
+    return np.asarray(np.append(step_values(runs).astype(np.float64), np.nan)[places])

@@ -1,0 +1,1 @@
+"""What every picture stands on: style, layout, axes, labels and words."""

@@ -1,0 +1,293 @@
+"""Text beside what it names: where in a panel there is room for it, found on a coarse picture of what is taken.
+
+A panel is divided into square cells of two points. Whatever is drawn marks its cells; a running sum over them
+tells at once, for every place, whether a box would cover anything there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.text import Text
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from ravine.plot._canvas.style import Style, halo
+
+Array = NDArray[np.floating[Any]]
+
+CELL = 2.0
+"""Side of a cell, in points."""
+
+MOST_SPOTS = 200_000
+"""Points at which a path is marked, at most: it costs milliseconds, however long the run."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in points from the lower left corner of the panel: its middle, width and height."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def gap(self, point: ArrayLike) -> float:
+        """Distance from a point to the nearest edge; 0 inside."""
+        px, py = np.asarray(point, dtype=float)
+        return float(np.hypot(max(abs(px - self.x) - self.width / 2, 0), max(abs(py - self.y) - self.height / 2, 0)))
+
+
+class Room:
+    """What is taken and what is free in one Axes, whose limits must be final."""
+
+    def __init__(self, ax: Axes):
+        ax.apply_aspect()
+        figure = ax.get_figure()
+        assert figure is not None
+        self.ax = ax
+        self.unit = 72 / figure.dpi  # points per pixel
+        box = ax.bbox
+        self.origin = np.array([box.x0, box.y0])
+        self.size = np.array([box.width, box.height]) * self.unit
+        columns, rows = (max(2, int(side / CELL)) for side in self.size)
+        self.taken = np.zeros((rows, columns), dtype=bool)
+
+    def points(self, data: ArrayLike) -> Array:
+        """Turn data coordinates, shape (n, 2), into points from the lower left corner."""
+        with np.errstate(all="ignore"):
+            pixels = self.ax.transData.transform(np.atleast_2d(np.asarray(data, dtype=float)))
+        moved: Array = (pixels - self.origin) * self.unit
+        return moved
+
+    def data(self, point: ArrayLike) -> Array:
+        """Turn one place in points back into data coordinates."""
+        pixels = np.asarray(point, dtype=float) / self.unit + self.origin
+        back: Array = self.ax.transData.inverted().transform(pixels)
+        return back
+
+    def mark(self, spots: Array, radius: float = 0.0) -> None:
+        """Take the cells within `radius` of these points."""
+        rows, columns = self.taken.shape
+        spots = spots[np.isfinite(spots).all(axis=1)]
+        cells = np.floor(np.clip(spots, -1e6, 1e6) / CELL).astype(int)
+        reach = int(np.ceil(radius / CELL))
+        within = (cells >= -reach).all(axis=1) & (cells < [columns + reach, rows + reach]).all(axis=1)
+        fresh = np.zeros((rows + 2 * reach, columns + 2 * reach), dtype=bool)
+        fresh[cells[within, 1] + reach, cells[within, 0] + reach] = True
+        if reach:
+            fresh = ndimage.maximum_filter(fresh, size=2 * reach + 1)
+            fresh = fresh[reach:-reach, reach:-reach]
+        self.taken |= fresh
+
+    def line(self, track: Array, radius: float = 2.0) -> None:
+        """Take what a line through these points covers, given in points; what leaves the panel is cut off."""
+        if len(track) < 2:
+            self.mark(track, radius)
+            return
+        self.mark(_along(track, self.size), radius)
+
+    def box(self, box: Box) -> None:
+        """Take a rectangle."""
+        left, right = box.x - box.width / 2, box.x + box.width / 2
+        low, high = box.y - box.height / 2, box.y + box.height / 2
+        a, b = (max(int(np.floor(each / CELL)), 0) for each in (left, low))
+        self.taken[b : max(int(np.ceil(high / CELL)), 0), a : max(int(np.ceil(right / CELL)), 0)] = True
+
+    def free(self, width: float, height: float) -> NDArray[np.bool_]:
+        """Tell for each cell whether a box with its lower left corner there is free and inside."""
+        rows, columns = self.taken.shape
+        tall, wide = (int(np.ceil(each / CELL)) for each in (height, width))
+        if tall > rows or wide > columns:
+            return np.zeros((0, 0), dtype=bool)
+        total = np.zeros((rows + 1, columns + 1), dtype=np.int32)
+        total[1:, 1:] = self.taken.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
+        covered = total[tall:, wide:] - total[:-tall, wide:] - total[tall:, :-wide] + total[:-tall, :-wide]
+        return np.asarray(covered == 0)
+
+    def beside(self, anchor: ArrayLike, width: float, height: float, near: float, far: float) -> Box | None:
+        """Return the free box nearest to `anchor`, from `near` to `far` points away from it, if there is one."""
+        free = self.free(width, height)
+        if not free.any():
+            return None
+        px, py = np.asarray(anchor, dtype=float)
+        rows, columns = np.nonzero(free)
+        x = columns * CELL + np.ceil(width / CELL) * CELL / 2
+        y = rows * CELL + np.ceil(height / CELL) * CELL / 2
+        away = np.hypot(np.maximum(np.abs(x - px) - width / 2, 0), np.maximum(np.abs(y - py) - height / 2, 0))
+        cost = np.where((away < near) | (away > far), np.inf, away + 0.12 * np.abs(y - py))
+        best = int(cost.argmin())
+        return Box(float(x[best]), float(y[best]), width, height) if np.isfinite(cost[best]) else None
+
+    def corner(self, width: float, height: float, pad: float) -> Box | None:
+        """Return the corner of the panel, `pad` points inside, where a box is free and farthest from all else."""
+        clear = self.clearance()
+        best, most = None, -1.0
+        free = self.free(width + 2 * pad, height + 2 * pad)
+        if not free.any():
+            return None
+        for top in (0, 1):
+            for right in (1, 0):
+                if not free[-top, -right]:
+                    continue
+                x = self.size[0] - pad - width / 2 if right else pad + width / 2
+                y = self.size[1] - pad - height / 2 if top else pad + height / 2
+                row, column = int(y / CELL), int(x / CELL)
+                if clear[row, column] > most:
+                    best, most = Box(x, y, width, height), float(clear[row, column])
+        return best
+
+    def clearance(self, border: bool = False) -> Array:
+        """Return for each cell how far, in points, it is from the nearest taken one (and from the border)."""
+        taken = np.pad(self.taken, 1, constant_values=True) if border else self.taken
+        if not taken.any():
+            return np.full(self.taken.shape, float(self.size.max()))
+        distance: Array = ndimage.distance_transform_edt(~taken) * CELL
+        return distance[1:-1, 1:-1] if border else distance
+
+    def at(self, field: Array, spots: Array) -> Array:
+        """Read a field of cells at these points; 0 outside the panel."""
+        rows, columns = self.taken.shape
+        cells = np.floor(spots / CELL).astype(int)
+        inside = (cells >= 0).all(axis=1) & (cells < [columns, rows]).all(axis=1)
+        cells = np.clip(cells, 0, [columns - 1, rows - 1])
+        return np.where(inside, field[cells[:, 1], cells[:, 0]], 0.0)
+
+
+def _along(track: Array, size: Array) -> Array:
+    """Return points every few points of the way along a line, its parts inside the panel only."""
+    tails, heads = track[:-1], track[1:]
+    finite = np.isfinite(tails).all(axis=1) & np.isfinite(heads).all(axis=1)
+    tails, ways = tails[finite], (heads - tails)[finite]
+    with np.errstate(all="ignore"):  # where along each leg it enters and leaves the panel
+        one, other = (0 - tails) / ways, (size - tails) / ways
+    still = (ways == 0) & (tails >= 0) & (tails <= size)
+    enter = np.where(still, 0.0, np.nan_to_num(np.minimum(one, other), nan=2.0)).max(axis=1).clip(0, None)
+    leave = np.where(still, 1.0, np.nan_to_num(np.maximum(one, other), nan=-1.0)).min(axis=1).clip(None, 1)
+    met = enter <= leave
+    tails, ways, enter, leave = tails[met], ways[met], enter[met], leave[met]
+    lengths = np.hypot(*(ways * (leave - enter)[:, None]).T)
+    step = max(CELL, float(lengths.sum()) / MOST_SPOTS)
+    counts = (np.ceil(lengths / step) + 1).astype(int)
+    leg = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = enter[leg] + (leave - enter)[leg] * place / np.maximum(counts[leg] - 1, 1)
+    return np.asarray(tails[leg] + share[:, None] * ways[leg])
+
+
+def measure(text: str, size: float, *, weight: str = "normal", family: str = "DejaVu Sans") -> tuple[float, float]:
+    """Return width and height of a text in points, without drawing it."""
+    lines = text.split("\n")
+    return max(_width(line, weight, family) for line in lines) * size, 1.25 * size * len(lines)
+
+
+@functools.cache
+def _width(line: str, weight: str, family: str) -> float:
+    if not line:
+        return 0.0
+    font = get_font(findfont(FontProperties(family=family, weight=weight)))
+    font.set_size(100, 72)
+    font.set_text(line, 0.0)
+    return float(font.get_width_height()[0]) / 64 / 100 * 1.02  # small sizes are hinted a little wider
+
+
+def label(
+    axes: Axes,
+    text: str,
+    point: Sequence[float] | NDArray[np.floating[Any]],
+    style: Style,
+    *,
+    color: str,
+    room: Room,
+    size: float = 8.5,
+    near: float = 6.0,
+    far: float = 110.0,
+    lead: bool = True,
+) -> Text | None:
+    """Write a direct label beside a point, at the nearest free place; a thin line leads to it from farther off.
+
+    Parameters
+    ----------
+    axes
+        Its limits must be final.
+    text, point
+        What to write and what it belongs to, in data coordinates.
+    style, color, size
+        How.
+    room
+        What is taken; the label takes its place there too.
+    near, far
+        How far from the point it may stand, in points.
+    lead
+        Whether it may stand so far off that it needs a line.
+
+    Returns
+    -------
+    matplotlib.text.Text or None
+        None where no place is free.
+    """
+    width, height = measure(text, size)
+    anchor = room.points(point)[0]
+    place = room.beside(anchor, width + 4, height + 1, near, far if lead else 14.0)
+    if place is None:
+        return None
+    offset = np.array([place.x, place.y]) - anchor
+    led = lead and place.gap(anchor) > 13
+    note = axes.annotate(
+        text,
+        xy=(float(point[0]), float(point[1])),
+        xytext=(float(offset[0]), float(offset[1])),
+        textcoords="offset points",
+        color=color,
+        size=size,
+        ha="center",
+        va="center",
+        linespacing=1.15,
+        path_effects=halo(style),
+        zorder=6,
+        arrowprops={"arrowstyle": "-", "lw": 0.6, "color": color, "shrinkA": 1, "shrinkB": 4} if led else None,
+    )
+    room.box(place)
+    if led:
+        room.line(np.array([anchor, [place.x, place.y]]), 1.0)
+    return note
+
+
+def label_at_right(axes: Axes, entries: Sequence[tuple[str, float, str]], style: Style, size: float = 8.5) -> None:
+    """Write (name, height, colour) at the right border, moved apart where they would overlap.
+
+    A thin line leads from a moved name to its height.
+    """
+    low, high = axes.get_ylim()
+    figure = axes.get_figure()
+    assert figure is not None
+    step = 1.35 * size / 72 / (axes.get_position().height * figure.get_figheight())  # type: ignore[union-attr]
+    heights = [float(axes.transAxes.inverted().transform(axes.transData.transform((0, h)))[1]) for _, h, _ in entries]
+    order = np.argsort(heights)
+    places = np.array(heights)[order]
+    for k in range(1, len(places)):  # push up what is too close, then down what left the axes
+        places[k] = max(places[k], places[k - 1] + step)
+    places[-1] = min(places[-1], 1.0)
+    for k in range(len(places) - 2, -1, -1):
+        places[k] = min(places[k], places[k + 1] - step)
+    for place, index in zip(places, order, strict=True):
+        name, _, color = entries[index]
+        axes.annotate(
+            name,
+            xy=(1.0, heights[index]),
+            xycoords="axes fraction",
+            xytext=(1.04, place),
+            textcoords="axes fraction",
+            va="center",
+            size=size,
+            color=color,
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.6, "shrinkA": 1, "shrinkB": 0},
+            annotation_clip=False,
+        )
+    axes.set_ylim(low, high)

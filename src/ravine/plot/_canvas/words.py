@@ -1,0 +1,241 @@
+"""Words on a picture: what was turned, what happened and why. Each is computed from the study it speaks of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ravine import measure
+from ravine._findings.explain import shape_of
+from ravine._study.rule import COUPLED
+
+DEFAULTS = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
+"""Settings that are not worth a word at these values."""
+
+UNSAID = {**DEFAULTS, "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": False, "centered": False}
+"""The same for what torch's other optimizers have."""
+
+
+def knobs(runs: xr.Dataset) -> str:
+    """Name what was turned, for a title.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problem = ravine.gallery.article()["MSELoss"]
+    >>> knobs(ravine.descend(problem, lr=0.1)), knobs(ravine.descend(problem, lr=0.1, momentum=0.9, nesterov=True))
+    ('Plain SGD, lr 0.1', 'SGD, lr 0.1, momentum 0.9, nesterov')
+    """
+    values = scalars(runs)
+    turned = {n: v for n, v in values.items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
+    words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
+    varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in ("lr", *DEFAULTS)]
+    words += [_several(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
+    optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
+    name = _listed(optimizers) or "Descent"
+    plain = name == "SGD" and set(turned) <= {"lr"} and not varied
+    return ", ".join([f"Plain {name}" if plain else name, *words])
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def _several(name: str, values: Sequence[float]) -> str:
+    """Name the values a setting takes in one figure: each, or the first and last of many."""
+    words = [f"{v:g}" for v in values]
+    shown = _listed(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
+    return f"{name.replace('_', ' ')} {shown}"
+
+
+def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
+    """Say what happened to the loss in one run, from its numbers; the count of steps may stand elsewhere.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> outcome(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1))
+    'loss 53.08 → 0.4994 in 100 steps'
+    """
+    if "loss" not in run:
+        return steps(run)
+    if "steps_taken" in run:  # what follows was never run
+        run = run.isel(step=slice(int(run["steps_taken"]) + 1))
+    losses = run["loss"].values
+    taken = len(losses) - 1
+    if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
+        first = int(np.append(np.flatnonzero(np.isfinite(losses)), -1).max()) + 1 if taken else 0
+        first = int(np.flatnonzero(~np.isfinite(losses))[0]) if np.isinf(losses).any() else first
+        return f"loss {number(losses[0])} → {losses[first]} at step {first}: it diverged"
+    if not taken:
+        return f"loss {number(losses[0])}, no step taken"
+    grew = ": it diverged" * bool(measure.diverged(run))
+    return f"loss {number(losses[0])} → {number(losses[-1])}" + f" in {steps(run)}" * counted + grew
+
+
+def number(value: float) -> str:
+    """Write a number short: four digits, and no padding in the exponent."""
+    return re.sub(r"e([+-])0*", lambda m: "e" + m[1].replace("+", ""), f"{value:.4g}")
+
+
+def steps(runs: xr.Dataset) -> str:
+    """Say how many steps the runs took."""
+    count = runs.sizes["step"] - 1
+    return f"{count:,} step{'' if count == 1 else 's'}"
+
+
+def scalars(runs: xr.Dataset) -> dict[str, Any]:
+    """Settings that hold for all of these runs."""
+    found = {str(n): c.values.item() for n, c in runs.coords.items() if c.ndim == 0}
+    skipped = ("criterion", "run", "problem", "step", "start")
+    first = ("lr", *DEFAULTS)  # in torch's order, whatever joining and selecting did to it
+    order = [n for n in first if n in found] + [n for n in found if n not in first and n not in skipped]
+    return {n: found[n] for n in order if found[n] == found[n]}  # NaN: not a setting of this optimizer
+
+
+def settings(runs: xr.Dataset) -> str:
+    """Write the optimizer with every setting that is not at its usual value."""
+    values = scalars(runs)
+    name = values.pop("optimizer", "")
+    shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != UNSAID.get(n)]
+    return f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)
+
+
+def subtitle(
+    runs: xr.Dataset,
+    decays: Sequence[float],
+    *,
+    decay_left_out: bool = False,
+    scheduled: bool = False,
+    uneven: bool = False,
+    arrows: str = "",
+) -> list[str]:
+    """Write settings, steps, and how the picture is to be read, in parts that are not to be broken."""
+    parts = [settings(runs), steps(runs)]
+    if any(decays):
+        parts.append("contours: loss + weight decay")
+    if decay_left_out:
+        parts.append("contours: loss without weight decay")
+    every = dot_every(runs.sizes["step"] - 1)
+    if every > 1:
+        parts.append(f"a dot every {every:,} steps")
+    if scheduled:
+        parts.append("line width: lr")
+    if arrows:
+        parts.append(arrows)
+    if uneven:
+        parts.append("axes not to one scale")
+    return [part for part in parts if part]
+
+
+def coupled_decay(run: xr.Dataset) -> float:
+    """Return the weight decay that belongs to what is minimised; 0 where it does not (AdamW, maximize)."""
+    values = scalars(run)
+    coupled = values.get("optimizer") in COUPLED and not values.get("decoupled_weight_decay")
+    return float(values.get("weight_decay", 0.0)) * (coupled and not values.get("maximize", False))
+
+
+def label(dim: str, value: Any) -> str:
+    """Name one entry of a dimension: a label stands for itself, a number needs its setting's name."""
+    return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {value:g}"
+
+
+def maximizes(run: xr.Dataset) -> bool:
+    """Tell whether the optimizer climbs."""
+    return bool(scalars(run).get("maximize", False))
+
+
+DOTTED = 200
+"""Steps up to which each has a dot of its own."""
+
+
+def dot_every(steps: int) -> int:
+    """Return how many steps lie from one dot to the next: 1, or a power of ten."""
+    return 1 if steps <= DOTTED else 10 ** int(np.ceil(np.log10(steps / DOTTED)))
+
+
+def because(run: xr.Dataset) -> str:
+    """Say in one sentence why a path looks as it does; nothing where nothing certain is known.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> because(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, momentum=0.9))
+    'The path orbits the minimum every 13.5 to 17.1 steps; the swing halves every 13.2 steps. (exact)'
+    """
+    found = shape_of(run)
+    return "" if found is None else found.told
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended: ``arrived``, ``not arrived`` or ``diverged``, and the step of arrival."""
+
+    outcome: str
+    step: float
+
+    @property
+    def words(self) -> str:
+        """Say when it arrives, or that it does not; that it diverged, the line with its losses says."""
+        told = {"arrived": f"arrives at step {self.step:.0f}", "not arrived": "has not arrived"}
+        return told.get(self.outcome, "")
+
+
+def end_of(run: xr.Dataset) -> End | None:
+    """Tell how a run ended; None where its minimum is not known.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> end_of(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1)).words
+    'arrives at step 12'
+    """
+    if "minimum_loss" not in run or bool(run.coords.get("maximize", False)):
+        return None
+    if not np.isfinite(run["minimum_loss"].item()):
+        return None
+    arrived = measure.arrival(run.drop_vars("hessian", errors="ignore"))  # its limits are not asked for here
+    return End(str(arrived["outcome"].item()), arrived.item())
+
+
+def title(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
+    """Name what was turned, and say when that arrives.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> runs = ravine.descend(ravine.gallery.article(), lr=0.1)
+    >>> title(runs, [end_of(runs.isel(criterion=k)) for k in range(4)])
+    'Plain SGD, lr 0.1: one of 4 runs arrives in 100 steps'
+    """
+    knobs = knobs_(runs)
+    known = [end for end in ends if end is not None]
+    if len(known) < len(ends):
+        return knobs
+    if len(known) == 1:
+        return f"{knobs}: {known[0].words or known[0].outcome}"
+    broken = sum(end.outcome == "diverged" for end in known)
+    steps = [end.step for end in known if end.outcome == "arrived"]
+    if broken:
+        return f"{knobs}: {_count(broken, len(known))} diverged"
+    if len(steps) < len(known):
+        verb = "arrives" if len(steps) == 1 else "arrive"
+        return f"{knobs}: {_count(len(steps), len(known))} {verb} in {steps_(runs)}"
+    low, high = min(steps), max(steps)
+    return f"{knobs}: all arrive" + (f", at steps {low:.0f} to {high:.0f}" if high > low else f" at step {low:.0f}")
+
+
+def _count(some: int, all: int) -> str:
+    if some == all:
+        return "all runs"
+    return f"{ {0: 'none', 1: 'one'}.get(some, str(some)) } of {all} runs"
+
+
+knobs_ = knobs
+
+steps_ = steps

@@ -1,0 +1,240 @@
+"""How a run came down: its loss, or the gap that is left, as a curve with what happened on the way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
+from numpy.typing import NDArray
+
+from ravine import measure
+from ravine._format import listed
+from ravine._study.contract import check
+from ravine.plot._canvas.labels import CELL, Box, Room, label, label_at_right
+from ravine.plot._canvas.labels import measure as measure_
+from ravine.plot._canvas.style import ARTICLE, Style, calm, halo
+from ravine.plot._canvas.words import label as captions_label
+from ravine.plot._canvas.words import number
+
+Array = NDArray[np.floating[Any]]
+
+LOWEST = 1e-6
+"""Share of the gap at the start below which nothing is drawn: what is left there is soon rounding."""
+
+HEADROOM = 1e3
+"""How far above its start, or above the runs that stay finite, one that blows up is followed."""
+
+HIGHEST = 1e300
+"""Beyond this an axis overflows."""
+
+MOST = 8
+"""Curves that can be told apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What one run's curve shows: heights at the steps that were looked at, and what happened on the way."""
+
+    name: str
+    steps: Array
+    heights: Array
+    batch: Array | None
+    arrival: float
+    broken: float
+    share: bool
+
+
+def curves_of(runs: xr.Dataset) -> list[Curve]:
+    """Return a curve for each run, those that are equal in every bit under one name."""
+    check(runs, "loss")
+    dims = [str(d) for d in runs["loss"].dims if d != "step"]
+    if len(dims) > 1:
+        raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
+    if not dims:
+        return [_curve("", runs, has_gap(runs))]
+    (dim,) = dims
+    if runs.sizes[dim] > MOST:
+        raise ValueError(f"{runs.sizes[dim]} curves are too many to tell apart: select at most {MOST} along {dim!r}")
+    share = has_gap(runs)
+    curves = [(captions_label(dim, v), _curve("", runs.isel({dim: i}), share)) for i, v in enumerate(runs[dim].values)]
+    return [replace(curve, name=name) for name, curve in folded(curves, lambda curve: curve.heights)]
+
+
+def has_gap(runs: xr.Dataset) -> bool:
+    """Tell whether the gap of what is minimised is known, and above zero at the start of each run."""
+    if "minimum_loss" not in runs or ("maximize" in runs.coords and bool(runs["maximize"].any())):
+        return False
+    start = measure.gap(runs).isel(step=0)
+    return bool((np.isfinite(start) & (start > 0)).all())
+
+
+def _curve(name: str, run: xr.Dataset, share: bool) -> Curve:
+    loss = run["loss"].values
+    steps = run["step"].values if "step" in run.coords else np.arange(len(loss))
+    finite = np.isfinite(loss)
+    later = np.append(np.logical_or.accumulate(finite[::-1])[::-1][1:], False)
+    # a NaN with a finite loss after it was not looked at, even where the study does not say so
+    seen = measure.evaluated(run).values & ~(np.isnan(loss) & later)
+    zero, unit = (run["minimum_loss"].item(), measure.gap(run).values[0]) if share else (0.0, 1.0)
+    heights = (measure.objective(run).values - zero) / unit if share else loss
+    heights = np.where(finite & (np.abs(loss.astype(float)) < HIGHEST), heights, np.nan)
+    batch = None
+    if "batch_loss" in run:
+        batch = run["batch_loss"].values.astype(float)
+        if share:
+            batch = (measure.objective(run.assign(loss=run["batch_loss"])).values - zero) / unit
+        batch = np.where((batch > 0 if share else np.isfinite(batch)) & (np.abs(batch) < HIGHEST), batch, np.nan)
+    return Curve(
+        name,
+        steps[seen],
+        heights[seen],
+        None if batch is None else np.c_[steps, batch],
+        measure.arrival(run).item() if share else np.nan,
+        measure.first_nonfinite(run).item(),
+        share,
+    )
+
+
+def draw_curves(ax: Axes, curves: Sequence[Curve], look: Style) -> Room:
+    """Draw curves with their names at the right and what happened on the way; return what room is left."""
+    if look is not ARTICLE:
+        calm(ax, look)
+        ax.tick_params(which="minor", length=0)
+        ax.grid(color=look.grid, lw=0.6)
+        ax.set_axisbelow(True)
+    colors = [look.accents[k % len(look.accents)] for k in range(len(curves))]
+    for curve, color in zip(curves, colors, strict=True):
+        if curve.batch is not None:
+            ax.plot(
+                *curve.batch.T, ls="", marker=".", ms=3, mew=0, color=color, alpha=0.4, zorder=1.5, gid="batch_loss"
+            )
+        ax.plot(curve.steps, curve.heights, color=color, lw=1.5, zorder=2.5, gid=curve.name or "loss")
+    _scale(ax, curves)
+    ax.set_xlabel("step")
+    if curves[0].share:
+        ax.set_title("gap to the minimum, as a share of the start's", loc="left", size=8.5, color=look.quiet)
+    else:
+        ax.set_ylabel("loss")
+    if curves[0].share and look is not ARTICLE:
+        ax.axhline(measure.SHARE, color=look.quiet, lw=0.7, ls=(0, (1, 3)), zorder=2, gid="share")
+    room = _events(ax, curves, colors, look)
+    low, high = ax.get_ylim()
+    ends = [(c.name, last_of(c.heights, high), color) for c, color in zip(curves, colors, strict=True)]
+    kept = [end for end in ends if end[0] and low <= end[1] <= high]
+    if kept:
+        label_at_right(ax, kept, look)
+    return room
+
+
+def last_of(heights: Array, otherwise: float) -> float:
+    """Return the last finite height."""
+    finite = heights[np.isfinite(heights)]
+    return float(finite[-1]) if finite.size else otherwise
+
+
+def _scale(ax: Axes, curves: Sequence[Curve]) -> None:
+    """Choose the scale, and limits that a curve which blows up, or sinks into rounding, does not stretch."""
+    values = np.concatenate([curve.heights for curve in curves])
+    values = values[np.isfinite(values)]
+    calm = np.concatenate([c.heights[np.isfinite(c.heights)] for c in curves if np.isnan(c.broken)] or [values[:0]])
+    ceiling = HEADROOM * float(np.abs(calm).max()) if calm.size else np.inf
+    ax.margins(x=0.02)
+    if curves[0].share:
+        ax.set_yscale("log")
+        low = min(max(float(values[values > 0].min()), LOWEST), measure.SHARE / 3)
+        high = min(float(values.max()), HEADROOM)
+        ax.set_ylim(low / 1.4, high * (high / low) ** 0.04)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{number(100 * v)} %"))
+        ax.yaxis.set_minor_locator(NullLocator())
+    elif values.size and values.min() > 0 and values.max() > 20 * values.min():
+        ax.set_yscale("log")
+        if values.max() > ceiling:
+            ax.set_ylim(top=ceiling)
+    elif values.size and values.max() > ceiling:
+        ax.set_ylim(float(calm.min()), ceiling)
+    ax.autoscale_view()  # it would wait until the figure is drawn
+    ax.set_autoscale_on(False)
+
+
+def _events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], look: Style) -> Room:
+    """Mark where curves arrive, leave and diverged, and say what the quiet line is."""
+    room = Room(ax)
+    for curve in curves:
+        room.line(room.points(np.c_[curve.steps, curve.heights]))
+    low, high = ax.get_ylim()
+    for curve, color in zip(curves, colors, strict=True):
+        spots: list[tuple[str, int, str, str]] = []
+        if np.isfinite(curve.arrival):
+            k = int(np.flatnonzero(curve.steps == curve.arrival)[0])
+            spots.append((f"arrives at step {curve.arrival:.0f}", k, "o", "arrival"))
+        drawn = np.flatnonzero((curve.heights >= low) & (curve.heights <= high))
+        leaves = drawn.size > 0 and not low <= last_of(curve.heights, low) <= high
+        if np.isfinite(curve.broken) and drawn.size:
+            words = f"diverged at step {curve.broken:.0f}"
+            spots.append(
+                (f"{curve.name}: {words}" if leaves and curve.name else words, int(drawn[-1]), "X", "diverged")
+            )
+        elif leaves and curve.name:
+            spots.append((curve.name, int(drawn[-1]), "", "leaves"))
+        for words, k, marker, gid in spots:
+            spot = (
+                _exit(curve, k, high) if leaves and gid != "arrival" else (curve.steps[k], max(curve.heights[k], low))
+            )
+            ax.plot(*spot, ls="", marker=marker, ms=6.5, mew=1.2, mec=look.ground, mfc=color, zorder=4, gid=gid)
+            room.mark(room.points([spot]), 4.0)
+            label(ax, words, spot, look, color=color, room=room)
+    if curves[0].share:
+        _name_line(ax, room, look)
+    return room
+
+
+def _exit(curve: Curve, k: int, high: float) -> tuple[float, float]:
+    """Return where a curve leaves through the top after its k-th height; elsewhere its k-th point."""
+    here, there = curve.heights[k], curve.heights[min(k + 1, len(curve.heights) - 1)]
+    if not (there > high and here > 0):
+        return float(curve.steps[k]), float(here)
+    share = np.log(high / here) / np.log(there / here)
+    return float(curve.steps[k] + share * (curve.steps[k + 1] - curve.steps[k])), high
+
+
+def _name_line(ax: Axes, room: Room, look: Style) -> None:
+    """Say what the quiet line is, at an end of it where there is room."""
+    words = f"arrived: stays below {measure.SHARE * 100:g} %"
+    width, height = measure_(words, 7.5)
+    up = room.points([[ax.get_xlim()[0], measure.SHARE]])[0, 1]
+    across = room.size[0]
+    for x, y in itertools.product((across - width / 2 - 4, width / 2 + 4, across / 2), (up - 8, up + 8)):
+        box = Box(x, y, width, height)
+        if _is_free(room, box):
+            note = ax.annotate(words, (x, y), xycoords="axes points", ha="center", va="center", size=7.5, zorder=3)
+            note.set(color=look.quiet, path_effects=halo(look))
+            room.box(box)
+            return
+
+
+def _is_free(room: Room, box: Box) -> bool:
+    free = room.free(box.width, box.height)
+    row, column = int((box.y - box.height / 2) / CELL), int((box.x - box.width / 2) / CELL)
+    return bool(0 <= row < free.shape[0] and 0 <= column < free.shape[1] and free[row, column])
+
+
+Kind = TypeVar("Kind")
+
+
+def folded(entries: Sequence[tuple[str, Kind]], numbers: Callable[[Kind], Array]) -> list[tuple[str, Kind]]:
+    """Join what is equal in every bit under one name."""
+    joined: list[tuple[str, Kind]] = []
+    for name, thing in entries:
+        for k, (other, first) in enumerate(joined):
+            if np.array_equal(numbers(first), numbers(thing), equal_nan=True):
+                joined[k] = (f"{other} = {name}", first)
+                break
+        else:
+            joined.append((name, thing))
+    return joined

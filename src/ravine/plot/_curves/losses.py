@@ -1,0 +1,333 @@
+"""losses: the loss at every step, run by run, or of many runs as quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ravine import measure
+from ravine._format import share_of
+from ravine._study.contract import check
+from ravine.plot._canvas.labels import measure as measure_
+from ravine.plot._canvas.layout import wrap_parts, wrapped, write_head_over
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of
+from ravine.plot._canvas.style import drawn as paper_drawn
+from ravine.plot._canvas.words import knobs
+from ravine.plot._canvas.words import settings as captions_settings
+from ravine.plot._canvas.words import steps as captions_steps
+from ravine.plot._curves.curve import HIGHEST, MOST, Curve, curves_of, draw_curves, folded, has_gap
+
+Array = NDArray[np.floating[Any]]
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+MOST_GROUPS = 4
+"""Entries of a dimension of labels up to which each has a band of its own."""
+
+ABOVE = 10.0
+"""How far above the start the border of a band is followed."""
+
+NEEDED = ("loss", "minimum_loss", "position", "error", "steps_taken")
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Quantiles of runs, shape (quantile, step), inf where so many were not finite; and the best of these runs.
+
+    `arrivals` are the steps at which they arrive, inf where they do not or it cannot be told.
+    """
+
+    name: str
+    steps: Array
+    quantiles: Array
+    best: Curve
+    arrivals: Array
+    diverged: int
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.arrivals)
+
+    @property
+    def median(self) -> Array:
+        """The middle run's height at each step."""
+        return np.asarray(self.quantiles[2])
+
+    @property
+    def half(self) -> float:
+        """The step by which half of the runs have arrived; inf if fewer do."""
+        return float(np.sort(self.arrivals)[-(-self.runs // 2) - 1])
+
+
+def are_many(runs: xr.Dataset) -> bool:
+    """Tell whether runs are too many for a curve each."""
+    dims = [dim for dim in check(runs, "loss")["loss"].dims if dim != "step"]
+    return len(dims) > 1 or any(runs.sizes[dim] > MOST for dim in dims)
+
+
+def bands_of(runs: xr.Dataset) -> list[Band]:
+    """Return one band for all runs, or one for each entry of a short dimension of labels.
+
+    Quantiles are heights of runs that were made (the smallest that so many do not exceed), never in between: a
+    run whose loss is not finite counts as infinitely high, and between that and a number there is nothing.
+    """
+    runs = runs[[name for name in NEEDED if name in runs]]
+    dims = [str(dim) for dim in runs["loss"].dims if dim != "step"]
+    group = next((d for d in dims if len(dims) > 1 and _is_label(runs, d) and runs.sizes[d] <= MOST_GROUPS), None)
+    settings = [dim for dim in dims if dim != group]
+    runs = runs.assign_coords({dim: runs[dim] for dim in dims})  # a dimension without labels counts its entries
+    parts = [("", runs)]
+    if group is not None:
+        parts = [(str(label), runs.isel({group: k})) for k, label in enumerate(runs[group].values)]
+    flat = [(name, _flat(part, settings)) for name, part in parts]
+    share = all(has_gap(part) for _, part in flat)
+    if not share:
+        flat = [(name, part.drop_vars("minimum_loss", errors="ignore")) for name, part in flat]
+    joined = folded(flat, lambda part: part["loss"].values) if group is not None else flat
+    return [_band(name, part, settings, share) for name, part in joined]
+
+
+def _is_label(runs: xr.Dataset, dim: str) -> bool:
+    return runs[dim].dtype.kind in "USO"
+
+
+def _flat(runs: xr.Dataset, settings: Sequence[str]) -> xr.Dataset:
+    """Lay all settings along one dimension, those that torch refused left out: they made no run."""
+    flat = runs.stack(setting=settings, create_index=False).transpose("setting", ...)
+    if "error" in flat:
+        flat = flat.isel(setting=np.flatnonzero(flat["error"].values == ""))
+    if not flat.sizes["setting"]:
+        raise ValueError("there are no runs to draw: torch refused all of the settings")
+    return flat
+
+
+def _band(name: str, runs: xr.Dataset, settings: Sequence[str], share: bool) -> Band:
+    if share:
+        gap = measure.gap(runs)
+        heights = (gap / gap.isel(step=0)).transpose("setting", "step").values
+    else:
+        heights = runs["loss"].transpose("setting", "step").values.astype(float)
+    finite = np.isfinite(runs["loss"].transpose("setting", "step").values) & (np.abs(heights) < HIGHEST)
+    seen = measure.evaluated(runs).transpose("setting", "step").values
+    heights = np.where(seen, np.where(finite, heights, np.inf), np.nan)
+    looked = seen.any(axis=0)
+    steps = runs["step"].values if "step" in runs.coords else np.arange(runs.sizes["step"])
+    arrivals = measure.arrival(runs).transpose("setting").values if share else np.full(len(heights), np.inf)
+    arrivals = np.where(np.isnan(arrivals), np.inf, arrivals)
+    best = _best(heights, arrivals)
+    told = ", ".join(_said(dim, runs[dim].values[best]) for dim in settings)
+    (curve,) = curves_of(runs.isel(setting=best))
+    return Band(
+        name,
+        np.asarray(steps, dtype=float)[looked],
+        _quantiles(heights[:, looked], seen[:, looked].sum(axis=0)),
+        replace(curve, name=f"best: {told}"),
+        arrivals,
+        int(measure.diverged(runs).sum()),
+    )
+
+
+def _quantiles(heights: Array, counts: NDArray[np.integer[Any]]) -> Array:
+    """Return for each step the smallest height that such a share of the runs do not exceed; NaN is no run."""
+    ordered = np.sort(heights.T, axis=1)  # NaN comes last
+    ranks = np.maximum(np.ceil(np.outer(counts, QUANTILES) - 1e-9).astype(int) - 1, 0)
+    return np.asarray(np.take_along_axis(ordered, ranks, axis=1).T)
+
+
+def _best(heights: Array, arrivals: Array) -> int:
+    """Return which run arrives first; of those, or if none does, which ends lowest."""
+    last = np.where(np.isnan(heights), -1, np.arange(heights.shape[1])).max(axis=1)
+    return int(np.lexsort((heights[np.arange(len(heights)), last], arrivals))[0])
+
+
+def _said(dim: str, value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return f"{dim.replace('_', ' ')} {bool(value)}"
+    return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {value:.3g}"
+
+
+def draw_bands(ax: Axes, bands: Sequence[Band], look: Style) -> None:
+    """Draw the median of each band, and its middle half; alone, the best run and the middle nine tenths too."""
+    alone = len(bands) == 1
+    accents = (look.accents[1],) if alone else look.accents
+    curves, colors, kinds = [], [], []
+    for band, color in zip(bands, accents, strict=False):
+        middle = _shown(band.median)
+        named = band.name or "median" * bool(np.isfinite(middle[-1]))  # one that leaves the picture needs no name there
+        median = Curve(named, band.steps, middle, None, np.nan, np.nan, band.best.share)
+        curves.append(median)
+        if alone:
+            curves.append(replace(band.best, name="") if band.diverged == band.runs else band.best)
+        curves += [replace(median, name="", heights=_shown(band.quantiles[k])) for k in (1, 3)]
+        colors += [color, look.accent, color, color] if alone else [color] * 3
+        kinds += ["median", "best", "quantile", "quantile"] if alone else ["median", "quantile", "quantile"]
+    draw_curves(ax, curves, replace(look, accents=tuple(colors)))
+    for line, kind in zip(ax.lines, kinds, strict=False):  # the curves come before all else
+        line.set_gid(kind)
+        if kind == "quantile":
+            line.set(linewidth=0.5, alpha=0.4)
+    for band, color in zip(bands, accents, strict=False):
+        _fill(ax, band, (1, 3), color, 0.22 if alone else 0.11, "middle half")
+        if alone:
+            _fill(ax, band, (0, 4), color, 0.12, "nine tenths")
+
+
+def _fill(ax: Axes, band: Band, between: tuple[int, int], color: str, alpha: float, gid: str) -> None:
+    """Fill between two quantiles; what is infinite goes beyond the border of the picture."""
+    low, high = ax.get_ylim()
+    reach = (low / 10, high * 10) if ax.get_yscale() == "log" else (2 * low - high, 2 * high - low)
+    under, over = (np.clip(band.quantiles[k], *reach) for k in between)
+    ax.fill_between(band.steps, under, over, color=color, alpha=alpha, lw=0, zorder=1.2, gid=gid)
+
+
+def _shown(heights: Array) -> Array:
+    """Return heights as far as they are worth following upwards; NaN beyond."""
+    start = heights[np.isfinite(heights)][:1]
+    top = ABOVE * float(np.abs(start[0])) if start.size and start[0] else np.inf
+    return np.where(np.isfinite(heights) & (heights <= top), heights, np.nan)
+
+
+def title(bands: Sequence[Band]) -> str:
+    """Say how the best and the middle run compare; empty where it is not known when they arrive.
+
+    With several bands it says so of each middle run.
+    """
+    if not any(np.isfinite(band.arrivals).any() for band in bands):
+        return ""
+    if len(bands) > 1:
+        parts = [f"{b.name} {f'by step {b.half:.0f}' if np.isfinite(b.half) else 'never'}" for b in bands]
+        return f"Half of the runs arrive: {', '.join(parts)}"
+    (band,) = bands
+    head = f"The best of {band.runs:,} runs arrives at step {band.best.arrival:.0f}"
+    if np.isfinite(band.half):
+        return f"{head}, half by step {band.half:.0f}"
+    return f"{head}; {share_of(int(np.isfinite(band.arrivals).sum()), band.runs)} arrive"
+
+
+def subtitle(runs: xr.Dataset, bands: Sequence[Band]) -> list[str]:
+    """Say which settings were turned, what the bands are, and what became of runs that diverged."""
+    count, diverged = sum(band.runs for band in bands), sum(band.diverged for band in bands)
+    turned = [_range(runs, str(dim)) for dim in runs["loss"].dims if dim != "step" and not _is_label(runs, str(dim))]
+    parts = [
+        captions_settings(runs),
+        *turned,
+        captions_steps(runs),
+        f"quantiles of {count:,} runs",
+        f"{diverged:,} diverged; what is not finite counts as infinite" * bool(diverged),
+        "bands: middle half and nine tenths" if len(bands) == 1 else "lines: medians, bands: middle half",
+    ]
+    return [part for part in parts if part]
+
+
+def _range(runs: xr.Dataset, dim: str) -> str:
+    values = runs[dim].values
+    first, last = (_said(dim, values[k]) for k in (0, -1))
+    return f"{first} … {last.removeprefix(dim.replace('_', ' ')).strip()}"
+
+
+def captions_of(bands: Sequence[Band], look: Style) -> list[tuple[str, str]]:
+    """Say under several bands which run was best in each, and how it did."""
+    lines = []
+    for band, color in zip(bands, look.accents, strict=False):
+        arrival = band.best.arrival
+        did = f"arrives at step {arrival:.0f}" if np.isfinite(arrival) else "ends lowest"
+        lines.append((f"{band.name}, {band.best.name}, {did}", color))
+    return lines if len(bands) > 1 else []
+
+
+@paper_drawn
+def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
+    """Draw the loss at every step; where its minimum is known, how much of the way to it is left.
+
+    With ``minimum_loss`` the height is the gap of what is minimised (loss plus coupled weight decay, less its
+    minimum) as a share of the gap at the start, on a logarithmic scale: one line at 1 % serves all curves, and a
+    dot marks where each arrives (`ravine.measure.arrival`). Without it the height is the loss itself, on a
+    logarithmic scale where it is positive and spans more than a factor of 20.
+
+    Losses that are not finite are not drawn; a cross marks where a run diverged. Steps at which the loss was
+    not evaluated are passed over. The losses of mini-batches are drawn faint beneath.
+
+    More than eight runs, or runs that differ in more than one dimension, are drawn as a band: their median at
+    each step, the middle half, the middle nine tenths, and the best run by its settings: the first to arrive,
+    or else the one that ends lowest. Each quantile is the height of one of the runs; a loss that is not finite
+    counts as infinitely high. Where one of the dimensions has up to four labels (criteria, say), each of them
+    has a band of its own.
+
+    Parameters
+    ----------
+    runs
+        A study with ``loss``; the entries of one dimension of choice each have a curve, up to eight.
+    title
+        What to see; the settings that were turned, in words, if left out.
+    style
+        ``"ravine"``, ``"dark"`` or ``"article"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no run to draw, because torch refused all of the settings.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> runs = ravine.descend(ravine.gallery.article(), lr=0.1)
+    >>> [line.get_gid() for line in ravine.plot.losses(runs).axes[0].lines[:3]]
+    ['MSELoss', 'L1Loss', 'HuberLoss = SmoothL1Loss']
+    >>> run = runs.sel(criterion="MSELoss").assign(minimum_loss=0.4994413)
+    >>> [text.get_text() for text in ravine.plot.losses(run).axes[0].texts]
+    ['arrives at step 12', 'arrived: stays below 1 %']
+
+    Many runs:
+
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> many = ravine.join({lr: ravine.descend(bowl, lr=lr, steps=9) for lr in np.linspace(0.05, 1.1, 22)}, dim="lr")
+    >>> ax = ravine.plot.losses(many).axes[0]
+    >>> [line.get_gid() for line in ax.lines[:2]], "best: lr 0.5" in [text.get_text() for text in ax.texts]
+    (['median', 'best'], True)
+    """
+    look = style_of(style)
+    if are_many(runs):
+        return _band_figure(runs, title, look)
+    curves = curves_of(runs)
+    width = 7.2 if curves[0].name else 5.3
+    figure = new_figure(width, 4.8, look)
+    ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.2 / 4.8))
+    draw_curves(ax, curves, look)
+    if look is not ARTICLE:
+        write_head_over(ax, title or knobs(runs), f"{captions_settings(runs)}   {captions_steps(runs)}".strip(), look)
+    elif title:
+        ax.set_title(title)
+    return figure
+
+
+def _band_figure(runs: xr.Dataset, title: str | None, look: Style) -> Figure:
+    """Draw many runs as bands, with room for the names of the best at the right or beneath."""
+    drawn = bands_of(runs)
+    told = captions_of(drawn, look)
+    names = [band.name if told else band.best.name for band in drawn]
+    width = max(7.2, 5.4 + max(measure_(name, 8.5)[0] for name in names) / 72)
+    head = wrapped(title or title_(drawn) or knobs(runs), width - 0.8, 13, "bold")
+    subtitle = wrap_parts(subtitle_(runs, drawn), 0.95 * (width - 0.8), 8)
+    above = 0.95 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
+    below = 0.6 + 0.2 * len(told)
+    height = above + 3.2 + below
+    figure = new_figure(width, height, look)
+    ax = figure.add_axes((0.66 / width, below / height, 4.4 / width, 3.2 / height))
+    draw_bands(ax, drawn, look)
+    for k, (line, color) in enumerate(told):
+        y = (0.1 + 0.2 * (len(told) - 1 - k)) / height
+        figure.text(0.66 / width, y, line, size=8.2, color=color, va="bottom", gid="caption")
+    write_head_over(ax, head, subtitle, look)
+    return figure
+
+
+subtitle_ = subtitle
+
+title_ = title

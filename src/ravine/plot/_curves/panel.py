@@ -1,0 +1,201 @@
+"""panel: one run as a path, as a curve and as a fit, tied together by the same numbered steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ravine._study.contract import axes, check
+from ravine.plot._canvas.labels import Room, label, label_at_right
+from ravine.plot._canvas.layout import write_head_over
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, drawn, new_figure, style_of
+from ravine.plot._canvas.words import coupled_decay, knobs, settings
+from ravine.plot._canvas.words import steps as captions_steps
+from ravine.plot._curves.curve import Curve, curves_of, draw_curves
+from ravine.plot._curves.fit import lines_of
+from ravine.plot._map.marks import comparable, objective, path, surface, trajectory
+
+Array = NDArray[np.floating[Any]]
+
+CANDIDATES = (0, 1, 2, 5)
+"""Steps that may be marked, times every power of ten."""
+
+APART = 15.0
+"""Points that marked steps keep from each other, on the map and on the curve alike."""
+
+
+@drawn
+def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
+    """Draw one run three ways, linked by numbered steps: its path, its curve, and what the model learned.
+
+    The marked steps are those of 0, 1, 2, 5, 10, 20, 50 … that keep clear of each other, and the last. At each,
+    the fit shows the model's line, where the model is one: where weight and bias at the end give `prediction`
+    to rounding. Otherwise it shows the prediction at the end; without one column of data it is left out.
+
+    Parameters
+    ----------
+    run
+        One run with ``position`` of two parameters and ``loss``; ``inputs``, ``targets``, ``prediction`` and
+        ``minimum_loss`` are drawn where they are.
+    land
+        A study with ``surface`` over these two parameters.
+    title
+        What to see; the settings that were turned, in words, if left out.
+    style
+        ``"ravine"`` or ``"article"``.
+
+    Raises
+    ------
+    ValueError
+        As `ravine.plot.path` does: if there is more than one run, or other than two parameters.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problem = ravine.gallery.article()["MSELoss"]
+    >>> run, land = ravine.descend(problem, lr=0.1), ravine.surface(problem, points=21)
+    >>> figure = ravine.plot.panel(run, land)
+    >>> [ax.get_label() for ax in figure.axes]
+    ['path', 'loss', 'fit']
+    """
+    look = style_of(style)
+    names = axes(land)
+    if "criterion" in land["surface"].dims and "criterion" in run.coords and run["criterion"].ndim == 0:
+        land = land.sel(criterion=run["criterion"])
+    check(run, "position", "loss")
+    x, y, _ = trajectory(run, names)
+    track = np.c_[x, y].astype(float)
+    across, up, _ = objective(land)
+    ratio = float(np.ptp(up) / np.ptp(across)) if comparable(across, up) else 1.0
+    map_ax, curve_ax, fit_ax = _layout(ratio, _has_points(run), look)
+    surface(land, map_ax, weight_decay=coupled_decay(run), style=style)
+    path(run, map_ax, axes=names, style=style)
+    if "criterion" in run.coords and look is not ARTICLE:
+        map_ax.set_title(str(run["criterion"].values), loc="left", size=10.5, weight="bold", color=look.ink, pad=6)
+    (curve,) = curves_of(run)
+    room = draw_curves(curve_ax, [curve], look)
+    shown = _marked(map_ax, curve_ax, track, curve)
+    _number(map_ax, shown, track[shown], track, look)
+    heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
+    spots = np.array([[step, heights.get(step, np.nan)] for step in shown], dtype=float)
+    _number(curve_ax, shown, spots, np.c_[curve.steps, curve.heights], look, room)
+    if fit_ax is not None:
+        _fits(fit_ax, run, shown, look)
+    if look is not ARTICLE:
+        head = f"{settings(run)}   {captions_steps(run)}   the numbers are steps"
+        write_head_over(map_ax, title or knobs(run), head, look)
+    elif title:
+        map_ax.set_title(title)
+    return map_ax.get_figure()  # type: ignore[return-value]
+
+
+def _layout(ratio: float, has_fit: bool, look: Style) -> tuple[Axes, Axes, Axes | None]:
+    """Place a map at the left, and at the right the curve above the fit, or the curve alone."""
+    ratio = float(np.clip(ratio, 0.25, 4))
+    tall = 3.8
+    wide = tall / ratio if ratio >= 1 else tall
+    tall = wide * ratio if ratio < 1 else tall
+    right, gap, side = 2.7, 0.85, 0.62
+    body = max(tall, 3.6 if has_fit else 2.2)
+    width, height = side + wide + gap + right + 0.5, 0.6 + body + 1.15
+    figure = new_figure(width, height, look)
+
+    def place(name: str, x: float, y: float, w: float, h: float) -> Axes:
+        return figure.add_axes((x / width, y / height, w / width, h / height), label=name)
+
+    map_ax = place("path", side, 0.6 + body - tall, wide, tall)
+    x = side + wide + gap
+    if not has_fit:
+        return map_ax, place("loss", x, 0.6, right, min(body, 3.3)), None
+    each = (body - 0.85) / 2
+    return map_ax, place("loss", x, 0.6 + each + 0.85, right, each), place("fit", x, 0.6, right, each)
+
+
+def _has_points(run: xr.Dataset) -> bool:
+    return all(name in run and run[name].dims == ("sample",) for name in ("inputs", "targets", "prediction"))
+
+
+def _marked(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[int]:
+    """Choose steps of 0, 1, 2, 5, 10 … and the last that can be seen, and kept apart, on both pictures."""
+    last = len(track) - 1
+    powers = 10 ** np.arange(int(np.log10(max(last, 1))) + 1)
+    candidates = sorted({0, *(int(c * p) for p in powers for c in CANDIDATES if c * p < last)})
+    heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
+    rooms = Room(map_ax), Room(curve_ax)
+
+    def spots(step: int) -> Array:
+        """Where the step is on both pictures, in points; NaN on one that does not show it."""
+        pair = track[step], [step, heights.get(step, np.nan)]
+        points = np.concatenate([room.points([at]) for room, at in zip(rooms, pair, strict=True)])
+        inside = [(p >= -1).all() and (p <= room.size + 1).all() for p, room in zip(points, rooms, strict=True)]
+        return np.where(np.array(inside)[:, None], points, np.nan)
+
+    kept: list[int] = []
+    for step in [0, last, *candidates[1:]]:
+        here = spots(step)
+        clear = all(not (np.hypot(*(here - spots(other)).T) < APART).any() for other in kept)
+        if (np.isfinite(here[0]).all() and clear) or (step == last and np.isfinite(track[step]).all()):
+            kept.append(step)
+    return sorted(set(kept))
+
+
+def _number(ax: Axes, steps: Sequence[int], spots: Array, track: Array, look: Style, room: Room | None = None) -> None:
+    """Put a dot and its step's number at these places."""
+    if room is None:
+        room = Room(ax)
+        room.line(room.points(track))
+    places = room.points(spots)
+    room.mark(places, 4.0)
+    seen = (places >= -1).all(axis=1) & (places <= room.size + 1).all(axis=1)
+    for step, spot in ((steps[k], spots[k]) for k in np.flatnonzero(seen).tolist()):
+        ax.plot(*spot, ls="", marker="o", ms=5.5, mew=1.2, mec=look.ground, mfc=look.accent, zorder=4.5, gid="marked")
+        label(ax, str(step), spot, look, color=look.ink, room=room, size=8, near=3.5, far=40.0)
+
+
+def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], look: Style) -> None:
+    """Draw the data with the model's line at these steps, or with the prediction at the end alone."""
+    x, y = run["inputs"].values.astype(float), run["targets"].values.astype(float)
+    if look is not ARTICLE:
+        calm(ax, look)
+        ax.grid(color=look.grid, lw=0.6)
+        ax.set_axisbelow(True)
+    ax.plot(x, y, ls="", marker="o", ms=3.6, mew=0.8, mec=look.quiet, mfc="none", zorder=2, gid="data")
+    ax.set_xlabel(run["inputs"].attrs.get("long_name", "x"))
+    ax.set_ylabel(run["targets"].attrs.get("long_name", "y"))
+    ax.margins(0.06)
+    ends = np.array([x.min(), x.max()])
+    low, high = ax.get_ylim()
+    pad = 0.6 * (high - low)  # lines that start far off show which way they come from
+    ax.set(xlim=ax.get_xlim(), ylim=(low - pad, high + pad))
+    lines = lines_of(run)
+    if lines is None:
+        order = np.argsort(x, kind="stable")
+        ax.plot(x[order], run["prediction"].values[order], color=look.accent, lw=1.6, zorder=3, gid="fit")
+        return
+    room = Room(ax)
+    room.mark(room.points(np.c_[x, y]), 2.5)
+    for k, step in enumerate(steps):
+        slope, height = lines[step]
+        share = (k + 1) / len(steps)
+        line = slope * ends + height
+        ax.plot(
+            ends, line, color=look.accent, lw=0.8 + 0.8 * share, alpha=0.3 + 0.7 * share, zorder=3, gid=f"step {step}"
+        )
+        room.line(room.points(np.c_[ends, line]), 1.0)
+    top, ends_inside = ax.get_ylim(), []
+    for step in steps:
+        slope, height = lines[step]
+        seen = np.linspace(float(ends[0]), float(ends[1]), 200)
+        inside = (slope * seen + height > top[0]) & (slope * seen + height < top[1])
+        if inside[-1]:
+            ends_inside.append((str(step), float(slope * ends[1] + height), look.ink))
+        elif inside.any():  # named where it leaves the picture
+            spot = float(seen[inside][-1]), float(slope * seen[inside][-1] + height)
+            label(ax, str(step), spot, look, color=look.ink, room=room, size=8, near=2.0, far=40.0)
+    if ends_inside:
+        label_at_right(ax, ends_inside, look, size=8)

@@ -1,0 +1,161 @@
+"""slice: the losses along one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from ravine._format import hint, listed
+from ravine._study.contract import axes
+from ravine.plot._canvas.labels import Room, label, label_at_right
+from ravine.plot._canvas.layout import write_head_over
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, drawn, new_figure, style_of
+from ravine.plot._canvas.words import label as captions_label
+from ravine.plot._canvas.words import number
+from ravine.plot._curves.criteria import MINUS
+from ravine.plot._curves.curve import folded, last_of
+
+
+@drawn
+def slice(
+    land: xr.Dataset,
+    along: str,
+    at: Mapping[str, float],
+    *,
+    title: str | None = None,
+    style: str = "ravine",
+) -> Figure:
+    """Draw the loss along one line of the surface, all criteria on one axis: how steep each really is.
+
+    No value is made up between grid points: the nearest row of the grid is taken, and the picture says which.
+
+    Parameters
+    ----------
+    land
+        A study with ``surface``. Where it holds runs too (``position``) that start on this line, the start
+        is marked, with the slope there as the difference of the neighbouring grid points tells it.
+    along
+        The parameter along the axis.
+    at
+        The value of the other parameter; the nearest grid value within half a cell is taken.
+    title
+        What to see.
+    style
+        ``"ravine"`` or ``"article"``.
+
+    Raises
+    ------
+    ValueError
+        If a name is not one of the surface's two parameters, the value lies outside the grid, or the study
+        has more than one dimension of choice.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> land = ravine.surface(ravine.gallery.article(), points=14)
+    >>> ax = ravine.plot.slice(land, along="bias", at={"weight": 6.0}).axes[0]
+    >>> [line.get_gid() for line in ax.lines]
+    ['MSELoss', 'L1Loss', 'HuberLoss = SmoothL1Loss']
+    >>> bool((ax.lines[0].get_ydata() == land.surface.sel(criterion="MSELoss", weight=6.0)).all())
+    True
+    """
+    look = style_of(style)
+    other, value, row = _row(land, along, at)
+    dims = [str(d) for d in row["surface"].dims if d != along]
+    if len(dims) > 1:
+        raise ValueError(f"surfaces differ in {listed(dims)}: select all but one, for example with ravine.at(land, …)")
+    pairs = (
+        [(captions_label(dims[0], v), row.isel({dims[0]: i})) for i, v in enumerate(row[dims[0]].values)]
+        if dims
+        else [("", row)]
+    )
+    entries = folded(pairs, lambda one: one["surface"].values)
+    if len(entries) > len(look.accents):
+        raise ValueError(f"{len(entries)} curves are too many to tell apart: select some along {dims[0]!r}")
+    width = 7.2 if dims else 5.3
+    figure = new_figure(width, 4.8, look)
+    ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
+    if look is not ARTICLE:
+        calm(ax, look)
+        ax.grid(color=look.grid, lw=0.6)
+        ax.set_axisbelow(True)
+    x = row[along].values.astype(float)
+    ends = []
+    for k, (name, one) in enumerate(entries):
+        heights = np.where(np.isfinite(one["surface"].values), one["surface"].values, np.nan)
+        ax.plot(x, heights, color=look.accents[k], lw=1.6, gid=name or "loss")
+        ends.append((name, last_of(heights, 0.0), look.accents[k]))
+    ax.set_xlim(x.min(), x.max())
+    ax.autoscale_view()
+    ax.autoscale(False)
+    ax.set_xlabel(along)
+    ax.set_ylabel("loss")
+    if look is not ARTICLE:
+        _mark_start(ax, land, along, other, value, entries, look)
+        write_head_over(ax, title or f"The loss along {along}", _where(other, value, at[other]), look)
+    elif title:
+        ax.set_title(title)
+    if dims:
+        label_at_right(ax, ends, look)
+    return figure
+
+
+def _row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[str, float, xr.Dataset]:
+    names = axes(land)
+    if along not in names:
+        raise ValueError(f"no parameter {along!r}{hint(str(along), names)}; the surface lies over {listed(names)}")
+    (other,) = (name for name in names if name != along)
+    if not isinstance(at, Mapping) or list(at) != [other]:
+        raise ValueError(f"at must say where {other!r} is held, for example at={{{other!r}: 0.0}}; got {at!r}")
+    values = np.sort(land[other].values.astype(float))
+    wanted = float(at[other])
+    k = int(np.abs(values - wanted).argmin()) if np.isfinite(wanted) else 0
+    cells = np.diff(values[max(k - 1, 0) : k + 2])
+    if not abs(values[k] - wanted) <= cells.max() / 2 * (1 + 1e-9):
+        raise ValueError(
+            f"{other} = {wanted:g} lies outside the surface, which goes from {values[0]:g} to {values[-1]:g}"
+        )
+    row = land[["surface"]].sel({other: values[k]}, method="nearest").sortby(along)
+    return other, float(values[k]), row
+
+
+def _where(other: str, value: float, wanted: float) -> str:
+    near = "" if np.isclose(value, wanted, rtol=1e-6, atol=0) else f", the row of the grid nearest to {wanted:g}"
+    return f"{other} = {number(value)}{near}"
+
+
+def _mark_start(
+    ax: Axes,
+    land: xr.Dataset,
+    along: str,
+    other: str,
+    value: float,
+    entries: Sequence[tuple[str, xr.Dataset]],
+    look: Style,
+) -> None:
+    """Mark where the runs start, if they all start at one place on this line, and say how steep it is there."""
+    if "position" not in land or not {along, other} <= set(land["parameter"].values.tolist()):
+        return
+    begun = land["position"].isel(step=0)
+    here, there = (np.unique(begun.sel(parameter=name).values.astype(float)) for name in (along, other))
+    x = entries[0][1][along].values.astype(float)
+    if len(here) > 1 or len(there) > 1 or not x[0] < here[0] < x[-1]:
+        return
+    rows = np.sort(land[other].values.astype(float))
+    if abs(there[0] - value) > np.diff(rows).max() / 2:
+        return
+    room = Room(ax)
+    for _, one in entries:
+        room.line(room.points(np.c_[x, one["surface"].values]))
+    k = int(np.clip(np.abs(x - here[0]).argmin(), 1, len(x) - 2))
+    for color, (_, one) in zip(look.accents, entries, strict=False):
+        heights = one["surface"].values.astype(float)
+        slope = (heights[k + 1] - heights[k - 1]) / (x[k + 1] - x[k - 1])
+        if not np.isfinite(slope):
+            continue
+        spot = float(here[0]), float(np.interp(here[0], x, heights))
+        ax.plot(*spot, ls="", marker="o", ms=7, mew=1.6, mec=color, mfc=look.ground, zorder=4, gid="start")
+        label(ax, f"start: slope {slope:.3g}".replace("-", MINUS), spot, look, color=color, room=room)

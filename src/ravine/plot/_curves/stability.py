@@ -1,0 +1,331 @@
+"""stability: how much of the distance to the minimum a step leaves, in theory and in the runs that were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ravine import measure, theory
+from ravine._format import listed, share_of
+from ravine.measure._stability import SETTINGS as RATE_SETTINGS
+from ravine.measure._stability import curvatures, is_exact
+from ravine.measure._stability import objection as limits_objection
+from ravine.plot._canvas.labels import Room, label
+from ravine.plot._canvas.layout import wrap_parts, wrapped, write_head_over
+from ravine.plot._canvas.scales import rounds, words_of
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, drawn, new_figure, style_of
+from ravine.plot._canvas.words import label as captions_label
+from ravine.plot._canvas.words import number as captions_number
+from ravine.plot._canvas.words import settings as captions_settings
+from ravine.plot._canvas.words import steps
+
+Array = NDArray[np.floating[Any]]
+
+MOST = 6
+"""Curves that can be told apart."""
+
+POINTS = 600
+"""Learning rates at which a curve is computed, evenly on the logarithmic axis."""
+
+TOP = 1.25
+"""Rate above which nothing is drawn: there a run is beyond what a few steps allow."""
+
+SETTINGS = ("momentum", "dampening", "nesterov", "weight_decay")
+"""Settings of which each value may have a curve."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Theory and runs of one value of the setting: rates at `lr`, NaN where a run has none; best lr and its rate."""
+
+    name: str
+    lr: Array
+    theory: Array
+    limit: float
+    best: tuple[float, float] | None
+    made: Array
+    measured: Array
+    expected: Array
+
+
+@drawn
+def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, style: str = "ravine") -> Figure:
+    """Draw at which learning rates runs are stable, and how fast they are there: theory, and each run as a dot.
+
+    The height is the factor by which a step shrinks the distance to the minimum, in the long run: below 1 a run
+    converges, above it does not. A curve is that of the slowest mode of the quadratic that fits the loss at its
+    minimum (`ravine.theory.rate`), a dot the rate of a run that was made (`ravine.measure.rate`). A ring marks where
+    a curve meets 1, the limit of stability, and a diamond the best learning rate (`ravine.theory.best_lr`). Both are
+    exact where the loss is a quadratic; elsewhere they hold near the minimum, and the figure says so.
+
+    Parameters
+    ----------
+    runs
+        A sweep of SGD over lr on one problem whose ``hessian`` at the minimum is known; each value of one more
+        setting (momentum, dampening, nesterov, weight_decay), up to six, has a curve.
+    x
+        The setting along the horizontal axis: lr.
+    title
+        What to see; the fastest of the curves, if left out.
+    style
+        ``"ravine"``, ``"dark"`` or ``"article"``.
+
+    Returns
+    -------
+    Figure
+        Call ``.savefig(path)``.
+
+    Raises
+    ------
+    ValueError
+        If theory does not speak of these runs (no ``hessian``, another optimizer, a scheduler), the curvature at the
+        minimum is zero, x is not lr, or the runs differ in more than lr and one setting of up to six values.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> runs = ravine.sweep(ravine.gallery.quadratic(), lr=np.geomspace(0.03, 3, 40), momentum=[0, 0.5])
+    >>> figure = stability(runs)
+    >>> " ".join(figure.texts[0].get_text().split())
+    'Fastest: momentum 0.5 at lr 1.36, each step leaves 0.7071 of the distance'
+    >>> [text.get_text() for text in figure.texts if text.get_gid() == "caption"][0]
+    'momentum 0: stable below lr 1; fastest at lr 0.9091, a step leaves 0.8182'
+
+    Notes
+    -----
+    G. Goh, "Why Momentum Really Works", Distill 2017.
+    """
+    look = style_of(style)
+    curves = _curves(runs, x)
+    exact = bool(is_exact(runs).values.all())
+    told = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, look), strict=True)]
+    width = 7.2
+    head = wrapped(title or _title(curves, exact), width - 0.9, 13, "bold")
+    subtitle = wrap_parts(_subtitle(runs, exact), 0.95 * (width - 0.9), 8)
+    above = 0.98 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
+    lines = [*told, (_agreement(curves), look.quiet)]
+    below = 0.72 + 0.2 * len(lines)
+    tall = 3.5
+    height = above + tall + below
+    figure = new_figure(width, height, look)
+    ax = figure.add_axes((0.66 / width, below / height, (width - 0.66 - 0.25) / width, tall / height))
+    write_head_over(ax, head, subtitle, look)
+    _draw(ax, curves, look)
+    for k, (line, color) in enumerate(lines):
+        y = (0.1 + 0.2 * (len(lines) - 1 - k)) / height
+        figure.text(0.66 / width, y, line, size=8.2, color=color, va="bottom", gid="caption")
+    return figure
+
+
+def _curves(runs: xr.Dataset, x: str) -> list[Curve]:
+    """Read theory and runs, or say what must be selected or made first."""
+    if x != "lr":
+        raise ValueError(f"x must be 'lr', got {x!r}: theory has a limit for the learning rate; {x!r} may be the hue")
+    objection = limits_objection(runs)
+    if objection is not None:
+        raise ValueError(f"no stability to draw: {objection}")
+    single = [dim for dim in runs.dims if runs.sizes[dim] == 1 and dim not in ("lr", "step", "parameter", "parameter_")]
+    runs = runs.squeeze(single)
+    rates = measure.rate(runs)
+    if "lr" not in rates.dims or rates.sizes["lr"] < 2:
+        raise ValueError("the runs do not lie along 'lr': make them with ravine.sweep(problem, lr=[…])")
+    others = [str(dim) for dim in rates.dims if dim != "lr"]
+    if len(others) > 1 or not set(others) <= set(SETTINGS):
+        wrong = next((dim for dim in others if dim not in SETTINGS), others[-1])
+        first = runs[wrong].values[0].item()
+        raise ValueError(
+            f"the runs differ in {listed(others)} besides lr; a figure shows one problem, and one of "
+            f"{listed(SETTINGS)}: select the others, for example ravine.at(runs, {wrong}={first!r})"
+        )
+    if others and rates.sizes[others[0]] > MOST:
+        raise ValueError(
+            f"{rates.sizes[others[0]]} curves are too many to tell apart: select at most {MOST} along {others[0]!r}"
+        )
+    runs, rates = runs.sortby("lr"), rates.sortby("lr")
+    if not others:
+        return [_curve("", runs, rates)]
+    (hue,) = others
+    parts = range(runs.sizes[hue])
+    return [_curve(_name(hue, runs[hue].values[k]), runs.isel({hue: k}), rates.isel({hue: k})) for k in parts]
+
+
+def _name(hue: str, value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return hue if value else f"no {hue}"
+    return captions_label(hue, float(value))
+
+
+def _curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> Curve:
+    modes = curvatures(run).values
+    modes = modes[np.isfinite(modes)]
+    if not modes.size:
+        raise ValueError(
+            "no stability to draw: the curvature at the minimum is zero or not known, "
+            "so theory has neither a limit nor a rate (L1Loss has its minimum at a kink)"
+        )
+    settings = {n: float(np.squeeze(run[n].values)) for n in RATE_SETTINGS}
+    made = run["lr"].values.astype(float)
+    lr = np.geomspace(made[made > 0].min(), made.max(), POINTS)
+    best: tuple[float, float] | None = None
+    if not (settings["nesterov"] and settings["dampening"]):
+        found = theory.best_lr(modes, **settings)
+        best = (float(found.lr), float(found.rate)) if np.isfinite(found.lr) else None
+    return Curve(
+        name,
+        lr,
+        _slowest(modes, lr, settings),
+        theory.stability_limit(modes, **settings),
+        best,
+        made,
+        rates.values.astype(float),
+        _slowest(modes, made, settings),
+    )
+
+
+def _slowest(modes: Array, lr: Array, settings: dict[str, float]) -> Array:
+    """Return the rate of the slowest mode at each lr."""
+    return np.asarray(theory.rate(modes[:, None], lr, **settings).max(axis=0))
+
+
+def _colors(curves: list[Curve], look: Style) -> list[str]:
+    return [look.accents[k % len(look.accents)] for k in range(len(curves))]
+
+
+def _title(curves: list[Curve], exact: bool) -> str:
+    """Say which learning rate is best, and of which curve; where theory is local, that it is so near the minimum."""
+    found = [(curve, curve.best) for curve in curves if curve.best is not None]
+    if not found:
+        return "No learning rate makes every mode converge"
+    least = min(best[1] for _, best in found)
+    first = [each for each in found if np.isclose(each[1][1], least, rtol=1e-9, atol=1e-12)]
+    left = f"each step leaves {captions_number(least)} of the distance"
+    near = "" if exact else " near the minimum"
+    if len(first) > 1:
+        return f"Equally fast{near} at their best, {left}: {', '.join(curve.name for curve, _ in first)}"
+    curve, best = first[0]
+    where = f"at lr {best[0]:.3g}, {left}"
+    return f"Fastest{near}: {curve.name} {where}" if len(curves) > 1 else f"Fastest{near} {where}"
+
+
+def _caption(curve: Curve) -> str:
+    """Say the limit and the best learning rate of one curve."""
+    parts = []
+    if 0 < curve.limit < np.inf:
+        parts.append(f"stable below lr {captions_number(curve.limit)}")
+    if curve.best is not None:
+        parts.append(f"fastest at lr {captions_number(curve.best[0])}, a step leaves {captions_number(curve.best[1])}")
+    said = "; ".join(parts) or "never stable"
+    return f"{curve.name}: {said}" if curve.name else said[0].upper() + said[1:]
+
+
+NEAR = 0.01
+"""How far a measured rate may be from theory's to count as equal."""
+
+
+def _agreement(curves: list[Curve]) -> str:
+    """Count the runs that do as theory says."""
+    away = np.concatenate([abs(curve.measured - curve.expected) for curve in curves])
+    known = np.isfinite(away)
+    if not known.any():
+        return "no run moved for long enough to measure its rate"
+    near = int((away[known] <= NEAR).sum())
+    count, rest = int(known.sum()), int((~known).sum())
+    text = f"dots: {share_of(near, count)} of the {count:,} measured rates are within {NEAR} of theory"
+    return text + f"; {rest:,} runs were too short or too wild to measure" * bool(rest)
+
+
+def _subtitle(runs: xr.Dataset, exact: bool) -> list[str]:
+    """Write the fixed settings, the curvatures, and how far theory holds."""
+    modes = curvatures(runs).values
+    modes = modes[np.isfinite(modes)]
+    ends = sorted({captions_number(float(each)) for each in (modes.min(), modes.max())}, key=float)
+    flat = bool(np.isnan(curvatures(runs).values).any())
+    parts = [
+        captions_settings(runs.drop_vars([n for n in ("lr",) if n in runs.coords])),
+        steps(runs) if "step" in runs.sizes else "",
+        f"curvature{'s' * (len(ends) > 1)} at the minimum: {' … '.join(ends)}" + ", flat directions left out" * flat,
+        "exact: the loss is quadratic" if exact else "lines: local theory, from the curvature at the minimum",
+    ]
+    return [part for part in parts if part]
+
+
+def _draw(ax: Axes, curves: list[Curve], look: Style) -> None:
+    """Draw curves, dots and marks, and name each curve where there is room."""
+    low, high = curves[0].lr[0], curves[0].lr[-1]
+    lowest = min(float(np.nanmin(curve.theory)) for curve in curves)
+    seen = [curve.measured[np.isfinite(curve.measured) & (curve.measured <= TOP)] for curve in curves]
+    lowest = min([lowest, *(float(each.min()) for each in seen if each.size)])
+    bottom = max(1.0 - 1.15 * (1.0 - lowest), 0.0)
+    top = 1.0 + 0.22 * (1.0 - bottom)
+    ax.set(xscale="log", xlim=(low * (low / high) ** 0.02, high * (high / low) ** 0.02), ylim=(bottom, top))
+    ax.set_autoscale_on(False)
+    if look is not ARTICLE:
+        calm(ax, look)
+    ax.minorticks_off()
+    across, up = rounds(low, high, 9, log=True), rounds(bottom, top, 9, log=False)
+    ax.set_xticks(across, words_of(across, log=True))
+    ax.set_yticks(up, words_of(up, log=False))
+    ax.set_xlabel("lr")
+    ax.set_title("share of the distance to the minimum that a step leaves", loc="left", size=8.5, color=look.quiet)
+    warm = "#f6e3d8" if look.ground == "#ffffff" else look.hole[0]
+    ax.axhspan(1.0, top, color=warm, lw=0, zorder=0.5, gid="diverging")
+    ax.axhline(1.0, color=look.quiet, lw=0.8, zorder=1.5, gid="border")
+    room = Room(ax)
+    room.line(room.points([(low, 1.0), (high, 1.0)]), 1.0)
+    colors = _colors(curves, look)
+    for curve, color in zip(curves, colors, strict=True):
+        ax.plot(curve.lr, curve.theory, color=color, lw=1.4, zorder=2.5, gid=f"theory {curve.name}".strip())
+        dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.8, "mew": 0.9, "mec": color, "mfc": look.ground}
+        ax.plot(curve.made, curve.measured, zorder=3, gid=f"measured {curve.name}".strip(), **dots)
+        room.line(room.points(np.c_[curve.lr, curve.theory]), 2.0)
+        spots = np.c_[curve.made, curve.measured]
+        room.mark(room.points(spots[np.isfinite(spots).all(axis=1)]), 3.0)
+    for curve, color in zip(curves, colors, strict=True):
+        _mark(ax, curve, room, color, look)
+    for curve, color in zip(curves, colors, strict=True):
+        _say(ax, curve, room, color, look)
+    sides = (("grows", (1.0 + top) / 2, look.accent), ("shrinks", 1.0 - 0.07 * (top - bottom), look.quiet))
+    for words, y, color in sides:
+        note = label(ax, words, (low, y), look, color=color, room=room, near=0.0, lead=False)
+        if note is not None:
+            note.set(style="italic", gid="region", path_effects=[])
+
+
+def _mark(ax: Axes, curve: Curve, room: Room, color: str, look: Style) -> None:
+    """Mark the limit and the best learning rate of one curve."""
+    low, high = ax.get_xlim()
+    if low <= curve.limit <= high:
+        ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 7.5, "mew": 1.8, "mec": color, "mfc": look.ground}
+        ax.plot(curve.limit, 1.0, zorder=4, gid="limit", **ring)
+        room.mark(room.points([(curve.limit, 1.0)]), 5.0)
+    if curve.best is not None and low <= curve.best[0] <= high:
+        diamond: dict[str, Any] = {"ls": "", "marker": "D", "ms": 6.5, "mew": 1.1, "mec": look.ink, "mfc": color}
+        ax.plot(*curve.best, zorder=4.5, gid="best", **diamond)
+        room.mark(room.points([curve.best]), 4.0)
+
+
+def _say(ax: Axes, curve: Curve, room: Room, color: str, look: Style) -> None:
+    """Write the limit beside its ring where there is room, and the curve's name beside its best, or along it."""
+    low, high = ax.get_xlim()
+    best = curve.best if curve.best is not None and low <= curve.best[0] <= high else None
+    words = curve.name or (f"fastest at lr {captions_number(best[0])}" if best is not None else "")
+    along = (np.linspace(0.7, 0.05, 14) * (len(curve.lr) - 1)).astype(int)
+    spots = [(float(curve.lr[k]), float(curve.theory[k])) for k in along if curve.theory[k] <= 1]
+    if best is not None:
+        spots.insert(0, best)
+    tries = [(spot, False) for spot in spots] + [(spot, True) for spot in spots[:1]]
+    for spot, lead in tries if words else []:
+        note = label(ax, words, spot, look, color=color, room=room, size=8.2, near=4.0, lead=lead)
+        if note is not None:
+            note.set(gid="curve", path_effects=[])
+            break
+    if low <= curve.limit <= high:
+        number, spot = captions_number(curve.limit), (curve.limit, 1.0)
+        note = label(ax, number, spot, look, color=color, room=room, size=7.6, near=5.0, lead=False)
+        if note is not None:
+            note.set(gid="limit", path_effects=[])

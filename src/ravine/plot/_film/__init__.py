@@ -1,0 +1,1 @@
+"""Descents in motion."""

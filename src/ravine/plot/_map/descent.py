@@ -1,0 +1,163 @@
+"""descent: paths over the loss, a panel for each criterion, with the settings written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import xarray as xr
+
+from ravine._study.contract import axes, check
+from ravine.plot._canvas.layout import Lines, Words, name_axes, sheet_of
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, drawn, new_figure, style_of
+from ravine.plot._canvas.words import End, because, coupled_decay, end_of, outcome, settings, subtitle
+from ravine.plot._canvas.words import title as reasons_title
+from ravine.plot._map.marks import comparable, path, surface
+from ravine.plot._map.notes import draw_panel, rates
+from ravine.plot._map.panels import Panel
+from ravine.plot._map.panels import plan as plan_
+
+FEW = 6
+"""Panels up to which each may have an inset; more are looked at side by side, and want to be simple."""
+
+
+@drawn
+def descent(
+    runs: xr.Dataset,
+    land: xr.Dataset,
+    *,
+    hue: str | None = None,
+    fold: bool = False,
+    field: bool = False,
+    width: float | None = None,
+    title: str | None = None,
+    style: str = "ravine",
+) -> Figure:
+    """Draw runs over the loss they descend: a panel for each entry of one dimension, or of two as a grid.
+
+    The contours show what is really minimised: where the runs have a weight decay, it is added to the loss
+    and the subtitle says so. A run that winds about in a small spot is enlarged in an inset, where a corner
+    is free. Under a scheduler the line is as wide as the learning rate is large.
+
+    Parameters
+    ----------
+    runs
+        A study with ``position`` (…, step, parameter) of two parameters; with ``loss``, ``scheduled_lr`` and
+        ``minimizer`` the picture says more.
+    land
+        A study with ``surface`` over these two parameters, for each panel or one for all.
+    hue
+        A dimension, or a setting that varies along one: its runs share a panel, each in its own colour.
+    fold
+        Join neighbouring panels that are equal in every bit, under both names.
+    field
+        Draw arrows down the slope, from ``slope`` in `land`, or else from differences of the grid.
+    width
+        Of the figure in inches, for example 3.5 or 7.2 for one or two columns of print.
+    title
+        What to see; the settings that were turned, in words, if left out.
+    style
+        ``"ravine"``, ``"dark"``, or ``"article"``, which knows none of the options above.
+
+    Returns
+    -------
+    Figure
+        Call ``.savefig(path)``; png, svg and pdf by the ending.
+
+    Raises
+    ------
+    ValueError
+        If the runs have other than two parameters, more than two dimensions of choice besides `hue`, or too
+        many panels to read, or the surface lies over other parameters; the message says what to select or to
+        call.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problems = ravine.gallery.article()
+    >>> runs, land = ravine.descend(problems, lr=0.1, momentum=0.9), ravine.surface(problems, points=21)
+    >>> figure = ravine.plot.descent(runs, land, fold=True)
+    >>> [ax.get_title(loc="left") for ax in figure.axes]
+    ['MSELoss', 'L1Loss', 'HuberLoss = SmoothL1Loss']
+
+    Several runs in each panel, told apart by colour, dashes and a name:
+
+    >>> both = ravine.join({m: ravine.descend(problems, lr=0.1, momentum=m) for m in (0.0, 0.9)}, dim="momentum")
+    >>> len(ravine.plot.descent(both, land, hue="momentum").axes)
+    4
+    """
+    look = style_of(style)
+    check(runs, "position")
+    check(land, "surface")
+    plan = plan_(runs, land, hue, fold)
+    pair = axes(land)
+    if look is ARTICLE:
+        if hue is not None:
+            raise ValueError("the article's style draws one run in each panel: leave hue out, or choose another style")
+        return _article_descent(plan.panels, pair)
+    shown = plan.panels
+    lengths = {run.sizes["step"] for panel in shown for run in panel.runs}
+    counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
+    ends = [[end_of(run) for run in panel.runs] for panel in shown]
+    alone = hue in ("run", "optimizer") and len(shown) == 1
+    words = Words(
+        title or reasons_title(runs, [end for each in ends for end in each]),
+        subtitle_of(runs, shown, field, pair),
+        [panel.label for panel in shown],
+        [_outcomes(panel, each, look, counted, alone) for panel, each in zip(shown, ends, strict=True)],
+        plan.rows,
+    )
+    sheet = sheet_of(words, shown[0].x, shown[0].y, look, columns=plan.columns, width=width)
+    for panel, ax in zip(shown, sheet.axes, strict=True):
+        draw_panel(ax, panel, pair, look, scale=sheet.scale, field=field, enlarge=len(shown) <= FEW)
+    name_axes(sheet, pair)
+    return sheet.figure
+
+
+def subtitle_of(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple[str, str]) -> list[str]:
+    """Write what all panels have in common, and how they are to be read, in parts that are not to be broken."""
+    every = [run for panel in shown for run in panel.runs]
+    arrows = "arrows: downhill" if all("slope" in panel.land for panel in shown) else "arrows: downhill, from the grid"
+    return subtitle(
+        runs,
+        [panel.decay for panel in shown],
+        decay_left_out=any(coupled_decay(run) != panel.decay for panel in shown for run in panel.runs),
+        scheduled=any(rates(run) is not None for run in every),
+        uneven=not all(comparable(panel.x, panel.y) for panel in shown),
+        arrows=arrows * field,
+    )
+
+
+def _outcomes(panel: Panel, ends: Sequence[End | None], look: Style, counted: bool, alone: bool) -> Lines:
+    """Say under a panel what happened to each run, in its colour where there are several; how it was made, if alone."""
+    happened = [
+        ", ".join(filter(None, (outcome(run, counted=counted), end.words if end else "")))
+        for run, end in zip(panel.runs, ends, strict=True)
+    ]
+    if len(panel.runs) == 1:
+        why = because(panel.runs[0])
+        return [(happened[0], look.ink)] + ([(why, look.quiet)] if why else [])
+    made = [settings(run) for run in panel.runs] if alone else []
+    if len(set(made)) == 1 or all(name in one for name, one in zip(panel.names, made, strict=False)):
+        made = []  # the subtitle, or the names themselves, say it
+    lines = []
+    for k, (name, what, color) in enumerate(zip(panel.names, happened, look.accents, strict=False)):
+        how = f"{made[k]}, " if made else ""
+        lines.append((f"{name}: {how}{what}", color))
+    return lines
+
+
+def _article_descent(panels: Sequence[Panel], pair: tuple[str, str]) -> Figure:
+    """As the article arranged them: one map, or two by two; but titles do not overlap the numbers."""
+    figure = new_figure(6.4, 4.8, ARTICLE)
+    figure.set_layout_engine("constrained")
+    columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
+    rows = -(-len(panels) // columns)
+    for k, panel in enumerate(panels):
+        ax = figure.add_subplot(rows, columns, k + 1)
+        surface(panel.land, ax, style="article")
+        path(panel.runs[0], ax, axes=pair, style="article")
+        if len(panels) > 1:
+            ax.set_title(panel.label)
+            ax.set_xlabel("")
+            ax.set_ylabel("")
+    return figure

@@ -1,0 +1,352 @@
+"""surface and path on one Axes. Each takes an Axes, or makes a figure of its own, and returns the Axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from numpy.typing import NDArray
+
+from ravine._format import listed
+from ravine._study.contract import axes, check
+from ravine.plot._canvas.labels import Room
+from ravine.plot._canvas.style import ARTICLE, Style, calm, new_figure, style_of
+from ravine.plot._canvas.style import drawn as paper_drawn
+from ravine.plot._canvas.words import dot_every
+from ravine.plot._map.contours import bands, gaps_of, lines_to_number, number_lines
+
+Array = NDArray[np.floating[Any]]
+
+
+@paper_drawn
+def surface(land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0.0, style: str = "ravine") -> Axes:
+    """Draw the loss over a plane.
+
+    The bands are evenly spaced in the logarithm of the gap, loss minus the lowest loss of the grid: what lies
+    near the bottom is as legible as what lies far up. Some contours bear the loss itself.
+
+    Parameters
+    ----------
+    land
+        A study with one ``surface`` of two dimensions, from `ravine.surface`.
+    ax
+        Where to draw; a new figure if left out.
+    weight_decay
+        Draws what an optimizer with this (coupled) weight decay really minimises,
+        loss + weight_decay / 2 · (sum of squares).
+    style
+        ``"ravine"``, or ``"article"``: terrain colours on a linear scale, with a colour bar.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import ravine
+    >>> land = ravine.surface(ravine.gallery.article()["MSELoss"], points=21)
+    >>> ax = ravine.plot.surface(land)
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('bias', 'weight')
+    >>> ax.figure.savefig("/dev/null", format="png")
+    """
+    look = style_of(style)
+    x, y, values = objective(land, weight_decay)
+    horizontal, vertical = axes(land)
+    if ax is None:
+        ax = own_axes(look, _ratio(x, y))
+        if look is not ARTICLE:
+            name = str(land["criterion"].values) if "criterion" in land.coords else "loss"
+            ax.set_title(name, loc="left", size=10.5, weight="bold", color=look.ink, pad=6)
+    if look is ARTICLE:
+        _terrain(ax, x, y, values)
+        ax.set_xlabel(horizontal.capitalize())
+        ax.set_ylabel(vertical.capitalize())
+        frame(ax, x, y)
+        return ax
+    calm(ax, look)
+    ax.set_xlabel(horizontal)
+    ax.set_ylabel(vertical)
+    frame(ax, x, y)
+    gaps = gaps_of(values)
+    below = bands(ax, x, y, values, look, gaps)
+    lines = lines_to_number(ax, x, y, values, look, gaps)
+    if lines is not None:
+        number_lines(lines, Room(ax), look, below)
+    if gaps is None:
+        say_flat(ax, look)
+    return ax
+
+
+def frame(ax: Axes, x: Array, y: Array) -> None:
+    """Set the limits of a map to its grid, to one scale where that is possible."""
+    ax.set_xlim(x.min(), x.max())
+    ax.set_ylim(y.min(), y.max())
+    ax.set_aspect("equal" if comparable(x, y) else "auto")
+
+
+def say_flat(ax: Axes, look: Style, size: float = 8.0) -> None:
+    """Say on a map without contours why it has none."""
+    ax.text(
+        0.5,
+        0.96,
+        "the same loss everywhere",
+        transform=ax.transAxes,
+        ha="center",
+        va="top",
+        size=size,
+        color=look.quiet,
+        zorder=6,
+    )
+
+
+@paper_drawn
+def path(
+    run: xr.Dataset,
+    ax: Axes | None = None,
+    *,
+    axes: tuple[str, str] | None = None,
+    color: str | None = None,
+    style: str = "ravine",
+) -> Axes:
+    """Draw the positions of one run: a dot for each step, a ring at the start, a full dot at the end.
+
+    Beyond 200 steps only every tenth (hundredth …) step has a dot. Positions that are not finite are not
+    drawn; those outside the axes are cut off at its border.
+
+    Parameters
+    ----------
+    run
+        A study with one ``position`` of two parameters, from `ravine.descend`.
+    ax
+        Where to draw; a new figure if left out.
+    axes
+        Labels of the horizontal and the vertical parameter. If left out they are read off the Axes' own
+        labels, or else taken in the run's order.
+    color
+        Any matplotlib colour; the style's accent if left out.
+    style
+        ``"ravine"``, or ``"article"``: a red line with a + at each step.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problem = ravine.gallery.article()["MSELoss"]
+    >>> ax = ravine.plot.surface(ravine.surface(problem, points=21))
+    >>> ax = ravine.plot.path(ravine.descend(problem, lr=0.1), ax)
+    >>> float(ax.lines[0].get_xdata()[0]), float(ax.lines[0].get_ydata()[0])
+    (-3.0, 6.0)
+    """
+    look = style_of(style)
+    x, y, names = trajectory(run, axes or _labels_of(ax))
+    if ax is None:
+        ax = own_axes(look, _ratio(x[np.isfinite(x)], y[np.isfinite(y)]))
+        ax.set_xlabel(names[0])
+        ax.set_ylabel(names[1])
+    ink = color or look.accent
+    if look is ARTICLE:
+        ax.scatter(x, y, c=ink, marker="+")
+        ax.plot(x, y, c=ink)
+        return ax
+    draw_path(ax, x, y, look, color=ink)
+    return ax
+
+
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.4)), (0, (1.6, 1.2)), (0, (7, 1.4, 1.6, 1.4)), (0, (3, 1)), (0, (9, 2)))
+SHAPES = ("o", "s", "^", "D", "v", "P")
+"""How runs in one panel are told apart besides by colour."""
+
+
+def draw_path(
+    ax: Axes,
+    x: Array,
+    y: Array,
+    look: Style,
+    *,
+    color: str,
+    turn: int = 0,
+    lr: Array | None = None,
+    weight: float = 1.0,
+    ring: str | None = None,
+) -> None:
+    """Draw one path: a pale edge that lifts it off the map, the line, dots, start and end.
+
+    Parameters
+    ----------
+    turn
+        Which of several runs this is; chooses dashes and shape of the dots.
+    lr
+        The rate of each leg; the line's width follows it.
+    weight
+        Factor on the widths of lines and sizes of dots.
+    ring
+        Colour of the ring at the start; the path's if left out.
+    """
+    every = dot_every(len(x) - 1)
+    outside = _outside(ax, x, y)
+    strays = outside[:-1] & outside[1:]  # legs that only cross the map, or do not touch it
+    wide = 1.3 * weight
+    dash, shape = DASHES[turn % len(DASHES)], SHAPES[turn % len(SHAPES)]
+    shared: dict[str, Any] = {"color": color, "solid_joinstyle": "round", "dash_capstyle": "butt"}
+    (line,) = ax.plot(x, y, lw=wide, ls=dash, zorder=3, gid="path", **shared)
+    if not strays.any():
+        ax.plot(x, y, color=look.halo, lw=wide + 1.5, alpha=0.6, zorder=2.9, gid="casing")
+    else:  # pale, so that the legs within the map can be followed
+        line.set(linewidth=0.5, alpha=0.3)
+        kept = ~strays
+        pieces = np.c_[np.arange(len(x))[:-1], np.arange(len(x))[1:], np.full(len(x) - 1, -1)][kept].ravel()
+        across, up = (np.append(each.astype(float), np.nan)[pieces] for each in (x, y))
+        ax.plot(across, up, lw=wide, ls=dash, zorder=3, gid="leg", **shared)
+    if lr is not None and len(x) > 1:
+        line.set(linewidth=0.4 * weight)
+        _by_rate(ax, x, y, lr, color, weight)
+    # dots that touch would only make the line thick; those of a thinned run stand out where they have room
+    apart = _spacing(ax, x[::every], y[::every])
+    rim = 0.5 * weight if every > 1 and apart > 4 else 0.0
+    largest = 3.7 if every > 1 else 2.4 if turn == 0 else 2.8
+    size = float(np.clip(0.7 * apart, 1.4, largest)) * weight
+    dots: dict[str, Any] = {"ls": "", "mec": look.ground, "mfc": color}
+    ax.plot(x[::every], y[::every], marker=shape, ms=size, mew=rim, zorder=3.1, gid="steps", **dots)
+    rings: dict[str, Any] = {"ls": "", "mec": ring or color, "mfc": look.ground}
+    ax.plot(x[:1], y[:1], marker="o", ms=7 * weight, mew=1.6 * weight, zorder=4, gid="start", **rings)
+    if len(x) > 1 and np.isfinite(x).all() and np.isfinite(y).all():
+        unmoved = bool(x[-1] == x[0] and y[-1] == y[0])  # a full dot would hide the ring
+        last = (4.8 if turn == 0 else 5.6) * weight
+        ax.plot(
+            x[-1:],
+            y[-1:],
+            marker=shape,
+            ms=0.6 * last if unmoved else last,
+            mew=0.0 if unmoved else weight,
+            zorder=4.1,
+            gid="end",
+            **dots,
+        )
+
+
+def _spacing(ax: Axes, x: Array, y: Array) -> float:
+    """Return the usual distance in points from one dot to the next, along the way: rest at the end does not count."""
+    figure = ax.get_figure()
+    assert figure is not None
+    with np.errstate(all="ignore"):
+        legs = np.hypot(*np.diff(ax.transData.transform(np.c_[x, y].astype(float)), axis=0).T)
+    legs = legs[np.isfinite(legs) & (legs < 1e6)]
+    return float((legs**2).sum() / legs.sum()) * 72 / figure.dpi if legs.sum() > 0 else 0.0
+
+
+def _by_rate(ax: Axes, x: Array, y: Array, lr: Array, color: str, weight: float) -> None:
+    """Draw each leg as wide as its learning rate is large."""
+    corners = np.c_[x, y].astype(float)
+    legs = np.stack([corners[:-1], corners[1:]], axis=1)
+    known = np.isfinite(legs).all(axis=(1, 2))
+    share = np.clip(np.nan_to_num(lr[: len(legs)] / np.nanmax(lr)), 0, 1)
+    ax.add_collection(
+        LineCollection(
+            legs[known].tolist(),
+            colors=color,
+            linewidths=(0.5 + 2.9 * share[known]) * weight,
+            capstyle="round",
+            zorder=3,
+            gid="lr",
+        ),
+        autolim=False,
+    )
+
+
+def objective(land: xr.Dataset, weight_decay: float = 0.0) -> tuple[Array, Array, Array]:
+    """Return the axes in ascending order and what is minimised over them, in float64, vertical axis first.
+
+    Without weight decay these are the surface's own numbers.
+    """
+    horizontal, vertical = axes(land)
+    values = land["surface"]
+    if values.ndim != 2:
+        spare = [str(dim) for dim in values.dims[:-2]]
+        raise ValueError(
+            f"one surface expected; this study has one for each {listed(spare)}: "
+            f"select one, for example .sel({spare[0]}={str(land[spare[0]].values[0])!r})"
+        )
+    values = values.sortby([horizontal, vertical])
+    x, y = values[horizontal].values.astype(float), values[vertical].values.astype(float)
+    numbers = values.values.astype(float)
+    if weight_decay:
+        numbers = numbers + weight_decay / 2 * (x[None, :] ** 2 + y[:, None] ** 2)
+    return x, y, numbers
+
+
+def trajectory(run: xr.Dataset, axes: tuple[str, str] | None = None) -> tuple[Array, Array, tuple[str, str]]:
+    """Return a run's coordinates along two parameters, and which these are."""
+    position = check(run, "position")["position"]
+    if position.ndim != 2:
+        spare = [str(dim) for dim in position.dims if dim not in ("step", "parameter")]
+        raise ValueError(
+            f"one run expected; this study has one for each {listed(spare)}: "
+            f"select one, for example .sel({spare[0]}={str(run[spare[0]].values[0])!r})"
+        )
+    labels = [str(label) for label in run["parameter"].values]
+    if len(labels) != 2:
+        raise ValueError(
+            f"a path needs a position of two parameters; this run has {len(labels)} ({listed(labels, 4)}), "
+            "and a picture along two of them would leave out where the others went"
+        )
+    names = axes or (labels[0], labels[1])
+    if sorted(names) != sorted(labels):
+        raise ValueError(f"the surface lies over {listed(names)}, the run goes through {listed(labels)}")
+    x, y = (position.isel(parameter=labels.index(name)).values for name in names)
+    return x, y, names
+
+
+def comparable(x: Array, y: Array) -> bool:
+    """Tell whether both axes can be drawn to one scale: neither more than four times as long as the other."""
+    return 0.25 <= _ratio(x, y) <= 4
+
+
+def own_axes(look: Style, ratio: float) -> Axes:
+    """Return the Axes of a new figure for one map; `ratio` is height to width of what will be drawn."""
+    ratio = ratio if 0.25 <= ratio <= 4 else 0.8
+    width = 4.4 if ratio <= 1.2 else 4.4 / ratio
+    room = 1.1 if look is ARTICLE else 0.25  # for the colour bar
+    figure = new_figure(0.75 + width + room, 0.6 + width * ratio + 0.4, look)
+    total_width, total_height = figure.get_size_inches()
+    return figure.add_axes((0.75 / total_width, 0.6 / total_height, width / total_width, width * ratio / total_height))
+
+
+def _ratio(x: Array, y: Array) -> float:
+    across, up = (float(np.ptp(each)) if each.size else 0.0 for each in (x, y))
+    return up / across if across and up else 1.0
+
+
+def _labels_of(ax: Axes | None) -> tuple[str, str] | None:
+    if ax is None or not ax.get_xlabel() or not ax.get_ylabel():
+        return None
+    return ax.get_xlabel(), ax.get_ylabel()
+
+
+def _outside(ax: Axes, x: Array, y: Array) -> NDArray[np.bool_]:
+    """Tell which points lie outside an Axes whose limits are set; none do while it scales itself."""
+    if ax.get_autoscale_on():
+        return np.zeros(len(x), dtype=bool)
+    (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    return ~((x >= left) & (x <= right) & (y >= low) & (y <= high))
+
+
+def _terrain(ax: Axes, x: Array, y: Array, values: Array) -> None:
+    """As the article did, but with each cell where it belongs: its extent was half a cell too narrow."""
+    figure = ax.get_figure()
+    assert figure is not None
+    if is_even(x) and is_even(y):
+        half_x, half_y = np.ptp(x) / (len(x) - 1) / 2, np.ptp(y) / (len(y) - 1) / 2
+        extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
+        drawn = ax.imshow(values, cmap="terrain", origin="lower", interpolation="nearest", extent=extent)
+    else:
+        drawn = ax.pcolormesh(x, y, values, cmap="terrain", shading="nearest", rasterized=True)  # type: ignore[assignment]
+    figure.colorbar(drawn, ax=ax)
+
+
+def is_even(values: Array) -> bool:
+    """Tell whether grid values are evenly spaced."""
+    gaps = np.diff(values)
+    return bool(np.allclose(gaps, gaps[0], rtol=1e-6))

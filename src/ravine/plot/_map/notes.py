@@ -1,0 +1,363 @@
+"""What is marked and named on the map of a descent, each beside what it speaks of and off everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.patches import Polygon
+from numpy.typing import NDArray
+
+from ravine.plot._canvas.labels import Room, label
+from ravine.plot._canvas.style import Style, halo
+from ravine.plot._canvas.words import dot_every, maximizes, number
+from ravine.plot._map.contours import bands, bottom, downhill, lines_to_number, number_lines
+from ravine.plot._map.inset import SIDE, draw, tail_of
+from ravine.plot._map.marks import draw_path, frame, objective, say_flat, trajectory
+from ravine.plot._map.panels import Panel
+
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was drawn in one panel that has its time: the artists of each run's path, and notes with their step."""
+
+    paths: list[list[Artist]] = field(default_factory=list)
+    notes: list[tuple[int, Artist]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Pen:
+    """What every note needs: where, in which style, at which size, what is taken, and what was drawn so far."""
+
+    ax: Axes
+    look: Style
+    room: Room
+    scale: float
+    drawn: Drawn = field(default_factory=Drawn)
+
+    def size(self, points: float) -> float:
+        """Return a font size at the figure's scale, never under 6 points."""
+        return max(6.0, points * self.scale)
+
+    def write(
+        self, text: str, point: Any, color: str, points: float = 8.5, since: int | None = None, **how: Any
+    ) -> None:
+        """Write a label beside a point, where there is room; it may speak of what is so from some step on."""
+        size = self.size(points)
+        note = label(self.ax, text, point, self.look, color=color, room=self.room, size=size, **how)
+        if since is not None and note is not None:
+            self.drawn.notes.append((since, note))
+
+    def cross(self, spot: Any, gid: str, color: str, marker: str = "x", points: float = 7.0) -> None:
+        """Mark a spot and take its place."""
+        self.ax.plot(
+            *spot,
+            ls="",
+            marker=marker,
+            ms=points * min(1.0, self.scale + 0.1),
+            mew=1.4,
+            mec=color,
+            mfc="none",
+            color=color,
+            zorder=3.9,  # under the end of a path that arrives, with its arms in sight
+            gid=gid,
+        )
+        self.room.mark(self.room.points(spot), 5.0)
+
+
+def draw_panel(
+    ax: Axes, panel: Panel, pair: tuple[str, str], look: Style, *, scale: float, field: bool, enlarge: bool
+) -> Drawn:
+    """Draw everything inside one panel. A run's name that finds no room stands in the caption alone."""
+    frame(ax, panel.x, panel.y)
+    below = bands(ax, panel.x, panel.y, panel.values, look, panel.gaps)
+    lines = lines_to_number(ax, panel.x, panel.y, panel.values, look, panel.gaps)
+    if field:
+        downhill(ax, panel.x, panel.y, panel.values, slope_of(panel, pair), look)
+    tracks = [np.c_[trajectory(run, pair)[:2]].astype(float) for run in panel.runs]
+    pen = Pen(ax, look, Room(ax), scale)
+    weight = 0.65 + 0.35 * min(scale, 1.0)
+    ring = look.accent if len(panel.runs) == 1 else look.ink
+    for k, run in enumerate(panel.runs):
+        x, y, _ = trajectory(run, pair)
+        before = set(ax.get_children())
+        draw_path(ax, x, y, look, color=look.accents[k], turn=k, lr=rates(run), weight=weight, ring=ring)
+        pen.drawn.paths.append([artist for artist in ax.get_children() if artist not in before])
+        track = pen.room.points(tracks[k])
+        pen.room.line(track, 2.0)
+        pen.room.mark(track[[0, -1]], 5.0)
+    goals = _minima(pen, panel, pair)
+    if panel.gaps is None and np.isfinite(panel.values).any():
+        say_flat(ax, look, pen.size(8))
+    if enlarge and len(panel.runs) == 1:
+        _enlarge(pen, panel, tracks[0])
+    _name_runs(pen, panel, tracks)
+    _borders(pen, panel, tracks)
+    _starts(pen, tracks)
+    for spot, text in goals:
+        pen.write(text, spot, look.ink, near=7.0)
+    if len(panel.runs) == 1:
+        _drops(pen, panel.runs[0], tracks[0])
+    if lines is not None:
+        number_lines(lines, pen.room, look, below, pen.size(6.5))
+    return pen.drawn
+
+
+def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, str]]:
+    """Mark known minima, or the lowest point of the grid; return what is to be named where."""
+    look = pen.look
+    if maximizes(panel.runs[0]):
+        return []
+    known = [spot for run in panel.runs if (spot := _minimizer(run, pair)) is not None]
+    drawn = _lowest(panel.x, panel.y, panel.values)
+    moved = panel.decay > 0
+    named: list[tuple[Array, str]] = []
+    if len({tuple(spot) for spot in known}) > 1:  # runs in one panel that strive for different goals
+        for k, spot in enumerate(known):
+            pen.cross(spot, "minimum", look.accents[k])
+    elif known:
+        if _inside(known[0], panel):
+            pen.cross(known[0], "minimum", look.ink)
+            named.append((known[0], "the goal" if moved else "minimum"))
+    elif drawn is not None:
+        pen.cross(drawn, "lowest", look.ink)
+        if moved:
+            named.append((drawn, "the goal"))
+    if moved:
+        data = _minimizer(panel.runs[0], pair, "data_minimizer")
+        data = _lowest(*objective(panel.land)) if data is None else data
+        if data is not None and _inside(data, panel):
+            pen.cross(data, "data minimum", look.ink, marker="D", points=4.2)
+            named.append((data, "minimum of\nthe data loss"))
+    return named
+
+
+def _minimizer(run: xr.Dataset, pair: tuple[str, str], name: str = "minimizer") -> Array | None:
+    if name not in run or run[name].dims != ("parameter",):
+        return None
+    spot = run[name].sel(parameter=list(pair)).values.astype(float)
+    return spot if np.isfinite(spot).all() else None
+
+
+def _lowest(x: Array, y: Array, values: Array) -> Array | None:
+    """Return the lowest point of a grid; None at the border, where it says nothing about a minimum."""
+    finite = np.isfinite(values)
+    if not finite.any() or np.ptp(values[finite]) == 0:
+        return None
+    row, column = np.unravel_index(np.argmin(np.where(finite, values, np.inf)), values.shape)
+    inner = 0 < row < len(y) - 1 and 0 < column < len(x) - 1
+    return np.array([x[column], y[row]]) if inner else None
+
+
+def _inside(spots: Array, panel: Panel) -> Any:
+    low, high = np.array([panel.x[0], panel.y[0]]), np.array([panel.x[-1], panel.y[-1]])
+    return ((spots >= low) & (spots <= high)).all(axis=-1)
+
+
+def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
+    """Draw the winding end of a run in an inset, where that shows more than the map."""
+    low, high = np.array([panel.x[0], panel.y[0]]), np.array([panel.x[-1], panel.y[-1]])
+    if min(pen.room.size) * SIDE < 46:  # too small for a picture of its own
+        return
+    tail = tail_of(track, low, high, float(min(pen.room.size)))
+    if tail is None:
+        return
+    look, ends = pen.look, pen.ax.lines
+    columns, rows = (_around(each, a, b) for each, a, b in zip((panel.x, panel.y), tail.low, tail.high, strict=True))
+
+    def inside(ax: Axes) -> None:
+        part = panel.values[rows, columns]
+        bands(
+            ax,
+            panel.x[columns],
+            panel.y[rows],
+            part,
+            look,
+            panel.gaps,
+            base=bottom(panel.values),
+            outlined=False,
+        )
+        tail_x, tail_y = track[max(tail.first - 1, 0) :].T
+        ax.plot(tail_x, tail_y, color=look.halo, lw=2.2, alpha=0.6, zorder=2.9)
+        ax.plot(tail_x, tail_y, color=look.accent, lw=0.9, zorder=3, solid_joinstyle="round", gid="tail")
+        every = dot_every(len(track) - 1)
+        ax.plot(tail_x[::every], tail_y[::every], ls="", marker="o", ms=1.9, mew=0, color=look.accent, zorder=3.1)
+        for line in ends:  # the same marks as on the map
+            if line.get_gid() in ("lowest", "minimum", "data minimum"):
+                mark: dict[str, Any] = {"marker": line.get_marker(), "mec": look.ink, "mfc": "none"}
+                ax.plot(*line.get_data(), ls="", ms=6.5, mew=1.3, zorder=3.9, **mark)
+        ax.plot(*track[-1:].T, ls="", marker="o", ms=4.5, mew=1, mec=look.ground, mfc=look.accent, zorder=4)
+        ax.set_xlim(tail.low[0], tail.high[0])
+        ax.set_ylim(tail.low[1], tail.high[1])
+
+    draw(pen.ax, tail, pen.room, look, max(6.0, 6.4 * pen.scale), inside)
+
+
+def _around(values: Array, low: float, high: float) -> slice:
+    """Return the grid values from just below `low` to just above `high`."""
+    return slice(
+        max(int(np.searchsorted(values, low)) - 1, 0),
+        min(int(np.searchsorted(values, high, side="right")) + 1, len(values)),
+    )
+
+
+def _starts(pen: Pen, tracks: list[Array]) -> None:
+    """Name each start once."""
+    seen: list[tuple[float, ...]] = []
+    box = np.array([pen.ax.get_xlim(), pen.ax.get_ylim()]).T
+    for track in tracks:
+        start = tuple(track[0].tolist())
+        if start in seen or not ((track[0] >= box[0]) & (track[0] <= box[1])).all():
+            continue
+        seen.append(start)
+        pen.write("start", track[0], pen.look.accent if len(tracks) == 1 else pen.look.ink, near=7.0)
+
+
+def _name_runs(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
+    """Write the name of each run beside its own path: at the end, or where it is farthest from the others."""
+    if len(tracks) < 2:
+        return
+    pixels = [pen.room.points(track) for track in tracks]
+    for k, name in enumerate(panel.names):
+        others = [p for j, p in enumerate(pixels) if j != k]
+        anchor = _own_place(pen, pixels[k], others)
+        if anchor is not None:
+            pen.write(name, tracks[k][anchor], pen.look.accents[k], points=8, since=anchor, near=5.0, far=30.0)
+
+
+FEW = 400
+"""Places along a path that are looked at for its name."""
+
+
+def _own_place(pen: Pen, track: Array, others: list[Array]) -> int | None:
+    """Return the index of the step beside which a run's name is unmistakable."""
+    inside = np.flatnonzero(((track >= 0) & (track <= pen.room.size)).all(axis=1))
+    if not inside.size:
+        return None
+    last = len(track) - 1
+    spots = inside[:: max(1, len(inside) // FEW)]
+    foreign = np.full(len(spots), np.inf)
+    ending = np.inf
+    for other in others:
+        known = other[np.isfinite(other).all(axis=1)]
+        some = known[:: max(1, len(known) // FEW)]
+        foreign = np.minimum(foreign, np.hypot(*(track[spots][:, None] - some[None]).T).min(axis=0))
+        if inside[-1] == last:
+            ending = min(ending, float(np.hypot(*(known - track[last]).T).min()))
+    if inside[-1] == last and ending > 16:  # the end stands apart: the natural place
+        return last
+    rim = np.minimum(track[spots], pen.room.size - track[spots]).min(axis=1)
+    return int(spots[np.argmax(np.minimum(foreign, 40) + 0.3 * np.minimum(rim, 30))])
+
+
+def _borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
+    """Say where a path starts outside the map, leaves it for good, or leaves it for a while."""
+    unseen = 0
+    for k, track in enumerate(tracks):
+        color, inside = pen.look.accents[k], _inside(track, panel)
+        if not inside.any():
+            unseen += 1
+            continue
+        first, last = (int(each) for each in np.flatnonzero(inside)[[0, -1]])
+        if first > 0:
+            _arrow(pen, track[first], track[first - 1], color, "starts outside", first, inward=True)
+        if last < len(track) - 1:
+            _arrow(pen, track[last], track[last + 1], color, f"leaves at step {last + 1}", last + 1)
+        away = _longest(~inside[first : last + 1])
+        if away is not None and len(tracks) == 1:
+            out, back = first + away[0], first + away[1] - 1
+            words = f"step {out} outside" if out == back else f"steps {out} to {back} outside"
+            _arrow(pen, track[out - 1], track[out], color, words, back + 1)
+    if unseen:
+        words = (
+            "the path lies outside this map"
+            if len(tracks) == 1
+            else f"{unseen} of {len(tracks)} paths lie outside this map"
+        )
+        pen.ax.text(
+            0.5,
+            0.04,
+            words,
+            transform=pen.ax.transAxes,
+            ha="center",
+            va="bottom",
+            size=pen.size(8),
+            color=pen.look.ink,
+            path_effects=halo(pen.look),
+            zorder=6,
+        )
+
+
+def _longest(flags: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """Return start and end of the longest stretch that is true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    if not edges.size:
+        return None
+    starts, ends = edges[::2], edges[1::2]
+    best = int((ends - starts).argmax())
+    return int(starts[best]), int(ends[best])
+
+
+def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, since: int, *, inward: bool = False) -> None:
+    """Mark where the path crosses the border between two of its positions, and say what happens there."""
+    low, high = np.array([pen.ax.get_xlim(), pen.ax.get_ylim()]).T
+    way = np.where(np.isfinite(outer), outer, 0) - inner
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(way > 0, (high - inner) / way, np.where(way < 0, (low - inner) / way, np.inf))
+    edge = inner + min(1.0, float(np.nanmin(shares))) * way
+    tip, tail = pen.room.points([edge, inner])
+    heading = tip - tail
+    heading = heading / (np.hypot(*heading) or 1.0)
+    size = 7 * pen.scale
+    if inward:
+        tip, heading = tip - (size + 2) * heading, -heading
+    side = np.array([-heading[1], heading[0]])
+    corners = [tip, tip - size * heading + size / 2 * side, tip - size * heading - size / 2 * side]
+    shape = [pen.room.data(corner) for corner in corners]
+    gid = "enters" if inward else "leaves"
+    arrow = Polygon(shape, closed=True, facecolor=color, edgecolor="none", zorder=4.5, gid=gid)
+    pen.drawn.notes.append((since, pen.ax.add_patch(arrow)))
+    pen.room.line(np.array([*corners, corners[0]]), 2.0)
+    pen.write(words, edge, color, points=8, since=since, near=5.0)
+
+
+def rates(run: xr.Dataset) -> Array | None:
+    """Return the learning rate of each leg of a run where a scheduler changed it, else None."""
+    if "scheduled_lr" not in run or run["scheduled_lr"].dims != ("step",):
+        return None
+    lr: Array = run["scheduled_lr"].values.astype(float)
+    known = lr[np.isfinite(lr)]
+    return lr if known.size and known.min() != known.max() else None
+
+
+def _drops(pen: Pen, run: xr.Dataset, track: Array) -> None:
+    """Write the new learning rate where a scheduler cuts it to two thirds or less, at up to three places."""
+    lr = rates(run)
+    if lr is None:
+        return
+    with np.errstate(invalid="ignore"):
+        falls = np.concatenate([[1.0], lr[1:] / lr[:-1], [1.0]])
+    # a step down between two plateaus; a cosine that dies away is no drop
+    places = np.flatnonzero((falls[1:-1] <= 2 / 3) & (falls[:-2] > 0.9) & (falls[2:] > 0.9)) + 1
+    places = places[places < len(track)]
+    inside = [int(k) for k in places if ((track[k] >= [pen.ax.get_xlim()[0], pen.ax.get_ylim()[0]]).all())]
+    for k in inside[:3]:
+        words = f"lr {number(float(lr[k]))}"
+        pen.write(words, track[k], pen.look.accent, points=6.5, since=k, near=4.0, far=40.0)
+
+
+def slope_of(panel: Panel, pair: tuple[str, str]) -> Array | None:
+    """Return the recorded gradient over the grid, horizontal component first, of what the contours show."""
+    if "slope" not in panel.land:
+        return None
+    slope = panel.land["slope"].sortby(list(pair)).sel(parameter=list(pair))
+    numbers: Array = slope.transpose(pair[1], pair[0], "parameter").values.astype(float)
+    if panel.decay:
+        numbers = numbers + panel.decay * np.stack(np.meshgrid(panel.x, panel.y), axis=-1)
+    return numbers

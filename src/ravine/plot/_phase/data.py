@@ -1,0 +1,182 @@
+"""One number for each pair of two settings, from an array or a study, panel by panel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine import measure
+from ravine._format import hint, listed
+from ravine.plot._canvas.scales import Axis, axis_of
+from ravine.plot._canvas.words import label as captions_label
+from ravine.plot._canvas.words import number
+from ravine.plot._phase.labels import Best, best_of
+from ravine.plot._phase.labels import without as without_
+from ravine.plot._phase.lines import Frontier, frontier_of
+from ravine.plot._phase.regions import ARRIVED, outcomes_of
+
+Array = NDArray[np.floating[Any]]
+
+MOST_PANELS = 12
+
+STEPS = frozenset({"arrival", "steps_to"})
+"""Measures that count the steps until a run gets there: few of them is fast."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One panel: its values, NaN where a cell has another outcome than a value; rows are vertical."""
+
+    label: str
+    entry: Any
+    values: Array
+    outcomes: NDArray[Any]
+    best: Best | None
+    without: Best | None
+    frontier: Frontier | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Diagram:
+    """All that a figure shows, and how its values are spoken of."""
+
+    x: Axis
+    y: Axis
+    fields: list[Field]
+    panels: str | None
+    quantity: str
+    unit: str
+    arrival: bool
+    within: str
+
+    @property
+    def key(self) -> str:
+        """What the colour key is called."""
+        return self.unit if self.arrival else f"{self.quantity} ({self.unit})" if self.unit else self.quantity
+
+    @property
+    def lowest(self) -> str:
+        """What the best setting is called."""
+        return "fastest" if self.arrival else "lowest"
+
+    def told(self, value: float) -> str:
+        """Say a value with its unit."""
+        plain = f"{value:,.0f}" if value == round(value) and abs(value) < 1e6 else number(value)
+        unit = self.unit[:-1] if self.unit == "steps" and value == 1 else self.unit
+        return f"{plain.replace('-', chr(0x2212))} {unit}".strip()
+
+    def where(self, best: Best) -> str:
+        """Say where a best setting lies."""
+        return f"{self.x.told(best.column)}, {self.y.told(best.row)}"
+
+    def others(self, best: Best) -> str:
+        """Say how many other settings are as good."""
+        return f"{best.ties - 1:,} other setting{'s' * (best.ties > 2)}"
+
+    def what(self, field: Field, row: int, column: int, exact: bool) -> str:
+        """Say what became of one cell."""
+        if field.outcomes[row, column] != ARRIVED:
+            return str(field.outcomes[row, column])
+        return ("" if exact else "about ") + self.told(float(field.values[row, column]))
+
+
+def diagram_of(values: xr.DataArray, x: str, y: str, within: str) -> Diagram:
+    """Read what is to be drawn, or say what must be selected or computed first."""
+    dims = [str(dim) for dim in values.dims]
+    if x == y:
+        raise ValueError(f"x and y are both {x!r}: a diagram has two different settings")
+    for name in (x, y):
+        if name not in dims or values.sizes[name] < 2:
+            raise ValueError(_no_axis(values, name))
+    values = values.squeeze([dim for dim in dims if dim not in (x, y) and values.sizes[dim] == 1])
+    others = [str(dim) for dim in values.dims if dim not in (x, y)]
+    if "step" in others or "parameter" in others:
+        raise ValueError(
+            f"the values lie along {listed(values.dims)}; a diagram shows one number for each setting: "
+            "choose a step, for example values.isel(step=-1), or a measure, ravine.measure.arrival(runs)"
+        )
+    if len(others) > 1:
+        first = f"{others[0]}={values[others[0]].values[0]!s}"
+        raise ValueError(
+            f"besides {x!r} and {y!r} the values differ in {listed(others)}; a figure has panels for one of them: "
+            f"select the others, for example values.sel({first})"
+        )
+    count = values.sizes[others[0]] if others else 1
+    if count > MOST_PANELS:
+        raise ValueError(
+            f"{count} panels are too many to read (at most {MOST_PANELS}): select some along {others[0]!r}"
+        )
+    for name in (x, y):
+        if values[name].dtype.kind in "iuf":
+            values = values.sortby(name)
+    values = values.transpose(*others, y, x)
+    across, up = axis_of(values, x), axis_of(values, y)
+    parts = [values.isel({others[0]: k}) for k in range(count)] if others else [values]
+    counts = values.name in STEPS
+    return Diagram(
+        across,
+        up,
+        [_field(part, others[0] if others else None, across, up) for part in parts],
+        others[0] if others else None,
+        str(values.name or "value").replace("_", " "),
+        str(values.attrs.get("units", "steps" if counts else "")),
+        counts,
+        within,
+    )
+
+
+def values_of(given: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return one number for each setting; for a study that is when it arrives."""
+    if isinstance(given, xr.Dataset):
+        try:
+            return measure.arrival(given)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; or draw another measure, for example the last loss: ravine.plot.phase(runs.loss[..., -1])"
+            ) from None
+    if not isinstance(given, xr.DataArray):
+        raise TypeError(
+            f"expected one number for each setting (an xarray.DataArray) or a study (an xarray.Dataset), "
+            f"got {type(given).__name__}"
+        )
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"a diagram shows numbers; the values are {given.dtype}")
+    return given
+
+
+def _no_axis(values: xr.DataArray, name: str) -> str:
+    """Say why a dimension cannot be an axis, and what to do."""
+    turned = [str(dim) for dim in values.dims if values.sizes[dim] > 1 and dim not in ("step", "parameter")]
+    if len(turned) < 2:
+        why = "has one value only" if name in values.coords else "is not there"
+        where = f"; the values differ in {listed(turned)}" if turned else ""
+        return f"{name!r} {why}{where}: a diagram needs two settings that vary; draw ravine.plot.losses(runs) instead"
+    return (
+        f"the values do not lie along {name!r}{hint(name, turned)}; they differ in {listed(turned)}: "
+        "choose x and y among these"
+    )
+
+
+def _field(part: xr.DataArray, dim: str | None, x: Axis, y: Axis) -> Field:
+    """Read one panel; of equally good settings the plainest stands for all."""
+    told = outcomes_of(part)
+    values = np.where(told == ARRIVED, part.values.astype(float), np.nan)
+    entry = part[dim].values.item() if dim else None
+    single = next((str(part[n].values) for n in ("criterion", "problem") if n in part.coords and not part[n].ndim), "")
+    label = single if dim is None else f"{dim} {entry}" if isinstance(entry, bool) else captions_label(dim, entry)
+    best, without = best_of(values), without_(values, y)
+    if best is not None and without is not None and without.value == best.value:
+        best = without = replace(without, cells=best.cells)
+    return Field(label, entry, values, told, best, without, frontier_of(part, x, y))
+
+
+def told_steps(values: xr.DataArray) -> str:
+    """Say how many steps the runs had, where that is known."""
+    steps = values.attrs.get("steps")
+    if steps is None and "steps" in values.coords and not values["steps"].ndim:
+        steps = values["steps"].item()
+    return f" within {int(steps):,} steps" if steps is not None else ""

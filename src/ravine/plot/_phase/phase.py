@@ -1,0 +1,258 @@
+"""phase: what became of the runs at each pair of two settings, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ravine.plot._canvas.labels import Room
+from ravine.plot._canvas.layout import Board, Lines, Words, board_of
+from ravine.plot._canvas.scales import Axis, Shades, draw_key, key_numbers, shades_of
+from ravine.plot._canvas.style import Figure, Style, drawn, style_of
+from ravine.plot._canvas.words import settings as captions_settings
+from ravine.plot._phase.data import Diagram, Field, diagram_of, told_steps, values_of
+from ravine.plot._phase.labels import WIDE, Ground, Label, Mark, draw_best, draw_marks, draw_without, mark_of, say_all
+from ravine.plot._phase.lines import draw_frontier, draw_isolines, name_frontier, sentence
+from ravine.plot._phase.regions import NOT_MADE, colors_of, count, draw_outcomes, look_of, name_outcomes, names_of
+
+FACTS = frozenset({"outcome", "steps", "minimum_loss", "stability_limit", "stability_scope"})
+"""Coordinates that are no settings."""
+
+LISTED = 4
+"""Panels whose best values a title lists."""
+
+
+def title(diagram: Diagram) -> str:
+    """Say which setting is best, and how good it is."""
+    found = [(field, field.best) for field in diagram.fields if field.best is not None]
+    head = "Fastest" if diagram.arrival else f"Lowest {diagram.quantity}"
+    if not found:
+        if any((field.outcomes == NOT_MADE).any() for field in diagram.fields):
+            return "Nothing to tell so far"
+        return "No setting arrives" if diagram.arrival else f"No setting has a {diagram.quantity}"
+    if len(diagram.fields) == 1:
+        best = found[0][1]
+        told, where = diagram.told(best.value), f"at {diagram.where(best)}"
+        return f"{head} {where}: {told}" if diagram.arrival else f"{head}: {told} {where}"
+    if len(diagram.fields) <= LISTED:
+        groups: dict[str, list[str]] = {}
+        for each in diagram.fields:
+            nowhere = "never" if diagram.arrival else "nowhere"
+            told = nowhere if each.best is None else "in " * diagram.arrival + diagram.told(each.best.value)
+            groups.setdefault(told, []).append(each.label)
+        return f"{head}: {', '.join(f'{_joined(names)} {told}' for told, names in groups.items())}"
+    field, best = min(found, key=lambda each: each[1].value)
+    return f"{head} of {len(diagram.fields)} panels: {field.label}, {diagram.told(best.value)}"
+
+
+def _joined(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def caption(diagram: Diagram, field: Field, look: Style) -> Lines:
+    """Say what happened in one panel: the best setting, unless the title does, and how many met which end."""
+    lines: list[tuple[str, str]] = []
+    if field.best is not None and len(diagram.fields) > 1:
+        others = f" and {diagram.others(field.best)}" if field.best.ties > 1 else ""
+        lines.append((f"{diagram.lowest} at {diagram.where(field.best)}{others}", look.ink))
+    lines.append((count(field.outcomes, diagram.within, diagram.arrival), look.quiet if lines else look.ink))
+    if field.frontier is not None and not sentence([each.frontier for each in diagram.fields]):
+        lines.append((sentence([field.frontier]), look.quiet))
+    return lines
+
+
+def subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
+    """Write the fixed settings, what is measured, and how many settings there are."""
+    fixed = {n: c.variable for n, c in values.coords.items() if not c.ndim and n not in FACTS}
+    settings = captions_settings(xr.Dataset(coords=fixed))
+    meant = str(values.attrs.get("long_name", ""))
+    said = f"{diagram.key}: {meant}" if meant and meant != diagram.key else diagram.key
+    cells = diagram.fields[0].outcomes.size
+    count = f"{cells:,} settings{' each' * (len(diagram.fields) > 1)}"
+    limits = sentence([field.frontier for field in diagram.fields])
+    return [part for part in (settings, said, count, limits) if part]
+
+
+@drawn
+def phase(
+    values: xr.DataArray | xr.Dataset,
+    x: str = "lr",
+    y: str = "momentum",
+    *,
+    marks: Mapping[str, Mapping[str, Any]] | None = None,
+    title: str | None = None,
+    style: str = "ravine",
+    width: float | None = None,
+) -> Figure:
+    """Draw one number for each pair of two settings: where runs arrive fast, slowly, never, or diverge.
+
+    Each cell is one setting; its colour is the value, on a logarithmic scale where the values are positive and
+    span more than a factor of 20. The lowest value counts as the best: it has a star, or a line round it where
+    many settings are equally good, and a diamond marks the best with the vertical setting at 0. Cells without
+    a value are regions with a name. Lines at round values are drawn where the field is smooth enough for them.
+
+    With lr along an axis, the arrival of SGD's runs brings along the limit of stability in theory: a line where
+    the loss is quadratic and the limit exact, dashes where it is local, from the curvature at the minimum. Where
+    runs begin to diverge just there, the one line stands for both.
+
+    Parameters
+    ----------
+    values
+        One number for each setting, from `ravine.measure` or a sum of yours: (x, y) or (x, y, third) in any
+        order; a panel for each entry of the third. Where it has the coordinate ``outcome`` (``arrived``,
+        ``not arrived``, ``diverged``, ``invalid``), the regions come from it; otherwise ±inf counts as diverged
+        and NaN as no value. A study stands for its `ravine.measure.arrival`.
+    x, y
+        Dimensions along the horizontal and the vertical axis: numbers, booleans or labels.
+    marks
+        Settings to ring, by what they are called: ``{"figure 6": {"lr": 0.1, "momentum": 0.9}}``. The entry of
+        the third dimension may be named too; without it the ring is in each panel.
+    title
+        What to see; the best setting, if left out.
+    style
+        ``"ravine"``, ``"dark"`` or ``"article"``.
+    width
+        Of the figure in inches, for example 3.5 or 7.2 for one or two columns of print.
+
+    Returns
+    -------
+    Figure
+        Call ``.savefig(path)``; png, svg and pdf by the ending.
+
+    Raises
+    ------
+    ValueError
+        If `x` or `y` is not a dimension of the values or has a single entry, there is more than one dimension
+        besides them, or more than 12 panels, or a mark lies outside.
+    TypeError
+        If the values are not numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> lr, momentum = np.geomspace(0.01, 4, 40), np.linspace(0, 0.95, 30)
+
+    The rate at which the error of a parabola of curvature 1 shrinks at each step (Polyak 1964): the larger root
+    of r² - (1 + momentum - lr) r + momentum.
+
+    >>> middle = (1 + momentum[:, None] - lr) / 2
+    >>> roots = np.abs(middle) + np.sqrt(middle**2 - momentum[:, None] + 0j)
+    >>> rate = xr.DataArray(abs(roots), coords={"momentum": momentum, "lr": lr}, dims=("momentum", "lr"), name="rate")
+    >>> figure = phase(rate.where(rate < 1, np.inf))
+    >>> figure.texts[0].get_text()
+    'Lowest rate: 0.003655 at lr 1, momentum 0'
+    >>> [text.get_text() for text in figure.axes[0].texts if text.get_gid() == "outcome"]
+    ['diverged']
+    """
+    look = style_of(style)
+    numbers = values_of(values)
+    diagram = diagram_of(numbers, x, y, told_steps(numbers))
+    rings = _marks(diagram, marks or {})
+    shown = shades_of(np.concatenate([field.values.ravel() for field in diagram.fields]), look)
+    words = Words(
+        title or title_(diagram),
+        subtitle(numbers, diagram),
+        [field.label for field in diagram.fields],
+        [caption(diagram, field, look) for field in diagram.fields],
+    )
+    names = sorted({name for field in diagram.fields for name in names_of(field.outcomes)})
+    told = [word for _, word in key_numbers(shown)] if shown is not None else []
+    board = board_of(words, diagram.x, diagram.y, [diagram.key, *told, *names], look, width=width)
+    unnamed: set[str] = set()
+    for ax, field in zip(board.axes, diagram.fields, strict=True):
+        unnamed |= set(_draw(ax, diagram, field, shown, rings, board, look))
+    looks = [(name, look_of(name, look)) for name in names if name in unnamed]
+    swatches = [(name, each.fill, each.hatch, each.edge) for name, each in looks]
+    draw_key(board.key, shown, diagram.key, swatches, look, board.size(8))
+    return board.figure
+
+
+def _draw(
+    ax: Axes,
+    diagram: Diagram,
+    field: Field,
+    shown: Shades | None,
+    rings: Sequence[Mark],
+    board: Board,
+    look: Style,
+) -> list[str]:
+    """Draw one panel; return the names of the regions that had no room for them."""
+    x, y = diagram.x, diagram.y
+    size = board.size(8.2)
+    if shown is not None:
+        ax.pcolormesh(
+            x.edges,
+            y.edges,
+            np.ma.masked_invalid(field.values),
+            cmap=shown.ramp,
+            norm=shown.norm,
+            rasterized=True,
+            zorder=0.4,
+            gid="values",
+        )
+    room = Room(ax)
+    limit = field.frontier
+    known = limit.line if limit is not None and limit.exact else None
+    for line in draw_outcomes(ax, x, y, field.outcomes, look, known):
+        room.line(room.points(line), 1.0)
+    if limit is not None:
+        draw_frontier(ax, limit, room, look)
+    labels = _spots(ax, diagram, field, shown, rings, room, look)
+    colors = colors_of(room, x, y, field.values, field.outcomes, shown, look)
+    ground = Ground(colors, _fence(ax, x, y))
+    say_all(ax, labels, room, ground, size)
+    if limit is not None:
+        name_frontier(ax, limit, room, ground, look, board.size(7.6))
+    unnamed = name_outcomes(ax, room, x, y, field.outcomes, diagram.within, look, size)
+    if shown is not None:
+        draw_isolines(ax, x, y, field.values, shown, room, look, board.size(6.8))
+    return unnamed
+
+
+LARGE = 24.0
+"""Points of the smaller side of a cell from which on labels are kept inside one."""
+
+
+def _fence(ax: Axes, x: Axis, y: Axis) -> NDArray[np.bool_]:
+    """Return where large cells end, at the cells of a panel's room."""
+    fence = Room(ax)
+    cells = [np.diff(axis.share(axis.edges)) * side for axis, side in zip((x, y), fence.size, strict=True)]
+    if min(float(np.median(each)) for each in cells) >= LARGE:
+        for edge in x.edges[1:-1]:
+            fence.line(fence.points([(edge, y.edges[0]), (edge, y.edges[-1])]), 0.0)
+        for edge in y.edges[1:-1]:
+            fence.line(fence.points([(x.edges[0], edge), (x.edges[-1], edge)]), 0.0)
+    return fence.taken
+
+
+def _spots(
+    ax: Axes, diagram: Diagram, field: Field, shown: Shades | None, rings: Sequence[Mark], room: Room, look: Style
+) -> list[Label]:
+    """Draw the symbols of one panel; return their labels, the most important first."""
+    x, y, best, labels = diagram.x, diagram.y, field.best, []
+    if best is not None and shown is not None:
+        alone = len(diagram.fields) == 1 and room.size[0] >= WIDE  # else it is said beneath, or in the title
+        where = f"\nat {diagram.where(best)}" if alone else ""
+        others = f"\nand {diagram.others(best)}" if where and best.ties > 1 else ""
+        needless = f"no {y.heading} needed" if field.best is field.without else ""
+        words = f"{diagram.lowest}: {diagram.told(best.value)}", where + others, needless
+        labels.append(draw_best(ax, x, y, best, room, words, shown.color(best.value), look))
+    if best is not None and field.without is not None and field.without is not best:
+        labels.append(draw_without(ax, x, y, field.without, room, diagram.told(field.without.value), look))
+    here = [mark for mark in rings if mark.panel is None or mark.panel == field.entry]
+    told = [(mark, diagram.what(field, mark.row, mark.column, mark.exact)) for mark in here]
+    return labels + draw_marks(ax, told, room, look)
+
+
+def _marks(diagram: Diagram, given: Mapping[str, Mapping[str, Any]]) -> list[Mark]:
+    panels = (diagram.panels, [field.entry for field in diagram.fields]) if diagram.panels else None
+    return [mark_of(str(label), setting, diagram.x, diagram.y, panels) for label, setting in given.items()]
+
+
+title_ = title

@@ -1,0 +1,350 @@
+"""The parts of a diagram that have no value, each with its own colour, name, count and border."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.contour import ContourSet
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ravine._format import share_of
+from ravine.plot._canvas.labels import CELL, Box, Room, measure
+from ravine.plot._canvas.scales import Axis, Shades
+from ravine.plot._canvas.style import Style, halo
+
+Array = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+
+
+def draw_border(
+    ax: Axes, x: Axis, y: Axis, mask: Mask, beside: Mask, look: Style, known: Array | None = None
+) -> list[Array]:
+    """Draw where a region begins, as far as it lies beside these other cells; return the lines.
+
+    What lies within a cell of a line that is `known`, in data coordinates, is left to that line.
+    """
+    if x.names or y.names or not mask.any() or mask.all():
+        return []
+    room = Room(ax)
+    near = ndimage.binary_dilation(beside, iterations=2)
+    fine = max(room.size[0] / len(x.places), room.size[1] / len(y.places)) <= SMALL
+    lines = []
+    for whole in outline(ax, x, y, mask, closed=False):
+        good = near[y.cell(whole[:, 1]), x.cell(whole[:, 0])]
+        if known is not None:
+            good &= ~_beside(room, x, y, known, whole)
+        parts = [room.points(whole[first:last]) for first, last in runs_of(good) if last - first > 1]
+        lines += [room.data(_calmed(part) if fine else part) for part in parts if _length(part) >= SPECK or not fine]
+    for line in lines:
+        ax.plot(*line.T, color=look.accent, lw=1.4, zorder=2, gid="border", solid_joinstyle="round")
+    return lines
+
+
+def _beside(room: Room, x: Axis, y: Axis, known: Array, places: Array) -> Mask:
+    """Tell which places lie beside a line: no farther than the largest cell, in either direction, and a hair."""
+    along = np.linspace(0, len(known) - 1, 8 * len(known))
+    line = np.stack([np.interp(along, np.arange(len(known)), column) for column in room.points(known).T], axis=1)
+    cells = [np.diff(axis.share(axis.edges)).max() * side for axis, side in zip((x, y), room.size, strict=True)]
+    reach = 1.5 * np.array(cells) + 2.0
+    away = np.abs(room.points(places)[:, None] - line[None])
+    return np.asarray((away <= reach).all(axis=-1).any(axis=1))
+
+
+def _length(line: Array) -> float:
+    return float(np.hypot(*np.diff(line, axis=0).T).sum())
+
+
+def runs_of(good: Mask) -> list[tuple[int, int]]:
+    """Return first and last (exclusive) of each run of what is true."""
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(int))).tolist()
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def outline(ax: Axes, x: Axis, y: Axis, mask: Mask, *, closed: bool) -> list[Array]:
+    """Return the border of some cells as lines of places, corners cut by a point or so.
+
+    With `closed` the border of the diagram counts as one of theirs.
+    """
+    padded = np.pad(mask, 1, constant_values=False) if closed else np.pad(mask, 1, mode="edge")
+    fine, across, up = _fine(ax, x, y, padded)
+    drawn = ax.contour(across, up, fine, levels=[0.5])
+    drawn.remove()
+    return lines_of(drawn)
+
+
+SMALL = 7.0
+"""Points of a cell up to which its corners are no part of a border."""
+
+SPECK = 40.0
+"""Points of a border round small cells below which it is round a few of them, and only blots them out."""
+
+CALM = 24.0
+"""Points of its length over which a border is averaged: its steps are those of the grid, not of the runs."""
+
+
+def _calmed(line: Array) -> Array:
+    """Average a line, in points, along its way; both ends stay where they are, and what is short stays as it is."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+    if along[-1] < 4 * CALM:
+        return line
+    places = np.linspace(0.0, along[-1], int(along[-1]))
+    even = np.stack([np.interp(places, along, line[:, k]) for k in (0, 1)], axis=1)
+    reach = int(CALM)
+    for _ in range(2):
+        before, after = 2 * even[0] - even[reach:0:-1], 2 * even[-1] - even[-2 : -reach - 2 : -1]
+        longer = np.concatenate([before, even, after])
+        even = ndimage.uniform_filter1d(longer, reach, axis=0)[reach:-reach]
+    return even
+
+
+def lines_of(drawn: ContourSet) -> list[Array]:
+    """Return the lines of the only level of a contour, each place of them: none is left out as too near."""
+    path = drawn.get_paths()[0]
+    path.should_simplify = False
+    return [np.asarray(each) for each in path.to_polygons(closed_only=False)]
+
+
+FINE = 2.5
+"""Points between two places at which the border of a region is looked for."""
+
+MOST_FINE = 24
+
+
+def _fine(ax: Axes, x: Axis, y: Axis, padded: Mask) -> tuple[Array, Array, Array]:
+    """Divide cells that are large on paper, so that the corners of their border stay corners.
+
+    Around them lies one more cell on either side.
+    """
+    figure = ax.get_figure()
+    assert figure is not None
+    sides = np.array([ax.bbox.width, ax.bbox.height]) * 72 / figure.dpi
+    places, counts = [], []
+    for axis, side in zip((x, y), sides, strict=True):
+        cells = len(axis.places)
+        parts = int(np.clip(np.ceil(side / cells / FINE), 1, MOST_FINE))
+        spots = (np.arange((cells + 2) * parts) + 0.5) / parts - 1.5
+        places.append(axis.between(spots))  # what lies beyond the border lies on it
+        counts.append(parts)
+    fine = np.repeat(np.repeat(padded, counts[1], axis=0), counts[0], axis=1)
+    return fine.astype(float), places[0], places[1]
+
+
+def hatch(ax: Axes, x: Axis, y: Axis, mask: Mask, pattern: str, color: str) -> None:
+    """Hatch some cells."""
+    fine, across, up = _fine(ax, x, y, np.pad(mask, 1, mode="edge"))
+    hatched = ax.contourf(across, up, fine, levels=[0.5, 1.5], colors="none", hatches=[pattern], zorder=0.6)
+    hatched.set(edgecolor=color, linewidth=0.0, gid="hatch")
+
+
+ARRIVED = "arrived"
+"""Outcome of the cells that have a value."""
+
+NOT_MADE = "not made"
+"""Outcome of the runs of an interrupted sweep that were not begun."""
+
+DIVERGED, LATE, INVALID, NOTHING = "diverged", "not arrived", "invalid", "no value"
+
+SENTENCES = {
+    ARRIVED: "arrive",
+    DIVERGED: "diverge",
+    LATE: "do not arrive",
+    INVALID: "are invalid",
+    NOT_MADE: "are not made",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a region is filled, and in which colour it is named."""
+
+    fill: str
+    hatch: str
+    edge: str
+    word: str
+
+
+def look_of(outcome: str, look: Style) -> Look:
+    """Return how a region looks: told apart by hatching too, so that grey prints lose nothing."""
+    warm = "#f6e3d8" if look.ground == "#ffffff" else look.hole[0]
+    known = {
+        DIVERGED: Look(warm, "", look.accent, look.accent),
+        LATE: Look(look.grid if look.ground == "#ffffff" else "#182029", "", look.quiet, look.quiet),
+        INVALID: Look(look.ground, "////", look.contour, look.quiet),
+    }
+    return known.get(outcome, Look(look.ground, "....", look.contour, look.quiet))
+
+
+def outcomes_of(values: xr.DataArray) -> NDArray[Any]:
+    """Return what became of each cell, as words; `ARRIVED` where it has a value to show.
+
+    From the coordinate ``outcome`` where there is one; otherwise ±inf has diverged, and NaN has no value.
+
+    Examples
+    --------
+    >>> outcomes_of(xr.DataArray([3.0, np.nan, np.inf])).tolist()
+    ['arrived', 'no value', 'diverged']
+    """
+    numbers = values.values.astype(float)
+    finite = np.isfinite(numbers)
+    if "outcome" not in values.coords:
+        return np.where(finite, ARRIVED, np.where(np.isnan(numbers), NOTHING, DIVERGED)).astype(object)
+    told = values["outcome"].broadcast_like(values).transpose(*values.dims).values.astype(str).astype(object)
+    return np.where((told == ARRIVED) & ~finite, NOTHING, told)
+
+
+def names_of(outcomes: NDArray[Any]) -> list[str]:
+    """Return the outcomes that occur, `ARRIVED` left out, in order."""
+    return sorted(set(outcomes.ravel().tolist()) - {ARRIVED})
+
+
+def count(outcomes: NDArray[Any], within: str, judged: bool) -> str:
+    """Say which share of the settings met which end.
+
+    `within` is how many steps they had, in words; `judged` tells whether arriving was asked at all.
+    """
+    names = [*[ARRIVED] * bool((outcomes == ARRIVED).any()), *names_of(outcomes)]
+    order = [name for name in (ARRIVED, DIVERGED, LATE, INVALID, NOTHING) if name in names]
+    order += [name for name in names if name not in order]
+    sentences = SENTENCES | {NOTHING: "have no value"}
+    if judged and ARRIVED in order:
+        sentences[ARRIVED] = f"arrive{within}"
+    elif judged:
+        sentences[LATE] = f"do not arrive{within}"
+    else:
+        sentences[ARRIVED] = "stay finite" if DIVERGED in order else "have a value"
+    if len(order) == 1:
+        return f"all {outcomes.size:,} {sentences.get(order[0], order[0])}"
+    parts = [
+        f"{share_of(int((outcomes == name).sum()), outcomes.size)} {sentences.get(name, f'are {name}')}"
+        for name in order
+    ]
+    return "; ".join(parts)
+
+
+def draw_outcomes(
+    ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], look: Style, known: Array | None = None
+) -> list[Array]:
+    """Fill the cells without a value, each by its outcome; draw and return where those begin that diverge.
+
+    `known` is a line that says so already: beside it no other is drawn.
+    """
+    names = names_of(outcomes)
+    if not names:
+        return []
+    codes = np.full(outcomes.shape, -1)
+    for code, name in enumerate(names):
+        codes[outcomes == name] = code
+    colors = ListedColormap([look_of(name, look).fill for name in names])
+    mesh = ax.pcolormesh(
+        x.edges,
+        y.edges,
+        np.ma.masked_less(codes, 0),
+        cmap=colors,
+        vmin=-0.5,
+        vmax=len(names) - 0.5,
+        rasterized=True,
+        zorder=0.5,
+        gid="outcome",
+    )
+    mesh.set_label(", ".join(names))
+    for name in names:
+        own = look_of(name, look)
+        if own.hatch:
+            hatch(ax, x, y, outcomes == name, own.hatch, own.edge)
+    # next to cells that have no value either, a border would say nothing
+    beside = (outcomes == ARRIVED) | (outcomes == LATE)
+    return draw_border(ax, x, y, outcomes == DIVERGED, beside, look, known)
+
+
+def seen(room: Room, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which row and column of cells lies under each row and column of a panel's room."""
+    rows, columns = room.taken.shape
+    across = (np.arange(columns) + 0.5) * CELL / room.size[0]
+    up = (np.arange(rows) + 0.5) * CELL / room.size[1]
+    low = room.data((0.0, 0.0))
+    high = room.data(room.size)
+    found = []
+    for axis, shares, ends in ((y, up, (low[1], high[1])), (x, across, (low[0], high[0]))):
+        first, last = axis.even(np.array(ends))
+        inner = first + shares * (last - first)
+        found.append(axis.cell(10.0**inner if axis.log else inner))
+    return found[0], found[1]
+
+
+def colors_of(
+    room: Room, x: Axis, y: Axis, values: Array, outcomes: NDArray[Any], shades: Shades | None, look: Style
+) -> Array:
+    """Return the colour under each cell of a panel's room, shape (row, column, 3)."""
+    rows, columns = seen(room, x, y)
+    cells = np.ix_(rows, columns)
+    there, told = values[cells], outcomes[cells]
+    colors = np.zeros((*there.shape, 3))
+    if shades is not None:
+        colors[:] = shades.ramp(shades.norm(np.nan_to_num(there, nan=shades.low)))[..., :3]
+    for name in names_of(told):
+        colors[told == name] = to_rgb(look_of(name, look).fill)
+    return colors
+
+
+def name_outcomes(
+    ax: Axes, room: Room, x: Axis, y: Axis, outcomes: NDArray[Any], within: str, look: Style, size: float
+) -> list[str]:
+    """Write the name of each region where there is room inside it; return the names that found none."""
+    rows, columns = seen(room, x, y)
+    below = outcomes[np.ix_(rows, columns)]
+    missing = []
+    for name in names_of(outcomes):
+        inside = Room(ax)
+        inside.taken = room.taken | (below != name)
+        if not _name(ax, inside, room, _spellings(name, within), look_of(name, look), size, look):
+            missing.append(name)
+    return missing
+
+
+def _spellings(name: str, within: str) -> list[str]:
+    """Return ways to write a name, the best first."""
+    if name != LATE or not within:
+        return [name]
+    first, rest = within.strip().split(" ", 1)  # within, 600 steps
+    return [f"{name} {first} {rest}", f"{name}\n{first} {rest}", f"{name}\n{first}\n{rest}", name]
+
+
+def _name(ax: Axes, inside: Room, room: Room, spellings: Sequence[str], own: Look, size: float, look: Style) -> bool:
+    clear = inside.clearance(border=True)
+    middle = np.argwhere(~inside.taken).mean(axis=0) if not inside.taken.all() else np.zeros(2)
+    for turn in (0, 90):
+        for words in spellings:
+            width, height = measure(words, size)
+            if turn:
+                width, height = height, width
+            free = inside.free(width + 8, height + 6)
+            if not free.any():
+                continue
+            half = int((height + 6) / 2 / CELL), int((width + 8) / 2 / CELL)
+            held = np.zeros(clear.shape, dtype=bool)
+            held[half[0] : half[0] + free.shape[0], half[1] : half[1] + free.shape[1]] = free
+            rows, columns = np.indices(clear.shape)
+            off = np.hypot(rows - middle[0], columns - middle[1]) * CELL
+            score = np.where(held, np.minimum(clear, max(width, height)) - 0.1 * off, -np.inf)
+            row, column = np.unravel_index(int(score.argmax()), clear.shape)
+            spot = (column + 0.5) * CELL, (row + 0.5) * CELL
+            note = ax.annotate(
+                words, spot, xycoords="axes points", ha="center", va="center", size=size, color=own.word, rotation=turn
+            )
+            note.set(
+                style="italic",
+                gid="outcome",
+                zorder=5,
+                linespacing=1.2,
+                path_effects=halo(look) * bool(own.hatch),
+            )
+            room.box(Box(float(spot[0]), float(spot[1]), width + 4, height + 2))
+            return True
+    return False
