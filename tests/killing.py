@@ -49,18 +49,18 @@ def child(store, phase, pipe, log):
 
         return both
 
-    make = plan.Recipe.make
+    make = plan.SweepPlan.make
 
     def counted(self, runs, advance):
         made = make(self, runs, advance)
         os.write(log, f"{runs.start}\n".encode())
         return made
 
-    plan.Recipe.make = counted
+    plan.SweepPlan.make = counted
     if phase == "writing":
         Store.write = before(Store.write, tell)
     elif phase == "create":
-        create.begin = before(create.begin, tell)
+        create.create = before(create.create, tell)
     elif phase == "gathering":
         Store.gather = before(Store.gather, tell)
     swept(store)

@@ -652,7 +652,7 @@ def test_what_cannot_be_a_film_is_one_line(one, tmp_path):
 
 
 def test_a_file_is_moved_only_when_whole(tmp_path):
-    with pytest.raises(TypeError), _system.whole(tmp_path / "a" / "x.gif") as draft:
+    with pytest.raises(TypeError), _system.write_whole(tmp_path / "a" / "x.gif") as draft:
         draft.write_bytes("half")
     assert os.listdir(tmp_path / "a") == []
 

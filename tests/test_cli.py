@@ -472,7 +472,7 @@ def in_pieces(monkeypatch):
 def interrupted(tmp_path, monkeypatch, in_pieces):
     """A store with two of six runs, begun on the command line in another folder."""
     monkeypatch.chdir(tmp_path)
-    make, made = plan.Recipe.make, []
+    make, made = plan.SweepPlan.make, []
 
     def pressed(self, runs, advance):
         made.append(runs)
@@ -482,7 +482,7 @@ def interrupted(tmp_path, monkeypatch, in_pieces):
 
     with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        patch.setattr(plan.Recipe, "make", pressed)
+        patch.setattr(plan.SweepPlan, "make", pressed)
         assert run(*SWEPT, "-o", "runs.zarr", code=130).output == ""
     assert [str(each.message) for each in said] == [
         "2 of 6 runs are in runs.zarr: interrupted; ravine resume runs.zarr goes on"
@@ -521,8 +521,8 @@ def test_resume_goes_on_from_anywhere(interrupted, tmp_path, monkeypatch):
     assert verified == (
         "../runs.zarr: 2 of 6 runs are there, every bit as it was written; ravine resume ../runs.zarr goes on\n"
     )
-    made, make = [], plan.Recipe.make
-    monkeypatch.setattr(plan.Recipe, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
+    made, make = [], plan.SweepPlan.make
+    monkeypatch.setattr(plan.SweepPlan, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
     assert run("resume", "../runs.zarr").output.startswith("6 runs: ")
     assert len(made) == 4
     assert ravine.open(interrupted).load().identical(swept())

@@ -15,7 +15,7 @@ import bare
 import ravine
 from ravine import plot
 from ravine.plot._canvas import style as paper
-from ravine.plot._canvas.labels import Box, Room
+from ravine.plot._canvas.labels import Box, FreeSpace
 from ravine.plot._map import contours, inset
 
 
@@ -516,7 +516,7 @@ def test_runs_of_unequal_length_are_cut_where_they_end(article):
 def test_room_finds_the_nearest_free_place():
     ax = paper.new_figure(4, 4, paper.RAVINE).add_axes((0.1, 0.1, 0.8, 0.8))
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    room = Room(ax)
+    room = FreeSpace(ax)
     room.line(room.points([[0.0, 0.5], [1.0, 0.5]]), 3.0)
     place = room.beside(room.points([0.5, 0.5])[0], 60, 12, 4, 100)
     assert place is not None
@@ -533,11 +533,11 @@ def test_room_knows_where_a_line_crosses_even_from_far_outside():
     ax = paper.new_figure(4, 4, paper.RAVINE).add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, 1), ylim=(0, 1))
     for far in (10.0, 1e4, 1e9):
-        room = Room(ax)
+        room = FreeSpace(ax)
         room.line(room.points([[-far, -far], [far, far]]), 0.0)
         assert np.diag(room.taken).mean() > 0.9
         assert room.taken.mean() < 0.1
-    room = Room(ax)
+    room = FreeSpace(ax)
     room.line(np.array([[np.nan, 1.0], [np.inf, 2.0], [3.0, 4.0]]), 1.0)
     assert room.taken.sum() < 10
 

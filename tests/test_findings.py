@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ravine
-from ravine._findings.explain import TOLD
+from ravine._findings.explain import FINDINGS
 from ravine._findings.finding import Finding
 
 HESSIAN = np.array([[1.3412582826, -0.1880619500], [-0.1880619500, 2.0]])
@@ -591,8 +591,8 @@ def test_every_finding_is_in_the_tour():
 
     rooms = (endings, stability, motion, pulls)
     public = {getattr(room, name) for room in rooms for name in room.__all__}
-    assert public - {endings.arrives_at, endings.hops, pulls.gradients} <= set(TOLD)
-    assert len(set(TOLD)) == len(TOLD)
+    assert public - {endings.arrives_at, endings.hops, pulls.gradients} <= set(FINDINGS)
+    assert len(set(FINDINGS)) == len(FINDINGS)
 
 
 # --------------------------------------------------------------------------------------------- what was once said wrong

@@ -259,13 +259,13 @@ def test_right_hand_labels_never_overlap():
 
 def test_words_are_computed(article):
     run = ravine.descend(article["MSELoss"], lr=0.1, momentum=0.9, nesterov=True, weight_decay=2.0)
-    assert words.settings(run) == "SGD(lr=0.1, momentum=0.9, weight_decay=2, nesterov=True)"
+    assert words.settings_text(run) == "SGD(lr=0.1, momentum=0.9, weight_decay=2, nesterov=True)"
     assert words.knobs(run) == "SGD, lr 0.1, momentum 0.9, weight decay 2, nesterov"
     joined = ravine.join({"a": run, "b": ravine.descend(article["MSELoss"], lr=0.1)}).sel(run="a")
-    assert words.settings(joined) == words.settings(run)
+    assert words.settings_text(joined) == words.settings_text(run)
     losses = run.loss.values
     assert words.outcome(run) == f"loss {losses[0]:.4g} → {losses[-1]:.4g} in 100 steps"
-    assert words.steps(ravine.descend(article, steps=1)) == "1 step"
+    assert words.steps_text(ravine.descend(article, steps=1)) == "1 step"
     assert [words.dot_every(n) for n in (1, 200, 201, 2000, 2001, 10**6)] == [1, 1, 10, 10, 100, 10_000]
 
 

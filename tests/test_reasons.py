@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ravine
-from ravine._findings.explain import SHAPES, TOLD
+from ravine._findings.explain import FINDINGS, PATH_FINDINGS
 from ravine.plot._canvas import words
 
 
@@ -65,10 +65,10 @@ def test_the_title_counts_from_the_runs(article):
     ends = [words.end_of(runs.isel(lr=k)) for k in range(3)]
     steps = ravine.measure.arrival(runs).values
     assert [end.step for end in ends if end.outcome == "arrived"] == steps[np.isfinite(steps)].tolist()
-    assert words.title(runs, ends).endswith(": 2 of 3 runs arrive in 30 steps")
+    assert words.title_of(runs, ends).endswith(": 2 of 3 runs arrive in 30 steps")
     climbing = ravine.descend(article["MSELoss"], lr=0.01, maximize=True, steps=5)
     assert words.end_of(climbing) is None
 
 
 def test_every_shape_is_a_finding():
-    assert set(SHAPES) <= set(TOLD)
+    assert set(PATH_FINDINGS) <= set(FINDINGS)

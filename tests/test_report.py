@@ -478,7 +478,7 @@ def test_implementations_are_measured(page):
 
 @pytest.fixture(scope="module")
 def proofs(told):
-    return {claim.id: claim for claim in claims.checked(told)}
+    return {claim.id: claim for claim in claims.check_claims(told)}
 
 
 @pytest.fixture(scope="module")
@@ -512,7 +512,7 @@ def test_a_claim_that_turns_false_is_said_to(told):
     for name in ("position", "gradient", "velocity", "loss", "surface"):
         noise = np.random.default_rng(1).normal(size=told[name].shape).astype(np.float32)
         scaled[name] = told[name] + np.float32(3) * noise
-    fallen = {claim.id for claim in claims.checked(scaled) if not claim.holds}
+    fallen = {claim.id for claim in claims.check_claims(scaled) if not claim.holds}
     expected = {
         "comes-down",
         "start",

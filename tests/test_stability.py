@@ -153,7 +153,7 @@ def test_arrival_keeps_the_limit_through_selections_and_the_disk(tmp_path, four)
 )
 def test_where_theory_does_not_speak_there_is_no_limit(article, settings, why):
     runs = ravine.sweep(article["MSELoss"], steps=5, **settings)
-    assert why in _stability.objection(runs)
+    assert why in _stability.why_no_theory(runs)
     assert "stability_limit" not in measure.arrival(runs).coords
     with pytest.raises(ValueError, match=why):
         plot.stability(runs)
@@ -164,8 +164,8 @@ def test_a_scheduler_in_one_of_joined_runs_is_enough(article):
     falling = ravine.sweep(
         article["MSELoss"], lr=[0.1, 0.2], steps=5, scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9)
     )
-    assert _stability.objection(ravine.join({"a": plain, "b": plain})) is None
-    assert "a scheduler" in _stability.objection(ravine.join({"a": plain, "b": falling}))
+    assert _stability.why_no_theory(ravine.join({"a": plain, "b": plain})) is None
+    assert "a scheduler" in _stability.why_no_theory(ravine.join({"a": plain, "b": falling}))
 
 
 # -- on diagrams -------------------------------------------------------------------------------------------------

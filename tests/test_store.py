@@ -18,7 +18,7 @@ import xarray as xr
 
 import ravine
 from ravine._engine import keep as capacity
-from ravine._engine.batched import OneByOne
+from ravine._engine.batched import TorchEngine
 from ravine._store import create, ledger
 from ravine._store.ledger import read_record, write_record
 from ravine._store.store import Store
@@ -160,7 +160,7 @@ def test_blocks_of_nothing_but_nan_are_kept_and_not_made_again(path, monkeypatch
     assert blocks_of(path) == 4
     for block in range(4):
         assert all(chunk.exists() for name in ("loss", "position") for chunk in Store(path).chunks(block, name))
-    monkeypatch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("a block was made again"))
+    monkeypatch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("a block was made again"))
     xr.testing.assert_identical(ravine.sweep(nothing, store=path, **given).load(), stored.load())
 
 
@@ -293,8 +293,8 @@ def test_damaged_blocks_are_named_forgotten_and_made_again(path, damage, gathere
     assert ravine.verify(path) == []
     assert Store(path).missing() == blocks
     made = []
-    make = recipes.Recipe.make
-    monkeypatch.setattr(recipes.Recipe, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
+    make = recipes.SweepPlan.make
+    monkeypatch.setattr(recipes.SweepPlan, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
     xr.testing.assert_identical(small_sweep(path).load(), expected)
     assert made == [Store(path).tiling.runs_of(block) for block in blocks]
     assert ravine.verify(path) == []
@@ -332,14 +332,14 @@ def test_what_was_written_first_is_written_again(path):
     """Coordinates, data, minima and what each array is: the same sweep mends them, and no block is made again."""
     expected = small_sweep(path, problem=ravine.gallery.article()["MSELoss"]).load()
     chance, before = random.Random(3), bytes_of(path)
-    damaged = [path / name for name in Store(path).plan["files"]]
+    damaged = [path / name for name in Store(path).manifest["files"]]
     for file in damaged[::2]:
         flip(file, chance)
     for file in damaged[1::2]:
         file.unlink()
     assert len(ravine.verify(path)) == len(damaged)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("a block was made again"))
+        patch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("a block was made again"))
         again = small_sweep(path, problem=ravine.gallery.article()["MSELoss"])
     xr.testing.assert_identical(again.load(), expected)
     assert bytes_of(path) == before
@@ -352,7 +352,9 @@ def test_what_cannot_be_written_again_as_it_was_is_told(path, monkeypatch):
     (path / "lr/c/0").unlink()
     before = bytes_of(path)
     skeleton = execute.skeleton_of
-    monkeypatch.setattr(execute, "skeleton_of", lambda recipe: skeleton(recipe).assign_coords(lr=[9.0, 8.0, 7.0, 6.0]))
+    monkeypatch.setattr(
+        execute, "skeleton_of", lambda sweep_plan: skeleton(sweep_plan).assign_coords(lr=[9.0, 8.0, 7.0, 6.0])
+    )
     with pytest.raises(ValueError, match=r"runs\.zarr/lr/c/0 is damaged, and cannot be written again as it was"):
         small_sweep(path)
     assert bytes_of(path) == before
@@ -449,7 +451,7 @@ def test_another_sweep_is_refused_before_any_work(path, change, monkeypatch):
         begun = {"lr": [0.01, 0.1], "steps": 3, "momentum": 0.0} | begun
     small_sweep(path, **begun)
     before = bytes_of(path)
-    monkeypatch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("work was done"))
     small_sweep(path, **begun)  # the same goes on
     with pytest.raises(ValueError, match="holds another sweep") as refusal:
         small_sweep(path, **(begun | changed))
@@ -489,7 +491,7 @@ def test_what_changes_no_number_is_no_other_sweep(path, tmp_path, monkeypatch):
     }
     small_sweep(path, **first)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(recipes.Recipe, "make", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("work was done"))
     small_sweep("runs.zarr", **second)
 
 
@@ -655,7 +657,7 @@ def test_any_reader_of_zarr_opens_it(path):
 def test_ctrl_c_leaves_a_store_that_goes_on(path, optimizer, monkeypatch):
     monkeypatch.setattr(recipes, "BLOCK_BYTES", 500)
     expected = ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1])
-    make, made = recipes.Recipe.make, []
+    make, made = recipes.SweepPlan.make, []
 
     def pressed(self, runs, advance):
         if len(made) == 2:
@@ -663,20 +665,20 @@ def test_ctrl_c_leaves_a_store_that_goes_on(path, optimizer, monkeypatch):
         made.append(runs)
         return make(self, runs, advance)
 
-    monkeypatch.setattr(recipes.Recipe, "make", pressed)
+    monkeypatch.setattr(recipes.SweepPlan, "make", pressed)
     with pytest.warns(UserWarning, match="2 of 4 runs are in .*: interrupted; the same call .*goes on") as told:
         part = ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1], store=path)
     assert told[0].filename == __file__
     assert part.steps_taken.values.tolist() == [40, 40, 0, 0]
     assert part.loss.isel(lr=slice(2)).load().equals(expected.loss.isel(lr=slice(2)))
-    monkeypatch.setattr(recipes.Recipe, "make", make)
+    monkeypatch.setattr(recipes.SweepPlan, "make", make)
     xr.testing.assert_identical(
         ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1], store=path).load(), expected
     )
 
 
 def test_ctrl_c_inside_an_engine(path, monkeypatch):
-    one, calls = OneByOne._one, []
+    one, calls = TorchEngine._one, []
 
     def pressed(self, job, run, record):
         calls.append(run)
@@ -686,7 +688,7 @@ def test_ctrl_c_inside_an_engine(path, monkeypatch):
 
     monkeypatch.setattr(recipes, "BLOCK_BYTES", 1200)
     expected = ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8))
-    monkeypatch.setattr(OneByOne, "_one", pressed)
+    monkeypatch.setattr(TorchEngine, "_one", pressed)
     with pytest.warns(UserWarning, match="4 of 8 runs"):
         ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8), store=path)
     stored = ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8), store=path)
@@ -806,7 +808,7 @@ def tight(home, name, limit):
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     setattr(home, name, inner)
 
-for home, name, limit in ((execute, "begin", 600), (Store, "write", 2000), (Store, "gather", 600)):
+for home, name, limit in ((execute, "create", 600), (Store, "write", 2000), (Store, "gather", 600)):
     path = f"{sys.argv[1]}/{name}.zarr"
     tight(home, name, limit)
     try:
@@ -820,7 +822,7 @@ for home, name, limit in ((execute, "begin", 600), (Store, "write", 2000), (Stor
 def test_a_full_disk_loses_nothing(tmp_path):
     words = [sys.executable, "-c", FULL, tmp_path]
     said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=100).stdout.splitlines()
-    assert [line.split()[0] for line in said] == ["begin", "write", "gather"]
+    assert [line.split()[0] for line in said] == ["create", "write", "gather"]
     for line in said:
         name, _, told = line.partition(" ")
         path = tmp_path / f"{name}.zarr"

@@ -15,12 +15,12 @@ import bare
 import ravine
 from ravine import measure
 from ravine._descent import loop
-from ravine._descent.loop import Plan
+from ravine._descent.loop import RunSpec
 from ravine._engine import batched as engines
 from ravine._engine import job as jobs
 from ravine._engine import keep
 from ravine._study import provenance
-from ravine._sweep.plan import recipe_of
+from ravine._sweep.plan import make_plan
 
 CRITERIA = ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
 
@@ -383,12 +383,14 @@ def test_a_run_by_itself_has_the_bits_it_has_among_others(part):
             each.copy_(torch.randn(each.shape, generator=random) / 2)
     points = torch.randn(64, 2, generator=random)
     problem = ravine.Problem.of(model, torch.nn.MSELoss(), (points, points[:, :1] * points[:, 1:]))
-    plan = Plan(torch.optim.SGD, 20, {}, None, {}, None, frozenset(), throw=False)
-    recipe = recipe_of(jobs.job_of(problem, plan, {"lr": np.geomspace(1e-3, 1, 10)}, None, 0), None, summary=False)
-    whole = recipe.make(slice(0, 10), lambda amount: None).kept["position"][1]
+    plan = RunSpec(torch.optim.SGD, 20, {}, None, {}, None, frozenset(), throw=False)
+    sweep_plan = make_plan(
+        jobs.make_job(problem, plan, {"lr": np.geomspace(1e-3, 1, 10)}, None, 0), None, summary=False
+    )
+    whole = sweep_plan.make(slice(0, 10), lambda amount: None).kept["position"][1]
     for first in range(0, 10, part):
         some = slice(first, min(first + part, 10))
-        assert bare.same_bits(recipe.make(some, lambda amount: None).kept["position"][1], whole[some])
+        assert bare.same_bits(sweep_plan.make(some, lambda amount: None).kept["position"][1], whole[some])
 
 
 def test_minima_come_along(article):
@@ -455,7 +457,7 @@ def test_an_interrupt_before_any_summary_is_one(article, monkeypatch):
         record.done = 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engines.Batched, "run", interrupted)
+    monkeypatch.setattr(engines.BatchEngine, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ravine.sweep(article["MSELoss"], lr=[0.1, 0.2], steps=3, keep="summary")
 
@@ -543,9 +545,9 @@ def test_an_interrupt_keeps_what_was_done(article, monkeypatch):
 
 def test_settings_of_a_job_are_never_written_out(article):
     """A million settings take no time to plan."""
-    plan = loop.Plan(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
+    plan = loop.RunSpec(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
     axes = {"lr": np.linspace(0.1, 1, 1000), "momentum": np.linspace(0, 0.9, 1000)}
-    job = jobs.job_of(article["MSELoss"], plan, axes, None, 0)
+    job = jobs.make_job(article["MSELoss"], plan, axes, None, 0)
     assert job.size == 1_000_000
     columns = job.settings_of(np.array([0, 1001, 999_999]))
     assert columns["lr"].tolist() == [0.1, axes["lr"][1], 1.0]

@@ -23,13 +23,13 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import ravine
-from ravine._descent.loop import Plan
+from ravine._descent.loop import RunSpec
 from ravine._engine import job as jobs
 from ravine._landscape.surface import slopes
 from ravine._parallel import processes as executors
 from ravine._parallel import processes as parcels
 from ravine._parallel import workers
-from ravine._parallel.workers import crew_of
+from ravine._parallel.workers import wrap_executor
 from ravine._study import provenance
 from ravine._sweep import execute
 from ravine._sweep import plan as recipes
@@ -172,8 +172,8 @@ def test_all_workers_take_part(executor, tmp_path):
         time.sleep(0.05)
         return os.getpid()
 
-    found = {process for _, process in crew_of(executor).each(who, range(24))}
-    assert len(found) == crew_of(executor).size == 2
+    found = {process for _, process in wrap_executor(executor).results(who, range(24))}
+    assert len(found) == wrap_executor(executor).size == 2
     assert os.getpid() not in found
 
 
@@ -234,10 +234,10 @@ def test_an_error_of_the_loss_comes_back_as_it_was(pool):
         raise ZeroDivisionError("by hand") if number == 3 else OddError("salt", "pepper")
 
     with pytest.raises(ZeroDivisionError, match="by hand"):
-        list(crew_of(pool).each(call, [3]))
+        list(wrap_executor(pool).results(call, [3]))
     with pytest.raises(RuntimeError, match="OddError: salt and pepper"):  # it could not be put together again here
-        list(crew_of(pool).each(call, [4]))
-    assert list(crew_of(pool).each(abs, [-2])) == [(-2, 2)]
+        list(wrap_executor(pool).results(call, [4]))
+    assert list(wrap_executor(pool).results(abs, [-2])) == [(-2, 2)]
 
 
 def test_no_error_ends_a_worker():
@@ -253,26 +253,26 @@ def test_no_error_ends_a_worker():
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         pool.submit(pickling_support.install).result()
         with pytest.raises(RuntimeError, match="OddError: salt"):
-            list(crew_of(pool).each(call, [4]))
+            list(wrap_executor(pool).results(call, [4]))
         assert pool.submit(pow, 2, 5).result() == 32
 
 
 def test_a_new_pool_is_made_as_the_broken_one_was():
     made = futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), time.sleep, (0,), max_tasks_per_child=3)
     with made:
-        crew = crew_of(made)
-        crew._renew()
-        new = crew.executor
+        worker_pool = wrap_executor(made)
+        worker_pool._renew()
+        new = worker_pool.executor
         assert new is not made
         for name in ("_max_workers", "_mp_context", "_initializer", "_initargs", "_max_tasks_per_child"):
             assert getattr(new, name) == getattr(made, name)
-        crew.dismiss()
+        worker_pool.close()
 
 
 def test_a_forked_worker_watches_though_its_master_was_asked_too():
-    parcels.perform(parcels.pack(lambda number: -number), 2)  # here: what it remembers goes along with a fork
+    parcels.run_packed(parcels.pack(lambda number: -number), 2)  # here: what it remembers goes along with a fork
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        assert dict(crew_of(pool).each(threads, [0]))[0] > pool.submit(threads, 0).result() - 1 >= 1
+        assert dict(wrap_executor(pool).results(threads, [0]))[0] > pool.submit(threads, 0).result() - 1 >= 1
 
 
 def threads(number):
@@ -287,11 +287,11 @@ def test_a_surface_keeps_the_dtype_of_its_loss(pool):
 
 
 def test_another_store_under_the_same_name_is_cut_as_it_says(tmp_path, monkeypatch):
-    recipe, store = recipe_of(ravine.gallery.rosenbrock(), 40, steps=3), tmp_path / "runs.zarr"
+    sweep_plan, store = plan_of(ravine.gallery.rosenbrock(), 40, steps=3), tmp_path / "runs.zarr"
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         for seconds in (0.05, 0.2, 0.1):
-            monkeypatch.setattr(recipes.Recipe, "_seconds_of_a_run", lambda self, seconds=seconds: seconds)
-            there = execute.on_disk(recipe, store, pool)
+            monkeypatch.setattr(recipes.SweepPlan, "_seconds_of_a_run", lambda self, seconds=seconds: seconds)
+            there = execute.on_disk(sweep_plan, store, pool)
             assert ravine.verify(store) == []
             assert np.isfinite(there.loss.values).all()
             shutil.rmtree(store)
@@ -344,7 +344,7 @@ def test_what_a_script_defines_goes_along(tmp_path):
 def test_a_module_that_workers_lack_is_named(kind, request, tmp_path, monkeypatch):
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         executor = pool if kind == "pool" else request.getfixturevalue("client").get_executor()
-        list(crew_of(executor).each(abs, range(4)))  # they began before the module was there
+        list(wrap_executor(executor).results(abs, range(4)))  # they began before the module was there
         (tmp_path / "lonely.py").write_text("def loss(p):\n    return p['x'] ** 2\n")
         monkeypatch.syspath_prepend(tmp_path)
         import lonely
@@ -426,10 +426,10 @@ def test_a_pool_that_was_shut_down():
 
 @pytest.mark.parametrize("name", ["ravine", "torch", "numpy", "python"])
 def test_another_version_is_refused(name):
-    parcel = parcels.pack(abs)
-    old = replace(parcel, key=f"{parcel.key}-{name}", versions={**parcel.versions, name: "0.1"})
+    packed = parcels.pack(abs)
+    old = replace(packed, key=f"{packed.key}-{name}", versions={**packed.versions, name: "0.1"})
     with pytest.raises(RuntimeError, match=rf"a worker has {name} \S+, and here it is 0\.1: install the same"):
-        parcels.perform(old, -1)
+        parcels.run_packed(old, -1)
 
 
 class Mine(futures.ProcessPoolExecutor):
@@ -531,7 +531,7 @@ def state():
 
 def test_dask_never_gives_what_it_remembers(client, tmp_path):
     executor = client.get_executor()
-    held = [crew_of(executor).submit(os.urandom, 8) for _ in range(2)]
+    held = [wrap_executor(executor).submit(os.urandom, 8) for _ in range(2)]
     assert held[0].result() != held[1].result()
     store, asked = tmp_path / "runs.zarr", {"lr": [1e-4, 1e-3], "steps": 3}
     for _ in range(2):
@@ -552,18 +552,18 @@ def test_a_cluster_that_lost_all_workers_is_given_up(monkeypatch):
     there = {"tcp://a": 2}
     executor = Here()
     executor._client = type("Client", (), {"nthreads": lambda self: there})()
-    crew = crew_of(executor)
-    crew.look_round()
+    worker_pool = wrap_executor(executor)
+    worker_pool.check_workers()
     monkeypatch.setattr(workers, "PATIENCE", 0.01)
     there.clear()
-    crew.look_round()
+    worker_pool.check_workers()
     time.sleep(0.02)
     with pytest.raises(TimeoutError, match="has had no worker for"):
-        crew.look_round()
+        worker_pool.check_workers()
     there["tcp://b"] = 1
-    crew.look_round()
+    worker_pool.check_workers()
     there.clear()
-    crew.look_round()  # counted anew
+    worker_pool.check_workers()  # counted anew
 
 
 def test_dask_loses_a_worker_and_then_its_scheduler(tmp_path):
@@ -587,7 +587,7 @@ def test_dask_loses_a_worker_and_then_its_scheduler(tmp_path):
     assert died.exists()
     xr.testing.assert_identical(there.load(), here)
 
-    walk = crew_of(executor).each(time.sleep, [0.0, 0.0, 3.0, 3.0, 3.0])
+    walk = wrap_executor(executor).results(time.sleep, [0.0, 0.0, 3.0, 3.0, 3.0])
     assert [number for number, _ in (next(walk), next(walk))] == [0.0, 0.0]
     cluster.close()
     with pytest.raises(RuntimeError, match="the executor gave up its work"):
@@ -723,7 +723,7 @@ ORPHANS = """
     import os, signal, sys, time, ravine
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
-    from ravine._parallel.workers import crew_of
+    from ravine._parallel.workers import wrap_executor
 
     def call(number):
         time.sleep(0.1)
@@ -733,12 +733,12 @@ ORPHANS = """
         pool = ProcessPoolExecutor(2, get_context(sys.argv[1]))
         found = set()
         while len(found) < 2:
-            found |= {who for _, who in crew_of(pool).each(call, range(4))}
+            found |= {who for _, who in wrap_executor(pool).results(call, range(4))}
         for who in found:
             print(who)
         sys.stdout.flush()
         if sys.argv[2] == "busy":
-            walk = crew_of(pool).each(time.sleep, [0, 100, 100, 100])
+            walk = wrap_executor(pool).results(time.sleep, [0, 100, 100, 100])
             next(walk)
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -773,44 +773,44 @@ def test_workers_end_with_a_killed_master(how, when, tmp_path):
         (10.0, 1000, 1, 1000),
     ],
 )
-def test_blocks_are_cut_by_time(seconds, size, crew, blocks, monkeypatch):
-    monkeypatch.setattr(recipes.Recipe, "_seconds_of_a_run", lambda self: seconds)
-    assert recipe_of(ravine.gallery.rosenbrock(), size).tiling(crew).count == blocks
+def test_blocks_are_cut_by_time(seconds, size, worker_pool, blocks, monkeypatch):
+    monkeypatch.setattr(recipes.SweepPlan, "_seconds_of_a_run", lambda self: seconds)
+    assert plan_of(ravine.gallery.rosenbrock(), size).tiling(worker_pool).count == blocks
 
 
 def test_blocks_are_cut_by_bytes_and_hold_what_they_say(case):
-    recipe = recipe_of(case.problem, 20_000, steps=300)
-    tiling = recipe.tiling(1)
-    run = recipe.keeper(slice(0, 1)).loss.element_size() * 301 * (len(case.problem.labels) + 1)
+    sweep_plan = plan_of(case.problem, 20_000, steps=300)
+    tiling = sweep_plan.tiling(1)
+    run = sweep_plan.keeper(slice(0, 1)).loss.element_size() * 301 * (len(case.problem.labels) + 1)
     longest = max(tiling.runs_of(k).stop - tiling.runs_of(k).start for k in range(tiling.count))
     assert longest * run <= recipes.BLOCK_BYTES
     assert sum(tiling.runs_of(k).stop - tiling.runs_of(k).start for k in range(tiling.count)) == 20_000
 
 
-def recipe_of(problem, size, steps=10):
-    plan = Plan(torch.optim.SGD, steps, {}, None, {}, None, frozenset(), throw=False)
-    job = jobs.job_of(problem, plan, {"lr": np.geomspace(1e-5, 1e-3, size)}, None, 0)
-    return recipes.recipe_of(job, None, summary=False)
+def plan_of(problem, size, steps=10):
+    plan = RunSpec(torch.optim.SGD, steps, {}, None, {}, None, frozenset(), throw=False)
+    job = jobs.make_job(problem, plan, {"lr": np.geomspace(1e-5, 1e-3, size)}, None, 0)
+    return recipes.make_plan(job, None, summary=False)
 
 
 def test_a_store_keeps_its_blocks_whoever_goes_on(tmp_path, pool, monkeypatch):
     problem, asked = ravine.gallery.rosenbrock(), {"lr": np.geomspace(1e-5, 1e-3, 40), "steps": 5}
     store = tmp_path / "runs.zarr"
-    monkeypatch.setattr(recipes.Recipe, "_seconds_of_a_run", lambda self: 0.05)
+    monkeypatch.setattr(recipes.SweepPlan, "_seconds_of_a_run", lambda self: 0.05)
     ravine.sweep(problem, **asked, store=store)
     for record in list((store / ".ravine" / "ledger").iterdir())[:3]:
         record.unlink()
     (store / ".ravine" / "complete.json").unlink()
-    monkeypatch.setattr(recipes.Recipe, "_seconds_of_a_run", lambda self: 10.0)
+    monkeypatch.setattr(recipes.SweepPlan, "_seconds_of_a_run", lambda self: 10.0)
     there = ravine.sweep(problem, **asked, store=store, executor=pool)
     assert len(list((store / ".ravine" / "ledger").iterdir())) == 4
     xr.testing.assert_identical(there.load(), ravine.sweep(problem, **asked))
 
 
 def test_a_call_is_packed_whole():
-    parcel = parcels.pack(lambda number: number**2)
-    assert parcels.perform(pickle.loads(pickle.dumps(parcel)), 7) == 49
-    assert parcels.perform(parcel, 3) == 9
+    packed = parcels.pack(lambda number: number**2)
+    assert parcels.run_packed(pickle.loads(pickle.dumps(packed)), 7) == 49
+    assert parcels.run_packed(packed, 3) == 9
 
 
 def test_the_script_that_the_docs_show(tmp_path):

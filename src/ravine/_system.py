@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def write_whole(path: Path) -> Iterator[Path]:
     """Give a place to write to, and move what was written there to its name once it is complete.
 
     The old file stays whole until then; an interrupt leaves nothing behind.

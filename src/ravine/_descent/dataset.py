@@ -15,7 +15,7 @@ from ravine._problem.problem import Parts, Problem
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import provenance
 from ravine._torch import numpy_of
-from ravine.curvature._landmarks import decay_of, ends_of, valleys
+from ravine.curvature._landmarks import decay_of, ends_of, minima_of_runs
 
 HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
 """Settings that choose an implementation, not a path; they are kept in the provenance alone."""
@@ -67,7 +67,7 @@ def is_drawable(parts: Parts | None) -> bool:
     return parts is not None and max(parts.inputs.numel(), parts.targets.numel()) <= DRAWABLE
 
 
-def as_study(
+def dataset_of(
     problems: Sequence[Problem],
     traces: Sequence[Trace],
     choices: Mapping[str, Sequence[Any]],
@@ -151,7 +151,7 @@ def _known_minimum(
         return {}
     first = traces[0]
     decay = decay_of(first.rule, {n: plain(v) for n, v in first.settings.items()}, first.overridden)
-    return {} if decay is None else valleys(problems, ends_of(positions), decay, choices)
+    return {} if decay is None else minima_of_runs(problems, ends_of(positions), decay, choices)
 
 
 def _data_of(

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ravine._descent.dataset import Trace, as_study
-from ravine._descent.loop import Optimizer, Plan, Scheduler, trace_of
-from ravine._descent.loop import feed as feed_
-from ravine._descent.to_source import of_plan
+from ravine._descent.dataset import Trace, dataset_of
+from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed, record_run
+from ravine._descent.to_source import source_of_run
 from ravine._format import hint, listed
 from ravine._problem.problem import Problem, dimension
 
@@ -125,12 +124,12 @@ def descend(
         cells = [each.starting_at(values) for (_, each), (_, values) in itertools.product(labelled, begun)]
     else:
         cells = [each for _, each in labelled]
-    feed = feed_(cells, batch_size, seed, loss_every)
-    plan = Plan(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw)
+    feed = make_feed(cells, batch_size, seed, loss_every)
+    spec = RunSpec(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw)
     done: list[Trace] = []
     with random_state_kept(cells):
         for each in cells:
-            done.append(trace_of(each, plan))
+            done.append(record_run(each, spec))
             if done[-1].interrupted:
                 if not done[-1].losses:  # not even the start was evaluated
                     done.pop()
@@ -139,7 +138,7 @@ def descend(
                 count = max(len(done[-1].losses) - 1, 0)
                 warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=2)
                 break
-    return as_study(cells, done, choices, of_plan(plan, dict(labelled)))
+    return dataset_of(cells, done, choices, source_of_run(spec, dict(labelled)))
 
 
 def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def feed(problems: Sequence[Problem], batch_size: int | None, seed: int, loss_every: int) -> Feed | None:
+def make_feed(problems: Sequence[Problem], batch_size: int | None, seed: int, loss_every: int) -> Feed | None:
     """Check what was asked for; None for the whole batch."""
     for name, value in {"batch_size": batch_size, "loss_every": loss_every}.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -99,7 +99,7 @@ Scheduler = Callable[[torch.optim.Optimizer], Any]
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """How runs are to be made: all that `descend` was told except the problem."""
 
     optimizer: Optimizer
@@ -126,37 +126,37 @@ class Plan:
         return self.optimizer(made, **self.settings)
 
 
-def trace_of(problem: Problem, plan: Plan) -> Trace:
+def record_run(problem: Problem, spec: RunSpec) -> Trace:
     """Run one plan with the real optimizer and return what it left behind."""
     live = problem.live()
     leaves = live.leaves
     # torch refuses to write into leaves under autograd: hand the optimizer aliases of the same memory
-    alias = plan.settings.get("differentiable")
+    alias = spec.settings.get("differentiable")
     handed = {name: leaf.detach() for name, leaf in leaves.items()} if alias else leaves
-    rule = plan.rule_for(handed)
-    if "velocity" in plan.also and "momentum" not in rule.defaults:
+    rule = spec.rule_for(handed)
+    if "velocity" in spec.also and "momentum" not in rule.defaults:
         raise ValueError(f"{type(rule).__name__} keeps no momentum_buffer: no velocity can be recorded")
-    schedule = _schedule(plan.scheduler, rule)
-    trace = Trace(rule, {name for settings in plan.groups.values() for name in settings})
+    schedule = _schedule(spec.scheduler, rule)
+    trace = Trace(rule, {name for settings in spec.groups.values() for name in settings})
     trace.closure = needs_closure(rule)
     stepper = _with_closure if trace.closure else _without_closure
-    deal = plan.feed.deal(problem) if plan.feed else itertools.repeat(None)
+    deal = spec.feed.deal(problem) if spec.feed else itertools.repeat(None)
     try:
-        for step in tracked(range(plan.steps), "steps"):
+        for step in tracked(range(spec.steps), "steps"):
             batch = next(deal)
-            _record_before(trace, plan, step, live, rule, handed, batched=batch is not None)
-            loss = stepper(live, rule, handed, batch, plan, trace)
+            _record_before(trace, spec, step, live, rule, handed, batched=batch is not None)
+            loss = stepper(live, rule, handed, batch, spec, trace)
             if step == 0:
                 check_start(loss)
             if batch is None:
                 trace.losses.append(loss)
             else:
                 trace.batch_losses.append(loss)
-            if plan.throw and not torch.isfinite(loss).all():
+            if spec.throw and not torch.isfinite(loss).all():
                 raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
             if schedule is not None:
                 _advance(schedule, loss)
-        _record_last(trace, plan, live, rule, handed)
+        _record_last(trace, spec, live, rule, handed)
     except KeyboardInterrupt:
         trace.interrupted = True
         trace.trim(len(leaves))
@@ -168,7 +168,7 @@ def trace_of(problem: Problem, plan: Plan) -> Trace:
 
 def _record_before(
     trace: Trace,
-    plan: Plan,
+    spec: RunSpec,
     step: int,
     live: Live,
     rule: torch.optim.Optimizer,
@@ -178,48 +178,48 @@ def _record_before(
 ) -> None:
     trace.positions.extend(leaf.detach().clone() for leaf in live.leaves.values())
     if batched:
-        assert plan.feed is not None
-        trace.losses.append(whole_loss(live) if step % plan.feed.loss_every == 0 else None)
-    if plan.scheduler is not None:
+        assert spec.feed is not None
+        trace.losses.append(whole_loss(live) if step % spec.feed.loss_every == 0 else None)
+    if spec.scheduler is not None:
         trace.scheduled.append(float(rule.param_groups[0]["lr"]))
-    if "velocity" in plan.also:
+    if "velocity" in spec.also:
         trace.velocities.extend(_velocity(rule, one) for one in handed.values())
 
 
 def _record_last(
-    trace: Trace, plan: Plan, live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor]
+    trace: Trace, spec: RunSpec, live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor]
 ) -> None:
     """Record the last position: its loss, and its gradient where gradients are asked for; no step is taken."""
-    _record_before(trace, plan, 0, live, rule, handed, batched=plan.feed is not None)
+    _record_before(trace, spec, 0, live, rule, handed, batched=spec.feed is not None)
     leaves = list(live.leaves.values())
-    if plan.feed is not None:  # no batch was dealt here: neither its loss nor its gradient exists
+    if spec.feed is not None:  # no batch was dealt here: neither its loss nor its gradient exists
         trace.batch_losses.append(None)
-        if "gradient" in plan.also:
+        if "gradient" in spec.also:
             trace.gradients.extend(torch.full_like(leaf, torch.nan) for leaf in leaves)
         return
     for leaf in leaves:
         leaf.grad = None
-    with torch.set_grad_enabled("gradient" in plan.also):
+    with torch.set_grad_enabled("gradient" in spec.also):
         loss = live.loss()
-    if plan.steps == 0:
+    if spec.steps == 0:
         check_start(loss)
     trace.losses.append(loss.detach())
-    if plan.throw and not torch.isfinite(loss).all():
-        raise FloatingPointError(f"the loss is {loss.item()} at step {plan.steps}")
-    if "gradient" in plan.also:
+    if spec.throw and not torch.isfinite(loss).all():
+        raise FloatingPointError(f"the loss is {loss.item()} at step {spec.steps}")
+    if "gradient" in spec.also:
         loss.backward()  # type: ignore[no-untyped-call]
         trace.gradients.extend(_gradients(leaves))
 
 
 def _without_closure(
-    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, plan: Plan, trace: Trace
+    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
 ) -> torch.Tensor:
     leaves = live.leaves.values()
     for leaf in leaves:
         leaf.grad = None
     loss = live.loss() if batch is None else live.loss_of(*batch)
     scalar(loss).backward()  # type: ignore[no-untyped-call]
-    if "gradient" in plan.also:  # before the step: foreach with nesterov overwrites p.grad
+    if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
         trace.gradients.extend(_gradients(leaves))
     if handed is not live.leaves:
         for alias, leaf in zip(handed.values(), leaves, strict=True):
@@ -229,7 +229,7 @@ def _without_closure(
 
 
 def _with_closure(
-    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, plan: Plan, trace: Trace
+    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
 ) -> torch.Tensor:
     """One step of an optimizer that evaluates the loss as often as it likes; the first is that at the position."""
     leaves = live.leaves.values()
@@ -242,7 +242,7 @@ def _with_closure(
         scalar(loss).backward()  # type: ignore[no-untyped-call]
         if not first:
             first.append(loss.detach())
-            if "gradient" in plan.also:
+            if "gradient" in spec.also:
                 trace.gradients.extend(_gradients(leaves))
         return loss
 

@@ -17,29 +17,29 @@ from typing import Any
 
 import torch
 
-from ravine._descent.loop import Plan
+from ravine._descent.loop import RunSpec
 from ravine._problem.problem import Problem
 
 Code = str | dict[str, str]
 
 
-def of_plan(plan: Plan, problems: Mapping[str, Problem]) -> dict[str, Any]:
+def source_of_run(spec: RunSpec, problems: Mapping[str, Problem]) -> dict[str, Any]:
     """Spell runs: the problems in words, and everything that a script needs to make one of them again."""
     described = {label: _described(each) for label, each in problems.items()}
     words: dict[str, Any] = {"problem": described if len(described) > 1 else next(iter(described.values()))}
     code: dict[str, Any] = {
-        "optimizer": _name(plan.optimizer),
-        "settings": ", ".join(f"{name}={_value(value)}" for name, value in plan.settings.items()),
-        "groups": {p: {n: _value(v) for n, v in s.items()} for p, s in plan.groups.items()},
+        "optimizer": _name(spec.optimizer),
+        "settings": ", ".join(f"{name}={_value(value)}" for name, value in spec.settings.items()),
+        "groups": {p: {n: _value(v) for n, v in s.items()} for p, s in spec.groups.items()},
         "problems": {label: _pieces(each) for label, each in problems.items()},
     }
-    if plan.settings.get("differentiable"):
+    if spec.settings.get("differentiable"):
         code["optimizer"] = {"cannot": "differentiable=True needs parameters that are no leaves, not a plain loop"}
-    if plan.scheduler is not None:
-        code["scheduler"] = of_scheduler(plan.scheduler)
-    if plan.feed is not None:
-        code["batch_size"], code["seed"] = plan.feed.batch_size, plan.feed.seed
-        words["loss_every"] = plan.feed.loss_every
+    if spec.scheduler is not None:
+        code["scheduler"] = source_of_scheduler(spec.scheduler)
+    if spec.feed is not None:
+        code["batch_size"], code["seed"] = spec.feed.batch_size, spec.feed.seed
+        words["loss_every"] = spec.feed.loss_every
     return words | {"code": code}
 
 
@@ -80,7 +80,7 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
-def of_scheduler(make: Any) -> Code:
+def source_of_scheduler(make: Any) -> Code:
     """Spell what makes a scheduler: a partial of one of torch's classes."""
     if not isinstance(make, functools.partial):
         return {"cannot": "the scheduler is no functools.partial of a class of torch.optim.lr_scheduler"}

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ravine._descent.dataset import Trace, curve, rows
 from ravine._descent.descend import random_state_kept
-from ravine._descent.loop import trace_of
+from ravine._descent.loop import record_run
 from ravine._engine.gradients import Evaluate, numbers_held
 from ravine._engine.job import Job, some_valid
-from ravine._engine.keep import Record
+from ravine._engine.keep import Buffer
 from ravine._engine.rules.sgd import settings_of
 from ravine._engine.rules.sgd import step as step_
 from ravine._problem.problem import Problem
@@ -43,29 +43,29 @@ class Engine(Protocol):
     """A way to run the settings of one problem."""
 
     name: str
-    told: str
+    agreement: str
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs it takes at once."""
 
-    def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
+    def run(self, job: Job, runs: slice, record: Buffer, errors: NDArray[np.object_], advance: Advance) -> None:
         """Make these runs and write them down; `errors`, one for each, takes the message of a run that fails."""
 
-    def compare(self, runs: slice, record: Record) -> bool:
-        """Compare with torch, if the run to compare is among these; `told` then says how near it came."""
+    def compare(self, runs: slice, record: Buffer) -> bool:
+        """Compare with torch, if the run to compare is among these; `agreement` then says how near it came."""
 
 
-class OneByOne:
+class TorchEngine:
     """The real optimizer, run by run."""
 
     def __init__(self, job: Job) -> None:
-        self.name, self.told = f"{job.optimizer_name}, run by run", "is torch"
+        self.name, self.agreement = f"{job.optimizer_name}, run by run", "is torch"
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs are recorded before they are summed up."""
         return 64 if summary else 1
 
-    def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
+    def run(self, job: Job, runs: slice, record: Buffer, errors: NDArray[np.object_], advance: Advance) -> None:
         """Make these runs; one that fails leaves its message."""
         for column, run in enumerate(range(runs.start, runs.stop)):
             if not errors[column]:
@@ -73,13 +73,13 @@ class OneByOne:
             advance(1)
         record.done = job.steps
 
-    def _one(self, job: Job, run: int, record: Record) -> str:
+    def _one(self, job: Job, run: int, record: Buffer) -> str:
         problem, setting = job.problem_of(run), run % job.inner.size
         # one thread, as in every engine: how many there are on a machine, or in a worker, is not to change a bit
         with random_state_kept([problem]), one_thread():
             torch.manual_seed(job.seed_of(setting))
             try:
-                trace = trace_of(problem, job.plan_of(setting))
+                trace = record_run(problem, job.spec_of(setting))
             except (ArithmeticError, RuntimeError, TypeError, ValueError) as reason:
                 return str(reason)
         if trace.interrupted:
@@ -89,16 +89,16 @@ class OneByOne:
         record.loss[:, 0] = curve(trace.losses)
         return ""
 
-    def compare(self, runs: slice, record: Record) -> bool:
+    def compare(self, runs: slice, record: Buffer) -> bool:
         """Do nothing: it is torch."""
         return True
 
 
-class Batched:
+class BatchEngine:
     """All runs of a block at once: torch's rule for SGD, on gradients that are evaluated together."""
 
-    def __init__(self, name: str, evaluate: Evaluate, truth: Truth) -> None:
-        self.name, self.told, self.evaluate, self.truth = name, "not compared", evaluate, truth
+    def __init__(self, name: str, evaluate: Evaluate, truth: TorchReference) -> None:
+        self.name, self.agreement, self.evaluate, self.truth = name, "not compared", evaluate, truth
         self.held = max(1, numbers_held(truth.problem))
 
     def block_size(self, job: Job, *, summary: bool) -> int:
@@ -108,7 +108,7 @@ class Batched:
             some = min(some, ROOM_BYTES // (12 * (job.steps + 1)))
         return max(1, min(some, MOST_RUNS))
 
-    def run(self, job: Job, runs: slice, record: Record, errors: NDArray[np.object_], advance: Advance) -> None:
+    def run(self, job: Job, runs: slice, record: Buffer, errors: NDArray[np.object_], advance: Advance) -> None:
         """Make these runs step by step, invalid ones too: they cost less than sorting them out."""
         count = record.count
         # torch multiplies a batch of a single matrix in another order: by itself a run would have other bits
@@ -129,30 +129,30 @@ class Batched:
                 record.done = step
                 advance(part)
 
-    def compare(self, runs: slice, record: Record) -> bool:
+    def compare(self, runs: slice, record: Buffer) -> bool:
         """Compare with what torch did, if that run is among these."""
         column = self.truth.run - runs.start
         if not 0 <= column < record.count:
             return False
-        self.told = self.truth.told(record.column(column))
+        self.agreement = self.truth.agreement(record.column(column))
         return True
 
 
-class Truth:
+class TorchReference:
     """The first steps of one random run, taken by torch.optim, to hold a batch against."""
 
     def __init__(self, job: Job, which: int) -> None:
         self.run = which * job.inner.size + some_valid(job, which)
         self.problem = job.problem_of(self.run)
         steps = min(job.steps, CHECKED_STEPS if len(job.problems) <= MANY_PROBLEMS else 3)
-        self.plan = replace(job.plan_of(self.run % job.inner.size), steps=steps, also=frozenset({"gradient"}))
+        self.spec = replace(job.spec_of(self.run % job.inner.size), steps=steps, also=frozenset({"gradient"}))
         trace = self._trace(self.problem)
         self.position, self.loss = rows(trace.positions, job.parameters), curve(trace.losses)
         self.gradient = rows(trace.gradients, job.parameters)
 
     def _trace(self, problem: Problem) -> Trace:
         with random_state_kept([problem]), one_thread():  # as the engines: threads change the last bits of a sum
-            return trace_of(problem, self.plan)
+            return record_run(problem, self.spec)
 
     def agrees(self, evaluate: Evaluate) -> bool:
         """Tell whether losses and gradients at its positions are torch's but for rounding."""
@@ -162,7 +162,7 @@ class Truth:
         assert gradient is not None
         return _near(losses[:, None], self.loss[:, None]) and _near(gradient.T, self.gradient)
 
-    def told(self, record: Record) -> str:
+    def agreement(self, record: Buffer) -> str:
         """Say how near a recorded run came to torch, and where it is not equal how near torch is to itself."""
         steps = len(self.loss)
         loss, position = record.loss[:steps, 0], self.position

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ravine._engine.batched import Batched, Engine, OneByOne, Truth
+from ravine._engine.batched import BatchEngine, Engine, TorchEngine, TorchReference
 from ravine._engine.gradients import of_any, of_neuron
 from ravine._engine.job import Job
 from ravine._study.rule import DEFAULTS
 
 
-def engine_of(job: Job, which: int, wanted: str | None) -> Engine:
+def choose_engine(job: Job, which: int, wanted: str | None) -> Engine:
     """Choose the fastest engine for one problem that agrees with torch.
 
     Raises
@@ -19,33 +19,33 @@ def engine_of(job: Job, which: int, wanted: str | None) -> Engine:
         If autograd on a batch was asked for and does not fit.
     """
     if wanted == "torch":
-        return OneByOne(job)
-    reason = unstackable(job)
+        return TorchEngine(job)
+    reason = why_not_stacked(job)
     if reason is None:
-        truth = Truth(job, which)
+        truth = TorchReference(job, which)
         written = None if wanted == "autograd" else of_neuron(truth.problem)
         if written is not None and truth.agrees(written):
-            return Batched("SGD's rule on a batch, gradient written out", written, truth)
+            return BatchEngine("SGD's rule on a batch, gradient written out", written, truth)
         batched = of_any(truth.problem)
         try:
             if truth.agrees(batched):
-                return Batched("SGD's rule on a batch, gradient by autograd", batched, truth)
+                return BatchEngine("SGD's rule on a batch, gradient by autograd", batched, truth)
             reason = "on a batch the loss has other values than by itself"
         except Exception as failure:  # whatever vmap cannot do, and parameters that the loss does not use
             reason = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
     if wanted == "autograd":
         raise ValueError(f'engine="autograd" does not fit: {reason}; leave engine out')
-    return OneByOne(job)
+    return TorchEngine(job)
 
 
-def unstackable(job: Job) -> str | None:
+def why_not_stacked(job: Job) -> str | None:
     """Say why runs cannot be stacked in one batch; None where they can."""
-    plan = job.plan
-    if plan.optimizer is not torch.optim.SGD:
+    spec = job.spec
+    if spec.optimizer is not torch.optim.SGD:
         return f"{job.optimizer_name} is not torch.optim.SGD, whose rule is known to look at one number at a time"
     if job.like.dtype not in (torch.float32, torch.float64):
         return f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
-    for name, given in {"scheduler": plan.scheduler, "groups": plan.groups, "batch_size": plan.feed}.items():
+    for name, given in {"scheduler": spec.scheduler, "groups": spec.groups, "batch_size": spec.feed}.items():
         if given:
             return f"{name} is for runs one by one"
     for name, values in job.all_values.items():

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ravine._descent.dataset import plain
 from ravine._descent.descend import check_call, check_switch
-from ravine._descent.loop import Optimizer, Plan, check_seed, check_start
-from ravine._engine.product import Axis, Lattice, axis_of, is_many
+from ravine._descent.loop import Optimizer, RunSpec, check_seed, check_start
+from ravine._engine.product import Axis, Product, axis_of, is_many
 from ravine._format import listed
 from ravine._problem.criteria import name_of
 from ravine._problem.problem import Problem, dimension
@@ -30,11 +30,11 @@ class Job:
     """A sweep before it runs. Run number r is setting ``r % inner.size`` of problem ``r // inner.size``."""
 
     base: Mapping[str, Problem]
-    outer: Lattice
+    outer: Product
     problems: Sequence[Problem]
-    inner: Lattice
+    inner: Product
     starts: Sequence[Mapping[str, Any]]
-    plan: Plan
+    spec: RunSpec
     seed: int
 
     def __getstate__(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Job:
     @property
     def steps(self) -> int:
         """Steps of each run."""
-        return self.plan.steps
+        return self.spec.steps
 
     @property
     def size(self) -> int:
@@ -74,13 +74,13 @@ class Job:
     @property
     def all_values(self) -> dict[str, tuple[Any, ...]]:
         """Each of the optimizer's settings that was given, with all values it takes."""
-        fixed = {name: (value,) for name, value in self.plan.settings.items()}
+        fixed = {name: (value,) for name, value in self.spec.settings.items()}
         return fixed | {axis.name: axis.values for axis in self.inner.axes if axis.name in self.swept}
 
     def settings_of(self, runs: NDArray[np.int64]) -> dict[str, Any]:
         """Return the settings that make a path, of many runs: a column for those that are swept."""
         columns = self.inner.columns(runs % self.inner.size)
-        fixed = {name: value for name, value in self.plan.settings.items() if name in DEFAULTS}
+        fixed = {name: value for name, value in self.spec.settings.items() if name in DEFAULTS}
         return fixed | {name: columns[name] for name in self.swept if name in DEFAULTS}
 
     @cached_property
@@ -99,7 +99,7 @@ class Job:
         refused: Exception | None = None
         for setting in range(self.inner.size):
             try:
-                return replace(self.plan, settings=self.given(setting)).rule_for(self.leaves)
+                return replace(self.spec, settings=self.given(setting)).rule_for(self.leaves)
             except Exception as reason:
                 refused = reason
         assert refused is not None
@@ -119,15 +119,15 @@ class Job:
             for kind, axes in (("settings", settings), ("criterion", criterion))
         }
 
-    def plan_of(self, setting: int) -> Plan:
+    def spec_of(self, setting: int) -> RunSpec:
         """Return the plan of one setting."""
-        feed = self.plan.feed and replace(self.plan.feed, seed=self.seed_of(setting))
-        return replace(self.plan, settings=self.given(setting), feed=feed)
+        feed = self.spec.feed and replace(self.spec.feed, seed=self.seed_of(setting))
+        return replace(self.spec, settings=self.given(setting), feed=feed)
 
     def given(self, setting: int) -> dict[str, Any]:
         """Return what the optimizer is given in one setting."""
         values = self.inner.values(setting)
-        return {**self.plan.settings, **{name: values[name] for name in self.swept}}
+        return {**self.spec.settings, **{name: values[name] for name in self.swept}}
 
     def problem_of(self, run: int) -> Problem:
         """Return one run's problem, at its start."""
@@ -162,9 +162,9 @@ def _spelled(axis: Axis) -> dict[str, str]:
     return dict(zip(map(str, axis.labels), map(repr, axis.values), strict=True))
 
 
-def job_of(
+def make_job(
     problem: Problem | Mapping[str, Problem],
-    plan: Plan,
+    spec: RunSpec,
     settings: Mapping[str, Any],
     starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None,
     seed: Any,
@@ -172,7 +172,7 @@ def job_of(
     """Read what was asked for and check it; nothing is run but the loss at each start."""
     base = dict(problem) if isinstance(problem, Mapping) else {"": problem}
     outer = [axis_of(dimension(base), list(base))] if isinstance(problem, Mapping) else []
-    arguments = _criterion_arguments(base, plan.optimizer, settings)
+    arguments = _criterion_arguments(base, spec.optimizer, settings)
     problems = list(base.values())
     for name in arguments:
         given = settings[name]
@@ -193,10 +193,10 @@ def job_of(
     else:
         check_seed(seed)
     fixed = {name: value for name, value in rest.items() if not is_many(value)}
-    check_call(plan.optimizer, plan.steps, (), dict.fromkeys(rest))
-    _check_kinds(plan.optimizer, fixed, [axis for axis in inner if axis.name in rest])
-    plan = replace(plan, settings=fixed)
-    job = Job(base, Lattice(tuple(outer)), problems, Lattice(tuple(inner)), begun, plan, 0 if is_many(seed) else seed)
+    check_call(spec.optimizer, spec.steps, (), dict.fromkeys(rest))
+    _check_kinds(spec.optimizer, fixed, [axis for axis in inner if axis.name in rest])
+    spec = replace(spec, settings=fixed)
+    job = Job(base, Product(tuple(outer)), problems, Product(tuple(inner)), begun, spec, 0 if is_many(seed) else seed)
     _check_starts(job)
     return job
 
@@ -306,14 +306,14 @@ def some_valid(job: Job, draw: int) -> int:
 
 
 def _ask(job: Job, setting: int) -> None:
-    replace(job.plan, settings=job.given(setting)).rule_for(job.leaves)
+    replace(job.spec, settings=job.given(setting)).rule_for(job.leaves)
 
 
 def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Sort settings into those that torch answers alike; each is named by its place among them."""
     columns = job.inner.columns(settings)
-    values = {n: np.asarray(columns.get(n, job.plan.settings.get(n, default))) for n, default in DEFAULTS.items()}
-    plain_sgd = job.plan.optimizer is torch.optim.SGD and not job.plan.groups
+    values = {n: np.asarray(columns.get(n, job.spec.settings.get(n, default))) for n, default in DEFAULTS.items()}
+    plain_sgd = job.spec.optimizer is torch.optim.SGD and not job.spec.groups
     if not plain_sgd or any(each.dtype.kind not in "fib" for each in values.values()):
         return list(np.arange(len(settings))[:, None])
     # what torch/optim/sgd.py looks at before it takes a setting

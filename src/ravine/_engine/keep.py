@@ -25,7 +25,7 @@ Kept = Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
 
 
 @dataclass(eq=False)
-class Record:
+class Buffer:
     """Room for one block of runs, steps first: in this order each step writes to memory that lies together.
 
     ``position`` is (step, parameter, run), ``loss`` (step, run); ``squares``, the squared length of the parameters
@@ -43,11 +43,11 @@ class Record:
         """Number of runs."""
         return self.loss.shape[1]
 
-    def column(self, run: int) -> Record:
+    def column(self, run: int) -> Buffer:
         """Return the room of one run of the block."""
         one = slice(run, run + 1)
         position = None if self.position is None else self.position[:, :, one]
-        return Record(self.loss[:, one], position, None if self.squares is None else self.squares[:, one])
+        return Buffer(self.loss[:, one], position, None if self.squares is None else self.squares[:, one])
 
     def write(self, step: int, position: torch.Tensor) -> None:
         """Write down where the runs are; the loss is written by who evaluates it."""
@@ -57,26 +57,26 @@ class Record:
             torch.sum(position.double().square_(), 0, out=self.squares[step])
 
 
-class Keeper(Protocol):
+class Output(Protocol):
     """What is kept of a sweep."""
 
-    def open(self, runs: slice) -> Record:
+    def open(self, runs: slice) -> Buffer:
         """Return room for these runs."""
 
-    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+    def close(self, runs: slice, record: Buffer, columns: Mapping[str, Any]) -> None:
         """Take in what was recorded; `columns` are the runs' settings and minima."""
 
     def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
         """Make NaN of runs that were not made, or of what comes after a step."""
 
     def take(self, runs: slice, variables: Kept) -> None:
-        """Take in what another keeper kept of these runs."""
+        """Take in what another output kept of these runs."""
 
     def variables(self) -> Kept:
         """Return what was kept as arrays whose first dimension is the run, each with its other dimensions."""
 
 
-class Paths:
+class PathOutput:
     """Keep every position and loss of a stretch of runs."""
 
     def __init__(self, runs: slice, steps: int, parameters: int, like: torch.Tensor) -> None:
@@ -84,12 +84,12 @@ class Paths:
         self.position = like.new_empty(steps + 1, parameters, count)
         self.loss = like.new_empty(steps + 1, count)
 
-    def open(self, runs: slice) -> Record:
+    def open(self, runs: slice) -> Buffer:
         """Return room for these runs: their part of the whole."""
         here = _within(runs, self.first)
-        return Record(self.loss[:, here], self.position[:, :, here], None)
+        return Buffer(self.loss[:, here], self.position[:, :, here], None)
 
-    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+    def close(self, runs: slice, record: Buffer, columns: Mapping[str, Any]) -> None:
         """Do nothing: what was recorded is in its place."""
 
     def lose(self, runs: NDArray[np.bool_], after: int = -1) -> None:
@@ -100,7 +100,7 @@ class Paths:
             self.position[after + 1 :, :, which] = torch.nan
 
     def take(self, runs: slice, variables: Kept) -> None:
-        """Take in what another keeper kept of these runs."""
+        """Take in what another output kept of these runs."""
         for name, (_, values) in self.variables().items():
             values[_within(runs, self.first)] = variables[name][1]
 
@@ -112,26 +112,26 @@ class Paths:
         }
 
 
-class Summaries:
+class SummaryOutput:
     """Keep a few numbers of each of a stretch of runs, those of `measure.summary`; paths go with their block."""
 
     def __init__(self, runs: slice, steps: int, like: torch.Tensor, *, decay: bool) -> None:
         self.first, self.count = runs.start, runs.stop - runs.start
         self.steps, self.like, self.decay = steps, like, decay
         self.kept: dict[str, NDArray[Any]] = {}
-        self.room: Record | None = None
+        self.room: Buffer | None = None
 
-    def open(self, runs: slice) -> Record:
+    def open(self, runs: slice) -> Buffer:
         """Return room for these runs: the same for each block."""
         count = runs.stop - runs.start
         if self.room is None or self.room.loss.shape[1] < count:
             loss = self.like.new_empty(self.steps + 1, count)
             squares = loss.new_empty(loss.shape, dtype=torch.float64) if self.decay else None
-            self.room = Record(loss, None, squares)
+            self.room = Buffer(loss, None, squares)
         squares = None if self.room.squares is None else self.room.squares[:, :count]
-        return Record(self.room.loss[:, :count], None, squares)
+        return Buffer(self.room.loss[:, :count], None, squares)
 
-    def close(self, runs: slice, record: Record, columns: Mapping[str, Any]) -> None:
+    def close(self, runs: slice, record: Buffer, columns: Mapping[str, Any]) -> None:
         """Sum up these runs."""
         # step-major memory seen as (run, step)
         data = {"loss": (("run", "step"), numpy_of(record.loss).T)}

@@ -82,7 +82,7 @@ def _labels(values: Sequence[Any]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
+class Product:
     """All combinations of the axes' values, the last axis fastest; a run is a number from 0 to ``size``."""
 
     axes: tuple[Axis, ...]
@@ -108,7 +108,7 @@ class Lattice:
 
         Examples
         --------
-        >>> lattice = Lattice((axis_of("lr", [0.1, 1.0]), axis_of("momentum", [0.0, 0.5, 0.9])))
+        >>> lattice = Product((axis_of("lr", [0.1, 1.0]), axis_of("momentum", [0.0, 0.5, 0.9])))
         >>> lattice.size, lattice.columns(np.array([1, 3]))
         (6, {'lr': array([0.1, 1. ]), 'momentum': array([0.5, 0. ])})
         """

@@ -1,7 +1,7 @@
 """explain: true sentences about runs, the most important first.
 
 One finding is one pure function from a run (`ravine._findings.run.Run`) to a `Finding` or None. They stand in
-`TOLD`, the most important first:
+`FINDINGS`, the most important first:
 
 =============  ====================================================================
 `stability`    what the learning rate may be, and what became of one beyond it
@@ -99,7 +99,7 @@ def _named(run: Run, names: list[str]) -> str:
     return listed(f"{name} {each if isinstance(each, bool) else number(float(each))}" for name, each in values.items())
 
 
-TOLD: tuple[Callable[[Run], Finding | None], ...] = (
+FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
     diverged,
     beyond,
@@ -128,7 +128,7 @@ TOLD: tuple[Callable[[Run], Finding | None], ...] = (
 """Every finding about one run, the most important first."""
 
 
-SHAPES: tuple[Callable[[Run], Finding | None], ...] = (
+PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     beyond,
     diverged,
     climb,
@@ -156,7 +156,7 @@ def shape_of(run: xr.Dataset) -> Finding | None:
     if not {"position", "loss"} <= set(run.data_vars):
         return None
     (view,) = runs_of(run)
-    found = (finding(view) for finding in SHAPES) if view.taken > 0 else iter(())
+    found = (finding(view) for finding in PATH_FINDINGS) if view.taken > 0 else iter(())
     return next((each for each in found if each is not None), None)
 
 
@@ -210,7 +210,7 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> list[Finding
     found = list(same_runs(runs))
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
     for run in runs_of(runs):
-        asked = (refusal,) if run.refused else TOLD if run.taken > 0 else ()
+        asked = (refusal,) if run.refused else FINDINGS if run.taken > 0 else ()
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]

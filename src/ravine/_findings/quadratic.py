@@ -24,7 +24,7 @@ TELLING = 100.0
 
 
 @dataclass(frozen=True, eq=False)
-class Bowl:
+class Quadratic:
     """The quadratic: minimum + ½ (θ-θ*)ᵀ H (θ-θ*), and the rounding of one who walks in it."""
 
     hessian: Vector

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import measure, theory
-from ravine._findings.quadratic import Bowl, Modes, modes_of
+from ravine._findings.quadratic import Modes, Quadratic, modes_of
 from ravine._study.provenance import describe
 
 Vector = NDArray[np.float64]
@@ -242,7 +242,7 @@ class Run(Facts):
         if self.modes is None or self.minimum is None or not self.steady or self.setting("criterion") in PIECEWISE:
             return False
         hessian, place = (np.asarray(self.data[name].values, dtype=np.float64) for name in ("hessian", "minimizer"))
-        bowl = Bowl(hessian, place, self.minimum, self.eps)
+        bowl = Quadratic(hessian, place, self.minimum, self.eps)
         assert self.rule is not None
         with np.errstate(over="ignore", invalid="ignore"):
             return bowl.holds(self.positions, self.minimised) and bowl.is_walked(self.positions, self.lr, self.rule)

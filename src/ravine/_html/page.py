@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from ravine._progress import tracked
-from ravine._system import whole
+from ravine._system import write_whole
 
 
 class Drawing(Protocol):
@@ -178,7 +178,7 @@ def write(text: str, path: Path) -> Path:
     ...     write("all of it", Path(folder) / "page.html").read_text()
     'all of it'
     """
-    with whole(path) as draft:
+    with write_whole(path) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
     return path
 

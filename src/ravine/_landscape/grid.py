@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ravine._format import hint, listed
-from ravine._parallel.workers import crew_of
+from ravine._parallel.workers import wrap_executor
 from ravine._problem.problem import Problem, dimension, scalar
 from ravine._progress import work
 from ravine._study.contract import CONTRACT, check
@@ -133,12 +133,12 @@ At = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """What is evaluated: it takes the horizontal and the vertical coordinate."""
 
 
-class Found(NamedTuple):
+class GridValues(NamedTuple):
     """Values (vertical, horizontal, …) over a grid, the way they were had, and how they compare with single ones."""
 
     values: torch.Tensor
     way: str
-    told: str
+    agreement: str
 
 
 def loss_at(problem: Problem, names: Sequence[str]) -> At:
@@ -169,9 +169,9 @@ def loss_at(problem: Problem, names: Sequence[str]) -> At:
     return loss
 
 
-def everywhere(
+def evaluate_grid(
     problem: Problem, grid: Grid, one: At, many: At, ways: tuple[str, str], executor: Executor | None = None
-) -> Found:
+) -> GridValues:
     """Evaluate at each point of a grid; a loss that draws random numbers draws the same ones at each.
 
     `many` evaluates a row of points at once. It serves if it raises no error and agrees with `one`, which evaluates
@@ -180,14 +180,14 @@ def everywhere(
     like = next(iter(problem.start.values()))
     across, down = (torch.from_numpy(values).to(like) for values in grid.values)
     rows = Rows(across, down, one)
-    singles = {spot: rows.single(*spot) for spot in spots_of(grid)}
+    singles = {spot: rows.single(*spot) for spot in check_points(grid)}
     values = _gathered(Chunks(across, down, many, max(1, CHUNK_BYTES // (8 * _numbers_in(problem)))), executor)
     way = ways[0]
     # a loss that vmap gets wrong (one that keeps state, say) is not told by an error
     if values is None or not all(_near(each, values[spot]) for spot, each in singles.items()):
         values, way = _gathered(rows, executor), ways[1]
         assert values is not None
-    return Found(values, way, agreement([(each, values[spot]) for spot, each in singles.items()]))
+    return GridValues(values, way, agreement([(each, values[spot]) for spot, each in singles.items()]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,11 +273,13 @@ def _walk(pieces: Chunks | Rows, executor: Executor | None) -> Generator[tuple[i
             yield number, pieces(number)
         return
     call = Elsewhere(pieces, torch.get_rng_state(), torch.is_grad_enabled())
-    for number, found in crew_of(executor).each(call, range(len(pieces))):
+    for number, found in wrap_executor(executor).results(call, range(len(pieces))):
         yield number, None if found is None else torch.from_numpy(found[0]).to(found[1])
 
 
-def gridded(name: str, problem: Problem | Mapping[str, Problem], grid: Grid, found: Sequence[Found]) -> xr.Dataset:
+def grid_dataset(
+    name: str, problem: Problem | Mapping[str, Problem], grid: Grid, found: Sequence[GridValues]
+) -> xr.Dataset:
     """Return what was found over a grid, for one problem or for each of a mapping, as a variable of the contract."""
     one = isinstance(problem, Problem)
     labelled = {"": problem} if isinstance(problem, Problem) else problem
@@ -294,7 +296,7 @@ def gridded(name: str, problem: Problem | Mapping[str, Problem], grid: Grid, fou
     entry = CONTRACT[name]
     fate = provenance(
         told([each.way for each in found]),
-        equals_torch=told([each.told for each in found]),
+        equals_torch=told([each.agreement for each in found]),
         threads=1,
         others="held at the problem's start" if len(first.labels) > 2 else "none",
     )
@@ -304,7 +306,7 @@ def gridded(name: str, problem: Problem | Mapping[str, Problem], grid: Grid, fou
     return xr.Dataset({name: (dims, values[0] if one else np.stack(values), attrs)}, coords)
 
 
-def spots_of(grid: Grid) -> list[tuple[int, int]]:
+def check_points(grid: Grid) -> list[tuple[int, int]]:
     """Return row and column of the points that are evaluated singly too."""
     width, height = (len(values) for values in grid.values)
     return [(int((1 - share) * (height - 1)), int(share * width)) for share in CHECKED]

@@ -16,15 +16,15 @@ import xarray as xr
 from ravine._format import listed
 from ravine._landscape.grid import (
     CHUNK_BYTES,
-    Found,
     Grid,
+    GridValues,
     Range,
     agreement,
-    everywhere,
+    check_points,
+    evaluate_grid,
+    grid_dataset,
     grid_of,
-    gridded,
     loss_at,
-    spots_of,
 )
 from ravine._parallel.workers import check_executor
 from ravine._problem.criteria import elementwise
@@ -85,10 +85,10 @@ def slopes(
     with one_thread(), torch.random.fork_rng(), torch.enable_grad():
         found = [_field(each, grid, executor) for each in problems]
     found = [each._replace(values=each.values[..., order]) for each in found]
-    return gridded("slope", problem, grid, found)["slope"].assign_coords(parameter=np.array(names)[order])
+    return grid_dataset("slope", problem, grid, found)["slope"].assign_coords(parameter=np.array(names)[order])
 
 
-def _field(problem: Problem, grid: Grid, executor: Executor | None) -> Found:
+def _field(problem: Problem, grid: Grid, executor: Executor | None) -> GridValues:
     """Derivatives by the horizontal and the vertical parameter."""
     loss = loss_at(problem, grid.names)
 
@@ -101,7 +101,7 @@ def _field(problem: Problem, grid: Grid, executor: Executor | None) -> Found:
 
     gradient = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)))
     ways = ("torch.func.vmap of torch.func.grad", "one gradient after another")
-    return everywhere(problem, grid, one, lambda h, v: torch.stack(gradient(h, v), -1), ways, executor)
+    return evaluate_grid(problem, grid, one, lambda h, v: torch.stack(gradient(h, v), -1), ways, executor)
 
 
 def surface(
@@ -178,7 +178,7 @@ def surface(
             found = _affine_maps(problems, grid)
         else:
             found = [_general_map(each, grid, executor) for each in problems]
-    land = gridded("surface", problem, grid, found)
+    land = grid_dataset("surface", problem, grid, found)
     return land.assign(slope=slopes(problem, land, executor=executor)) if slope else land
 
 
@@ -187,7 +187,7 @@ def _is_neuron(problem: Problem) -> bool:
     return is_neuron(problem) and problem.labels == ("weight", "bias")
 
 
-def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[Found]:
+def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
     """All criteria from one prediction per point: points first, data last, mean over the last dimension.
 
     With the data last each mean adds up in the very order of the scalar loop; the other layout never does.
@@ -215,12 +215,12 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[Found]:
                 torch.mean(criterion(prediction, target), -1, out=place)
     if grid.names[0] == "weight":
         maps = [each.T.contiguous() for each in maps]
-    spots = spots_of(grid)  # all criteria share their predictions: one point for each checks them all
+    spots = check_points(grid)  # all criteria share their predictions: one point for each checks them all
     told = [
         _agreement(each, grid, losses, spots[k % len(spots)])
         for k, (each, losses) in enumerate(zip(problems, maps, strict=True))
     ]
-    return [Found(losses, "broadcast of the linear neuron", each) for losses, each in zip(maps, told, strict=True)]
+    return [GridValues(losses, "broadcast of the linear neuron", each) for losses, each in zip(maps, told, strict=True)]
 
 
 def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, spot: tuple[int, int]) -> str:
@@ -232,7 +232,7 @@ def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, spot: tuple[i
     return agreement([(problem.parts.criterion(prediction, problem.parts.targets), losses[spot])])
 
 
-def _general_map(problem: Problem, grid: Grid, executor: Executor | None) -> Found:
+def _general_map(problem: Problem, grid: Grid, executor: Executor | None) -> GridValues:
     loss = loss_at(problem, grid.names)
     ways = ("torch.func.vmap", "one evaluation after another")
-    return everywhere(problem, grid, loss, torch.func.vmap(loss), ways, executor)
+    return evaluate_grid(problem, grid, loss, torch.func.vmap(loss), ways, executor)

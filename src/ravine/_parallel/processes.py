@@ -21,7 +21,7 @@ from ravine._study.provenance import digest, versions
 
 
 @dataclass(frozen=True)
-class Parcel:
+class PackedCall:
     """A packed call, or the file that it lies in, and the versions of what it was packed with."""
 
     key: str
@@ -29,7 +29,7 @@ class Parcel:
     versions: Mapping[str, str]
 
 
-def pack(call: Callable[[int], Any]) -> Parcel:
+def pack(call: Callable[[int], Any]) -> PackedCall:
     """Pack a call; what was defined in a notebook, and lambdas, go along as they are.
 
     Raises
@@ -39,7 +39,7 @@ def pack(call: Callable[[int], Any]) -> Parcel:
 
     Examples
     --------
-    >>> perform(pack(lambda number: number**2), 3)
+    >>> run_packed(pack(lambda number: number**2), 3)
     9
     """
     import cloudpickle  # type: ignore[import-untyped]
@@ -48,14 +48,14 @@ def pack(call: Callable[[int], Any]) -> Parcel:
         data = cloudpickle.dumps(call)
     except Exception as reason:  # each thing that cannot be packed says so in its own kind of error
         raise TypeError(f"the problem cannot be sent to other processes ({reason}): leave executor out") from reason
-    return Parcel(digest(data), data, dict(versions()))
+    return PackedCall(digest(data), data, dict(versions()))
 
 
-def perform(parcel: Parcel, number: int) -> Any:
+def run_packed(packed: PackedCall, number: int) -> Any:
     """Unpack a call, once in each process, and make it: alone in this process, and not disturbed by Ctrl-C."""
-    with _ALONE, _undisturbed():
+    with _ALONE, _uninterrupted():
         try:
-            return _unpacked(parcel)(number)
+            return _unpacked(packed)(number)
         except Exception as reason:
             if _travels(reason):
                 raise
@@ -78,20 +78,20 @@ _ALONE = threading.Lock()
 _HELD: dict[str, Callable[[int], Any]] = {}
 
 
-def _unpacked(parcel: Parcel) -> Callable[[int], Any]:
-    if parcel.key not in _HELD:
+def _unpacked(packed: PackedCall) -> Callable[[int], Any]:
+    if packed.key not in _HELD:
         leave_with_parent()
-        _check_versions(parcel.versions)
+        _check_versions(packed.versions)
         _HELD.clear()  # another sweep's is not needed any more
-        data = parcel.data.read_bytes() if isinstance(parcel.data, Path) else parcel.data
+        data = packed.data.read_bytes() if isinstance(packed.data, Path) else packed.data
         try:
-            _HELD[parcel.key] = pickle.loads(data)
+            _HELD[packed.key] = pickle.loads(data)
         except (ImportError, AttributeError) as reason:
             raise ImportError(
                 f"a worker cannot import what the problem is made of ({reason}): install that module where the workers "
                 "run, the same as here, or put its folder on their PYTHONPATH"
             ) from None
-    return _HELD[parcel.key]
+    return _HELD[packed.key]
 
 
 def _check_versions(wanted: Mapping[str, str]) -> None:
@@ -104,15 +104,15 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
             )
 
 
-def _undisturbed() -> AbstractContextManager[None]:
+def _uninterrupted() -> AbstractContextManager[None]:
     """Leave Ctrl-C to the process that handed out the block: a terminal sends it to all."""
     import multiprocessing
 
-    return deaf() if multiprocessing.parent_process() is not None else nullcontext()
+    return ignore_interrupts() if multiprocessing.parent_process() is not None else nullcontext()
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Ignore Ctrl-C for a while, and let what begins meanwhile ignore it from birth."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -153,7 +153,7 @@ ANSWER = 10
 
 
 @contextmanager
-def hired(workers: int | None, cluster: str | None) -> Iterator[Executor | None]:
+def start_workers(workers: int | None, cluster: str | None) -> Iterator[Executor | None]:
     """Give workers on this machine, or those of a dask cluster, or none.
 
     Raises
@@ -168,7 +168,7 @@ def hired(workers: int | None, cluster: str | None) -> Iterator[Executor | None]
     if workers is not None:
         if workers < 1:
             raise ValueError(f"--workers must be at least 1, got {workers}")
-        with ProcessPoolExecutor(workers, _context(), settle, (os.getcwd(),)) as executor:
+        with ProcessPoolExecutor(workers, _context(), init_worker, (os.getcwd(),)) as executor:
             yield executor
     elif cluster is not None:
         with _client(cluster) as client:
@@ -177,7 +177,7 @@ def hired(workers: int | None, cluster: str | None) -> Iterator[Executor | None]
         yield None
 
 
-def settle(here: str) -> None:
+def init_worker(here: str) -> None:
     """Begin as a worker: Ctrl-C is for the process that hands out blocks, and when that is gone, so is this one.
 
     A problem of one's own is imported from the folder in which the command was typed, as it is there.
@@ -195,7 +195,7 @@ def _context() -> BaseContext:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ravine._sweep.sweep"])  # imported once for all workers
-    with deaf():  # as are those that it makes, while they begin
+    with ignore_interrupts():  # as are those that it makes, while they begin
         forkserver.ensure_running()
     return context
 

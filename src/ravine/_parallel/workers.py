@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ravine._parallel.processes import Parcel, pack, perform
+from ravine._parallel.processes import PackedCall, pack, run_packed
 
 Result = TypeVar("Result")
 
@@ -37,7 +37,7 @@ GIVEN_UP = (
 )
 
 
-class Crew:
+class WorkerPool:
     """An executor, seen as somebody to hand out blocks to.
 
     Only ``submit`` of `concurrent.futures.Executor` is called; a process pool and a dask cluster are asked besides how
@@ -54,7 +54,7 @@ class Crew:
         """Number of workers."""
         return int(getattr(self.executor, "_max_workers", None) or UNKNOWN)
 
-    def each(self, call: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
+    def results(self, call: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
         """Call for each number, somewhere; yield numbers and results as they come.
 
         Raises
@@ -67,14 +67,14 @@ class Crew:
             What `call` raises.
         """
         todo, waiting = deque(numbers), dict[futures.Future[Any], int]()
-        with self.sharing(pack(call)) as parcel:
+        with self.sharing(pack(call)) as packed:
             self._first_answer()
             try:
                 while todo or waiting:
-                    whole = self._hand_out(parcel, todo, waiting)
+                    whole = self._hand_out(packed, todo, waiting)
                     done = futures.wait(waiting, timeout=1.0, return_when=futures.FIRST_COMPLETED).done
                     if waiting and not done:
-                        self.look_round()
+                        self.check_workers()
                     for future in done:
                         number = waiting.pop(future)
                         try:
@@ -94,37 +94,37 @@ class Crew:
             finally:
                 for future in waiting:
                     future.cancel()
-                self.dismiss()
+                self.close()
 
     def submit(self, call: Callable[..., Any], *given: Any) -> futures.Future[Any]:
         """Hand out one call."""
         return self.executor.submit(call, *given)
 
     @contextmanager
-    def sharing(self, parcel: Parcel) -> Iterator[Any]:
-        """Give what to hand out with each number: of a heavy parcel only where it lies."""
-        if len(parcel.data) < HEAVY:
-            yield parcel
+    def sharing(self, packed: PackedCall) -> Iterator[Any]:
+        """Give what to hand out with each number: of a heavy call only where it lies."""
+        if len(packed.data) < HEAVY:
+            yield packed
             return
         with tempfile.TemporaryDirectory(prefix="ravine-") as folder:
-            place = Path(folder, "parcel")
-            place.write_bytes(parcel.data)
-            yield replace(parcel, data=place)
+            place = Path(folder, "call")
+            place.write_bytes(packed.data)
+            yield replace(packed, data=place)
 
-    def look_round(self) -> None:
+    def check_workers(self) -> None:
         """See whether there are still workers; a pool tells by itself."""
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         """Send home the workers of a pool that took the place of a broken one."""
         if self.own is not None:
             self.own.shutdown(wait=True, cancel_futures=True)
             self.own = None
 
-    def _hand_out(self, parcel: Any, todo: deque[int], waiting: dict[futures.Future[Any], int]) -> bool:
+    def _hand_out(self, packed: Any, todo: deque[int], waiting: dict[futures.Future[Any], int]) -> bool:
         """Hand out as many blocks as workers can have in hand; tell whether the pool took them."""
         try:
             for _ in range(min(len(todo), AHEAD * self.size - len(waiting))):
-                waiting[self.submit(perform, parcel, todo[0])] = todo[0]
+                waiting[self.submit(run_packed, packed, todo[0])] = todo[0]
                 todo.popleft()
         except futures.BrokenExecutor:
             return False
@@ -162,13 +162,13 @@ class Crew:
         if not all(hasattr(self.executor, name) for name in made):
             raise RuntimeError("the executor broke, and cannot be made anew from here: give a new one, and go on")
         workers, context, initializer, initargs, most = (getattr(self.executor, name) for name in made)
-        self.dismiss()
+        self.close()
         self.own = self.executor = futures.ProcessPoolExecutor(
             workers, context, initializer, initargs, max_tasks_per_child=most
         )
 
 
-class Cluster(Crew):
+class DaskPool(WorkerPool):
     """A dask cluster behind ``Client.get_executor()``."""
 
     def __init__(self, executor: Any) -> None:
@@ -186,11 +186,11 @@ class Cluster(Crew):
         return self.executor.submit(call, *given, pure=False)
 
     @contextmanager
-    def sharing(self, parcel: Parcel) -> Iterator[Any]:
-        """Send a heavy parcel to the cluster once, instead of with each number."""
-        yield self.client.scatter(parcel) if len(parcel.data) >= HEAVY else parcel
+    def sharing(self, packed: PackedCall) -> Iterator[Any]:
+        """Send a heavy call to the cluster once, instead of with each number."""
+        yield self.client.scatter(packed) if len(packed.data) >= HEAVY else packed
 
-    def look_round(self) -> None:
+    def check_workers(self) -> None:
         """Complain when all workers have been gone for a while: dask would wait for new ones for ever."""
         if self._there():
             self.alone_since = None
@@ -207,9 +207,9 @@ class Cluster(Crew):
             raise RuntimeError(GIVEN_UP) from reason
 
 
-def crew_of(executor: futures.Executor) -> Crew:
+def wrap_executor(executor: futures.Executor) -> WorkerPool:
     """Return somebody to hand out blocks to."""
-    return Cluster(executor) if hasattr(executor, "_client") else Crew(executor)
+    return DaskPool(executor) if hasattr(executor, "_client") else WorkerPool(executor)
 
 
 def check_executor(executor: Any) -> None:

@@ -27,7 +27,7 @@ CHUNK_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
-class Place(os.PathLike[str]):
+class StorePath(os.PathLike[str]):
     """Where a store lies, with what was typed to begin it: from that ``ravine resume`` goes on.
 
     A `fresh` one takes the place of a store that is there, once the new sweep is known to be one.
@@ -41,15 +41,15 @@ class Place(os.PathLike[str]):
         return self.path
 
 
-def make_room(path: str | os.PathLike[str]) -> None:
+def remove_old(path: str | os.PathLike[str]) -> None:
     """Take away the store at a place that is to be fresh, if nobody writes it."""
-    if isinstance(path, Place) and path.fresh and is_store(path):
+    if isinstance(path, StorePath) and path.fresh and is_store(path):
         with Store(path).writing():
             pass
         shutil.rmtree(path)
 
 
-def begin(
+def create(
     path: str | os.PathLike[str],
     skeleton: xr.Dataset,
     lead: Sequence[str],
@@ -82,13 +82,13 @@ def begin(
     OSError
         If there is something already, or the disk does not take it.
     """
-    path, typed = Path(path), path.typed if isinstance(path, Place) else None
+    path, typed = Path(path), path.typed if isinstance(path, StorePath) else None
     with full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _aside(path) as draft:
             _write_arrays(draft, skeleton, lead, tiling, fields)
             files = {str(each.relative_to(draft)): digest(each.read_bytes()) for each in _files(draft)}
-            plan = {
+            manifest = {
                 "format": FORMAT,
                 "identity": dict(identity),
                 "lead": list(lead),
@@ -103,12 +103,12 @@ def begin(
                 "folder": os.getcwd(),
             }
             (draft / HIDDEN / "ledger").mkdir(parents=True)
-            write_record(draft / HIDDEN / "plan.json", plan)
+            write_record(draft / HIDDEN / "plan.json", manifest)
             _publish(draft, path)
     return Store(path)
 
 
-def mend(store: Store, skeleton: xr.Dataset) -> None:
+def repair_files(store: Store, skeleton: xr.Dataset) -> None:
     """Write again what was there before any block, where it is damaged; the blocks are not touched.
 
     Raises
@@ -120,10 +120,10 @@ def mend(store: Store, skeleton: xr.Dataset) -> None:
     if not damaged:
         return
     with full(store.path), _aside(store.path) as draft:
-        _write_arrays(draft, skeleton, store.plan["lead"], store.tiling, store.fields)
+        _write_arrays(draft, skeleton, store.manifest["lead"], store.tiling, store.fields)
         for name in damaged:
             made = draft / name
-            if not made.exists() or digest(made.read_bytes()) != store.plan["files"][name]:
+            if not made.exists() or digest(made.read_bytes()) != store.manifest["files"][name]:
                 raise ValueError(
                     f"{store.path / name} is damaged, and cannot be written again as it was, on this machine and with "
                     "these versions: sweep into a new store"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ravine._store.store import Store, study_of
+from ravine._store.store import Store, study_of_store
 from ravine._study.contract import check
 
 
@@ -87,7 +87,7 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     path = Path(path)
     if path.is_dir():
         store = Store(path)
-        return study_of(store, incomplete=store.remedy)
+        return study_of_store(store, incomplete=store.remedy)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:

@@ -75,20 +75,20 @@ class Store:
                 "xarray.open_zarr opens other Zarr groups; a new store needs a name that is free"
             )
         try:
-            self.plan = read_record(self.hidden / "plan.json")
+            self.manifest = read_record(self.hidden / "plan.json")
         except ValueError as reason:
             raise ValueError(
                 f"{reason}; without its plan a store cannot go on, or be proved: delete it and sweep again. "
                 "xarray.open_zarr reads what it holds"
             ) from None
-        if self.plan["format"] != FORMAT:
+        if self.manifest["format"] != FORMAT:
             raise ValueError(
-                f"{self.path} has format {self.plan['format']}, and this ravine reads format {FORMAT}: "
-                f"open it with ravine {self.plan['identity'].get('ravine')}, which wrote it"
+                f"{self.path} has format {self.manifest['format']}, and this ravine reads format {FORMAT}: "
+                f"open it with ravine {self.manifest['identity'].get('ravine')}, which wrote it"
             )
-        self.tiling = Tiling(tuple(self.plan["shape"]), tuple(self.plan["block"]))
+        self.tiling = Tiling(tuple(self.manifest["shape"]), tuple(self.manifest["block"]))
         self._arrays: dict[str, Any] = {}
-        self.ledger = Ledger(self.hidden / "ledger", json.dumps(self.plan["identity"], sort_keys=True))
+        self.ledger = Ledger(self.hidden / "ledger", json.dumps(self.manifest["identity"], sort_keys=True))
 
     @property
     def hidden(self) -> Path:
@@ -98,15 +98,15 @@ class Store:
     @property
     def remedy(self) -> str:
         """How to go on with it."""
-        if self.plan["typed"] is not None:
+        if self.manifest["typed"] is not None:
             return f"ravine resume {self.path} goes on"
-        program = self.plan["program"]
+        program = self.manifest["program"]
         return f"the same call{f' in {program}' if program else ''} goes on"
 
     @property
     def identity(self) -> dict[str, str]:
         """What the sweep is, aspect by aspect."""
-        identity: dict[str, str] = self.plan["identity"]
+        identity: dict[str, str] = self.manifest["identity"]
         return identity
 
     @functools.cached_property
@@ -114,7 +114,7 @@ class Store:
         """The arrays that are written block by block."""
         return {
             name: Field(tuple(each["dims"]), tuple(each["shape"]), each["dtype"], each["attrs"])
-            for name, each in self.plan["fields"].items()
+            for name, each in self.manifest["fields"].items()
         }
 
     def array(self, name: str) -> Any:
@@ -193,7 +193,7 @@ class Store:
         Those that are not as they were written are returned, with what is wrong.
         """
         found = {}
-        for name, known in self.plan["files"].items():
+        for name, known in self.manifest["files"].items():
             file = self.path / name
             if not file.exists():
                 found[name] = "is gone"
@@ -301,7 +301,7 @@ def full(path: Path) -> Iterator[None]:
         raise told from reason
 
 
-def study_of(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Dataset:
+def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Dataset:
     """Return what a store holds; runs that were not made have ``steps_taken`` 0.
 
     Parameters
@@ -318,14 +318,14 @@ def study_of(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Datase
     except Exception as reason:  # zarr, numcodecs and json each raise their own kinds
         raise ValueError(f"{store.path} is damaged: {reason}. ravine verify {store.path} says where") from reason
     records = store.records()
-    fresh = {n: (lazy[n].dims, lazy[n].values.astype(t), lazy[n].attrs) for n, t in store.plan["dtypes"].items()}
+    fresh = {n: (lazy[n].dims, lazy[n].values.astype(t), lazy[n].attrs) for n, t in store.manifest["dtypes"].items()}
     found = lazy.assign({n: v for n, v in fresh.items() if n in lazy.data_vars})
     found = found.assign_coords({n: v for n, v in fresh.items() if n in lazy.coords})
     for name in found.variables:
         found[name].encoding.clear()
     told = {which: word for facts in records.values() for which, word in facts["told"].items()}
     words = by_label(
-        store.plan["problems"], [told.get(str(k), "not compared") for k in range(len(store.plan["problems"]))]
+        store.manifest["problems"], [told.get(str(k), "not compared") for k in range(len(store.manifest["problems"]))]
     )
     for name, field in store.fields.items():
         found[name].attrs = _with_word(field.attrs, words)
@@ -333,7 +333,7 @@ def study_of(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Datase
     made = _from_ledger(store, records)
     for name, values in made.items():
         attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
-        found[name] = (store.plan["lead"], values.reshape(store.tiling.shape), attrs)
+        found[name] = (store.manifest["lead"], values.reshape(store.tiling.shape), attrs)
     if incomplete and "steps_taken" in made:
         there = math.fsum(s.stop - s.start for s in map(store.tiling.runs_of, records))
         warnings.warn(f"{there:,.0f} of {store.tiling.size:,} runs are in {store.path}: {incomplete}", stacklevel=level)

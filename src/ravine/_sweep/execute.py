@@ -18,27 +18,26 @@ from numpy.typing import NDArray
 
 from ravine._descent.dataset import is_coordinate, is_drawable, parameter_of, plain, shared_data
 from ravine._descent.loop import needs_closure
-from ravine._descent.to_source import of_plan
+from ravine._descent.to_source import source_of_run
 from ravine._engine.job import Job, labels_of
 from ravine._engine.keep import Kept, check_disk
 from ravine._format import listed
-from ravine._parallel.workers import Crew, crew_of
+from ravine._parallel.workers import WorkerPool, wrap_executor
 from ravine._progress import work
-from ravine._store.create import begin, make_room, mend
+from ravine._store.create import create, remove_old, repair_files
 from ravine._store.ledger import Tiling
-from ravine._store.store import Field, Store, is_store
-from ravine._store.store import study_of as opening_study_of
+from ravine._store.store import Field, Store, is_store, study_of_store
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import by_label, provenance
 from ravine._sweep.identity import differences, identity_of
-from ravine._sweep.plan import Made, Recipe
+from ravine._sweep.plan import BlockResult, SweepPlan
 
 
-def study_of(recipe: Recipe, made: Made, kept: Kept) -> xr.Dataset:
+def study_of_blocks(plan: SweepPlan, made: BlockResult, kept: Kept) -> xr.Dataset:
     """Give what was kept of all runs its dimensions, coordinates and provenance."""
-    job = recipe.job
+    job = plan.job
     lead, shape = _lead(job)
-    fate = _fate(recipe, made.told)
+    fate = _fate(plan, made.agreement)
 
     def variable(name: str, dims: Sequence[str], array: NDArray[Any]) -> xr.Variable:
         attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
@@ -49,41 +48,41 @@ def study_of(recipe: Recipe, made: Made, kept: Kept) -> xr.Dataset:
         data["error"] = variable("error", (), made.errors.astype(str))
     if (made.taken < job.steps).any():
         data["steps_taken"] = variable("steps_taken", (), np.maximum(made.taken, 0))
-    known = skeleton_of(recipe)
+    known = skeleton_of(plan)
     return xr.Dataset(data | dict(known.data_vars), known.coords)
 
 
-def skeleton_of(recipe: Recipe) -> xr.Dataset:
+def skeleton_of(plan: SweepPlan) -> xr.Dataset:
     """Return what is known before any run: the coordinates, the minima, and data small enough to draw."""
-    job = recipe.job
+    job = plan.job
     lead, _ = _lead(job)
-    data = dict(recipe.ground.variables)
+    data = dict(plan.minima.variables)
     parts = job.problems[0].parts
     if parts is not None and is_drawable(parts) and "problem" not in lead:
         data |= shared_data(parts)
     settings = {n: plain(v) for n, v in job.defaults.items() if is_coordinate(n, v)}
-    overridden = {name for each in job.plan.groups.values() for name in each}
+    overridden = {name for each in job.spec.groups.values() for name in each}
     coords: dict[str, Any] = {name: value for name, value in settings.items() if name not in overridden}
     coords |= {"step": np.arange(job.steps + 1), "parameter": parameter_of(job.problems[0])}
     coords |= {"optimizer": job.optimizer_name}
     if job.problems[0].criterion is not None and not {"criterion", "problem"} & set(lead):
         coords["criterion"] = job.problems[0].criterion
-    if job.plan.feed is not None and "seed" not in lead:
+    if job.spec.feed is not None and "seed" not in lead:
         inner = tuple(axis.name for axis in job.inner.axes)
         seeds = np.array([job.seed_of(setting) for setting in range(job.inner.size)])
         coords["seed"] = (inner, seeds.reshape(job.inner.shape))
     return xr.Dataset(data, coords | {axis.name: axis.labels for axis in job.axes})
 
 
-def fields_of(recipe: Recipe) -> dict[str, Field]:
+def fields_of(plan: SweepPlan) -> dict[str, Field]:
     """Return which arrays the runs bring, from what is kept of one that stands still."""
-    one, keeper = slice(0, 1), recipe.keeper(slice(0, 1))
-    record = keeper.open(one)
+    one, output = slice(0, 1), plan.output(slice(0, 1))
+    record = output.open(one)
     record.loss.zero_()
     if record.squares is not None:
         record.squares.zero_()
-    keeper.close(one, record, recipe.ground.columns(recipe.job, one))
-    fate = _fate(recipe, {})
+    output.close(one, record, plan.minima.columns(plan.job, one))
+    fate = _fate(plan, {})
     return {
         name: Field(
             tuple(dims),
@@ -91,7 +90,7 @@ def fields_of(recipe: Recipe) -> dict[str, Field]:
             array.dtype.str,
             {"long_name": CONTRACT[name].long_name, "provenance": fate},
         )
-        for name, (dims, array) in keeper.variables().items()
+        for name, (dims, array) in output.variables().items()
     }
 
 
@@ -99,15 +98,15 @@ def _lead(job: Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(axis.name for axis in job.axes), tuple(len(axis.values) for axis in job.axes)
 
 
-def _fate(recipe: Recipe, told: Mapping[int, str]) -> str:
+def _fate(plan: SweepPlan, told: Mapping[int, str]) -> str:
     """Say how the runs came about, and how near each engine came to torch."""
-    job = recipe.job
+    job = plan.job
     lead, _ = _lead(job)
-    spelled = of_plan(job.plan, job.base)
+    spelled = source_of_run(job.spec, job.base)
     spelled["code"] |= {"swept": job.spelled(), "closure": needs_closure(job.some_optimizer)}
     labels = labels_of(job)
     return provenance(
-        by_label(labels, [engine.name for engine in recipe.crew]),
+        by_label(labels, [engine.name for engine in plan.engines]),
         equals_torch=by_label(labels, [told.get(which, "not compared") for which in range(len(labels))]),
         settings={name: plain(value) for name, value in job.defaults.items() if name not in lead},
         threads=1,
@@ -115,67 +114,67 @@ def _fate(recipe: Recipe, told: Mapping[int, str]) -> str:
     )
 
 
-def in_memory(recipe: Recipe, executor: Executor | None) -> xr.Dataset:
+def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
     """Make all runs and keep them in memory; interrupted, return what was done."""
-    job, whole = recipe.job, slice(0, recipe.job.size)
-    made, keeper = recipe.begin(whole), recipe.keeper(whole)
+    job, whole = plan.job, slice(0, plan.job.size)
+    made, output = plan.begin(whole), plan.output(whole)
     try:
         with work(job.size, "runs") as advance:
             if executor is None:
-                recipe.work_on(made, keeper, advance)
+                plan.work_on(made, output, advance)
             else:
-                crew = crew_of(executor)
-                tiling = recipe.tiling(crew.size)
-                for _, part in crew.each(Blocks(recipe, tiling), range(tiling.count)):
+                pool = wrap_executor(executor)
+                tiling = plan.tiling(pool.size)
+                for _, part in pool.results(Blocks(plan, tiling), range(tiling.count)):
                     made.join(part)
-                    keeper.take(part.runs, part.kept)
+                    output.take(part.runs, part.kept)
                     advance(part.runs.stop - part.runs.start)
     except KeyboardInterrupt:
-        if (made.taken < 0).all() or not keeper.variables():  # runs that are not finished have no summary
+        if (made.taken < 0).all() or not output.variables():  # runs that are not finished have no summary
             raise
         for done in np.unique(made.taken[made.taken < job.steps]).tolist():
-            keeper.lose(made.taken == done, after=done)
+            output.lose(made.taken == done, after=done)
         finished = int((made.taken == job.steps).sum())
         warnings.warn(f"interrupted: {finished:,} of {job.size:,} runs were finished", stacklevel=4)
     if (made.errors != "").all():
         raise RuntimeError(f"every run failed; the first with: {made.errors[0]}")
-    keeper.lose(made.errors != "")
-    return study_of(recipe, made, keeper.variables())
+    output.lose(made.errors != "")
+    return study_of_blocks(plan, made, output.variables())
 
 
-def on_disk(recipe: Recipe, path: str | os.PathLike[str], executor: Executor | None) -> xr.Dataset:
+def on_disk(plan: SweepPlan, path: str | os.PathLike[str], executor: Executor | None) -> xr.Dataset:
     """Make the blocks that a store lacks; return what it then holds."""
-    crew = None if executor is None else crew_of(executor)
-    store = _store_for(recipe, path, 1 if crew is None else crew.size)
+    pool = None if executor is None else wrap_executor(executor)
+    store = _store_for(plan, path, 1 if pool is None else pool.size)
     interrupted = False
-    with store.writing(), work(recipe.job.size, "runs") as advance:
-        mend(store, skeleton_of(recipe))
+    with store.writing(), work(plan.job.size, "runs") as advance:
+        repair_files(store, skeleton_of(plan))
         missing = store.missing()
-        advance(recipe.job.size - sum(store.tiling.runs_in(block) for block in missing))
+        advance(plan.job.size - sum(store.tiling.runs_in(block) for block in missing))
         try:
-            _fill(store, recipe, missing, crew, advance)
+            _fill(store, plan, missing, pool, advance)
         except KeyboardInterrupt:
             interrupted = True
         store.gather()
-    found = opening_study_of(store, incomplete=f"interrupted; {store.remedy}" if interrupted else "", level=4)
+    found = study_of_store(store, incomplete=f"interrupted; {store.remedy}" if interrupted else "", level=4)
     if "error" in found and "steps_taken" not in found and bool((found["error"] != "").all()):
         raise RuntimeError(f"every run failed; the first with: {found['error'].values.flat[0]}")
     return found
 
 
 def _fill(
-    store: Store, recipe: Recipe, missing: list[int], crew: Crew | None, advance: Callable[[float], None]
+    store: Store, plan: SweepPlan, missing: list[int], pool: WorkerPool | None, advance: Callable[[float], None]
 ) -> None:
-    blocks = StoredBlocks(recipe, store.tiling, str(store.path.absolute()))
-    if crew is None:
+    blocks = StoredBlocks(plan, store.tiling, str(store.path.absolute()))
+    if pool is None:
         for block in missing:
             blocks(block, advance)
         return
-    for block, _ in crew.each(blocks, missing):
+    for block, _ in pool.results(blocks, missing):
         advance(store.tiling.runs_in(block))
 
 
-def _store_for(recipe: Recipe, path: str | os.PathLike[str], workers: int) -> Store:
+def _store_for(plan: SweepPlan, path: str | os.PathLike[str], workers: int) -> Store:
     """Open the store of this very sweep, or begin it.
 
     Raises
@@ -185,13 +184,13 @@ def _store_for(recipe: Recipe, path: str | os.PathLike[str], workers: int) -> St
     """
     if Path(path).suffix.lower() in (".nc", ".csv", ".png", ".svg", ".pdf"):
         raise ValueError(f"a store is a folder, by custom .zarr, got {path}: ravine.save writes files .nc")
-    identity = identity_of(recipe)
-    make_room(path)
+    identity = identity_of(plan)
+    remove_old(path)
     if not is_store(path) and not Path(path).exists():
-        check_disk(recipe.job, path, summary=recipe.summary)
-        lead = [axis.name for axis in recipe.job.axes]
-        known, fields, labels = skeleton_of(recipe), fields_of(recipe), labels_of(recipe.job)
-        return begin(path, known, lead, recipe.tiling(workers), fields, identity, labels)
+        check_disk(plan.job, path, summary=plan.summary)
+        lead = [axis.name for axis in plan.job.axes]
+        known, fields, labels = skeleton_of(plan), fields_of(plan), labels_of(plan.job)
+        return create(path, known, lead, plan.tiling(workers), fields, identity, labels)
     store = Store(path)
     if found := differences(store.identity, identity):
         raise ValueError(
@@ -203,21 +202,21 @@ def _store_for(recipe: Recipe, path: str | os.PathLike[str], workers: int) -> St
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Blocks of a recipe, to be made one by one, here or elsewhere."""
+    """Blocks of a plan, to be made one by one, here or elsewhere."""
 
-    recipe: Recipe
+    plan: SweepPlan
     tiling: Tiling
 
-    def __call__(self, number: int) -> Made:
+    def __call__(self, number: int) -> BlockResult:
         """Make one block and return it."""
-        return self.recipe.make(self.tiling.runs_of(number), lambda amount: None)
+        return self.plan.make(self.tiling.runs_of(number), lambda amount: None)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredBlocks:
-    """Blocks of a recipe that go into a store as they are made."""
+    """Blocks of a plan that go into a store as they are made."""
 
-    recipe: Recipe
+    plan: SweepPlan
     tiling: Tiling
     path: str
 
@@ -238,12 +237,12 @@ class StoredBlocks:
 
     def __call__(self, number: int, advance: Callable[[float], None] = lambda amount: None) -> None:
         """Make one block, write it, and then its record."""
-        made = self.recipe.make(self.tiling.runs_of(number), advance)
-        facts = {"told": {str(which): word for which, word in made.told.items()}, "errors": _stretches(made)}
+        made = self.plan.make(self.tiling.runs_of(number), advance)
+        facts = {"told": {str(which): word for which, word in made.agreement.items()}, "errors": _stretches(made)}
         self.store.write(number, {name: values for name, (_, values) in made.kept.items()}, facts)
 
 
-def _stretches(made: Made) -> dict[str, list[tuple[int, int]]]:
+def _stretches(made: BlockResult) -> dict[str, list[tuple[int, int]]]:
     """Return the runs that failed, by message, as stretches of numbers."""
     found: dict[str, list[tuple[int, int]]] = {}
     bounds = [0, *(np.flatnonzero(made.errors[1:] != made.errors[:-1]) + 1).tolist(), len(made.errors)]

@@ -15,13 +15,13 @@ import torch
 
 from ravine._descent.dataset import plain
 from ravine._descent.descend import random_state_kept
-from ravine._descent.to_source import of_scheduler
+from ravine._descent.to_source import source_of_scheduler
 from ravine._engine.job import Job, labels_of
 from ravine._engine.product import Axis
 from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._study.provenance import digest, versions
-from ravine._sweep.plan import Recipe
+from ravine._sweep.plan import SweepPlan
 from ravine._torch import numpy_of, one_thread
 
 NEAR = 3
@@ -31,26 +31,26 @@ SCHEDULED = 1000
 """Steps over which a scheduler is looked at, to know it again."""
 
 
-def identity_of(recipe: Recipe) -> dict[str, str]:
+def identity_of(plan: SweepPlan) -> dict[str, str]:
     """Return what makes the numbers of a sweep, each aspect in words that end in a digest where they are not all."""
-    job = recipe.job
+    job = plan.job
     aspects = {name: versions()[name] for name in ("ravine", "torch", "numpy")}
-    aspects |= {"optimizer": _call(job.plan.optimizer), "steps": str(job.steps)}
-    aspects |= {"keep": "summary" if recipe.summary else "path", "seed": str(job.seed)}
-    aspects |= {name: _value(value) for name, value in job.plan.settings.items()}
+    aspects |= {"optimizer": _call(job.spec.optimizer), "steps": str(job.steps)}
+    aspects |= {"keep": "summary" if plan.summary else "path", "seed": str(job.seed)}
+    aspects |= {name: _value(value) for name, value in job.spec.settings.items()}
     aspects |= {_WORDS.get(axis.name, axis.name): _axis(axis) for axis in job.axes}
     aspects["dimensions"] = (
         ", ".join(axis.name for axis in job.axes) or "none"
     )  # in another order runs have other numbers
     for k, values in enumerate(job.starts):
         aspects[f"starts[{k}]"] = _numbers({name: np.asarray(value) for name, value in values.items()})
-    if job.plan.scheduler is not None:
-        aspects["scheduler"] = f"{_scheduler(job.plan.scheduler)} ({_schedule(job)[:8]})"
-    if job.plan.groups:
-        aspects["groups"] = repr({pattern: dict(given) for pattern, given in job.plan.groups.items()})
-    if job.plan.feed is not None:
-        aspects["batch_size"] = str(job.plan.feed.batch_size)
-    for label, problem, engine in zip(labels_of(job), job.problems, recipe.crew, strict=True):
+    if job.spec.scheduler is not None:
+        aspects["scheduler"] = f"{_scheduler(job.spec.scheduler)} ({_schedule(job)[:8]})"
+    if job.spec.groups:
+        aspects["groups"] = repr({pattern: dict(given) for pattern, given in job.spec.groups.items()})
+    if job.spec.feed is not None:
+        aspects["batch_size"] = str(job.spec.feed.batch_size)
+    for label, problem, engine in zip(labels_of(job), job.problems, plan.engines, strict=True):
         which = f"[{label}]" if label else ""
         aspects |= {f"{name}{which}": words for name, words in _problem(problem).items()}
         aspects[f"engine{which}"] = engine.name
@@ -233,7 +233,7 @@ def _compiled(code: CodeType) -> Iterator[str | bytes]:
 
 
 def _scheduler(make: Callable[..., Any]) -> str:
-    spelled = of_scheduler(make)
+    spelled = source_of_scheduler(make)
     return _nowhere(spelled) if isinstance(spelled, str) else _name(make)
 
 
@@ -244,7 +244,7 @@ def _schedule(job: Job) -> str:
         warnings.simplefilter("ignore", UserWarning)  # no step of an optimizer is taken in between
         for rule in (still, copy.deepcopy(job.some_optimizer)):
             try:
-                return digest(*_turned(job.plan.scheduler, rule))
+                return digest(*_turned(job.spec.scheduler, rule))
             except Exception:  # it needs an optimizer of its kind; what fails with that too, fails in the runs
                 continue
     return digest("none")

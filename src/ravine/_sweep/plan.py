@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from ravine._descent.dataset import parameter_of
 from ravine._descent.descend import random_state_kept
-from ravine._descent.loop import trace_of
-from ravine._engine.batched import Batched, Engine, OneByOne
-from ravine._engine.choose import engine_of
+from ravine._descent.loop import record_run
+from ravine._engine.batched import BatchEngine, Engine, TorchEngine
+from ravine._engine.choose import choose_engine
 from ravine._engine.job import Job, errors_of, some_valid
-from ravine._engine.keep import Keeper, Kept, Paths, Summaries, bytes_of_paths, bytes_of_summary
+from ravine._engine.keep import Kept, Output, PathOutput, SummaryOutput, bytes_of_paths, bytes_of_summary
 from ravine._problem.problem import Problem
 from ravine._store.ledger import Tiling, tiling_of
 from ravine._study.contract import CONTRACT
@@ -29,7 +29,7 @@ from ravine.curvature._landmarks import MOST, decay_of, landmarks
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class Minima:
     """What the runs minimise, as far as it is known; the decay is NaN where it is not."""
 
     decay: NDArray[np.float64]
@@ -55,22 +55,22 @@ class Ground:
         return columns
 
 
-def ground_of(job: Job) -> Ground:
+def find_minima(job: Job) -> Minima:
     """Find the minima of what is minimised, where there are few enough parameters."""
     swept = next((axis.labels for axis in job.inner.axes if axis.name == "weight_decay"), None)
     given = swept if swept is not None else [job.defaults.get("weight_decay", 0.0)]
-    fixed = {name for each in job.plan.groups.values() for name in each}
+    fixed = {name for each in job.spec.groups.values() for name in each}
     # maximize among the swept is told run by run; given once, it holds for all
-    rest = {name: value for name, value in job.defaults.items() if name != "maximize"} | dict(job.plan.settings)
+    rest = {name: value for name, value in job.defaults.items() if name != "maximize"} | dict(job.spec.settings)
     amounts = [decay_of(type(job.some_optimizer), {**rest, "weight_decay": each}, fixed) for each in given]
     decay = np.array([np.nan if amount is None else amount for amount in amounts])
     usual = np.unique(decay[np.isfinite(decay)])
     if job.parameters > MOST or not usual.size:
-        return Ground(decay, None, {})
+        return Minima(decay, None, {})
     found = [landmarks(problem, weight_decay=usual).reindex(weight_decay=decay) for problem in job.problems]
     minima = np.stack([each["minimum_loss"].values for each in found])
     if np.isnan(minima).all():
-        return Ground(decay, None, {})
+        return Minima(decay, None, {})
     inner = ("weight_decay",) if swept is not None else ()
     lead = (*(axis.name for axis in job.outer.axes), *inner)
     shape = (*job.outer.shape, *(decay.shape if inner else ()))
@@ -87,7 +87,7 @@ def ground_of(job: Job) -> Ground:
     told = {"long_name": CONTRACT["quadratic"].long_name}
     outer = tuple(axis.name for axis in job.outer.axes)
     data["quadratic"] = xr.Variable(outer, np.reshape(alike, job.outer.shape), told)
-    return Ground(decay, minima, data)
+    return Minima(decay, minima, data)
 
 
 WAYS = (1.0, -1.0, 3.0, -10.0)
@@ -140,7 +140,7 @@ PARTS = 4
 
 
 @dataclass(eq=False)
-class Made:
+class BlockResult:
     """A stretch of runs while it is made.
 
     How many steps each took (-1: not begun), torch's messages, what each engine says of its bits, and what was kept.
@@ -149,63 +149,63 @@ class Made:
     runs: slice
     taken: NDArray[np.int64]
     errors: NDArray[np.object_]
-    told: dict[int, str] = field(default_factory=dict)
+    agreement: dict[int, str] = field(default_factory=dict)
     kept: Kept = field(default_factory=dict)
 
-    def join(self, part: Made) -> None:
+    def join(self, part: BlockResult) -> None:
         """Take in how a part of the stretch went."""
         here = slice(part.runs.start - self.runs.start, part.runs.stop - self.runs.start)
         self.taken[here], self.errors[here] = part.taken, part.errors
-        self.told |= part.told
+        self.agreement |= part.agreement
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class SweepPlan:
     """A job with the engine of each of its problems, the minima it goes down to, and what of the runs is kept."""
 
     job: Job
-    crew: Sequence[Engine]
-    ground: Ground
+    engines: Sequence[Engine]
+    minima: Minima
     summary: bool
 
-    def keeper(self, runs: slice) -> Keeper:
+    def output(self, runs: slice) -> Output:
         """Return where a stretch of runs is kept."""
         job = self.job
         if self.summary:
-            return Summaries(runs, job.steps, job.like, decay=self.ground.any_decay)
-        return Paths(runs, job.steps, job.parameters, job.like)
+            return SummaryOutput(runs, job.steps, job.like, decay=self.minima.any_decay)
+        return PathOutput(runs, job.steps, job.parameters, job.like)
 
-    def begin(self, runs: slice) -> Made:
+    def begin(self, runs: slice) -> BlockResult:
         """Return a stretch of runs that is still to be made, with what torch refuses of it."""
-        return Made(runs, np.full(runs.stop - runs.start, -1), errors_of(self.job, runs))
+        return BlockResult(runs, np.full(runs.stop - runs.start, -1), errors_of(self.job, runs))
 
-    def make(self, runs: slice, advance: Callable[[float], None]) -> Made:
+    def make(self, runs: slice, advance: Callable[[float], None]) -> BlockResult:
         """Make a stretch of runs and return it with what is kept of them."""
-        made, keeper = self.begin(runs), self.keeper(runs)
-        self.work_on(made, keeper, advance)
-        keeper.lose(made.errors != "")
-        made.kept = keeper.variables()
+        made, output = self.begin(runs), self.output(runs)
+        self.work_on(made, output, advance)
+        output.lose(made.errors != "")
+        made.kept = output.variables()
         return made
 
-    def work_on(self, made: Made, keeper: Keeper, advance: Callable[[float], None]) -> None:
+    def work_on(self, made: BlockResult, output: Output, advance: Callable[[float], None]) -> None:
         """Make the runs of a stretch, part after part; interrupted, what was done is told by `made`."""
         for which, runs in self._parts(made.runs):
             here = slice(runs.start - made.runs.start, runs.stop - made.runs.start)
-            engine, record = self.crew[which], keeper.open(runs)
+            engine, record = self.engines[which], output.open(runs)
             try:
                 engine.run(self.job, runs, record, made.errors[here], advance)
             finally:
                 made.taken[here] = record.done
             if engine.compare(runs, record):
-                made.told[which] = engine.told
-            keeper.close(runs, record, self.ground.columns(self.job, runs))
+                made.agreement[which] = engine.agreement
+            output.close(runs, record, self.minima.columns(self.job, runs))
 
     def _parts(self, runs: slice) -> Iterator[tuple[int, slice]]:
         """Cut a stretch where problems change, and to what an engine takes at once."""
         each = self.job.inner.size
         for which in range(runs.start // each, -(-runs.stop // each)):
             first, last = max(runs.start, which * each), min(runs.stop, (which + 1) * each)
-            some = self.crew[which].block_size(self.job, summary=self.summary)
+            some = self.engines[which].block_size(self.job, summary=self.summary)
             for begin in range(first, last, some):
                 yield which, slice(begin, min(begin + some, last))
 
@@ -222,10 +222,10 @@ class Recipe:
 
     def _seconds_of_a_run(self) -> float:
         """Estimate how long a run takes: from a few steps of one, or one step of many at once."""
-        which = next((k for k, engine in enumerate(self.crew) if isinstance(engine, OneByOne)), 0)
-        engine, first = self.crew[which], which * self.job.inner.size
+        which = next((k for k, engine in enumerate(self.engines) if isinstance(engine, TorchEngine)), 0)
+        engine, first = self.engines[which], which * self.job.inner.size
         least = BLOCK_SECONDS / MOST_IN_BLOCK
-        if not isinstance(engine, Batched):
+        if not isinstance(engine, BatchEngine):
             return max(least, self._timed_alone(which))
         some = min(self.job.inner.size, engine.block_size(self.job, summary=self.summary))
         position = self.job.start_of(np.arange(first, first + some))
@@ -241,11 +241,11 @@ class Recipe:
         """Take a few steps of a run by itself; one that fails will be told with the run."""
         job = self.job
         problem, steps = job.problems[which], min(job.steps, 3)
-        plan = replace(job.plan_of(some_valid(job, which)), steps=steps)
+        spec = replace(job.spec_of(some_valid(job, which)), steps=steps)
         with random_state_kept([problem]), one_thread():
             torch.manual_seed(0)
             try:
-                return _second_time(lambda: trace_of(problem, plan)) * (job.steps + 1) / (steps + 1)
+                return _second_time(lambda: record_run(problem, spec)) * (job.steps + 1) / (steps + 1)
             except (ArithmeticError, RuntimeError, TypeError, ValueError):
                 return BLOCK_SECONDS
 
@@ -258,7 +258,7 @@ def _second_time(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def recipe_of(job: Job, engine: str | None, *, summary: bool) -> Recipe:
+def make_plan(job: Job, engine: str | None, *, summary: bool) -> SweepPlan:
     """Choose the engines, and find the minima.
 
     Raises
@@ -267,6 +267,6 @@ def recipe_of(job: Job, engine: str | None, *, summary: bool) -> Recipe:
         Torch's own, if it refuses all settings.
     """
     some_valid(job, 0)  # before longer work than this
-    ground = ground_of(job)
-    crew = [engine_of(job, which, engine) for which in range(len(job.problems))]
-    return Recipe(job, crew, ground, summary)
+    ground = find_minima(job)
+    engines = [choose_engine(job, which, engine) for which in range(len(job.problems))]
+    return SweepPlan(job, engines, ground, summary)

@@ -11,18 +11,17 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ravine._descent.loop import Optimizer, Plan, Scheduler
-from ravine._descent.loop import feed as feed_
-from ravine._engine.job import job_of
+from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed
+from ravine._engine.job import make_job
 from ravine._engine.keep import check_memory
-from ravine._engine.product import Lattice, axis_of, is_many
+from ravine._engine.product import Product, axis_of, is_many
 from ravine._format import listed
 from ravine._parallel.workers import check_executor
 from ravine._problem.problem import Problem
 from ravine._study.contract import CONTRACT
 from ravine._study.select import join
 from ravine._sweep.execute import in_memory, on_disk
-from ravine._sweep.plan import recipe_of
+from ravine._sweep.plan import make_plan
 
 
 def race(
@@ -38,7 +37,7 @@ def race(
             raise TypeError(f"settings of {name} must be a mapping such as {{'lr': 0.1}}, got {settings!r}")
         if both := sorted(set(settings) & set(shared)):
             raise ValueError(f"{listed(both)} is given for all optimizers and for {name} again: give it once")
-        lattice = Lattice(tuple(axis_of(key, value) for key, value in settings.items() if is_many(value)))
+        lattice = Product(tuple(axis_of(key, value) for key, value in settings.items() if is_many(value)))
         whole = sweep(optimizer=optimizer, **shared, **settings)
         for k in range(lattice.size):
             label = " ".join([name, *(f"{key} {value}" for key, value in lattice.values(k).items())])
@@ -172,10 +171,10 @@ def sweep(
         if not isinstance(each, Problem):
             raise TypeError(f"expected a ravine.Problem or a mapping of them, got {each!r}")
     check_executor(executor)
-    feed = feed_([*problem.values()] if isinstance(problem, Mapping) else [problem], batch_size, 0, 1)
-    plan = Plan(optimizer, steps, {}, scheduler, groups or {}, feed, frozenset(), throw=False)
-    job = job_of(problem, plan, settings, starts, seed)
+    feed = make_feed([*problem.values()] if isinstance(problem, Mapping) else [problem], batch_size, 0, 1)
+    spec = RunSpec(optimizer, steps, {}, scheduler, groups or {}, feed, frozenset(), throw=False)
+    job = make_job(problem, spec, settings, starts, seed)
     if store is None:
         check_memory(job, keep)
-    recipe = recipe_of(job, engine, summary=keep == "summary")
-    return in_memory(recipe, executor) if store is None else on_disk(recipe, store, executor)
+    plan = make_plan(job, engine, summary=keep == "summary")
+    return in_memory(plan, executor) if store is None else on_disk(plan, store, executor)

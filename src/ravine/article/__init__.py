@@ -1,5 +1,17 @@
 """The article: its runs, figures, log and page."""
 
-from ravine.article.figures import FIGURES, RUN_OF, RUNS, STEPS, caption, check, drawn, log, settings, step_shown, study
+from ravine.article.figures import (
+    FIGURES,
+    RUN_OF,
+    RUNS,
+    STEPS,
+    caption,
+    check,
+    drawn,
+    log,
+    settings,
+    step_shown,
+    study,
+)
 
 __all__ = ["FIGURES", "RUNS", "RUN_OF", "STEPS", "caption", "check", "drawn", "log", "settings", "step_shown", "study"]

@@ -55,12 +55,12 @@ class Evidence:
         return self.study.sel(run=run, criterion=criterion)
 
 
-def checked(study: xr.Dataset) -> list[Claim]:
+def check_claims(study: xr.Dataset) -> list[Claim]:
     """Check every claim; `study` is the article's, with nothing turned.
 
     Examples
     --------
-    >>> told = {claim.id: claim for claim in checked(article.study())}
+    >>> told = {claim.id: claim for claim in check_claims(article.study())}
     >>> told["same-function"].verdict, told["same-function"].holds
     ('corrected', True)
     """

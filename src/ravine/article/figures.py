@@ -18,9 +18,8 @@ from ravine._progress import tracked
 from ravine._study.select import join
 from ravine.measure._update import update_of
 from ravine.plot._anatomy.arrows import arrows_of, corners_of, draw_update, ends_of, textbook_of
-from ravine.plot._canvas.style import ARTICLE, Figure, new_figure, style_of
-from ravine.plot._canvas.style import drawn as paper_drawn
-from ravine.plot._canvas.words import label, scalars
+from ravine.plot._canvas.style import ARTICLE, Figure, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import label_text, scalars
 
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "plain": {"lr": 0.1},
@@ -166,7 +165,7 @@ def step_shown(run: xr.Dataset, name: str) -> int:
     return max(0, min(STEPS_SHOWN[name], int(np.cumprod(finite).sum()) - 2))
 
 
-@paper_drawn
+@with_own_settings
 def _two_updates(study: xr.Dataset, style: str) -> Figure:
     """Draw both updates; Nesterov's in the textbook's frame and, in the same window, as torch has it."""
     look = style_of(style)
@@ -228,8 +227,8 @@ def caption(number: int, study: xr.Dataset) -> str:
     values = scalars(study.sel(run=RUN_OF[number]))
     turned = {name: values.get(name, math.nan) for name in ("momentum", "nesterov", "weight_decay", "dampening")}
     named = {name: value for name, value in turned.items() if value}
-    words = [name if value is True else label(name, value) for name, value in named.items()]
-    return f"four criteria, {', '.join(words) or label('lr', values.get('lr', math.nan))}"
+    words = [name if value is True else label_text(name, value) for name, value in named.items()]
+    return f"four criteria, {', '.join(words) or label_text('lr', values.get('lr', math.nan))}"
 
 
 def drawn(study: xr.Dataset, style: str = "ravine") -> dict[int, Figure]:

@@ -16,7 +16,7 @@ from ravine.article.figures import RUNS, STEPS
 from ravine.article.figures import RUNS as RUNS_
 from ravine.article.words import alike, arrival_cell, names, number, sentences_of
 from ravine.plot._canvas.style import Figure
-from ravine.plot._canvas.words import settings as captions_settings
+from ravine.plot._canvas.words import settings_text
 
 LONG = 1000
 """Steps of these runs, so that slow ones arrive too; the pictures show the first hundred."""
@@ -108,7 +108,7 @@ def _beside(name: str, given: Mapping[str, Any]) -> float:
     return float(given.get(name) or RUNS["momentum"][name]) if name == "momentum" else float(given.get(name, 0.1))
 
 
-def sections(style: str, **given: Any) -> list[Section]:
+def knob_sections(style: str, **given: Any) -> list[Section]:
     """Show each knob alone: small pictures for MSELoss, and when each criterion arrives."""
     land = ravine.surface(gallery.article()["MSELoss"])
     parts = [_knob(turn, land, style, given) for turn in TURNS]
@@ -166,7 +166,7 @@ def _table(runs: xr.Dataset, turn: Turn) -> Table:
     folded = alike(runs)
     values = runs[turn.name].values.tolist()
     rows = [[_value(value), *(arrival_cell(_one(runs, turn, label, value)) for label in folded)] for value in values]
-    beside = captions_settings(runs)
+    beside = settings_text(runs)
     return Table(f"Step of arrival, {runs.sizes['step'] - 1:,} steps of {beside}", [turn.title, *folded.values()], rows)
 
 

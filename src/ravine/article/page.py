@@ -12,13 +12,10 @@ import xarray as xr
 from ravine import theory
 from ravine._html.page import Block, Claim, Listing, Page, Section, Text
 from ravine._study.provenance import describe
-from ravine.article.claims import NEEDS_A_WORD
-from ravine.article.claims import checked as checked_
+from ravine.article import figures as article
+from ravine.article.claims import NEEDS_A_WORD, check_claims
 from ravine.article.figures import STEPS
-from ravine.article.figures import log as log_
-from ravine.article.figures import study as study_
-from ravine.article.knobs import section
-from ravine.article.knobs import sections as sections_
+from ravine.article.knobs import knob_sections, section
 from ravine.article.story import Told, chapters
 from ravine.article.words import names, number
 from ravine.plot._canvas.style import Figure
@@ -69,15 +66,15 @@ def page_of(study: xr.Dataset, figures: Mapping[int, Figure], style: str = "ravi
     ['reading', 'story', 'knobs', 'claims', 'valley-of-100', 'remember', 'further', 'colophon']
     """
     turned = {name: value for name, value in turned.items() if value != OURS[name]}
-    own = study_() if turned else study
-    checked = checked_(own)
+    own = article.study() if turned else study
+    checked = check_claims(own)
     told = Told(study, figures, style)
     given = {name: value for name, value in turned.items() if name != "steps"}
     valley = section(style)
     sections = [
         Section("reading", "How to read the pictures", [_reading(style)]),
         Section("story", "The story", [_opening(bool(turned))], chapters(told)),
-        Section("knobs", "One knob at a time", [_alone(given)], sections_(style, **given)),
+        Section("knobs", "One knob at a time", [_alone(given)], knob_sections(style, **given)),
         Section("claims", "What the article says, and what is so", [_tally(checked), *checked]),
         Section("valley-of-100", valley.title, valley.blocks),
         Section("remember", "What to remember", [_remember(own, checked)]),
@@ -107,14 +104,14 @@ def _notice(study: xr.Dataset, own: xr.Dataset, turned: Mapping[str, Any]) -> li
     said = names(
         [f"{_word(name, value)} (the article: {_word(name, OURS[name], False)})" for name, value in turned.items()]
     )
-    if log_(study) == log_(own):
-        log = "The printed log is still the article's: plain SGD has none of these knobs."
+    if article.log(study) == article.log(own):
+        printed = "The printed log is still the article's: plain SGD has none of these knobs."
     else:
-        log = "*The printed log is then not the article's.*"
+        printed = "*The printed log is then not the article's.*"
     return [
         f"Turned on this page: {said}. The value stands wherever the article turns that knob, and whatever is said "
         "beneath the pictures follows from these runs.",
-        f"{log} The article's claims are checked at its own settings all the same.",
+        f"{printed} The article's claims are checked at its own settings all the same.",
     ]
 
 

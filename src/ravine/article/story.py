@@ -12,11 +12,11 @@ import xarray as xr
 import ravine
 from ravine import plot
 from ravine._html.page import Block, Listing, Plate, Section, Table, Text
+from ravine.article import figures
 from ravine.article.figures import RUN_OF, STEPS_SHOWN, caption, step_shown
-from ravine.article.figures import log as log_
 from ravine.article.words import MINUS, TIMES, alike, compared, ended, endings, names, number, seen, sentences_of
 from ravine.plot._canvas.style import Figure
-from ravine.plot._canvas.words import settings, steps
+from ravine.plot._canvas.words import settings_text, steps_text
 
 LINES = 10
 """First lines of the log that are shown; the article prints as many, then the last three."""
@@ -76,9 +76,9 @@ def _line(told: Told) -> Section:
     weight, bias = (float(run["position"].sel(parameter=name)[-1]) for name in ("weight", "bias"))
     best = [float(run["minimizer"].sel(parameter=name)) for name in ("weight", "bias")]
     if np.isfinite([weight, bias]).all():
-        ends = f"After {steps(run)} the line is {_equation(weight, bias)}"
+        ends = f"After {steps_text(run)} the line is {_equation(weight, bias)}"
     else:
-        ends = f"After {steps(run)} the parameters are no finite numbers any more, and there is no line"
+        ends = f"After {steps_text(run)} the parameters are no finite numbers any more, and there is no line"
     look = f"{ends}; the best that MSELoss allows is {_equation(*best)}."
     words = (
         "The network is a single neuron, `torch.nn.Linear(1, 1)`: a weight and a bias. Training starts from the "
@@ -86,7 +86,7 @@ def _line(told: Told) -> Section:
         "The loop below is the one a person would write; it prints the loss before each step."
     )
     plate = _plate(told, 2, f"The points of figure 1 and the line that {_settings(run)} ends with.", look)
-    lines = log_(told.study)
+    lines = figures.log(told.study)
     shown = lines if len(lines) <= LINES + 3 else [*lines[:LINES], "…", *lines[-3:]]
     log = Listing("What the loop prints", "\n".join(shown), shut=False, copied=False)
     more = Text(
@@ -310,7 +310,7 @@ def _numbers(run: xr.Dataset, name: str, step: int) -> list[Block]:
 
 
 def _settings(runs: xr.Dataset) -> str:
-    return settings(runs)
+    return settings_text(runs)
 
 
 def _sentence(words: str) -> str:

@@ -9,7 +9,7 @@ import xarray as xr
 
 import ravine
 from ravine._html.page import Sentences
-from ravine.plot._canvas.words import end_of, steps
+from ravine.plot._canvas.words import end_of, steps_text
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -81,7 +81,7 @@ def ended(run: xr.Dataset) -> str:
     if end is None:
         return "cannot be judged"
     if end.outcome == "not arrived":
-        return f"has not arrived after {steps(run)}"
+        return f"has not arrived after {steps_text(run)}"
     return end.words or end.outcome
 
 

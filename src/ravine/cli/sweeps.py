@@ -11,8 +11,8 @@ import typer
 import xarray as xr
 
 import ravine
-from ravine._parallel.processes import hired
-from ravine._store.create import Place
+from ravine._parallel.processes import start_workers
+from ravine._store.create import StorePath
 from ravine._store.store import Store, is_store
 from ravine._system import bytes_free
 from ravine.cli.options import pairs_of, seeds_of, values_of, words_of
@@ -54,7 +54,7 @@ def sweep_of(
     """Make the sweep that was typed, print what became of it, and write study and picture."""
     where: dict[str, Any] = {}
     if study_file.suffix.lower() == ".zarr":
-        where["store"] = Place(str(study_file), dict(typed), fresh=force)
+        where["store"] = StorePath(str(study_file), dict(typed), fresh=force)
     problem = load(
         typed["source"],
         x=typed["x"][0] if typed["x"] and len(typed["x"]) == 1 else typed["x"],
@@ -65,7 +65,7 @@ def sweep_of(
     )
     settings, optimizer, seed = _settings(typed), optimizer_of(typed["optimizer"]), seeds_of(typed["seed"])
     scheduler = scheduler_of(typed["scheduler"]) if typed["scheduler"] else None
-    with hired(workers, cluster) as executor:
+    with start_workers(workers, cluster) as executor:
         runs = ravine.sweep(
             problem,
             optimizer,
@@ -90,10 +90,10 @@ def sweep_of(
 def go_on(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None) -> None:
     """Make what a store lacks, from what was typed to begin it."""
     store = Store(path)
-    typed = store.plan["typed"]
+    typed = store.manifest["typed"]
     if typed is None:
         raise ValueError(f"{path} was begun from Python, not by ravine sweep: {store.remedy}")
-    here, folder = path.absolute(), store.plan["folder"]
+    here, folder = path.absolute(), store.manifest["folder"]
     with contextlib.chdir(folder if Path(folder).is_dir() else "."):  # files are named as they were then
         sweep_of(typed, here, here.with_suffix(f".{format}"), style, workers=workers, cluster=cluster, force=False)
 

@@ -166,7 +166,7 @@ def decay_of(optimizer: type[Any], settings: Mapping[str, Any], overridden: set[
     return 0.0 if ours or not amount else None  # what others do with their decay is not known
 
 
-def valleys(
+def minima_of_runs(
     problems: Sequence[Problem], ends: Sequence[Vector], decay: float, choices: Mapping[str, Sequence[Any]]
 ) -> dict[str, xr.Variable]:
     """Return the landmarks (…) of what runs minimise, where they are known without a long search.

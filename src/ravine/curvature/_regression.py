@@ -29,7 +29,7 @@ ITERATIONS = 200
 """Newton's steps at one turn after which a place is taken as it is."""
 
 
-class Base:
+class Basis:
     """Coordinates in which ``scale / 2 * |design @ p|² + decay / 2 * |p|²`` is ``|z|² / 2``, whatever the columns.
 
     Directions that change nothing (equal columns, say) are left out.
@@ -63,13 +63,13 @@ class Base:
         return np.asarray(self._back @ z)
 
 
-class Search:
+class PiecewiseSolver:
     """Newton's method on the pieces, from the least squares; residuals are measured in `unit`, about their own size.
 
     A kink is searched for by ever sharper turns, and then put exactly where it must be.
     """
 
-    def __init__(self, base: Base, target: Vector, turn: float) -> None:
+    def __init__(self, base: Basis, target: Vector, turn: float) -> None:
         begin = base.least_squares(target)
         residual, size = base.design @ begin - target, float(np.abs(target).max())
         unit = float(np.sqrt(np.mean(residual**2)))
@@ -224,7 +224,7 @@ class Regression:
         return found if np.isfinite(found.loss) else none_found(size, "the data's numbers are too large for float64")
 
     def _squares(self, decay: float) -> Minimum:
-        base = Base(self.design, 2 * self.steep, decay)
+        base = Basis(self.design, 2 * self.steep, decay)
         place = base.place(base.least_squares(self.target))
         place += base.place(base.least_squares(self.target - self.design @ place, -place))  # one refinement
         residual = self.design @ place - self.target
@@ -233,10 +233,10 @@ class Regression:
         return Minimum(place, loss, hessian, "closed form", _scope(alone=base.full))
 
     def _pieces(self, decay: float) -> Minimum | None:
-        base = Base(self.design, self.steep, decay)
+        base = Basis(self.design, self.steep, decay)
         place, alone, kinks = np.zeros(self.design.shape[1]), False, 0
         if base.rank:
-            search = Search(base, self.target, self.turn)
+            search = PiecewiseSolver(base, self.target, self.turn)
             found = search.lowest()
             if found is None:
                 return None

@@ -26,7 +26,7 @@ from ravine.measure._objective import (
     step_values,
     steps_last,
 )
-from ravine.measure._stability import told_with
+from ravine.measure._stability import stability_coords
 
 SHARE = 0.01
 """A run has arrived once its gap stays at or below this share of the gap at the start."""
@@ -97,7 +97,7 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
         refuse_climbers(runs)
     long_name = f"first step from which the gap stays within {100 * share:g} % of the start's"
     outcome = (arrived.dims, _outcome(runs, arrived, minimised))
-    found = array_of(runs, arrived, "arrival", long_name).assign_coords({"outcome": outcome, **told_with(runs)})
+    found = array_of(runs, arrived, "arrival", long_name).assign_coords({"outcome": outcome, **stability_coords(runs)})
     steps = int(step_values(runs)[-1]) if "step" in runs.sizes else runs["arrival"].attrs.get("steps")
     return found if steps is None else found.assign_attrs(steps=steps)
 
@@ -231,7 +231,7 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
         each.attrs = {"long_name": CONTRACT[name].long_name, **fate}
     if "arrival" in found:
         found["arrival"].attrs["steps"] = int(step_values(runs)[-1])
-    return xr.Dataset(found, told_with(runs))
+    return xr.Dataset(found, stability_coords(runs))
 
 
 def _arrived(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:

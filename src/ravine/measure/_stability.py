@@ -12,23 +12,23 @@ from ravine import theory
 from ravine._format import listed
 from ravine._study.contract import CONTRACT
 
-SETTINGS = ("momentum", "dampening", "nesterov")
+RATE_SETTINGS = ("momentum", "dampening", "nesterov")
 """What moves the limit besides the curvature; weight decay is part of that."""
 
 FLAT = 1e-9
 """Share of the largest curvature below which a direction is flat: nothing pulls there, and nothing overshoots."""
 
 
-def objection(runs: xr.Dataset) -> str | None:
+def why_no_theory(runs: xr.Dataset) -> str | None:
     """Say why theory does not speak of these runs; None where it does.
 
     Examples
     --------
     >>> import ravine, torch
     >>> bowl = ravine.gallery.quadratic()
-    >>> objection(ravine.sweep(bowl, lr=[0.1, 0.2], steps=2)) is None
+    >>> why_no_theory(ravine.sweep(bowl, lr=[0.1, 0.2], steps=2)) is None
     True
-    >>> objection(ravine.sweep(bowl, torch.optim.Adam, lr=[0.1, 0.2], steps=2))
+    >>> why_no_theory(ravine.sweep(bowl, torch.optim.Adam, lr=[0.1, 0.2], steps=2))
     'theory speaks of SGD, the runs are of Adam'
     """
     if "hessian" not in runs:
@@ -41,7 +41,7 @@ def objection(runs: xr.Dataset) -> str | None:
         return f"theory speaks of SGD, the runs are of {listed(names) or 'an optimizer that is not named'}"
     if "maximize" in runs.coords and bool(runs["maximize"].any()):
         return "a run with maximize=True climbs: there is no minimum to converge to"
-    missing = [name for name in SETTINGS if name not in runs.coords]
+    missing = [name for name in RATE_SETTINGS if name not in runs.coords]
     if missing:
         return f"the study does not say the runs' {listed(missing)}"
     code = [json.loads(each.attrs.get("provenance", "{}")).get("code") for each in runs.data_vars.values()]
@@ -106,16 +106,16 @@ def limit(runs: xr.Dataset) -> xr.DataArray:
     [1.0, 1.5]
     """
     modes = curvatures(runs)
-    settings = {name: runs[name].reset_coords(drop=True) for name in SETTINGS}
+    settings = {name: runs[name].reset_coords(drop=True) for name in RATE_SETTINGS}
     # the flat ones are nobody's limit; all of them flat is none at all
     bent = modes.fillna(modes.max("mode"))
     found: xr.DataArray = theory.stability_limit(bent, **settings)
     return found.where((found > 0) & (found < np.inf))
 
 
-def told_with(runs: xr.Dataset) -> dict[str, xr.Variable]:
+def stability_coords(runs: xr.Dataset) -> dict[str, xr.Variable]:
     """Return what a measure of runs keeps of this: ``stability_limit`` and ``stability_scope``, or nothing."""
-    if objection(runs) is not None:
+    if why_no_theory(runs) is not None:
         return {}
     exact = is_exact(runs)
     scope = xr.Variable(exact.dims, np.where(exact.values, "exact", "local"))

@@ -14,10 +14,10 @@ from ravine._study.contract import check
 from ravine.measure._update import Update, update_of
 from ravine.plot._anatomy.arrows import arrows_of, corners_of, draw_arrows, ends_of, same_loss
 from ravine.plot._anatomy.formula import Row, headline, rows_of, texts, width_of
-from ravine.plot._anatomy.window import Window, draw_ground, names_of, objection, open_window, window_of
+from ravine.plot._anatomy.window import Window, draw_ground, names_of, open_window, why_not_drawn, window_of
 from ravine.plot._canvas.layout import MONO, wrap, wrap_parts, write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, drawn, new_figure, style_of
-from ravine.plot._canvas.words import coupled_decay, number, settings
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import coupled_decay, number_text, settings_text
 from ravine.plot._map.contours import bands, gaps_of
 from ravine.plot._map.marks import comparable, objective
 
@@ -45,7 +45,7 @@ SMALLEST = 7.0
 """Points below which a frame on the map could not be seen: a ring is drawn instead."""
 
 
-@drawn
+@with_own_settings
 def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None = None, style: str = "ravine") -> Figure:
     """Open one update: what the velocity, the gradient and the decay each contribute, from the run's own numbers.
 
@@ -92,7 +92,7 @@ def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None =
     >>> figure.texts[-2].get_text()
     'Step 6 to 7: the velocity carries uphill, the gradient turns it by 73°'
     """
-    look = style_of(style)
+    theme = style_of(style)
     check(land, "surface")
     if "criterion" in land["surface"].dims and "criterion" in run.coords and run["criterion"].ndim == 0:
         land = land.sel(criterion=run["criterion"])
@@ -101,29 +101,29 @@ def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None =
     track = run["position"].sel(parameter=list(names)).transpose("step", "parameter").values.astype(float)
     taken = int((run["step"].values <= step).sum()) if "step" in run.coords else int(step) + 1
     decay = coupled_decay(run)
-    arrows, spots = arrows_of(update, look), ends_of(update, look)
-    rows = rows_of(update, look)
+    arrows, spots = arrows_of(update, theme), ends_of(update, theme)
+    rows = rows_of(update, theme)
     lines = texts(rows, names)
     ratio = _body(lines) / WIDE
     window = window_of(corners_of(arrows, spots), ratio, _reach(land, names))
     with np.errstate(over="ignore"):
         far = np.asarray((np.abs(track - update.position) > FARTHEST * window.side).any(axis=1))
     track = np.where(far[:, None], np.nan, track)
-    untold = objection(land, decay, window)
+    untold = why_not_drawn(land, decay, window)
     wide = WIDE + GAP + _beside(lines)
     head = _balanced(title or headline(update), wide)
-    below = wrap_parts([settings(run), *_notes(run, update, decay, untold)], wide, 8)
-    close_ax, map_ax = _axes(lines, head.count("\n") * 0.23 + below.count("\n") * 0.16, look)
-    open_window(close_ax, window, names, look)
-    ground = draw_ground(close_ax, land, decay, window, look)
+    below = wrap_parts([settings_text(run), *_notes(run, update, decay, untold)], wide, 8)
+    close_ax, map_ax = _axes(lines, head.count("\n") * 0.23 + below.count("\n") * 0.16, theme)
+    open_window(close_ax, window, names, theme)
+    ground = draw_ground(close_ax, land, decay, window, theme)
     if untold:
-        same_loss(close_ax, update, window, look)
-    _way(close_ax, track, taken, window, look)
-    room = draw_arrows(close_ax, arrows, spots, window, look, track=track, size=9.0)
-    ground.number(room, look)
-    _map(map_ax, land, decay, track, taken, window, look)
-    _write(close_ax, map_ax, rows, lines, look)
-    write_head_over(close_ax, head, below, look)
+        same_loss(close_ax, update, window, theme)
+    _way(close_ax, track, taken, window, theme)
+    free = draw_arrows(close_ax, arrows, spots, window, theme, track=track, size=9.0)
+    ground.number(free, theme)
+    _map(map_ax, land, decay, track, taken, window, theme)
+    _write(close_ax, map_ax, rows, lines, theme)
+    write_head_over(close_ax, head, below, theme)
     return close_ax.get_figure()  # type: ignore[return-value]
 
 
@@ -137,7 +137,7 @@ def _notes(run: xr.Dataset, update: Update, decay: float, ground: str) -> list[s
     """Return what else the picture must say: under which lr, over what, and why no parts are drawn."""
     notes = [str(run["criterion"].values)] if "criterion" in run.coords and not run["criterion"].ndim else []
     if "scheduled_lr" in run and update.rule is not None:
-        notes.append(f"lr at this step: {number(update.rule.lr)}")
+        notes.append(f"lr at this step: {number_text(update.rule.lr)}")
     if update.why:
         notes.append(f"no parts: {update.why}")
     if ground:
@@ -161,12 +161,12 @@ def _body(lines: Sequence[str]) -> float:
     return max(TALL, INSET + 0.3 + len(lines) * LINE / 72)
 
 
-def _axes(lines: Sequence[str], extra: float, look: Style) -> tuple[Axes, Axes]:
+def _axes(lines: Sequence[str], extra: float, theme: Style) -> tuple[Axes, Axes]:
     """Place the close-up at the left, and at the right the map, with room for the formula under it."""
     body = _body(lines)
     top, bottom, left = 1.0 + extra, 0.55, 0.75
     width, height = left + WIDE + GAP + _beside(lines) + 0.25, top + body + bottom
-    figure = new_figure(width, height, look)
+    figure = new_figure(width, height, theme)
 
     def place(name: str, x: float, y: float, w: float, h: float) -> Axes:
         return figure.add_axes((x / width, y / height, w / width, h / height), label=name)
@@ -177,15 +177,15 @@ def _axes(lines: Sequence[str], extra: float, look: Style) -> tuple[Axes, Axes]:
     return close, place("map", left + WIDE + GAP, high - INSET, side, INSET)
 
 
-def _way(ax: Axes, track: Vector, taken: int, window: Window, look: Style) -> None:
+def _way(ax: Axes, track: Vector, taken: int, window: Window, theme: Style) -> None:
     """Draw faintly how the run came here and where it goes on."""
-    shared: dict[str, Any] = {"color": look.quiet, "scalex": False, "scaley": False}
+    shared: dict[str, Any] = {"color": theme.quiet, "scalex": False, "scaley": False}
     points = track - window.origin
     for gid, piece, dash in (("before", points[:taken], "-"), ("after", points[taken:], (0, (1, 1.6)))):
         ax.plot(*piece.T, lw=1.1, ls=dash, marker="o", ms=3, mew=0, alpha=0.6, zorder=2, gid=gid, **shared)
 
 
-def _map(ax: Axes, land: xr.Dataset, decay: float, track: Vector, taken: int, window: Window, look: Style) -> None:
+def _map(ax: Axes, land: xr.Dataset, decay: float, track: Vector, taken: int, window: Window, theme: Style) -> None:
     """Draw the whole surface with the run, and a frame around what the close-up shows."""
     x, y, values = objective(land, decay)
     low = np.minimum([x[0], y[0]], window.low)
@@ -194,15 +194,15 @@ def _map(ax: Axes, land: xr.Dataset, decay: float, track: Vector, taken: int, wi
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[], anchor="NW")
     ax.set_aspect("equal" if one_scale else "auto")
     for spine in ax.spines.values():
-        spine.set(color=look.grid, linewidth=0.7)
-    ax.set_facecolor(look.ground)
-    if look is ARTICLE:
+        spine.set(color=theme.grid, linewidth=0.7)
+    ax.set_facecolor(theme.ground)
+    if theme is ARTICLE:
         ax.pcolormesh(x, y, np.ma.masked_invalid(values), cmap="terrain", shading="nearest", rasterized=True)
     else:
-        bands(ax, x, y, values, look, gaps_of(values))
+        bands(ax, x, y, values, theme, gaps_of(values))
     ahead: dict[str, Any] = {"scalex": False, "scaley": False, "zorder": 3}
-    ax.plot(*track[taken - 1 :].T, color=look.accent, lw=0.8, alpha=0.45, gid="after", **ahead)
-    ax.plot(*track[: taken + 1].T, color=look.accent, lw=1.3, gid="before", **ahead)
+    ax.plot(*track[taken - 1 :].T, color=theme.accent, lw=0.8, alpha=0.45, gid="after", **ahead)
+    ax.plot(*track[: taken + 1].T, color=theme.accent, lw=1.3, gid="before", **ahead)
     ax.apply_aspect()
     figure = ax.get_figure()
     assert figure is not None
@@ -213,25 +213,25 @@ def _map(ax: Axes, land: xr.Dataset, decay: float, track: Vector, taken: int, wi
         ax.plot(
             [left, right, right, left, left],
             [bottom, bottom, top, top, bottom],
-            color=look.ink,
+            color=theme.ink,
             lw=1.1,
             gid="window",
             **ahead,
         )
     else:
         middle = corners.mean(axis=0)
-        ax.plot(*middle, ls="", marker="o", ms=11, mec=look.ink, mfc="none", mew=1.1, gid="window", **ahead)
-    ax.set_title("where on the map", loc="left", size=8.5, color=look.quiet, pad=4)
+        ax.plot(*middle, ls="", marker="o", ms=11, mec=theme.ink, mfc="none", mew=1.1, gid="window", **ahead)
+    ax.set_title("where on the map", loc="left", size=8.5, color=theme.quiet, pad=4)
 
 
-def _write(close_ax: Axes, map_ax: Axes, rows: Sequence[Row], lines: Sequence[str], look: Style) -> None:
+def _write(close_ax: Axes, map_ax: Axes, rows: Sequence[Row], lines: Sequence[str], theme: Style) -> None:
     """Write the formula under the map, each line in the colour of its arrow."""
     figure = close_ax.get_figure()
     assert figure is not None
     height = figure.get_figheight()  # type: ignore[union-attr]
     box = map_ax.get_position()
     y = box.y0 * height - 0.35
-    for row, line in zip([Row("axes", "", None, look.quiet), *rows], lines, strict=True):
+    for row, line in zip([Row("axes", "", None, theme.quiet), *rows], lines, strict=True):
         if line:
             text = figure.text(box.x0, y / height, line, size=SIZE, family=MONO, color=row.color, va="top", gid=row.gid)
             text.set_fontweight("bold" if row.gid in ("next θ", "update") else "normal")

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine.measure._update import Update, update_of
-from ravine.plot._anatomy.window import Ground, Window, draw_ground, names_of, open_window, window_of
-from ravine.plot._canvas.labels import Room, label
-from ravine.plot._canvas.style import ARTICLE, Style, drawn, halo, style_of
+from ravine.plot._anatomy.window import Backdrop, Window, draw_ground, names_of, open_window, window_of
+from ravine.plot._canvas.labels import FreeSpace, draw_label
+from ravine.plot._canvas.style import ARTICLE, Style, halo, style_of, with_own_settings
 from ravine.plot._canvas.words import coupled_decay
 from ravine.plot._map.marks import own_axes, trajectory
 
@@ -53,7 +53,7 @@ class Spot:
     hollow: bool = False
 
 
-@drawn
+@with_own_settings
 def vectors(
     run: xr.Dataset,
     step: int,
@@ -100,14 +100,14 @@ def vectors(
     >>> [arrow.get_gid() for arrow in ax.collections]
     ['update', 'velocity', 'gradient']
     """
-    look = style_of(style)
+    theme = style_of(style)
     names = axes or (names_of(run, land) if land is not None else None)
     *_, names = trajectory(run, names)
     update = update_of(run.sel(parameter=list(names)), step)
-    arrows, spots = textbook_of(update, look) or (arrows_of(update, look), ends_of(update, look))
+    arrows, spots = textbook_of(update, theme) or (arrows_of(update, theme), ends_of(update, theme))
     if ax is None:
-        ax = own_axes(look, 0.8)
-    draw_update(ax, run, land, names, arrows, spots, look)
+        ax = own_axes(theme, 0.8)
+    draw_update(ax, run, land, names, arrows, spots, theme)
     return ax
 
 
@@ -118,7 +118,7 @@ def draw_update(
     names: tuple[str, str],
     arrows: Sequence[Arrow],
     spots: Sequence[Spot],
-    look: Style,
+    theme: Style,
     shown: Vector | None = None,
 ) -> None:
     """Draw arrows and marked places in a window around them, over the surface where there is one.
@@ -130,20 +130,20 @@ def draw_update(
     ratio = box.height * figure.get_figheight() / (box.width * figure.get_figwidth())  # type: ignore[union-attr]
     corners = corners_of(arrows, spots)
     window = window_of(corners if shown is None else np.concatenate([corners, shown]), ratio)
-    open_window(ax, window, names, look)
-    ground = Ground()
+    open_window(ax, window, names, theme)
+    ground = Backdrop()
     if land is not None:
-        ground = draw_ground(ax, land, coupled_decay(run), window, look)
-    elif look is ARTICLE:
+        ground = draw_ground(ax, land, coupled_decay(run), window, theme)
+    elif theme is ARTICLE:
         ax.set_axis_off()
     else:
-        ax.set_facecolor(look.far)
-    ground.number(draw_arrows(ax, arrows, spots, window, look), look)
+        ax.set_facecolor(theme.far)
+    ground.number(draw_arrows(ax, arrows, spots, window, theme), theme)
 
 
-def colors_of(look: Style) -> dict[str, str]:
+def colors_of(theme: Style) -> dict[str, str]:
     """Return the colour of each part, the same in arrows and in words."""
-    update, velocity, gradient, decay, ahead = look.accents[:5]
+    update, velocity, gradient, decay, ahead = theme.accents[:5]
     return {
         "update": update,
         "velocity": velocity,
@@ -159,9 +159,9 @@ def corners_of(arrows: Sequence[Arrow], spots: Sequence[Spot]) -> Vector:
     return np.array([*(spot.place for spot in spots), *(arrow.head for arrow in arrows)])
 
 
-def arrows_of(update: Update, look: Style) -> list[Arrow]:
+def arrows_of(update: Update, theme: Style) -> list[Arrow]:
     """Return the recorded update and its parts that are not 0; where these are unknown, which way is downhill."""
-    colors, here = colors_of(look), update.position
+    colors, here = colors_of(theme), update.position
     whole = Arrow("update", "update", here, update.moved, colors["update"], strong=True)
     arrows = [whole] if update.moved.any() else []
     for name in ORDER:
@@ -176,13 +176,13 @@ def arrows_of(update: Update, look: Style) -> list[Arrow]:
     return arrows
 
 
-def ends_of(update: Update, look: Style) -> list[Spot]:
+def ends_of(update: Update, theme: Style) -> list[Spot]:
     """Return where the update starts and ends."""
     if not update.moved.any():
-        return [Spot("here", f"steps {update.step} and {update.step + 1}", update.position, look.accent, hollow=True)]
+        return [Spot("here", f"steps {update.step} and {update.step + 1}", update.position, theme.accent, hollow=True)]
     return [
-        Spot("here", f"step {update.step}", update.position, look.accent, hollow=True),
-        Spot("there", f"step {update.step + 1}", update.following, look.accent),
+        Spot("here", f"step {update.step}", update.position, theme.accent, hollow=True),
+        Spot("there", f"step {update.step + 1}", update.following, theme.accent),
     ]
 
 
@@ -199,7 +199,7 @@ def _words(name: str, update: Update) -> str:
     }[name]
 
 
-def textbook_of(update: Update, look: Style) -> tuple[list[Arrow], list[Spot]] | None:
+def textbook_of(update: Update, theme: Style) -> tuple[list[Arrow], list[Spot]] | None:
     """Return a Nesterov update in the textbook's frame; None for any other.
 
     Its positions lie one look-ahead behind torch's: coasting leads from there to torch's parameters, where the
@@ -208,7 +208,7 @@ def textbook_of(update: Update, look: Style) -> tuple[list[Arrow], list[Spot]] |
     rule = update.rule
     if rule is None or not rule.nesterov or update.velocity is None or not rule.momentum:
         return None
-    colors = colors_of(look)
+    colors = colors_of(theme)
     coast = update.parts.get("velocity", np.zeros_like(update.position))
     here = update.position - coast
     pull = update.parts["gradient"] + update.parts.get("weight decay", 0.0)
@@ -218,15 +218,15 @@ def textbook_of(update: Update, look: Style) -> tuple[list[Arrow], list[Spot]] |
         arrows.append(Arrow("velocity", "velocity", here, coast, colors["velocity"]))
     arrows.append(
         Arrow(
-            "gradient", "gradient at the\nlook-ahead point", update.position, update.parts["gradient"], look.accents[2]
+            "gradient", "gradient at the\nlook-ahead point", update.position, update.parts["gradient"], theme.accents[2]
         )
     )
     if "weight decay" in update.parts:
         tail = update.position + update.parts["gradient"]
         arrows.append(Arrow("weight decay", "weight decay", tail, update.parts["weight decay"], colors["weight decay"]))
     spots = [
-        Spot("here", f"step {update.step}", here, look.accent, hollow=True),
-        Spot("there", f"step {update.step + 1}", there, look.accent),
+        Spot("here", f"step {update.step}", here, theme.accent, hollow=True),
+        Spot("there", f"step {update.step + 1}", there, theme.accent),
         Spot("torch", "torch's parameters", update.position, colors["velocity"], marker="s", hollow=True),
     ]
     return [arrow for arrow in arrows if arrow.part.any()], spots
@@ -237,21 +237,21 @@ def draw_arrows(
     arrows: Sequence[Arrow],
     spots: Sequence[Spot],
     window: Window,
-    look: Style,
+    theme: Style,
     *,
     track: Vector | None = None,
     size: float = 8.5,
-) -> Room:
+) -> FreeSpace:
     """Draw arrows and marked places with their names, over the path before and after; return what room is left.
 
     The update is drawn broad, under its parts, so that both are seen where they lie on one line.
     """
-    room = Room(ax)
+    free = FreeSpace(ax)
     if track is not None:
-        room.line(room.points(track - window.origin), 2.0)
+        free.line(free.points(track - window.origin), 2.0)
     for arrow in arrows:
         ends = np.array([arrow.tail, arrow.head]) - window.origin
-        room.line(room.points(ends), 5.0 if arrow.strong else 4.0)
+        free.line(free.points(ends), 5.0 if arrow.strong else 4.0)
         quiver = ax.quiver(
             *ends[0],
             *arrow.part,
@@ -268,23 +268,25 @@ def draw_arrows(
             zorder=3 if arrow.strong else 3.2,
         )
         quiver.set_gid(arrow.gid)
-        quiver.set_path_effects(halo(look, 1.2))
+        quiver.set_path_effects(halo(theme, 1.2))
     for spot in spots:
         place = spot.place - window.origin
-        room.mark(room.points([place]), 6.0)
+        free.mark(free.points([place]), 6.0)
         shape: dict[str, Any] = {"marker": spot.marker, "ms": 7 if spot.hollow else 6, "zorder": 4}
-        edge = {"mew": 1.7, "mec": spot.color, "mfc": look.ground} if spot.hollow else {"mew": 1.0, "mec": look.ground}
+        edge = (
+            {"mew": 1.7, "mec": spot.color, "mfc": theme.ground} if spot.hollow else {"mew": 1.0, "mec": theme.ground}
+        )
         ax.plot(*place, ls="", gid=spot.gid, **{"color": spot.color, **shape, **edge})
     for arrow in sorted(arrows, key=lambda each: -len(each.words)):  # the widest words need room most
         middle = arrow.tail + arrow.part / 2 - window.origin
-        label(ax, arrow.words, middle, look, color=arrow.color, room=room, size=size, near=8.0)
+        draw_label(ax, arrow.words, middle, theme, color=arrow.color, free=free, size=size, near=8.0)
     for spot in spots:
-        ink = look.ink if spot.marker == "o" else spot.color
-        label(ax, spot.words, spot.place - window.origin, look, color=ink, room=room, size=size, near=7.0)
-    return room
+        ink = theme.ink if spot.marker == "o" else spot.color
+        draw_label(ax, spot.words, spot.place - window.origin, theme, color=ink, free=free, size=size, near=7.0)
+    return free
 
 
-def same_loss(ax: Axes, update: Update, window: Window, look: Style) -> None:
+def same_loss(ax: Axes, update: Update, window: Window, theme: Style) -> None:
     """Draw, at the position, the direction in which the loss stays the same: across the gradient."""
     steep = float(np.hypot(*update.gradient))
     if not 0 < steep < np.inf or update.batched:
@@ -293,5 +295,5 @@ def same_loss(ax: Axes, update: Update, window: Window, look: Style) -> None:
     reach = 2 * float(np.hypot(*(window.high - window.low)))
     ends = np.array([update.position - reach * across, update.position + reach * across]) - window.origin
     ax.plot(
-        *ends.T, color=look.contour, lw=0.9, ls=(0, (5, 4)), zorder=1.1, gid="same loss", scalex=False, scaley=False
+        *ends.T, color=theme.contour, lw=0.9, ls=(0, (5, 4)), zorder=1.1, gid="same loss", scalex=False, scaley=False
     )

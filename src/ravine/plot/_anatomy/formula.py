@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ravine.measure._update import Update
 from ravine.plot._anatomy.arrows import ORDER, colors_of
-from ravine.plot._canvas.labels import measure
+from ravine.plot._canvas.labels import text_size
 from ravine.plot._canvas.style import Style
-from ravine.plot._canvas.words import number
+from ravine.plot._canvas.words import number_text
 
 Vector = NDArray[np.float64]
 
@@ -31,17 +31,17 @@ class Row:
     color: str
 
 
-def rows_of(update: Update, look: Style) -> list[Row]:
+def rows_of(update: Update, theme: Style) -> list[Row]:
     """Return the lines of the formula, and those of the sum that the arrows make."""
-    between = [Row("", "", None, look.quiet), Row("arrows", "the arrows", None, look.quiet)]
-    return [*_formula(update, look), *between[: 1 + bool(update.parts)], *_sum(update, look)]
+    between = [Row("", "", None, theme.quiet), Row("arrows", "the arrows", None, theme.quiet)]
+    return [*_formula(update, theme), *between[: 1 + bool(update.parts)], *_sum(update, theme)]
 
 
-def _formula(update: Update, look: Style) -> list[Row]:
-    colors, rule = colors_of(look), update.rule
+def _formula(update: Update, theme: Style) -> list[Row]:
+    colors, rule = colors_of(theme), update.rule
     g, v = update.gradient, update.velocity
     whose = "g  mini-batch" if update.batched else "g  gradient"
-    rows = [Row("θ", f"θ  step {update.step}", update.position, look.ink)]
+    rows = [Row("θ", f"θ  step {update.step}", update.position, theme.ink)]
     if rule is None:
         return [
             *rows,
@@ -71,18 +71,18 @@ def _formula(update: Update, look: Style) -> list[Row]:
     return [*rows, Row("next θ", words, update.following, colors["update"])]
 
 
-def _sum(update: Update, look: Style) -> list[Row]:
-    colors = colors_of(look)
+def _sum(update: Update, theme: Style) -> list[Row]:
+    colors = colors_of(theme)
     rows = [Row(name, f"  {name}", update.parts[name], colors[name]) for name in ORDER if name in update.parts]
     size = float(np.abs(update.moved).max())
     if update.parts and float(np.abs(update.rounding).max()) > SEEN * size:
-        rows.append(Row("rounding", f"  {update.dtype} rounding", update.rounding, look.quiet))
+        rows.append(Row("rounding", f"  {update.dtype} rounding", update.rounding, theme.quiet))
     return [*rows, Row("update", "= update" if rows else "update", update.moved, colors["update"])]
 
 
 def _factor(value: float) -> str:
     """Write a factor with its dot; 1 needs none."""
-    return "" if value == 1 else number(value).replace("-", "\N{MINUS SIGN}") + "·"
+    return "" if value == 1 else number_text(value).replace("-", "\N{MINUS SIGN}") + "·"
 
 
 def texts(rows: Sequence[Row], names: tuple[str, str]) -> list[str]:
@@ -98,7 +98,7 @@ def texts(rows: Sequence[Row], names: tuple[str, str]) -> list[str]:
 def _number(value: float) -> str:
     """Write a number with four digits, zeros at the end kept where it is no power of ten."""
     value += 0.0  # no negative zero
-    text = number(value) if not 1e-3 <= abs(value) < 1e5 else f"{value:#.4g}".rstrip(".")
+    text = number_text(value) if not 1e-3 <= abs(value) < 1e5 else f"{value:#.4g}".rstrip(".")
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -183,7 +183,7 @@ def _without_velocity(update: Update, pullers: str) -> str:
             return "weight decay changes the length of the gradient's step, not its direction"
         return f"weight decay turns the gradient's step by {_degrees(turn)}"
     first = "the first step has no velocity yet, " if rule.first and rule.momentum else ""
-    times = f", {number(1 + rule.momentum)} times lr·g" if rule.first and rule.nesterov else ""
+    times = f", {number_text(1 + rule.momentum)} times lr·g" if rule.first and rule.nesterov else ""
     return f"{first}straight {way} {whose}{times}"
 
 
@@ -202,4 +202,4 @@ def _degrees(angle: float) -> str:
 
 def width_of(lines: Sequence[str], size: float) -> float:
     """Return the inches that lines of the formula take up."""
-    return max(measure(line, size, family="DejaVu Sans Mono")[0] for line in lines) / 72
+    return max(text_size(line, size, family="DejaVu Sans Mono")[0] for line in lines) / 72

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ravine._study.contract import axes
-from ravine.plot._canvas.labels import Room
+from ravine.plot._canvas.labels import FreeSpace
 from ravine.plot._canvas.style import ARTICLE, Style, calm
 from ravine.plot._map.contours import bottom, gaps_of, number_lines
 from ravine.plot._map.marks import objective, trajectory
@@ -54,16 +54,16 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class Backdrop:
     """What of a surface was drawn in a window: the lines that are to bear their loss, and the colours under them."""
 
     lines: ContourSet | None = None
     below: Callable[[float], str] | None = None
 
-    def number(self, room: Room, look: Style) -> None:
+    def number(self, free: FreeSpace, theme: Style) -> None:
         """Write the loss on the lines where there is room."""
         if self.lines is not None and self.below is not None:
-            number_lines(self.lines, room, look, self.below)
+            number_lines(self.lines, free, theme, self.below)
 
 
 def names_of(run: xr.Dataset, land: xr.Dataset) -> tuple[str, str]:
@@ -88,21 +88,21 @@ def window_of(points: Vector, ratio: float, least: float = 0.0) -> Window:
     return Window(middle - half, middle + half, points[0].copy() if fine else np.zeros(2))
 
 
-def open_window(ax: Axes, window: Window, names: tuple[str, str], look: Style) -> None:
+def open_window(ax: Axes, window: Window, names: tuple[str, str], theme: Style) -> None:
     """Give an Axes the window's limits, to one scale, and name its axes."""
     low, high = window.low - window.origin, window.high - window.origin
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-    if look is not ARTICLE:
-        calm(ax, look)
+    if theme is not ARTICLE:
+        calm(ax, theme)
     shifted = window.origin.any()
     for axis, name, start in zip((ax.xaxis, ax.yaxis), names, window.origin, strict=True):
         sign = "\N{MINUS SIGN}" if start >= 0 else "+"
         axis.set_label_text(f"{name} {sign} {abs(start):.8g}" if shifted else name)
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axis.get_offset_text().set(size=8, color=look.quiet)
+        axis.get_offset_text().set(size=8, color=theme.quiet)
 
 
-def objection(land: xr.Dataset, decay: float, window: Window) -> str:
+def why_not_drawn(land: xr.Dataset, decay: float, window: Window) -> str:
     """Return why no line of equal loss can be drawn in a window; empty where they can."""
     x, y, values = objective(land, decay)
     if window.high[0] < x[0] or window.low[0] > x[-1] or window.high[1] < y[0] or window.low[1] > y[-1]:
@@ -128,34 +128,34 @@ def objection(land: xr.Dataset, decay: float, window: Window) -> str:
     return ""
 
 
-def draw_ground(ax: Axes, land: xr.Dataset, decay: float, window: Window, look: Style) -> Ground:
+def draw_ground(ax: Axes, land: xr.Dataset, decay: float, window: Window, theme: Style) -> Backdrop:
     """Draw what the surface shows in a window: colours of the whole map, lines at even or round losses.
 
     Nothing is drawn where the grid is too coarse for the window, or where the loss differs in it by no more than its
-    own rounding (see `objection`).
+    own rounding (see `why_not_drawn`).
     """
-    if objection(land, decay, window):
-        ax.set_facecolor(look.ground if look is ARTICLE else look.far)
-        return Ground()
-    ax.set_facecolor(look.ground)  # where the surface ends inside the window
+    if why_not_drawn(land, decay, window):
+        ax.set_facecolor(theme.ground if theme is ARTICLE else theme.far)
+        return Backdrop()
+    ax.set_facecolor(theme.ground)  # where the surface ends inside the window
     x, y, values = objective(land, decay)
     rows, columns = _near(x, y, window)
     near = values[np.ix_(rows, columns)]
     x, y = x[columns] - window.origin[0], y[rows] - window.origin[1]
-    if look is ARTICLE:
+    if theme is ARTICLE:
         whole = values[np.isfinite(values)]
         scale = Normalize(float(whole.min()), float(whole.max()))
         ax.pcolormesh(x, y, near, cmap="terrain", norm=scale, shading="nearest", rasterized=True, zorder=0)
-        return Ground()
-    return _contoured(ax, x, y, near, values, look)
+        return Backdrop()
+    return _contoured(ax, x, y, near, values, theme)
 
 
-def _contoured(ax: Axes, x: Vector, y: Vector, near: Any, values: Any, look: Style) -> Ground:
+def _contoured(ax: Axes, x: Vector, y: Vector, near: Any, values: Any, theme: Style) -> Backdrop:
     finite = near[np.isfinite(near)]
     base, gaps = bottom(values), gaps_of(values)
     assert gaps is not None
     edges = _edges(float(finite.min()), float(finite.max()))
-    ramp = LinearSegmentedColormap.from_list("gap", look.ramp)
+    ramp = LinearSegmentedColormap.from_list("gap", theme.ramp)
 
     def shade(loss: Any) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -167,9 +167,9 @@ def _contoured(ax: Axes, x: Vector, y: Vector, near: Any, values: Any, look: Sty
     ends = np.unique(ends)
     ax.contourf(x, y, shown, levels=ends, colors=shade((ends[:-1] + ends[1:]) / 2), zorder=0)
     if not edges.size:
-        return Ground()
-    lines = ax.contour(x, y, shown, levels=edges, colors=look.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
-    return Ground(lines, lambda loss: to_hex(shade(np.array(loss))))
+        return Backdrop()
+    lines = ax.contour(x, y, shown, levels=edges, colors=theme.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
+    return Backdrop(lines, lambda loss: to_hex(shade(np.array(loss))))
 
 
 def _edges(low: float, high: float) -> Vector:

@@ -44,7 +44,7 @@ class Box:
         return float(np.hypot(max(abs(px - self.x) - self.width / 2, 0), max(abs(py - self.y) - self.height / 2, 0)))
 
 
-class Room:
+class FreeSpace:
     """What is taken and what is free in one Axes, whose limits must be final."""
 
     def __init__(self, ax: Axes):
@@ -100,7 +100,7 @@ class Room:
         a, b = (max(int(np.floor(each / CELL)), 0) for each in (left, low))
         self.taken[b : max(int(np.ceil(high / CELL)), 0), a : max(int(np.ceil(right / CELL)), 0)] = True
 
-    def free(self, width: float, height: float) -> NDArray[np.bool_]:
+    def has_room(self, width: float, height: float) -> NDArray[np.bool_]:
         """Tell for each cell whether a box with its lower left corner there is free and inside."""
         rows, columns = self.taken.shape
         tall, wide = (int(np.ceil(each / CELL)) for each in (height, width))
@@ -113,7 +113,7 @@ class Room:
 
     def beside(self, anchor: ArrayLike, width: float, height: float, near: float, far: float) -> Box | None:
         """Return the free box nearest to `anchor`, from `near` to `far` points away from it, if there is one."""
-        free = self.free(width, height)
+        free = self.has_room(width, height)
         if not free.any():
             return None
         px, py = np.asarray(anchor, dtype=float)
@@ -129,7 +129,7 @@ class Room:
         """Return the corner of the panel, `pad` points inside, where a box is free and farthest from all else."""
         clear = self.clearance()
         best, most = None, -1.0
-        free = self.free(width + 2 * pad, height + 2 * pad)
+        free = self.has_room(width + 2 * pad, height + 2 * pad)
         if not free.any():
             return None
         for top in (0, 1):
@@ -181,7 +181,7 @@ def _along(track: Array, size: Array) -> Array:
     return np.asarray(tails[leg] + share[:, None] * ways[leg])
 
 
-def measure(text: str, size: float, *, weight: str = "normal", family: str = "DejaVu Sans") -> tuple[float, float]:
+def text_size(text: str, size: float, *, weight: str = "normal", family: str = "DejaVu Sans") -> tuple[float, float]:
     """Return width and height of a text in points, without drawing it."""
     lines = text.split("\n")
     return max(_width(line, weight, family) for line in lines) * size, 1.25 * size * len(lines)
@@ -197,14 +197,14 @@ def _width(line: str, weight: str, family: str) -> float:
     return float(font.get_width_height()[0]) / 64 / 100 * 1.02  # small sizes are hinted a little wider
 
 
-def label(
+def draw_label(
     axes: Axes,
     text: str,
     point: Sequence[float] | NDArray[np.floating[Any]],
     style: Style,
     *,
     color: str,
-    room: Room,
+    free: FreeSpace,
     size: float = 8.5,
     near: float = 6.0,
     far: float = 110.0,
@@ -232,9 +232,9 @@ def label(
     matplotlib.text.Text or None
         None where no place is free.
     """
-    width, height = measure(text, size)
-    anchor = room.points(point)[0]
-    place = room.beside(anchor, width + 4, height + 1, near, far if lead else 14.0)
+    width, height = text_size(text, size)
+    anchor = free.points(point)[0]
+    place = free.beside(anchor, width + 4, height + 1, near, far if lead else 14.0)
     if place is None:
         return None
     offset = np.array([place.x, place.y]) - anchor
@@ -253,13 +253,15 @@ def label(
         zorder=6,
         arrowprops={"arrowstyle": "-", "lw": 0.6, "color": color, "shrinkA": 1, "shrinkB": 4} if led else None,
     )
-    room.box(place)
+    free.box(place)
     if led:
-        room.line(np.array([anchor, [place.x, place.y]]), 1.0)
+        free.line(np.array([anchor, [place.x, place.y]]), 1.0)
     return note
 
 
-def label_at_right(axes: Axes, entries: Sequence[tuple[str, float, str]], style: Style, size: float = 8.5) -> None:
+def draw_labels_at_right(
+    axes: Axes, entries: Sequence[tuple[str, float, str]], style: Style, size: float = 8.5
+) -> None:
     """Write (name, height, colour) at the right border, moved apart where they would overlap.
 
     A thin line leads from a moved name to its height.

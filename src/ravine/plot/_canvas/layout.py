@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import measure
+from ravine.plot._canvas.labels import text_size
 from ravine.plot._canvas.scales import Axis
 from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure
-from ravine.plot._canvas.words import number
+from ravine.plot._canvas.words import number_text
 
 Array = NDArray[np.floating[Any]]
 Lines = Sequence[tuple[str, str]]
@@ -27,7 +27,7 @@ MONO = "DejaVu Sans Mono"
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
+class Headings:
     """What is written around the panels: above all, above each, under each, and beside each row."""
 
     title: str
@@ -45,7 +45,7 @@ class Sheet:
     axes: list[Axes]
     columns: int
     side: float
-    look: Style
+    theme: Style
     scale: float = 1.0
 
     def size(self, points: float) -> float:
@@ -58,7 +58,7 @@ class Sheet:
 
 
 def sheet_of(
-    words: Words, x: Array, y: Array, look: Style, *, columns: int | None = None, width: float | None = None
+    words: Headings, x: Array, y: Array, theme: Style, *, columns: int | None = None, width: float | None = None
 ) -> Sheet:
     """Lay out equal panels over one grid, with their numbers, and write what stands around them.
 
@@ -85,7 +85,7 @@ def sheet_of(
         return max(6.0, points * scale)
 
     ticks = [_ticks(each, s, size(8)) for each, s in ((x, side * scale), (y, side * ratio * scale))]
-    numbers = max((measure(text, size(8))[0] for text in ticks[1][1]), default=0.0) / 72
+    numbers = max((text_size(text, size(8))[0] for text in ticks[1][1]), default=0.0) / 72
     left = numbers + (22 + size(9) * 1.2 + bool(words.rows) * size(10.5) * 1.6) / 72
     right, between = 0.2, 0.42 * scale if columns > 1 else 0.0
     if width is None:
@@ -103,7 +103,7 @@ def sheet_of(
     head = 0.2 + _tall(title, size(13)) + 0.07 + _tall(subtitle, size(8)) + 0.12
     tall = side * ratio
     height = head + sum(above + tall + below for above, below in heights) + 0.1
-    figure = new_figure(width, height, look)
+    figure = new_figure(width, height, theme)
     axes, y0 = [], height - head
     for row, (above, below) in enumerate(heights):
         y0 -= above + tall
@@ -112,8 +112,8 @@ def sheet_of(
             axes.append(figure.add_axes((x0 / width, y0 / height, side / width, tall / height)))
             axes[-1].set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
         y0 -= below
-    sheet = Sheet(figure, axes, columns, side, look, scale)
-    _write_head(figure, left / width, title, subtitle, look, size(13), size(8))
+    sheet = Sheet(figure, axes, columns, side, theme, scale)
+    _write_head(figure, left / width, title, subtitle, theme, size(13), size(8))
     for k, (label, lines) in enumerate(zip(words.labels, under, strict=True)):
         write_panel(sheet, k, label, ticks, words.rows)
         write_caption(sheet, k, lines)
@@ -136,15 +136,15 @@ def _heights(
 
 
 def _tall(text: str, size: float) -> float:
-    return measure(text, size)[1] * 1.12 / 72 if text else 0.0
+    return text_size(text, size)[1] * 1.12 / 72 if text else 0.0
 
 
 def write_panel(
     sheet: Sheet, k: int, label: str, ticks: Sequence[tuple[list[float], list[str]]], rows: Sequence[str]
 ) -> None:
     """Write a panel's name and the numbers of its axes; inner axes share those at the edge."""
-    ax, look = sheet.axes[k], sheet.look
-    calm(ax, look, sheet.size(8))
+    ax, theme = sheet.axes[k], sheet.theme
+    calm(ax, theme, sheet.size(8))
     (across, across_words), (up, up_words) = ticks
     ax.set_xticks(across, across_words if sheet.outer(k) else [""] * len(across))
     for label_, place in zip(ax.get_xticklabels(), across, strict=True):
@@ -153,18 +153,26 @@ def write_panel(
     ax.set_yticks(up, up_words if k % sheet.columns == 0 else [""] * len(up))
     if label and (not rows or k < sheet.columns):
         size = sheet.size(10.5)
-        while size > 6 and measure(label, size, weight="bold")[0] / 72 > sheet.side + 0.3:
+        while size > 6 and text_size(label, size, weight="bold")[0] / 72 > sheet.side + 0.3:
             size -= 0.5
-        ax.set_title(label, loc="left", size=size, weight="bold", color=look.ink, pad=6 * sheet.scale)
+        ax.set_title(label, loc="left", size=size, weight="bold", color=theme.ink, pad=6 * sheet.scale)
     if rows and k % sheet.columns == 0:
         height = ax.get_position().height * sheet.figure.get_figheight()
         size = sheet.size(10.5)
-        while size > 6 and measure(rows[k // sheet.columns], size, weight="bold")[0] / 72 > height:
+        while size > 6 and text_size(rows[k // sheet.columns], size, weight="bold")[0] / 72 > height:
             size -= 0.5
         x = (0.06 + size / 144) / sheet.figure.get_figwidth()
         y = ax.get_position().y1
         sheet.figure.text(
-            x, y, rows[k // sheet.columns], rotation=90, ha="center", va="top", size=size, weight="bold", color=look.ink
+            x,
+            y,
+            rows[k // sheet.columns],
+            rotation=90,
+            ha="center",
+            va="top",
+            size=size,
+            weight="bold",
+            color=theme.ink,
         )
 
 
@@ -180,7 +188,7 @@ def name_axes(sheet: Sheet, pair: tuple[str, str]) -> None:
             ax.xaxis.set_label_coords(0.5, -(6 + sheet.size(8) * 1.2 + size * 0.75) / tall)
             ax.xaxis.label.set_verticalalignment("center")
         if k % sheet.columns == 0:
-            numbers = max((measure(t.get_text(), sheet.size(8))[0] for t in ax.get_yticklabels()), default=0.0)
+            numbers = max((text_size(t.get_text(), sheet.size(8))[0] for t in ax.get_yticklabels()), default=0.0)
             ax.set_ylabel(_cut(pair[1], tall, size), size=size)
             ax.yaxis.set_label_coords(-(9 + numbers + size * 0.6) / wide, 0.5)
             ax.yaxis.label.set_verticalalignment("center")
@@ -188,7 +196,7 @@ def name_axes(sheet: Sheet, pair: tuple[str, str]) -> None:
 
 def _cut(name: str, room: float, size: float) -> str:
     """Shorten a name that is longer than its side; the end says most."""
-    while len(name) > 6 and measure(name, size)[0] > room:
+    while len(name) > 6 and text_size(name, size)[0] > room:
         name = "…" + name.lstrip("…")[1:]
     return name
 
@@ -214,12 +222,12 @@ def write_caption(sheet: Sheet, k: int, lines: Lines) -> None:
 
 
 def _write_head(
-    figure: Figure, x: float, title: str, subtitle: str, look: Style, title_size: float, subtitle_size: float
+    figure: Figure, x: float, title: str, subtitle: str, theme: Style, title_size: float, subtitle_size: float
 ) -> None:
     height = figure.get_figheight()
-    figure.text(x, 1 - 0.2 / height, title, size=title_size, weight="bold", color=look.ink, va="top", linespacing=1.2)
+    figure.text(x, 1 - 0.2 / height, title, size=title_size, weight="bold", color=theme.ink, va="top", linespacing=1.2)
     y = 1 - (0.2 + _tall(title, title_size) + 0.07) / height
-    figure.text(x, y, subtitle, size=subtitle_size, color=look.quiet, va="top", family=MONO, linespacing=1.35)
+    figure.text(x, y, subtitle, size=subtitle_size, color=theme.quiet, va="top", family=MONO, linespacing=1.35)
 
 
 def wrap(text: str, inches: float, size: float, weight: str = "normal", family: str = "DejaVu Sans") -> str:
@@ -227,7 +235,7 @@ def wrap(text: str, inches: float, size: float, weight: str = "normal", family: 
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and measure(longer, size, weight=weight, family=family)[0] <= inches * 72:
+        if lines and text_size(longer, size, weight=weight, family=family)[0] <= inches * 72:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -239,7 +247,7 @@ def wrap_parts(parts: Sequence[str], inches: float, size: float) -> str:
     lines: list[str] = []
     for part in parts:
         longer = f"{lines[-1]}   {part}" if lines else part
-        if lines and measure(longer, size, family=MONO)[0] <= inches * 72:
+        if lines and text_size(longer, size, family=MONO)[0] <= inches * 72:
             lines[-1] = longer
         else:
             lines.extend(wrap(part, inches, size, family=MONO).split("\n"))
@@ -259,14 +267,14 @@ def _ticks(values: Array, inches: float, size: float) -> tuple[list[float], list
         texts = [f"{place:.{digits}f}" for place in places]
     else:
         exact = max(1, int(np.ceil(np.log10(largest / step))) + 1)
-        texts = [number(float(f"{place:.{exact}g}")) for place in places]
+        texts = [number_text(float(f"{place:.{exact}g}")) for place in places]
     return places.tolist(), [text.replace("-", "\N{MINUS SIGN}") if float(text) else "0" for text in texts]
 
 
-def write_head_over(ax: Axes, title: str, subtitle: str, look: Style) -> None:
+def write_head_over(ax: Axes, title: str, subtitle: str, theme: Style) -> None:
     """Write title and subtitle above the only Axes of a figure."""
     figure: Figure = ax.get_figure()  # type: ignore[assignment]
-    _write_head(figure, ax.get_position().x0, title, subtitle, look, 13, 8)
+    _write_head(figure, ax.get_position().x0, title, subtitle, theme, 13, 8)
 
 
 RATIO = 0.76
@@ -330,10 +338,12 @@ class Measures:
 
     def height(self, text: str, points: float) -> float:
         """Return the inches that a text takes."""
-        return measure(text, self.size(points))[1] * 1.12 / 72 if text else 0.0
+        return text_size(text, self.size(points))[1] * 1.12 / 72 if text else 0.0
 
 
-def board_of(words: Words, x: Axis, y: Axis, key: Sequence[str], look: Style, *, width: float | None = None) -> Board:
+def board_of(
+    words: Headings, x: Axis, y: Axis, key: Sequence[str], theme: Style, *, width: float | None = None
+) -> Board:
     """Lay out a panel for each label, and write what stands around them; `key` is what the key may have to say."""
     count = len(words.labels)
     measures = _measures(count, x, y, key, width)
@@ -347,16 +357,16 @@ def board_of(words: Words, x: Axis, y: Axis, key: Sequence[str], look: Style, *,
     below = _below(measures, told)
     head = 0.37 + measures.height(title, 13) + measures.height(subtitle, 8)
     height = head + sum(above + tall + each for each in below) + 0.04
-    figure = new_figure(measures.width, height, look)
-    _head(figure, title, subtitle, measures, look)
+    figure = new_figure(measures.width, height, theme)
+    _head(figure, title, subtitle, measures, theme)
     axes, bottom = [], height - head
     for k in range(count):
         row, column = divmod(k, columns)
         if column == 0:
             bottom -= above + tall + (below[row - 1] if row else 0.0)
         place = measures.left + column * (side + measures.between), bottom, side, tall
-        axes.append(_panel(figure, place, x, y, measures, look, outer=k + columns >= count, first=column == 0))
-        _name(axes[-1], words.labels[k], measures, look)
+        axes.append(_panel(figure, place, x, y, measures, theme, outer=k + columns >= count, first=column == 0))
+        _name(axes[-1], words.labels[k], measures, theme)
         _tell(axes[-1], told[k], measures, outer=k + columns >= count)
     bar = min(tall, TALLEST)
     top = axes[0].get_position().y1 - bar / height
@@ -366,13 +376,13 @@ def board_of(words: Words, x: Axis, y: Axis, key: Sequence[str], look: Style, *,
     return Board(figure, axes, key_axes, measures.scale)
 
 
-def _head(figure: Figure, title: str, subtitle: str, measures: Measures, look: Style) -> None:
+def _head(figure: Figure, title: str, subtitle: str, measures: Measures, theme: Style) -> None:
     """Write title and subtitle."""
     x, y, height = measures.left / measures.width, 0.2, figure.get_figheight()
-    written = figure.text(x, 1 - y / height, title, size=measures.size(13), weight="bold", color=look.ink)
+    written = figure.text(x, 1 - y / height, title, size=measures.size(13), weight="bold", color=theme.ink)
     written.set(va="top", linespacing=1.2)
     y += measures.height(title, 13) + 0.07
-    written = figure.text(x, 1 - y / height, subtitle, size=measures.size(8), color=look.quiet, family=MONO)
+    written = figure.text(x, 1 - y / height, subtitle, size=measures.size(8), color=theme.quiet, family=MONO)
     written.set(va="top", linespacing=1.35)
 
 
@@ -416,7 +426,7 @@ def wrapped(text: str, inches: float, size: float, weight: str = "normal") -> st
 
 
 def _widest(words: Sequence[str], size: float) -> float:
-    return max((measure(word, size)[0] for word in words), default=0.0)
+    return max((text_size(word, size)[0] for word in words), default=0.0)
 
 
 def _below(measures: Measures, told: Sequence[Lines]) -> list[float]:
@@ -436,7 +446,7 @@ def _panel(
     x: Axis,
     y: Axis,
     measures: Measures,
-    look: Style,
+    theme: Style,
     *,
     outer: bool,
     first: bool,
@@ -447,10 +457,10 @@ def _panel(
     ax.set(xscale="log" if x.log else "linear", yscale="log" if y.log else "linear")
     ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]], autoscale_on=False)
     ax.minorticks_off()
-    if look is ARTICLE:
+    if theme is ARTICLE:
         ax.tick_params(labelsize=measures.size(8))
     else:
-        calm(ax, look, measures.size(8))
+        calm(ax, theme, measures.size(8))
         ax.tick_params(axis="x", pad=6)  # a symbol on the border reaches over it
     for side, (places, words), shown in (("x", measures.across, outer), ("y", measures.up, first)):
         getattr(ax, f"set_{side}ticks")(places, words if shown else [""] * len(places))
@@ -466,11 +476,11 @@ def _panel(
     return ax
 
 
-def _name(ax: Axes, label: str, measures: Measures, look: Style) -> None:
+def _name(ax: Axes, label: str, measures: Measures, theme: Style) -> None:
     size = measures.size(10.5)
-    while size > 6 and measure(label, size, weight="bold")[0] / 72 > measures.side + measures.between:
+    while size > 6 and text_size(label, size, weight="bold")[0] / 72 > measures.side + measures.between:
         size -= 0.5
-    ax.set_title(label, loc="left", size=size, weight="bold", color=look.ink, pad=6 * measures.scale)
+    ax.set_title(label, loc="left", size=size, weight="bold", color=theme.ink, pad=6 * measures.scale)
 
 
 def _tell(ax: Axes, lines: Lines, measures: Measures, *, outer: bool) -> None:

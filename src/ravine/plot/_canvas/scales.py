@@ -14,9 +14,9 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, Normal
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine.plot._canvas.labels import measure
+from ravine.plot._canvas.labels import text_size
 from ravine.plot._canvas.style import ARTICLE, Style
-from ravine.plot._canvas.words import number
+from ravine.plot._canvas.words import number_text
 
 Array = NDArray[np.floating[Any]]
 
@@ -94,7 +94,7 @@ class Axis:
         return ends.tolist(), words_of(ends, log=True)
 
     def _fit(self, places: Array, words: list[str], points: float, size: float, upright: bool) -> bool:
-        widths = np.array([1.3 * size if upright else measure(word, size)[0] + 8 for word in words])
+        widths = np.array([1.3 * size if upright else text_size(word, size)[0] + 8 for word in words])
         return bool((np.diff(self.share(places)) * points >= (widths[1:] + widths[:-1]) / 2).all())
 
 
@@ -172,7 +172,7 @@ def rounds(low: float, high: float, most: int, log: bool) -> Array:
 def words_of(numbers: Array, log: bool) -> list[str]:
     """Write numbers of one axis: each short on a logarithmic scale, all with the same digits on an even one."""
     if log or len(numbers) < 2 or not 1e-4 <= np.abs(numbers).max() < 1e5:
-        words = [f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else number(value) for value in numbers.tolist()]
+        words = [f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else number_text(value) for value in numbers.tolist()]
     else:
         digits = next((d for d in range(5) if np.allclose(numbers, np.round(numbers, d), rtol=1e-6, atol=0)), 4)
         words = [f"{value:.{digits}f}" for value in numbers.tolist()]
@@ -218,14 +218,14 @@ class Shades:
         return to_rgb(self.ramp(float(self.norm(value))))
 
 
-def ramp_of(look: Style) -> Colormap:
+def ramp_of(theme: Style) -> Colormap:
     """Return the ramp of a style, the best (lowest) value first."""
-    if look is ARTICLE:
+    if theme is ARTICLE:
         return mpl.colormaps["cividis_r"]
-    return LinearSegmentedColormap.from_list(look.name, RAMPS[look.name].split())
+    return LinearSegmentedColormap.from_list(theme.name, RAMPS[theme.name].split())
 
 
-def shades_of(values: Array, look: Style) -> Shades | None:
+def shades_of(values: Array, theme: Style) -> Shades | None:
     """Return one scale for all these values; None where none is finite.
 
     Logarithmic where no value is negative and the positive ones span more than a factor of 20.
@@ -236,11 +236,11 @@ def shades_of(values: Array, look: Style) -> Shades | None:
     low, high = float(values.min()), float(values.max())
     positive = values[values > 0]
     if low < 0 or not positive.size or positive.max() <= SPAN * positive.min():
-        return Shades(low, high, False, (False, False), ramp_of(look))
+        return Shades(low, high, False, (False, False), ramp_of(theme))
     bottom = float(positive.min())
     if np.log10(high / bottom) > SPANNED:
         bottom, high = (float(each) for each in np.quantile(positive, (0.02, 0.98), method="nearest"))
-    return Shades(bottom, high, True, (low < bottom, high < values.max()), ramp_of(look))
+    return Shades(bottom, high, True, (low < bottom, high < values.max()), ramp_of(theme))
 
 
 def mixed(one: Any, other: Any, share: float) -> tuple[float, float, float]:
@@ -258,7 +258,7 @@ def lightness(color: Any) -> float:
 
 
 def draw_key(
-    ax: Axes, shades: Shades | None, name: str, swatches: Sequence[tuple[str, str, str, str]], look: Style, size: float
+    ax: Axes, shades: Shades | None, name: str, swatches: Sequence[tuple[str, str, str, str]], theme: Style, size: float
 ) -> None:
     """Draw the colour bar with round numbers at its right, and beneath it the regions that bear no label themselves.
 
@@ -270,7 +270,7 @@ def draw_key(
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, tall))
     line = 1.7 * size
-    words: dict[str, Any] = {"size": size, "color": look.quiet, "va": "center"}
+    words: dict[str, Any] = {"size": size, "color": theme.quiet, "va": "center"}
     wide = 9 / (ax.get_position().width * figure.get_figwidth() * 72)  # type: ignore[union-attr]
     for k, (word, fill, hatch, edge) in enumerate(reversed(swatches)):
         y = line * (k + 0.5)
@@ -290,7 +290,7 @@ def draw_key(
     ax.set(xlim=(0, 1), ylim=(0, tall))
     for value, word in key_numbers(shades, (top - bottom) / (2.2 * size)):
         y = bottom + float(shades.norm(value)) * (top - bottom)
-        ax.plot([wide, wide * 1.25], [y, y], color=look.quiet, lw=0.6)
+        ax.plot([wide, wide * 1.25], [y, y], color=theme.quiet, lw=0.6)
         ax.text(wide * 1.5, y, word, gid="number", **words)
 
 

@@ -155,7 +155,7 @@ def own_settings() -> Iterator[None]:
         dict.update(now, before)
 
 
-def drawn(function: Callable[Given, Result]) -> Callable[Given, Result]:
+def with_own_settings(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Decorate what draws, so that it does so with our own settings."""
 
     @functools.wraps(function)

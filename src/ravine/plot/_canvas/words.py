@@ -63,7 +63,7 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
     'loss 53.08 → 0.4994 in 100 steps'
     """
     if "loss" not in run:
-        return steps(run)
+        return steps_text(run)
     if "steps_taken" in run:  # what follows was never run
         run = run.isel(step=slice(int(run["steps_taken"]) + 1))
     losses = run["loss"].values
@@ -71,19 +71,19 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
     if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
         first = int(np.append(np.flatnonzero(np.isfinite(losses)), -1).max()) + 1 if taken else 0
         first = int(np.flatnonzero(~np.isfinite(losses))[0]) if np.isinf(losses).any() else first
-        return f"loss {number(losses[0])} → {losses[first]} at step {first}: it diverged"
+        return f"loss {number_text(losses[0])} → {losses[first]} at step {first}: it diverged"
     if not taken:
-        return f"loss {number(losses[0])}, no step taken"
+        return f"loss {number_text(losses[0])}, no step taken"
     grew = ": it diverged" * bool(measure.diverged(run))
-    return f"loss {number(losses[0])} → {number(losses[-1])}" + f" in {steps(run)}" * counted + grew
+    return f"loss {number_text(losses[0])} → {number_text(losses[-1])}" + f" in {steps_text(run)}" * counted + grew
 
 
-def number(value: float) -> str:
+def number_text(value: float) -> str:
     """Write a number short: four digits, and no padding in the exponent."""
     return re.sub(r"e([+-])0*", lambda m: "e" + m[1].replace("+", ""), f"{value:.4g}")
 
 
-def steps(runs: xr.Dataset) -> str:
+def steps_text(runs: xr.Dataset) -> str:
     """Say how many steps the runs took."""
     count = runs.sizes["step"] - 1
     return f"{count:,} step{'' if count == 1 else 's'}"
@@ -98,7 +98,7 @@ def scalars(runs: xr.Dataset) -> dict[str, Any]:
     return {n: found[n] for n in order if found[n] == found[n]}  # NaN: not a setting of this optimizer
 
 
-def settings(runs: xr.Dataset) -> str:
+def settings_text(runs: xr.Dataset) -> str:
     """Write the optimizer with every setting that is not at its usual value."""
     values = scalars(runs)
     name = values.pop("optimizer", "")
@@ -116,7 +116,7 @@ def subtitle(
     arrows: str = "",
 ) -> list[str]:
     """Write settings, steps, and how the picture is to be read, in parts that are not to be broken."""
-    parts = [settings(runs), steps(runs)]
+    parts = [settings_text(runs), steps_text(runs)]
     if any(decays):
         parts.append("contours: loss + weight decay")
     if decay_left_out:
@@ -140,7 +140,7 @@ def coupled_decay(run: xr.Dataset) -> float:
     return float(values.get("weight_decay", 0.0)) * (coupled and not values.get("maximize", False))
 
 
-def label(dim: str, value: Any) -> str:
+def label_text(dim: str, value: Any) -> str:
     """Name one entry of a dimension: a label stands for itself, a number needs its setting's name."""
     return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {value:g}"
 
@@ -203,14 +203,14 @@ def end_of(run: xr.Dataset) -> End | None:
     return End(str(arrived["outcome"].item()), arrived.item())
 
 
-def title(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
+def title_of(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
     """Name what was turned, and say when that arrives.
 
     Examples
     --------
     >>> import ravine
     >>> runs = ravine.descend(ravine.gallery.article(), lr=0.1)
-    >>> title(runs, [end_of(runs.isel(criterion=k)) for k in range(4)])
+    >>> title_of(runs, [end_of(runs.isel(criterion=k)) for k in range(4)])
     'Plain SGD, lr 0.1: one of 4 runs arrives in 100 steps'
     """
     knobs = knobs_(runs)
@@ -238,4 +238,4 @@ def _count(some: int, all: int) -> str:
 
 knobs_ = knobs
 
-steps_ = steps
+steps_ = steps_text

@@ -10,10 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import Room, label_at_right
-from ravine.plot._canvas.labels import label as paper_label
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, RAVINE, Figure, Style, calm, drawn, new_figure, style_of
+from ravine.plot._canvas.style import ARTICLE, RAVINE, Figure, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._curves.curve import folded
 
 Array = NDArray[np.floating[Any]]
@@ -26,7 +25,7 @@ TALLEST = 1.5
 """How far above the middle one of the curves the picture goes; a steeper curve leaves at the top."""
 
 
-@drawn
+@with_own_settings
 def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
     """Draw what each criterion makes of one residual, and beneath it how hard it pulls there.
 
@@ -56,32 +55,32 @@ def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style:
     >>> [line.get_gid() for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
     ['L1Loss', 'HuberLoss = SmoothL1Loss']
     """
-    look = style_of(style)
+    theme = style_of(style)
     entries = _criteria(curves_of_residual)
     x = np.sort(curves_of_residual["residual"].values)
     width, height = 7.6, 6.1
-    figure = new_figure(width, height, look)
+    figure = new_figure(width, height, theme)
     left, across = 0.66 / width, 4.4 / width
     ax = figure.add_axes((left, 2.35 / height, across, 2.75 / height))
     below = figure.add_axes((left, 0.6 / height, across, 1.35 / height), sharex=ax)
     for axes, variable in ((ax, "loss_of_residual"), (below, "pull")):
-        if look is not ARTICLE:
-            calm(axes, look)
-            axes.grid(color=look.grid, lw=0.6)
+        if theme is not ARTICLE:
+            calm(axes, theme)
+            axes.grid(color=theme.grid, lw=0.6)
             axes.set_axisbelow(True)
         for k, (name, one) in enumerate(entries):
-            color = look.accents[k]
+            color = theme.accents[k]
             axes.plot(x, one[variable].values, color=color, lw=1.6, zorder=2.5 - k / 100, gid=name)
         axes.set_xlim(x.min(), x.max())
         _limit(axes, [one[variable].values for _, one in entries], signed=variable == "pull")
     ax.tick_params(labelbottom=False)
-    ax.set_title("loss of one residual", loc="left", size=8.5, color=look.quiet)
-    below.set_title("its slope: how hard the residual pulls", loc="left", size=8.5, color=look.quiet)
+    ax.set_title("loss of one residual", loc="left", size=8.5, color=theme.quiet)
+    below.set_title("its slope: how hard the residual pulls", loc="left", size=8.5, color=theme.quiet)
     below.set_xlabel(f"residual: prediction {MINUS} target")
-    _name_losses(ax, x, entries, curves_of_residual, look)
-    _name_pulls(below, x, entries, look)
-    if look is not ARTICLE:
-        write_head_over(ax, title or "What one residual costs, and how hard it pulls", HOW, look)
+    _name_losses(ax, x, entries, curves_of_residual, theme)
+    _name_pulls(below, x, entries, theme)
+    if theme is not ARTICLE:
+        write_head_over(ax, title or "What one residual costs, and how hard it pulls", HOW, theme)
     elif title:
         figure.suptitle(title)
     return figure
@@ -123,50 +122,60 @@ def _turn(one: xr.Dataset) -> float:
     return float(one["turn"]) if "turn" in one.coords else np.nan
 
 
-def _name_losses(ax: Axes, x: Array, entries: Sequence[tuple[str, xr.Dataset]], given: xr.Dataset, look: Style) -> None:
+def _name_losses(
+    ax: Axes, x: Array, entries: Sequence[tuple[str, xr.Dataset]], given: xr.Dataset, theme: Style
+) -> None:
     """Name the curves at the right, or where they leave at the top, and say where each turns into a line."""
-    room, ends, (low, high) = Room(ax), [], ax.get_ylim()
+    free, ends, (low, high) = FreeSpace(ax), [], ax.get_ylim()
     for _, one in entries:
-        room.line(room.points(np.c_[x, one["loss_of_residual"].values]))
-    for (name, one), color in zip(entries, look.accents, strict=False):
+        free.line(free.points(np.c_[x, one["loss_of_residual"].values]))
+    for (name, one), color in zip(entries, theme.accents, strict=False):
         heights, turn = one["loss_of_residual"].values, _turn(one)
         if low <= heights[-1] <= high:
             ends.append((name, float(heights[-1]), color))
         else:
             k = np.flatnonzero((heights >= low) & (heights <= high))[-1]
-            paper_label(ax, name, (float(x[k]), float(heights[k])), look, color=color, room=room)
-        if _dots(ax, x, heights, turn, color, look):
+            draw_label(ax, name, (float(x[k]), float(heights[k])), theme, color=color, free=free)
+        if _dots(ax, x, heights, turn, color, theme):
             labels = name.split(" = ")
             told = [_arguments(given.sel(criterion=label)) for label in labels if label in given["criterion"].values]
             words = f"{', '.join(told)}:\na line from here"
-            paper_label(ax, words, (turn, float(np.interp(turn, x, heights))), look, color=color, room=room)
+            draw_label(ax, words, (turn, float(np.interp(turn, x, heights))), theme, color=color, free=free)
     if ends:
-        label_at_right(ax, ends, look)
+        draw_labels_at_right(ax, ends, theme)
 
 
-def _name_pulls(ax: Axes, x: Array, entries: Sequence[tuple[str, xr.Dataset]], look: Style) -> None:
+def _name_pulls(ax: Axes, x: Array, entries: Sequence[tuple[str, xr.Dataset]], theme: Style) -> None:
     """Name the slopes beside themselves, and at the right those that are the same however small the residual."""
-    room, ends, (low, high) = Room(ax), [], ax.get_ylim()
+    free, ends, (low, high) = FreeSpace(ax), [], ax.get_ylim()
     for _, one in entries:
-        room.line(room.points(np.c_[x, one["pull"].values]))
-    for (name, one), color in zip(entries, look.accents, strict=False):
+        free.line(free.points(np.c_[x, one["pull"].values]))
+    for (name, one), color in zip(entries, theme.accents, strict=False):
         heights, turn = one["pull"].values, _turn(one)
         sizes = np.abs(heights[x != 0])
         if sizes.size and sizes.min() > 0 and np.ptp(sizes) == 0:
             ends.append((f"{name}: the same however near", float(heights[-1]), color))
             continue
         inside = np.flatnonzero((heights >= low) & (heights <= high))
-        at = turn if _dots(ax, x, heights, turn, color, look) else float(x[inside[-1]])
-        paper_label(ax, name, (at, float(np.interp(at, x, heights))), look, color=color, room=room)
+        at = turn if _dots(ax, x, heights, turn, color, theme) else float(x[inside[-1]])
+        draw_label(ax, name, (at, float(np.interp(at, x, heights))), theme, color=color, free=free)
     if ends:
-        label_at_right(ax, ends, look)
+        draw_labels_at_right(ax, ends, theme)
 
 
-def _dots(ax: Axes, x: Array, heights: Array, turn: float, color: str, look: Style) -> bool:
+def _dots(ax: Axes, x: Array, heights: Array, turn: float, color: str, theme: Style) -> bool:
     """Mark where a parabola turns into a line, on both sides; tell whether it does so in sight."""
     if not (0 < turn < x.max() and x.min() < -turn):
         return False
     spots = np.array([-turn, turn])
-    dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "mew": 1.2, "mec": look.ground, "mfc": color, "zorder": 4}
+    dots: dict[str, Any] = {
+        "ls": "",
+        "marker": "o",
+        "ms": 6,
+        "mew": 1.2,
+        "mec": theme.ground,
+        "mfc": color,
+        "zorder": 4,
+    }
     ax.plot(spots, np.interp(spots, x, heights), gid="turn", **dots)
     return True

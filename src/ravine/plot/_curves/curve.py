@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import listed
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import CELL, Box, Room, label, label_at_right
-from ravine.plot._canvas.labels import measure as measure_
+from ravine.plot._canvas.labels import CELL, Box, FreeSpace, draw_label, draw_labels_at_right, text_size
 from ravine.plot._canvas.style import ARTICLE, Style, calm, halo
-from ravine.plot._canvas.words import label as captions_label
-from ravine.plot._canvas.words import number
+from ravine.plot._canvas.words import label_text, number_text
 
 Array = NDArray[np.floating[Any]]
 
@@ -62,7 +60,7 @@ def curves_of(runs: xr.Dataset) -> list[Curve]:
     if runs.sizes[dim] > MOST:
         raise ValueError(f"{runs.sizes[dim]} curves are too many to tell apart: select at most {MOST} along {dim!r}")
     share = has_gap(runs)
-    curves = [(captions_label(dim, v), _curve("", runs.isel({dim: i}), share)) for i, v in enumerate(runs[dim].values)]
+    curves = [(label_text(dim, v), _curve("", runs.isel({dim: i}), share)) for i, v in enumerate(runs[dim].values)]
     return [replace(curve, name=name) for name, curve in folded(curves, lambda curve: curve.heights)]
 
 
@@ -101,14 +99,14 @@ def _curve(name: str, run: xr.Dataset, share: bool) -> Curve:
     )
 
 
-def draw_curves(ax: Axes, curves: Sequence[Curve], look: Style) -> Room:
+def draw_curves(ax: Axes, curves: Sequence[Curve], theme: Style) -> FreeSpace:
     """Draw curves with their names at the right and what happened on the way; return what room is left."""
-    if look is not ARTICLE:
-        calm(ax, look)
+    if theme is not ARTICLE:
+        calm(ax, theme)
         ax.tick_params(which="minor", length=0)
-        ax.grid(color=look.grid, lw=0.6)
+        ax.grid(color=theme.grid, lw=0.6)
         ax.set_axisbelow(True)
-    colors = [look.accents[k % len(look.accents)] for k in range(len(curves))]
+    colors = [theme.accents[k % len(theme.accents)] for k in range(len(curves))]
     for curve, color in zip(curves, colors, strict=True):
         if curve.batch is not None:
             ax.plot(
@@ -118,18 +116,18 @@ def draw_curves(ax: Axes, curves: Sequence[Curve], look: Style) -> Room:
     _scale(ax, curves)
     ax.set_xlabel("step")
     if curves[0].share:
-        ax.set_title("gap to the minimum, as a share of the start's", loc="left", size=8.5, color=look.quiet)
+        ax.set_title("gap to the minimum, as a share of the start's", loc="left", size=8.5, color=theme.quiet)
     else:
         ax.set_ylabel("loss")
-    if curves[0].share and look is not ARTICLE:
-        ax.axhline(measure.SHARE, color=look.quiet, lw=0.7, ls=(0, (1, 3)), zorder=2, gid="share")
-    room = _events(ax, curves, colors, look)
+    if curves[0].share and theme is not ARTICLE:
+        ax.axhline(measure.SHARE, color=theme.quiet, lw=0.7, ls=(0, (1, 3)), zorder=2, gid="share")
+    free = _events(ax, curves, colors, theme)
     low, high = ax.get_ylim()
     ends = [(c.name, last_of(c.heights, high), color) for c, color in zip(curves, colors, strict=True)]
     kept = [end for end in ends if end[0] and low <= end[1] <= high]
     if kept:
-        label_at_right(ax, kept, look)
-    return room
+        draw_labels_at_right(ax, kept, theme)
+    return free
 
 
 def last_of(heights: Array, otherwise: float) -> float:
@@ -150,7 +148,7 @@ def _scale(ax: Axes, curves: Sequence[Curve]) -> None:
         low = min(max(float(values[values > 0].min()), LOWEST), measure.SHARE / 3)
         high = min(float(values.max()), HEADROOM)
         ax.set_ylim(low / 1.4, high * (high / low) ** 0.04)
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{number(100 * v)} %"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{number_text(100 * v)} %"))
         ax.yaxis.set_minor_locator(NullLocator())
     elif values.size and values.min() > 0 and values.max() > 20 * values.min():
         ax.set_yscale("log")
@@ -162,11 +160,11 @@ def _scale(ax: Axes, curves: Sequence[Curve]) -> None:
     ax.set_autoscale_on(False)
 
 
-def _events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], look: Style) -> Room:
+def _events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme: Style) -> FreeSpace:
     """Mark where curves arrive, leave and diverged, and say what the quiet line is."""
-    room = Room(ax)
+    free = FreeSpace(ax)
     for curve in curves:
-        room.line(room.points(np.c_[curve.steps, curve.heights]))
+        free.line(free.points(np.c_[curve.steps, curve.heights]))
     low, high = ax.get_ylim()
     for curve, color in zip(curves, colors, strict=True):
         spots: list[tuple[str, int, str, str]] = []
@@ -186,12 +184,12 @@ def _events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], look: Styl
             spot = (
                 _exit(curve, k, high) if leaves and gid != "arrival" else (curve.steps[k], max(curve.heights[k], low))
             )
-            ax.plot(*spot, ls="", marker=marker, ms=6.5, mew=1.2, mec=look.ground, mfc=color, zorder=4, gid=gid)
-            room.mark(room.points([spot]), 4.0)
-            label(ax, words, spot, look, color=color, room=room)
+            ax.plot(*spot, ls="", marker=marker, ms=6.5, mew=1.2, mec=theme.ground, mfc=color, zorder=4, gid=gid)
+            free.mark(free.points([spot]), 4.0)
+            draw_label(ax, words, spot, theme, color=color, free=free)
     if curves[0].share:
-        _name_line(ax, room, look)
-    return room
+        _name_line(ax, free, theme)
+    return free
 
 
 def _exit(curve: Curve, k: int, high: float) -> tuple[float, float]:
@@ -203,25 +201,25 @@ def _exit(curve: Curve, k: int, high: float) -> tuple[float, float]:
     return float(curve.steps[k] + share * (curve.steps[k + 1] - curve.steps[k])), high
 
 
-def _name_line(ax: Axes, room: Room, look: Style) -> None:
+def _name_line(ax: Axes, free: FreeSpace, theme: Style) -> None:
     """Say what the quiet line is, at an end of it where there is room."""
     words = f"arrived: stays below {measure.SHARE * 100:g} %"
-    width, height = measure_(words, 7.5)
-    up = room.points([[ax.get_xlim()[0], measure.SHARE]])[0, 1]
-    across = room.size[0]
+    width, height = text_size(words, 7.5)
+    up = free.points([[ax.get_xlim()[0], measure.SHARE]])[0, 1]
+    across = free.size[0]
     for x, y in itertools.product((across - width / 2 - 4, width / 2 + 4, across / 2), (up - 8, up + 8)):
         box = Box(x, y, width, height)
-        if _is_free(room, box):
+        if _is_free(free, box):
             note = ax.annotate(words, (x, y), xycoords="axes points", ha="center", va="center", size=7.5, zorder=3)
-            note.set(color=look.quiet, path_effects=halo(look))
-            room.box(box)
+            note.set(color=theme.quiet, path_effects=halo(theme))
+            free.box(box)
             return
 
 
-def _is_free(room: Room, box: Box) -> bool:
-    free = room.free(box.width, box.height)
+def _is_free(free: FreeSpace, box: Box) -> bool:
+    spare = free.has_room(box.width, box.height)
     row, column = int((box.y - box.height / 2) / CELL), int((box.x - box.width / 2) / CELL)
-    return bool(0 <= row < free.shape[0] and 0 <= column < free.shape[1] and free[row, column])
+    return bool(0 <= row < spare.shape[0] and 0 <= column < spare.shape[1] and spare[row, column])
 
 
 Kind = TypeVar("Kind")

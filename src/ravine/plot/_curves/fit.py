@@ -11,30 +11,29 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import label_at_right
+from ravine.plot._canvas.labels import draw_labels_at_right
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, drawn, new_figure, style_of
-from ravine.plot._canvas.words import label as captions_label
-from ravine.plot._canvas.words import settings, steps
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import label_text, settings_text, steps_text
 from ravine.plot._curves.curve import folded
 
 Array = NDArray[np.floating[Any]]
 
 
-def one_axes(runs: xr.Dataset, look: Style, *, named: bool = False) -> tuple[Axes, Any, Any]:
+def one_axes(runs: xr.Dataset, theme: Style, *, named: bool = False) -> tuple[Axes, Any, Any]:
     """Return Axes for one column of data, with the data; room for names at the right where asked."""
     for name in ("inputs", "targets"):
         if runs[name].dims != ("sample",):
             raise ValueError(f"one column of {name} expected to draw points, got dimensions {runs[name].dims}")
-    article = look is ARTICLE
+    article = theme is ARTICLE
     width = 6.4 if article else 7.2 if named else 5.3  # names stand at the right of the curves
-    figure = new_figure(width, 4.8, look)
+    figure = new_figure(width, 4.8, theme)
     ax = figure.add_subplot() if article else figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
     if not article:
-        calm(ax, look)
+        calm(ax, theme)
         ax.set_xlabel(runs["inputs"].attrs.get("long_name", "x"))
         ax.set_ylabel(runs["targets"].attrs.get("long_name", "y"))
-        ax.grid(color=look.grid, lw=0.6)
+        ax.grid(color=theme.grid, lw=0.6)
         ax.set_axisbelow(True)
     return ax, runs["inputs"].values, runs["targets"].values
 
@@ -58,11 +57,11 @@ def lines_of(run: xr.Dataset) -> Array | None:
     (weight, bias), x, given = found[-1], run["inputs"].values, run["prediction"].values
     if not np.isfinite(given).all():
         return None
-    room = 8 * np.finfo(found.dtype).eps * (np.abs(weight * x) + np.abs(bias))
-    return found.astype(float) if bool((np.abs(weight * x + bias - given) <= room).all()) else None
+    tolerance = 8 * np.finfo(found.dtype).eps * (np.abs(weight * x) + np.abs(bias))
+    return found.astype(float) if bool((np.abs(weight * x + bias - given) <= tolerance).all()) else None
 
 
-@drawn
+@with_own_settings
 def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
     """Draw the data and what the model makes of it at the end of each run.
 
@@ -83,43 +82,43 @@ def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") ->
     >>> float(line.get_ydata()[0]) == float(run.prediction[run.inputs.values.argmin()])
     True
     """
-    look = style_of(style)
+    theme = style_of(style)
     check(runs, "inputs", "targets", "prediction")
     dims = [str(d) for d in runs["prediction"].dims if d != "sample"]
     if len(dims) > 1:
         raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
-    ax, x, y = one_axes(runs, look, named=bool(dims))
+    ax, x, y = one_axes(runs, theme, named=bool(dims))
     order = np.argsort(x, kind="stable")
-    if look is ARTICLE:
+    if theme is ARTICLE:
         ax.scatter(x, y, facecolors="none", edgecolors="b")
     else:
-        ax.plot(x, y, ls="", marker="o", ms=4.2, mew=0.9, mec=look.quiet, mfc="none", zorder=2, gid="data")
+        ax.plot(x, y, ls="", marker="o", ms=4.2, mew=0.9, mec=theme.quiet, mfc="none", zorder=2, gid="data")
     lines = (
-        [(captions_label(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
+        [(label_text(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
         if dims
         else [("", runs)]
     )
     named = []
     for k, (name, group) in enumerate(folded(lines, lambda run: run["prediction"].values)):
         heights = group["prediction"].values[order]
-        color = look.accents[k % len(look.accents)]
+        color = theme.accents[k % len(theme.accents)]
         ax.plot(
             x[order],
             heights,
             color=color,
-            lw=1.5 if look is not ARTICLE else None,
+            lw=1.5 if theme is not ARTICLE else None,
             zorder=3,
             gid=name or "fit",
         )
         named.append((name, float(heights[-1]), color))
-    if look is not ARTICLE and named[0][0]:
-        label_at_right(ax, [each for each in named if np.isfinite(each[1])], look)
-    if look is not ARTICLE:
-        write_head_over(ax, title or f"What the model learned in {steps(runs)}", settings(runs), look)
+    if theme is not ARTICLE and named[0][0]:
+        draw_labels_at_right(ax, [each for each in named if np.isfinite(each[1])], theme)
+    if theme is not ARTICLE:
+        write_head_over(ax, title or f"What the model learned in {steps_text(runs)}", settings_text(runs), theme)
     return ax.get_figure()  # type: ignore[return-value]
 
 
-@drawn
+@with_own_settings
 def scatter(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
     """Draw the data alone.
 
@@ -139,12 +138,12 @@ def scatter(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine"
     >>> len(ravine.plot.scatter(run).axes[0].lines[0].get_xdata())
     50
     """
-    look = style_of(style)
-    ax, x, y = one_axes(check(runs, "inputs", "targets"), look)
-    if look is ARTICLE:
+    theme = style_of(style)
+    ax, x, y = one_axes(check(runs, "inputs", "targets"), theme)
+    if theme is ARTICLE:
         ax.scatter(x, y, facecolors="none", edgecolors="b")
         ax.scatter(x, y, c="r")
     else:
-        ax.plot(x, y, ls="", marker="o", ms=4.6, mew=0, color=look.accent, alpha=0.85, gid="data")
-        write_head_over(ax, title or f"{len(x)} points", "", look)
+        ax.plot(x, y, ls="", marker="o", ms=4.6, mew=0, color=theme.accent, alpha=0.85, gid="data")
+        write_head_over(ax, title or f"{len(x)} points", "", theme)
     return ax.get_figure()  # type: ignore[return-value]

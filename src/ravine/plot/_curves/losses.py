@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import share_of
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import measure as measure_
+from ravine.plot._canvas.labels import text_size
 from ravine.plot._canvas.layout import wrap_parts, wrapped, write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of
-from ravine.plot._canvas.style import drawn as paper_drawn
-from ravine.plot._canvas.words import knobs
-from ravine.plot._canvas.words import settings as captions_settings
-from ravine.plot._canvas.words import steps as captions_steps
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import knobs, settings_text, steps_text
 from ravine.plot._curves.curve import HIGHEST, MOST, Curve, curves_of, draw_curves, folded, has_gap
 
 Array = NDArray[np.floating[Any]]
@@ -153,10 +150,10 @@ def _said(dim: str, value: Any) -> str:
     return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {value:.3g}"
 
 
-def draw_bands(ax: Axes, bands: Sequence[Band], look: Style) -> None:
+def draw_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
     """Draw the median of each band, and its middle half; alone, the best run and the middle nine tenths too."""
     alone = len(bands) == 1
-    accents = (look.accents[1],) if alone else look.accents
+    accents = (theme.accents[1],) if alone else theme.accents
     curves, colors, kinds = [], [], []
     for band, color in zip(bands, accents, strict=False):
         middle = _shown(band.median)
@@ -166,9 +163,9 @@ def draw_bands(ax: Axes, bands: Sequence[Band], look: Style) -> None:
         if alone:
             curves.append(replace(band.best, name="") if band.diverged == band.runs else band.best)
         curves += [replace(median, name="", heights=_shown(band.quantiles[k])) for k in (1, 3)]
-        colors += [color, look.accent, color, color] if alone else [color] * 3
+        colors += [color, theme.accent, color, color] if alone else [color] * 3
         kinds += ["median", "best", "quantile", "quantile"] if alone else ["median", "quantile", "quantile"]
-    draw_curves(ax, curves, replace(look, accents=tuple(colors)))
+    draw_curves(ax, curves, replace(theme, accents=tuple(colors)))
     for line, kind in zip(ax.lines, kinds, strict=False):  # the curves come before all else
         line.set_gid(kind)
         if kind == "quantile":
@@ -216,9 +213,9 @@ def subtitle(runs: xr.Dataset, bands: Sequence[Band]) -> list[str]:
     count, diverged = sum(band.runs for band in bands), sum(band.diverged for band in bands)
     turned = [_range(runs, str(dim)) for dim in runs["loss"].dims if dim != "step" and not _is_label(runs, str(dim))]
     parts = [
-        captions_settings(runs),
+        settings_text(runs),
         *turned,
-        captions_steps(runs),
+        steps_text(runs),
         f"quantiles of {count:,} runs",
         f"{diverged:,} diverged; what is not finite counts as infinite" * bool(diverged),
         "bands: middle half and nine tenths" if len(bands) == 1 else "lines: medians, bands: middle half",
@@ -232,17 +229,17 @@ def _range(runs: xr.Dataset, dim: str) -> str:
     return f"{first} … {last.removeprefix(dim.replace('_', ' ')).strip()}"
 
 
-def captions_of(bands: Sequence[Band], look: Style) -> list[tuple[str, str]]:
+def captions_of(bands: Sequence[Band], theme: Style) -> list[tuple[str, str]]:
     """Say under several bands which run was best in each, and how it did."""
     lines = []
-    for band, color in zip(bands, look.accents, strict=False):
+    for band, color in zip(bands, theme.accents, strict=False):
         arrival = band.best.arrival
         did = f"arrives at step {arrival:.0f}" if np.isfinite(arrival) else "ends lowest"
         lines.append((f"{band.name}, {band.best.name}, {did}", color))
     return lines if len(bands) > 1 else []
 
 
-@paper_drawn
+@with_own_settings
 def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
     """Draw the loss at every step; where its minimum is known, how much of the way to it is left.
 
@@ -292,39 +289,39 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     >>> [line.get_gid() for line in ax.lines[:2]], "best: lr 0.5" in [text.get_text() for text in ax.texts]
     (['median', 'best'], True)
     """
-    look = style_of(style)
+    theme = style_of(style)
     if are_many(runs):
-        return _band_figure(runs, title, look)
+        return _band_figure(runs, title, theme)
     curves = curves_of(runs)
     width = 7.2 if curves[0].name else 5.3
-    figure = new_figure(width, 4.8, look)
+    figure = new_figure(width, 4.8, theme)
     ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.2 / 4.8))
-    draw_curves(ax, curves, look)
-    if look is not ARTICLE:
-        write_head_over(ax, title or knobs(runs), f"{captions_settings(runs)}   {captions_steps(runs)}".strip(), look)
+    draw_curves(ax, curves, theme)
+    if theme is not ARTICLE:
+        write_head_over(ax, title or knobs(runs), f"{settings_text(runs)}   {steps_text(runs)}".strip(), theme)
     elif title:
         ax.set_title(title)
     return figure
 
 
-def _band_figure(runs: xr.Dataset, title: str | None, look: Style) -> Figure:
+def _band_figure(runs: xr.Dataset, title: str | None, theme: Style) -> Figure:
     """Draw many runs as bands, with room for the names of the best at the right or beneath."""
     drawn = bands_of(runs)
-    told = captions_of(drawn, look)
+    told = captions_of(drawn, theme)
     names = [band.name if told else band.best.name for band in drawn]
-    width = max(7.2, 5.4 + max(measure_(name, 8.5)[0] for name in names) / 72)
+    width = max(7.2, 5.4 + max(text_size(name, 8.5)[0] for name in names) / 72)
     head = wrapped(title or title_(drawn) or knobs(runs), width - 0.8, 13, "bold")
     subtitle = wrap_parts(subtitle_(runs, drawn), 0.95 * (width - 0.8), 8)
     above = 0.95 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
     below = 0.6 + 0.2 * len(told)
     height = above + 3.2 + below
-    figure = new_figure(width, height, look)
+    figure = new_figure(width, height, theme)
     ax = figure.add_axes((0.66 / width, below / height, 4.4 / width, 3.2 / height))
-    draw_bands(ax, drawn, look)
+    draw_bands(ax, drawn, theme)
     for k, (line, color) in enumerate(told):
         y = (0.1 + 0.2 * (len(told) - 1 - k)) / height
         figure.text(0.66 / width, y, line, size=8.2, color=color, va="bottom", gid="caption")
-    write_head_over(ax, head, subtitle, look)
+    write_head_over(ax, head, subtitle, theme)
     return figure
 
 

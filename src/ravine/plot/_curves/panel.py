@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine._study.contract import axes, check
-from ravine.plot._canvas.labels import Room, label, label_at_right
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, drawn, new_figure, style_of
-from ravine.plot._canvas.words import coupled_decay, knobs, settings
-from ravine.plot._canvas.words import steps as captions_steps
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import coupled_decay, knobs, settings_text, steps_text
 from ravine.plot._curves.curve import Curve, curves_of, draw_curves
 from ravine.plot._curves.fit import lines_of
 from ravine.plot._map.marks import comparable, objective, path, surface, trajectory
@@ -29,7 +28,7 @@ APART = 15.0
 """Points that marked steps keep from each other, on the map and on the curve alike."""
 
 
-@drawn
+@with_own_settings
 def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
     """Draw one run three ways, linked by numbered steps: its path, its curve, and what the model learned.
 
@@ -63,7 +62,7 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
     >>> [ax.get_label() for ax in figure.axes]
     ['path', 'loss', 'fit']
     """
-    look = style_of(style)
+    theme = style_of(style)
     names = axes(land)
     if "criterion" in land["surface"].dims and "criterion" in run.coords and run["criterion"].ndim == 0:
         land = land.sel(criterion=run["criterion"])
@@ -72,29 +71,29 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
     track = np.c_[x, y].astype(float)
     across, up, _ = objective(land)
     ratio = float(np.ptp(up) / np.ptp(across)) if comparable(across, up) else 1.0
-    map_ax, curve_ax, fit_ax = _layout(ratio, _has_points(run), look)
+    map_ax, curve_ax, fit_ax = _layout(ratio, _has_points(run), theme)
     surface(land, map_ax, weight_decay=coupled_decay(run), style=style)
     path(run, map_ax, axes=names, style=style)
-    if "criterion" in run.coords and look is not ARTICLE:
-        map_ax.set_title(str(run["criterion"].values), loc="left", size=10.5, weight="bold", color=look.ink, pad=6)
+    if "criterion" in run.coords and theme is not ARTICLE:
+        map_ax.set_title(str(run["criterion"].values), loc="left", size=10.5, weight="bold", color=theme.ink, pad=6)
     (curve,) = curves_of(run)
-    room = draw_curves(curve_ax, [curve], look)
+    free = draw_curves(curve_ax, [curve], theme)
     shown = _marked(map_ax, curve_ax, track, curve)
-    _number(map_ax, shown, track[shown], track, look)
+    _number(map_ax, shown, track[shown], track, theme)
     heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
     spots = np.array([[step, heights.get(step, np.nan)] for step in shown], dtype=float)
-    _number(curve_ax, shown, spots, np.c_[curve.steps, curve.heights], look, room)
+    _number(curve_ax, shown, spots, np.c_[curve.steps, curve.heights], theme, free)
     if fit_ax is not None:
-        _fits(fit_ax, run, shown, look)
-    if look is not ARTICLE:
-        head = f"{settings(run)}   {captions_steps(run)}   the numbers are steps"
-        write_head_over(map_ax, title or knobs(run), head, look)
+        _fits(fit_ax, run, shown, theme)
+    if theme is not ARTICLE:
+        head = f"{settings_text(run)}   {steps_text(run)}   the numbers are steps"
+        write_head_over(map_ax, title or knobs(run), head, theme)
     elif title:
         map_ax.set_title(title)
     return map_ax.get_figure()  # type: ignore[return-value]
 
 
-def _layout(ratio: float, has_fit: bool, look: Style) -> tuple[Axes, Axes, Axes | None]:
+def _layout(ratio: float, has_fit: bool, theme: Style) -> tuple[Axes, Axes, Axes | None]:
     """Place a map at the left, and at the right the curve above the fit, or the curve alone."""
     ratio = float(np.clip(ratio, 0.25, 4))
     tall = 3.8
@@ -103,7 +102,7 @@ def _layout(ratio: float, has_fit: bool, look: Style) -> tuple[Axes, Axes, Axes 
     right, gap, side = 2.7, 0.85, 0.62
     body = max(tall, 3.6 if has_fit else 2.2)
     width, height = side + wide + gap + right + 0.5, 0.6 + body + 1.15
-    figure = new_figure(width, height, look)
+    figure = new_figure(width, height, theme)
 
     def place(name: str, x: float, y: float, w: float, h: float) -> Axes:
         return figure.add_axes((x / width, y / height, w / width, h / height), label=name)
@@ -126,13 +125,13 @@ def _marked(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[in
     powers = 10 ** np.arange(int(np.log10(max(last, 1))) + 1)
     candidates = sorted({0, *(int(c * p) for p in powers for c in CANDIDATES if c * p < last)})
     heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
-    rooms = Room(map_ax), Room(curve_ax)
+    rooms = FreeSpace(map_ax), FreeSpace(curve_ax)
 
     def spots(step: int) -> Array:
         """Where the step is on both pictures, in points; NaN on one that does not show it."""
         pair = track[step], [step, heights.get(step, np.nan)]
-        points = np.concatenate([room.points([at]) for room, at in zip(rooms, pair, strict=True)])
-        inside = [(p >= -1).all() and (p <= room.size + 1).all() for p, room in zip(points, rooms, strict=True)]
+        points = np.concatenate([free.points([at]) for free, at in zip(rooms, pair, strict=True)])
+        inside = [(p >= -1).all() and (p <= free.size + 1).all() for p, free in zip(points, rooms, strict=True)]
         return np.where(np.array(inside)[:, None], points, np.nan)
 
     kept: list[int] = []
@@ -144,27 +143,29 @@ def _marked(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[in
     return sorted(set(kept))
 
 
-def _number(ax: Axes, steps: Sequence[int], spots: Array, track: Array, look: Style, room: Room | None = None) -> None:
+def _number(
+    ax: Axes, steps: Sequence[int], spots: Array, track: Array, theme: Style, free: FreeSpace | None = None
+) -> None:
     """Put a dot and its step's number at these places."""
-    if room is None:
-        room = Room(ax)
-        room.line(room.points(track))
-    places = room.points(spots)
-    room.mark(places, 4.0)
-    seen = (places >= -1).all(axis=1) & (places <= room.size + 1).all(axis=1)
+    if free is None:
+        free = FreeSpace(ax)
+        free.line(free.points(track))
+    places = free.points(spots)
+    free.mark(places, 4.0)
+    seen = (places >= -1).all(axis=1) & (places <= free.size + 1).all(axis=1)
     for step, spot in ((steps[k], spots[k]) for k in np.flatnonzero(seen).tolist()):
-        ax.plot(*spot, ls="", marker="o", ms=5.5, mew=1.2, mec=look.ground, mfc=look.accent, zorder=4.5, gid="marked")
-        label(ax, str(step), spot, look, color=look.ink, room=room, size=8, near=3.5, far=40.0)
+        ax.plot(*spot, ls="", marker="o", ms=5.5, mew=1.2, mec=theme.ground, mfc=theme.accent, zorder=4.5, gid="marked")
+        draw_label(ax, str(step), spot, theme, color=theme.ink, free=free, size=8, near=3.5, far=40.0)
 
 
-def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], look: Style) -> None:
+def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], theme: Style) -> None:
     """Draw the data with the model's line at these steps, or with the prediction at the end alone."""
     x, y = run["inputs"].values.astype(float), run["targets"].values.astype(float)
-    if look is not ARTICLE:
-        calm(ax, look)
-        ax.grid(color=look.grid, lw=0.6)
+    if theme is not ARTICLE:
+        calm(ax, theme)
+        ax.grid(color=theme.grid, lw=0.6)
         ax.set_axisbelow(True)
-    ax.plot(x, y, ls="", marker="o", ms=3.6, mew=0.8, mec=look.quiet, mfc="none", zorder=2, gid="data")
+    ax.plot(x, y, ls="", marker="o", ms=3.6, mew=0.8, mec=theme.quiet, mfc="none", zorder=2, gid="data")
     ax.set_xlabel(run["inputs"].attrs.get("long_name", "x"))
     ax.set_ylabel(run["targets"].attrs.get("long_name", "y"))
     ax.margins(0.06)
@@ -175,27 +176,27 @@ def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], look: Style) -> None:
     lines = lines_of(run)
     if lines is None:
         order = np.argsort(x, kind="stable")
-        ax.plot(x[order], run["prediction"].values[order], color=look.accent, lw=1.6, zorder=3, gid="fit")
+        ax.plot(x[order], run["prediction"].values[order], color=theme.accent, lw=1.6, zorder=3, gid="fit")
         return
-    room = Room(ax)
-    room.mark(room.points(np.c_[x, y]), 2.5)
+    free = FreeSpace(ax)
+    free.mark(free.points(np.c_[x, y]), 2.5)
     for k, step in enumerate(steps):
         slope, height = lines[step]
         share = (k + 1) / len(steps)
         line = slope * ends + height
         ax.plot(
-            ends, line, color=look.accent, lw=0.8 + 0.8 * share, alpha=0.3 + 0.7 * share, zorder=3, gid=f"step {step}"
+            ends, line, color=theme.accent, lw=0.8 + 0.8 * share, alpha=0.3 + 0.7 * share, zorder=3, gid=f"step {step}"
         )
-        room.line(room.points(np.c_[ends, line]), 1.0)
+        free.line(free.points(np.c_[ends, line]), 1.0)
     top, ends_inside = ax.get_ylim(), []
     for step in steps:
         slope, height = lines[step]
         seen = np.linspace(float(ends[0]), float(ends[1]), 200)
         inside = (slope * seen + height > top[0]) & (slope * seen + height < top[1])
         if inside[-1]:
-            ends_inside.append((str(step), float(slope * ends[1] + height), look.ink))
+            ends_inside.append((str(step), float(slope * ends[1] + height), theme.ink))
         elif inside.any():  # named where it leaves the picture
             spot = float(seen[inside][-1]), float(slope * seen[inside][-1] + height)
-            label(ax, str(step), spot, look, color=look.ink, room=room, size=8, near=2.0, far=40.0)
+            draw_label(ax, str(step), spot, theme, color=theme.ink, free=free, size=8, near=2.0, far=40.0)
     if ends_inside:
-        label_at_right(ax, ends_inside, look, size=8)
+        draw_labels_at_right(ax, ends_inside, theme, size=8)

@@ -10,16 +10,15 @@ from matplotlib.axes import Axes
 
 from ravine._format import hint, listed
 from ravine._study.contract import axes
-from ravine.plot._canvas.labels import Room, label, label_at_right
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, drawn, new_figure, style_of
-from ravine.plot._canvas.words import label as captions_label
-from ravine.plot._canvas.words import number
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import label_text, number_text
 from ravine.plot._curves.criteria import MINUS
 from ravine.plot._curves.curve import folded, last_of
 
 
-@drawn
+@with_own_settings
 def slice(
     land: xr.Dataset,
     along: str,
@@ -62,44 +61,44 @@ def slice(
     >>> bool((ax.lines[0].get_ydata() == land.surface.sel(criterion="MSELoss", weight=6.0)).all())
     True
     """
-    look = style_of(style)
+    theme = style_of(style)
     other, value, row = _row(land, along, at)
     dims = [str(d) for d in row["surface"].dims if d != along]
     if len(dims) > 1:
         raise ValueError(f"surfaces differ in {listed(dims)}: select all but one, for example with ravine.at(land, …)")
     pairs = (
-        [(captions_label(dims[0], v), row.isel({dims[0]: i})) for i, v in enumerate(row[dims[0]].values)]
+        [(label_text(dims[0], v), row.isel({dims[0]: i})) for i, v in enumerate(row[dims[0]].values)]
         if dims
         else [("", row)]
     )
     entries = folded(pairs, lambda one: one["surface"].values)
-    if len(entries) > len(look.accents):
+    if len(entries) > len(theme.accents):
         raise ValueError(f"{len(entries)} curves are too many to tell apart: select some along {dims[0]!r}")
     width = 7.2 if dims else 5.3
-    figure = new_figure(width, 4.8, look)
+    figure = new_figure(width, 4.8, theme)
     ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
-    if look is not ARTICLE:
-        calm(ax, look)
-        ax.grid(color=look.grid, lw=0.6)
+    if theme is not ARTICLE:
+        calm(ax, theme)
+        ax.grid(color=theme.grid, lw=0.6)
         ax.set_axisbelow(True)
     x = row[along].values.astype(float)
     ends = []
     for k, (name, one) in enumerate(entries):
         heights = np.where(np.isfinite(one["surface"].values), one["surface"].values, np.nan)
-        ax.plot(x, heights, color=look.accents[k], lw=1.6, gid=name or "loss")
-        ends.append((name, last_of(heights, 0.0), look.accents[k]))
+        ax.plot(x, heights, color=theme.accents[k], lw=1.6, gid=name or "loss")
+        ends.append((name, last_of(heights, 0.0), theme.accents[k]))
     ax.set_xlim(x.min(), x.max())
     ax.autoscale_view()
     ax.autoscale(False)
     ax.set_xlabel(along)
     ax.set_ylabel("loss")
-    if look is not ARTICLE:
-        _mark_start(ax, land, along, other, value, entries, look)
-        write_head_over(ax, title or f"The loss along {along}", _where(other, value, at[other]), look)
+    if theme is not ARTICLE:
+        _mark_start(ax, land, along, other, value, entries, theme)
+        write_head_over(ax, title or f"The loss along {along}", _where(other, value, at[other]), theme)
     elif title:
         ax.set_title(title)
     if dims:
-        label_at_right(ax, ends, look)
+        draw_labels_at_right(ax, ends, theme)
     return figure
 
 
@@ -124,7 +123,7 @@ def _row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[str, fl
 
 def _where(other: str, value: float, wanted: float) -> str:
     near = "" if np.isclose(value, wanted, rtol=1e-6, atol=0) else f", the row of the grid nearest to {wanted:g}"
-    return f"{other} = {number(value)}{near}"
+    return f"{other} = {number_text(value)}{near}"
 
 
 def _mark_start(
@@ -134,7 +133,7 @@ def _mark_start(
     other: str,
     value: float,
     entries: Sequence[tuple[str, xr.Dataset]],
-    look: Style,
+    theme: Style,
 ) -> None:
     """Mark where the runs start, if they all start at one place on this line, and say how steep it is there."""
     if "position" not in land or not {along, other} <= set(land["parameter"].values.tolist()):
@@ -147,15 +146,15 @@ def _mark_start(
     rows = np.sort(land[other].values.astype(float))
     if abs(there[0] - value) > np.diff(rows).max() / 2:
         return
-    room = Room(ax)
+    free = FreeSpace(ax)
     for _, one in entries:
-        room.line(room.points(np.c_[x, one["surface"].values]))
+        free.line(free.points(np.c_[x, one["surface"].values]))
     k = int(np.clip(np.abs(x - here[0]).argmin(), 1, len(x) - 2))
-    for color, (_, one) in zip(look.accents, entries, strict=False):
+    for color, (_, one) in zip(theme.accents, entries, strict=False):
         heights = one["surface"].values.astype(float)
         slope = (heights[k + 1] - heights[k - 1]) / (x[k + 1] - x[k - 1])
         if not np.isfinite(slope):
             continue
         spot = float(here[0]), float(np.interp(here[0], x, heights))
-        ax.plot(*spot, ls="", marker="o", ms=7, mew=1.6, mec=color, mfc=look.ground, zorder=4, gid="start")
-        label(ax, f"start: slope {slope:.3g}".replace("-", MINUS), spot, look, color=color, room=room)
+        ax.plot(*spot, ls="", marker="o", ms=7, mew=1.6, mec=color, mfc=theme.ground, zorder=4, gid="start")
+        draw_label(ax, f"start: slope {slope:.3g}".replace("-", MINUS), spot, theme, color=color, free=free)

@@ -12,17 +12,13 @@ from numpy.typing import NDArray
 
 from ravine import measure, theory
 from ravine._format import listed, share_of
-from ravine.measure._stability import SETTINGS as RATE_SETTINGS
-from ravine.measure._stability import curvatures, is_exact
-from ravine.measure._stability import objection as limits_objection
-from ravine.plot._canvas.labels import Room, label
+from ravine.measure._stability import RATE_SETTINGS as RATE_SETTINGS
+from ravine.measure._stability import curvatures, is_exact, why_no_theory
+from ravine.plot._canvas.labels import FreeSpace, draw_label
 from ravine.plot._canvas.layout import wrap_parts, wrapped, write_head_over
 from ravine.plot._canvas.scales import rounds, words_of
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, drawn, new_figure, style_of
-from ravine.plot._canvas.words import label as captions_label
-from ravine.plot._canvas.words import number as captions_number
-from ravine.plot._canvas.words import settings as captions_settings
-from ravine.plot._canvas.words import steps
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import label_text, number_text, settings_text, steps_text
 
 Array = NDArray[np.floating[Any]]
 
@@ -53,7 +49,7 @@ class Curve:
     expected: Array
 
 
-@drawn
+@with_own_settings
 def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, style: str = "ravine") -> Figure:
     """Draw at which learning rates runs are stable, and how fast they are there: theory, and each run as a dot.
 
@@ -100,22 +96,22 @@ def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, styl
     -----
     G. Goh, "Why Momentum Really Works", Distill 2017.
     """
-    look = style_of(style)
+    theme = style_of(style)
     curves = _curves(runs, x)
     exact = bool(is_exact(runs).values.all())
-    told = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, look), strict=True)]
+    told = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, theme), strict=True)]
     width = 7.2
     head = wrapped(title or _title(curves, exact), width - 0.9, 13, "bold")
     subtitle = wrap_parts(_subtitle(runs, exact), 0.95 * (width - 0.9), 8)
     above = 0.98 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
-    lines = [*told, (_agreement(curves), look.quiet)]
+    lines = [*told, (_agreement(curves), theme.quiet)]
     below = 0.72 + 0.2 * len(lines)
     tall = 3.5
     height = above + tall + below
-    figure = new_figure(width, height, look)
+    figure = new_figure(width, height, theme)
     ax = figure.add_axes((0.66 / width, below / height, (width - 0.66 - 0.25) / width, tall / height))
-    write_head_over(ax, head, subtitle, look)
-    _draw(ax, curves, look)
+    write_head_over(ax, head, subtitle, theme)
+    _draw(ax, curves, theme)
     for k, (line, color) in enumerate(lines):
         y = (0.1 + 0.2 * (len(lines) - 1 - k)) / height
         figure.text(0.66 / width, y, line, size=8.2, color=color, va="bottom", gid="caption")
@@ -126,7 +122,7 @@ def _curves(runs: xr.Dataset, x: str) -> list[Curve]:
     """Read theory and runs, or say what must be selected or made first."""
     if x != "lr":
         raise ValueError(f"x must be 'lr', got {x!r}: theory has a limit for the learning rate; {x!r} may be the hue")
-    objection = limits_objection(runs)
+    objection = why_no_theory(runs)
     if objection is not None:
         raise ValueError(f"no stability to draw: {objection}")
     single = [dim for dim in runs.dims if runs.sizes[dim] == 1 and dim not in ("lr", "step", "parameter", "parameter_")]
@@ -157,7 +153,7 @@ def _curves(runs: xr.Dataset, x: str) -> list[Curve]:
 def _name(hue: str, value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return hue if value else f"no {hue}"
-    return captions_label(hue, float(value))
+    return label_text(hue, float(value))
 
 
 def _curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> Curve:
@@ -192,8 +188,8 @@ def _slowest(modes: Array, lr: Array, settings: dict[str, float]) -> Array:
     return np.asarray(theory.rate(modes[:, None], lr, **settings).max(axis=0))
 
 
-def _colors(curves: list[Curve], look: Style) -> list[str]:
-    return [look.accents[k % len(look.accents)] for k in range(len(curves))]
+def _colors(curves: list[Curve], theme: Style) -> list[str]:
+    return [theme.accents[k % len(theme.accents)] for k in range(len(curves))]
 
 
 def _title(curves: list[Curve], exact: bool) -> str:
@@ -203,7 +199,7 @@ def _title(curves: list[Curve], exact: bool) -> str:
         return "No learning rate makes every mode converge"
     least = min(best[1] for _, best in found)
     first = [each for each in found if np.isclose(each[1][1], least, rtol=1e-9, atol=1e-12)]
-    left = f"each step leaves {captions_number(least)} of the distance"
+    left = f"each step leaves {number_text(least)} of the distance"
     near = "" if exact else " near the minimum"
     if len(first) > 1:
         return f"Equally fast{near} at their best, {left}: {', '.join(curve.name for curve, _ in first)}"
@@ -216,9 +212,9 @@ def _caption(curve: Curve) -> str:
     """Say the limit and the best learning rate of one curve."""
     parts = []
     if 0 < curve.limit < np.inf:
-        parts.append(f"stable below lr {captions_number(curve.limit)}")
+        parts.append(f"stable below lr {number_text(curve.limit)}")
     if curve.best is not None:
-        parts.append(f"fastest at lr {captions_number(curve.best[0])}, a step leaves {captions_number(curve.best[1])}")
+        parts.append(f"fastest at lr {number_text(curve.best[0])}, a step leaves {number_text(curve.best[1])}")
     said = "; ".join(parts) or "never stable"
     return f"{curve.name}: {said}" if curve.name else said[0].upper() + said[1:]
 
@@ -243,18 +239,18 @@ def _subtitle(runs: xr.Dataset, exact: bool) -> list[str]:
     """Write the fixed settings, the curvatures, and how far theory holds."""
     modes = curvatures(runs).values
     modes = modes[np.isfinite(modes)]
-    ends = sorted({captions_number(float(each)) for each in (modes.min(), modes.max())}, key=float)
+    ends = sorted({number_text(float(each)) for each in (modes.min(), modes.max())}, key=float)
     flat = bool(np.isnan(curvatures(runs).values).any())
     parts = [
-        captions_settings(runs.drop_vars([n for n in ("lr",) if n in runs.coords])),
-        steps(runs) if "step" in runs.sizes else "",
+        settings_text(runs.drop_vars([n for n in ("lr",) if n in runs.coords])),
+        steps_text(runs) if "step" in runs.sizes else "",
         f"curvature{'s' * (len(ends) > 1)} at the minimum: {' … '.join(ends)}" + ", flat directions left out" * flat,
         "exact: the loss is quadratic" if exact else "lines: local theory, from the curvature at the minimum",
     ]
     return [part for part in parts if part]
 
 
-def _draw(ax: Axes, curves: list[Curve], look: Style) -> None:
+def _draw(ax: Axes, curves: list[Curve], theme: Style) -> None:
     """Draw curves, dots and marks, and name each curve where there is room."""
     low, high = curves[0].lr[0], curves[0].lr[-1]
     lowest = min(float(np.nanmin(curve.theory)) for curve in curves)
@@ -264,68 +260,68 @@ def _draw(ax: Axes, curves: list[Curve], look: Style) -> None:
     top = 1.0 + 0.22 * (1.0 - bottom)
     ax.set(xscale="log", xlim=(low * (low / high) ** 0.02, high * (high / low) ** 0.02), ylim=(bottom, top))
     ax.set_autoscale_on(False)
-    if look is not ARTICLE:
-        calm(ax, look)
+    if theme is not ARTICLE:
+        calm(ax, theme)
     ax.minorticks_off()
     across, up = rounds(low, high, 9, log=True), rounds(bottom, top, 9, log=False)
     ax.set_xticks(across, words_of(across, log=True))
     ax.set_yticks(up, words_of(up, log=False))
     ax.set_xlabel("lr")
-    ax.set_title("share of the distance to the minimum that a step leaves", loc="left", size=8.5, color=look.quiet)
-    warm = "#f6e3d8" if look.ground == "#ffffff" else look.hole[0]
+    ax.set_title("share of the distance to the minimum that a step leaves", loc="left", size=8.5, color=theme.quiet)
+    warm = "#f6e3d8" if theme.ground == "#ffffff" else theme.hole[0]
     ax.axhspan(1.0, top, color=warm, lw=0, zorder=0.5, gid="diverging")
-    ax.axhline(1.0, color=look.quiet, lw=0.8, zorder=1.5, gid="border")
-    room = Room(ax)
-    room.line(room.points([(low, 1.0), (high, 1.0)]), 1.0)
-    colors = _colors(curves, look)
+    ax.axhline(1.0, color=theme.quiet, lw=0.8, zorder=1.5, gid="border")
+    free = FreeSpace(ax)
+    free.line(free.points([(low, 1.0), (high, 1.0)]), 1.0)
+    colors = _colors(curves, theme)
     for curve, color in zip(curves, colors, strict=True):
         ax.plot(curve.lr, curve.theory, color=color, lw=1.4, zorder=2.5, gid=f"theory {curve.name}".strip())
-        dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.8, "mew": 0.9, "mec": color, "mfc": look.ground}
+        dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.8, "mew": 0.9, "mec": color, "mfc": theme.ground}
         ax.plot(curve.made, curve.measured, zorder=3, gid=f"measured {curve.name}".strip(), **dots)
-        room.line(room.points(np.c_[curve.lr, curve.theory]), 2.0)
+        free.line(free.points(np.c_[curve.lr, curve.theory]), 2.0)
         spots = np.c_[curve.made, curve.measured]
-        room.mark(room.points(spots[np.isfinite(spots).all(axis=1)]), 3.0)
+        free.mark(free.points(spots[np.isfinite(spots).all(axis=1)]), 3.0)
     for curve, color in zip(curves, colors, strict=True):
-        _mark(ax, curve, room, color, look)
+        _mark(ax, curve, free, color, theme)
     for curve, color in zip(curves, colors, strict=True):
-        _say(ax, curve, room, color, look)
-    sides = (("grows", (1.0 + top) / 2, look.accent), ("shrinks", 1.0 - 0.07 * (top - bottom), look.quiet))
+        _say(ax, curve, free, color, theme)
+    sides = (("grows", (1.0 + top) / 2, theme.accent), ("shrinks", 1.0 - 0.07 * (top - bottom), theme.quiet))
     for words, y, color in sides:
-        note = label(ax, words, (low, y), look, color=color, room=room, near=0.0, lead=False)
+        note = draw_label(ax, words, (low, y), theme, color=color, free=free, near=0.0, lead=False)
         if note is not None:
             note.set(style="italic", gid="region", path_effects=[])
 
 
-def _mark(ax: Axes, curve: Curve, room: Room, color: str, look: Style) -> None:
+def _mark(ax: Axes, curve: Curve, free: FreeSpace, color: str, theme: Style) -> None:
     """Mark the limit and the best learning rate of one curve."""
     low, high = ax.get_xlim()
     if low <= curve.limit <= high:
-        ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 7.5, "mew": 1.8, "mec": color, "mfc": look.ground}
+        ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 7.5, "mew": 1.8, "mec": color, "mfc": theme.ground}
         ax.plot(curve.limit, 1.0, zorder=4, gid="limit", **ring)
-        room.mark(room.points([(curve.limit, 1.0)]), 5.0)
+        free.mark(free.points([(curve.limit, 1.0)]), 5.0)
     if curve.best is not None and low <= curve.best[0] <= high:
-        diamond: dict[str, Any] = {"ls": "", "marker": "D", "ms": 6.5, "mew": 1.1, "mec": look.ink, "mfc": color}
+        diamond: dict[str, Any] = {"ls": "", "marker": "D", "ms": 6.5, "mew": 1.1, "mec": theme.ink, "mfc": color}
         ax.plot(*curve.best, zorder=4.5, gid="best", **diamond)
-        room.mark(room.points([curve.best]), 4.0)
+        free.mark(free.points([curve.best]), 4.0)
 
 
-def _say(ax: Axes, curve: Curve, room: Room, color: str, look: Style) -> None:
+def _say(ax: Axes, curve: Curve, free: FreeSpace, color: str, theme: Style) -> None:
     """Write the limit beside its ring where there is room, and the curve's name beside its best, or along it."""
     low, high = ax.get_xlim()
     best = curve.best if curve.best is not None and low <= curve.best[0] <= high else None
-    words = curve.name or (f"fastest at lr {captions_number(best[0])}" if best is not None else "")
+    words = curve.name or (f"fastest at lr {number_text(best[0])}" if best is not None else "")
     along = (np.linspace(0.7, 0.05, 14) * (len(curve.lr) - 1)).astype(int)
     spots = [(float(curve.lr[k]), float(curve.theory[k])) for k in along if curve.theory[k] <= 1]
     if best is not None:
         spots.insert(0, best)
     tries = [(spot, False) for spot in spots] + [(spot, True) for spot in spots[:1]]
     for spot, lead in tries if words else []:
-        note = label(ax, words, spot, look, color=color, room=room, size=8.2, near=4.0, lead=lead)
+        note = draw_label(ax, words, spot, theme, color=color, free=free, size=8.2, near=4.0, lead=lead)
         if note is not None:
             note.set(gid="curve", path_effects=[])
             break
     if low <= curve.limit <= high:
-        number, spot = captions_number(curve.limit), (curve.limit, 1.0)
-        note = label(ax, number, spot, look, color=color, room=room, size=7.6, near=5.0, lead=False)
+        number, spot = number_text(curve.limit), (curve.limit, 1.0)
+        note = draw_label(ax, number, spot, theme, color=color, free=free, size=7.6, near=5.0, lead=False)
         if note is not None:
             note.set(gid="limit", path_effects=[])

@@ -15,13 +15,13 @@ from PIL import Image
 
 from ravine._progress import tracked
 from ravine._study.contract import axes, check
-from ravine._system import whole
-from ravine.plot._canvas.style import ARTICLE, Figure, drawn, style_of
+from ravine._system import write_whole
+from ravine.plot._canvas.style import ARTICLE, Figure, style_of, with_own_settings
 from ravine.plot._canvas.words import knobs
 from ravine.plot._film.encode import Palette, embedded, find_ffmpeg, page, png, sheets_of, write_gif, write_mp4
-from ravine.plot._film.moving import Moving
+from ravine.plot._film.moving import MovingArtist
 from ravine.plot._film.stage import staged
-from ravine.plot._map.panels import plan as plan_
+from ravine.plot._map.panels import make_panels
 
 MOST = 101
 """Frames of a moving picture, at most: each of the usual hundred steps, and the start."""
@@ -104,7 +104,7 @@ class Film:
     durations: tuple[int, ...]
     title: str
     places: tuple[int, ...]
-    parts: tuple[Moving, ...]
+    parts: tuple[MovingArtist, ...]
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -120,7 +120,7 @@ class Film:
             part.move(self.places[k])
         return self.figure
 
-    @drawn
+    @with_own_settings
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Write the film: .gif; .mp4, for which ffmpeg must be installed; or .html, a page with a player.
 
@@ -164,7 +164,7 @@ class Film:
             raise FileExistsError(f"{path} exists already: choose another name, or force=True to overwrite it")
         if kind == ".mp4":
             find_ffmpeg()  # before any work
-        with whole(path) as draft:
+        with write_whole(path) as draft:
             if kind == ".gif":
                 palette = Palette(self._some(DPI[kind]))
                 write_gif(draft, self._all(DPI[kind]), self.durations, palette)
@@ -174,7 +174,7 @@ class Film:
                 draft.write_text(self._page(), encoding="utf-8")
         return path
 
-    @drawn
+    @with_own_settings
     def _repr_html_(self) -> str:
         width, height = (round(96 * side) for side in self.figure.get_size_inches())
         return embedded(self._page(), width, height)
@@ -223,7 +223,7 @@ class Film:
             figure.set_dpi(before)
 
 
-@drawn
+@with_own_settings
 def animate(
     runs: xr.Dataset, land: xr.Dataset, *, hue: str | None = None, title: str | None = None, style: str = "ravine"
 ) -> Film:
@@ -276,17 +276,17 @@ def animate(
     >>> [len(line.get_xdata()) for line in ax.lines if line.get_gid() == "path"]
     [13]
     """
-    look = style_of(style)
-    if look is ARTICLE:
+    theme = style_of(style)
+    if theme is ARTICLE:
         raise ValueError('no moving picture in the article\'s style: choose style="ravine" or "dark"')
     check(runs, "position")
     check(land, "surface")
-    plan = plan_(runs, land, hue, False)
+    plan = make_panels(runs, land, hue, False)
     pair = axes(land)
     last = max(run.sizes["step"] for panel in plan.panels for run in panel.runs) - 1
     frames = frames_of(last)
     steps = runs["step"].values if "step" in runs.coords else np.arange(last + 1)
     heading = title or knobs(runs)
-    figure, parts = staged(runs, plan, pair, frames.tolist(), steps, heading, look)
+    figure, parts = staged(runs, plan, pair, frames.tolist(), steps, heading, theme)
     shown = tuple(frames.tolist())
     return Film(figure, tuple(steps[frames].tolist()), tuple(durations_of(len(shown))), heading, shown, tuple(parts))

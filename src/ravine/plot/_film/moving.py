@@ -16,11 +16,10 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from ravine import measure
-from ravine.plot._canvas.labels import measure as measure_
+from ravine.plot._canvas.labels import text_size
 from ravine.plot._canvas.layout import wrap
 from ravine.plot._canvas.style import Style
-from ravine.plot._canvas.words import dot_every, end_of, number
-from ravine.plot._canvas.words import settings as captions_settings
+from ravine.plot._canvas.words import dot_every, end_of, number_text, settings_text
 from ravine.plot._curves.curve import Curve
 from ravine.plot._map.marks import DASHES, SHAPES, trajectory
 from ravine.plot._map.panels import Panel
@@ -29,35 +28,35 @@ Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Moving:
+class MovingArtist:
     """An artist, and what puts it as it is after some number of steps."""
 
     artist: Artist
     move: Callable[[int], None]
 
 
-def still(artist: Artist) -> Moving:
+def still(artist: Artist) -> MovingArtist:
     """Draw an artist over what moves, as it is."""
-    return Moving(artist, lambda k: None)
+    return MovingArtist(artist, lambda k: None)
 
 
-def grown(line: Line2D, count: Callable[[int], int]) -> Moving:
+def grown(line: Line2D, count: Callable[[int], int]) -> MovingArtist:
     """Show the first points of a line: how many, `count` says of each step."""
     x, y = (np.asarray(each) for each in line.get_data(orig=True))
-    return Moving(line, lambda k: line.set_data(x[: count(k)], y[: count(k)]))
+    return MovingArtist(line, lambda k: line.set_data(x[: count(k)], y[: count(k)]))
 
 
-def appearing(artist: Artist, since: float) -> Moving:
+def appearing(artist: Artist, since: float) -> MovingArtist:
     """Show an artist from some step on."""
-    return Moving(artist, lambda k: artist.set_visible(k >= since))
+    return MovingArtist(artist, lambda k: artist.set_visible(k >= since))
 
 
-def told(text: Text, words: Callable[[int], str]) -> Moving:
+def changing_text(text: Text, words: Callable[[int], str]) -> MovingArtist:
     """Write what is so at each step."""
-    return Moving(text, lambda k: text.set_text(words(k)))
+    return MovingArtist(text, lambda k: text.set_text(words(k)))
 
 
-def growing_path(ax: Axes, drawn: Sequence[Artist], x: Array, y: Array, look: Style, turn: int) -> list[Moving]:
+def growing_path(ax: Axes, drawn: Sequence[Artist], x: Array, y: Array, theme: Style, turn: int) -> list[MovingArtist]:
     """Let one run's path, as `ravine.plot.marks.draw_path` drew it, grow step by step behind a dot at its head."""
     last, every = len(x) - 1, dot_every(len(x) - 1)
     counts = {
@@ -65,7 +64,7 @@ def growing_path(ax: Axes, drawn: Sequence[Artist], x: Array, y: Array, look: St
         "casing": lambda k: min(k, last) + 1,
         "steps": lambda k: min(k, last) // every + 1,
     }
-    found: list[Moving] = []
+    found: list[MovingArtist] = []
     for artist in drawn:
         gid = str(artist.get_gid())
         if gid == "end":  # the head ends there
@@ -85,16 +84,16 @@ def growing_path(ax: Axes, drawn: Sequence[Artist], x: Array, y: Array, look: St
         marker=SHAPES[turn % len(SHAPES)],
         ms=6.8,
         mew=1.2,
-        mec=look.ground,
-        mfc=look.accents[turn],
+        mec=theme.ground,
+        mfc=theme.accents[turn],
         zorder=4.3,
         gid="head",
     )
-    found.append(Moving(head, lambda k: head.set_data(x[min(k, last) :][:1], y[min(k, last) :][:1])))
+    found.append(MovingArtist(head, lambda k: head.set_data(x[min(k, last) :][:1], y[min(k, last) :][:1])))
     return found
 
 
-def _legs(artist: Artist, ax: Axes, x: Array, y: Array) -> Moving:
+def _legs(artist: Artist, ax: Axes, x: Array, y: Array) -> MovingArtist:
     """Show the legs within the map up to a step; each is three points: its ends, and a gap."""
     assert isinstance(artist, Line2D)
     (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
@@ -103,16 +102,16 @@ def _legs(artist: Artist, ax: Axes, x: Array, y: Array) -> Moving:
     return grown(artist, lambda k: 3 * int(drawn[min(k, len(drawn) - 1)]))
 
 
-def _segments(artist: Artist, x: Array, y: Array) -> Moving:
+def _segments(artist: Artist, x: Array, y: Array) -> MovingArtist:
     """Show the legs whose width is the learning rate up to a step."""
     assert isinstance(artist, LineCollection)
     whole = artist.get_segments()
     finite = np.isfinite(x) & np.isfinite(y)
     drawn = np.concatenate([[0], np.cumsum(finite[:-1] & finite[1:])])
-    return Moving(artist, lambda k: artist.set_segments(whole[: int(drawn[min(k, len(drawn) - 1)])]))
+    return MovingArtist(artist, lambda k: artist.set_segments(whole[: int(drawn[min(k, len(drawn) - 1)])]))
 
 
-def growing_curves(ax: Axes, curves: Sequence[Curve], steps: Array, look: Style) -> list[Moving]:
+def growing_curves(ax: Axes, curves: Sequence[Curve], steps: Array, theme: Style) -> list[MovingArtist]:
     """Let curves, as `ravine.plot.gaps.draw_curves` drew them, grow; what happens on the way appears when it does."""
     lines = [line for line in ax.lines if line.get_gid() == "loss"]
     clouds = [line for line in ax.lines if line.get_gid() == "batch_loss"]
@@ -130,9 +129,9 @@ def growing_curves(ax: Axes, curves: Sequence[Curve], steps: Array, look: Style)
         if getattr(text, "xycoords", "") == "data" and (x, y) in since:
             found.append(appearing(text, since[x, y]))
     for line, curve in zip(lines, curves, strict=True):
-        found.append(_moment(ax, curve, str(line.get_color()), steps, look))
-    now = ax.axvline(steps[0], color=look.quiet, lw=0.8, alpha=0.7, zorder=1.8, gid="now")
-    found.append(Moving(now, lambda k: now.set_xdata([steps[k], steps[k]])))
+        found.append(_moment(ax, curve, str(line.get_color()), steps, theme))
+    now = ax.axvline(steps[0], color=theme.quiet, lw=0.8, alpha=0.7, zorder=1.8, gid="now")
+    found.append(MovingArtist(now, lambda k: now.set_xdata([steps[k], steps[k]])))
     return found
 
 
@@ -140,16 +139,16 @@ def _up_to(places: Array, steps: Array) -> Callable[[int], int]:
     return lambda k: int(np.searchsorted(places, steps[k], side="right"))
 
 
-def _moment(ax: Axes, curve: Curve, color: str, steps: Array, look: Style) -> Moving:
+def _moment(ax: Axes, curve: Curve, color: str, steps: Array, theme: Style) -> MovingArtist:
     """Mark where a curve is at a step; where the loss was not looked at, the last place that was."""
-    (dot,) = ax.plot([], [], ls="", marker="o", ms=6.0, mew=1.1, mec=look.ground, mfc=color, zorder=4.5, gid="moment")
+    (dot,) = ax.plot([], [], ls="", marker="o", ms=6.0, mew=1.1, mec=theme.ground, mfc=color, zorder=4.5, gid="moment")
     count = _up_to(curve.steps, steps)
 
     def move(k: int) -> None:
         here = slice(max(count(k) - 1, 0), count(k))
         dot.set_data(curve.steps[here], curve.heights[here])
 
-    return Moving(dot, move)
+    return MovingArtist(dot, move)
 
 
 WIDTH = 3.7
@@ -160,7 +159,7 @@ LEAST = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class RunStatus:
     """What is to be said of one run: ``steps`` are the numbers of its steps, ``shares`` what is left of its gap."""
 
     name: str
@@ -184,7 +183,7 @@ class Standing:
         if not looked.size:
             return ""
         here = int(looked[-1])
-        loss = f"loss {number(float(self.losses[here]))}"
+        loss = f"loss {number_text(float(self.losses[here]))}"
         if self.shares is None or not np.isfinite(self.shares[here]):
             return loss
         left = told_share(float(self.shares[here]))
@@ -217,14 +216,14 @@ def told_share(share: float) -> str:
     ['100 % left', '12.3 % left', '1.00 % left', '0.004 % left', 'under 0.001 % left', 'gap grown 12.3-fold']
     """
     if share > 1.0005:
-        return f"gap grown {number(float(f'{share:.3g}'))}-fold"
+        return f"gap grown {number_text(float(f'{share:.3g}'))}-fold"
     if share < LEAST:
         return f"under {100 * LEAST:g} % left"
     digits = int(np.clip(-np.floor(np.log10(share)), 0, 3))
     return f"{100 * share:.{digits}f} % left"
 
 
-def standings_of(panel: Panel, pair: tuple[str, str]) -> list[Standing]:
+def statuses_of(panel: Panel, pair: tuple[str, str]) -> list[RunStatus]:
     """Return the standing of each run of a panel; the one that arrives before all others is the first."""
     found = [_standing(run, name, panel, pair) for run, name in zip(panel.runs, panel.names, strict=True)]
     arrivals = sorted(each.arrival for each in found if np.isfinite(each.arrival))
@@ -236,14 +235,14 @@ def standings_of(panel: Panel, pair: tuple[str, str]) -> list[Standing]:
     ]
 
 
-def _standing(run: xr.Dataset, name: str, panel: Panel, pair: tuple[str, str]) -> Standing:
+def _standing(run: xr.Dataset, name: str, panel: Panel, pair: tuple[str, str]) -> RunStatus:
     x, y, _ = trajectory(run, pair)
     outside = ~((x >= panel.x[0]) & (x <= panel.x[-1]) & (y >= panel.y[0]) & (y <= panel.y[-1]))
     steps = run["step"].values if "step" in run.coords else np.arange(len(x))
-    settings = captions_settings(run)
+    settings = settings_text(run)
     if "loss" not in run:
         unknown = np.full(len(x), np.nan)
-        return Standing(name, settings, steps, unknown, np.isfinite(unknown), None, outside, "", np.nan, np.nan)
+        return RunStatus(name, settings, steps, unknown, np.isfinite(unknown), None, outside, "", np.nan, np.nan)
     end = end_of(run)
     shares = None
     if end is not None:
@@ -253,7 +252,7 @@ def _standing(run: xr.Dataset, name: str, panel: Panel, pair: tuple[str, str]) -
     outcome = end.outcome if end is not None else "diverged" * broken
     losses, looked = run["loss"].values.astype(float), measure.evaluated(run).values
     arrival, broken_at = np.nan if end is None else end.step, measure.first_nonfinite(run).item()
-    return Standing(name, settings, steps, losses, looked, shares, outside, outcome, arrival, broken_at)
+    return RunStatus(name, settings, steps, losses, looked, shares, outside, outcome, arrival, broken_at)
 
 
 # -- the board ---------------------------------------------------------------------------------------------------
@@ -262,15 +261,15 @@ NAME, SMALL, LINE, APART = 10.0, 7.8, 11.5, 9.0
 """Sizes of the letters, height of a small line and space between runs, in points."""
 
 
-def board_height(standings: Sequence[Standing], frames: Sequence[int]) -> float:
+def board_height(standings: Sequence[RunStatus], frames: Sequence[int]) -> float:
     """Return the inches that a scoreboard needs."""
     return sum(_row(each, frames)[-1] for each in standings) / 72
 
 
-def _row(standing: Standing, frames: Sequence[int]) -> tuple[str, str, float]:
+def _row(standing: RunStatus, frames: Sequence[int]) -> tuple[str, str, float]:
     """Return a run's name and settings, broken so that value and status fit beside them, and its height in points."""
-    value = max(measure_(standing.value(k), NAME, weight="bold")[0] for k in frames)
-    status = max(measure_(standing.status(k), SMALL)[0] for k in frames)
+    value = max(text_size(standing.value(k), NAME, weight="bold")[0] for k in frames)
+    status = max(text_size(standing.status(k), SMALL)[0] for k in frames)
     name = wrap(standing.name, WIDTH - (value + 22) / 72, NAME, weight="bold")
     settings = wrap(standing.settings, WIDTH - (status + 22) / 72, SMALL)
     return name, settings, _tall(name) + LINE * (1 + settings.count("\n")) + APART
@@ -280,23 +279,23 @@ def _tall(name: str) -> float:
     return 1.35 * NAME * (1 + name.count("\n"))
 
 
-def draw_board(ax: Axes, standings: Sequence[Standing], frames: Sequence[int], look: Style) -> list[Moving]:
+def draw_board(ax: Axes, standings: Sequence[RunStatus], frames: Sequence[int], theme: Style) -> list[MovingArtist]:
     """Write a row for each run: its name, what is left, its settings, and what has become of it."""
     ax.set(xlim=(0, 72 * WIDTH), ylim=(72 * board_height(standings, frames), 0))
     ax.axis("off")
     y, found = 0.0, []
     for turn, standing in enumerate(standings):
-        color = look.accents[turn]
+        color = theme.accents[turn]
         name, settings, height = _row(standing, frames)
         under = y + _tall(name)
         middle = y + 0.6 * NAME
         ax.plot([0, 9], [middle, middle], color=color, lw=2, ls=DASHES[turn], gid="key")
-        ax.plot([4.5], [middle], ls="", marker=SHAPES[turn], ms=6, mew=1, mec=look.ground, mfc=color, gid="key")
+        ax.plot([4.5], [middle], ls="", marker=SHAPES[turn], ms=6, mew=1, mec=theme.ground, mfc=color, gid="key")
         ax.text(15, y, name, size=NAME, weight="bold", color=color, va="top", linespacing=1.25, gid="name")
-        ax.text(15, under, settings, size=SMALL, color=look.quiet, va="top", linespacing=1.25, gid="settings")
+        ax.text(15, under, settings, size=SMALL, color=theme.quiet, va="top", linespacing=1.25, gid="settings")
         right = 72 * WIDTH
-        value = ax.text(right, y, "", size=NAME, weight="bold", color=look.ink, va="top", ha="right", gid="value")
+        value = ax.text(right, y, "", size=NAME, weight="bold", color=theme.ink, va="top", ha="right", gid="value")
         status = ax.text(right, under, "", size=SMALL, color=color, va="top", ha="right", gid="status")
-        found += [told(value, standing.value), told(status, standing.status)]
+        found += [changing_text(value, standing.value), changing_text(status, standing.status)]
         y += height
     return found

@@ -13,9 +13,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ravine.plot._canvas.labels import Box, Room, measure
+from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.style import Style
-from ravine.plot._canvas.words import number
+from ravine.plot._canvas.words import number_text
 
 Array = NDArray[np.floating[Any]]
 
@@ -104,7 +104,7 @@ def bands(
     x: Array,
     y: Array,
     values: Array,
-    look: Style,
+    theme: Style,
     gaps: Array | None,
     *,
     base: float | None = None,
@@ -125,29 +125,29 @@ def bands(
     """
     finite = np.isfinite(values)
     if not finite.all():  # drawn as a region of its own, never filled in
-        ax.patch.set(facecolor=look.hole[0], hatch="////", edgecolor=look.hole[1], linewidth=0.0)
+        ax.patch.set(facecolor=theme.hole[0], hatch="////", edgecolor=theme.hole[1], linewidth=0.0)
     base = bottom(values) if base is None else base
     shown = np.ma.masked_invalid(values)
     if gaps is None:
         if finite.any():
-            ax.contourf(x, y, shown, levels=[base - 1, base + 1], colors=[look.far])
-        return lambda loss: look.far
+            ax.contourf(x, y, shown, levels=[base - 1, base + 1], colors=[theme.far])
+        return lambda loss: theme.far
     edges = base + gaps
     edges = np.unique(edges[edges > base])
     edges[-1] = max(edges[-1], values[finite].max())  # rounding must not leave the highest corner bare
-    ramp = LinearSegmentedColormap.from_list("gap", look.ramp)
+    ramp = LinearSegmentedColormap.from_list("gap", theme.ramp)
     colors = ramp(np.linspace(0, 1, len(edges)))
     ax.contourf(x, y, shown, levels=[base, *edges], colors=colors, zorder=0)
     lines = edges[:-1]
     lines = lines[(lines > values[finite].min()) & (lines < values[finite].max())]
     if lines.size and outlined:
         ax.contour(
-            x, y, shown, levels=lines, colors=look.hairline, linewidths=0.5, linestyles="solid", alpha=0.8, zorder=1
+            x, y, shown, levels=lines, colors=theme.hairline, linewidths=0.5, linestyles="solid", alpha=0.8, zorder=1
         )
     return lambda loss: to_hex(colors[min(int(np.searchsorted(edges, loss)), len(colors) - 1)])
 
 
-def lines_to_number(ax: Axes, x: Array, y: Array, values: Array, look: Style, gaps: Array | None) -> ContourSet | None:
+def lines_to_number(ax: Axes, x: Array, y: Array, values: Array, theme: Style, gaps: Array | None) -> ContourSet | None:
     """Draw the few lines at round losses that will bear them; None where there is none."""
     if gaps is None:
         return None
@@ -157,10 +157,12 @@ def lines_to_number(ax: Axes, x: Array, y: Array, values: Array, look: Style, ga
         return None
     shown = np.ma.masked_invalid(values)
     # solid below zero too: dashes are matplotlib's habit, and the number bears its sign
-    return ax.contour(x, y, shown, levels=told, colors=look.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
+    return ax.contour(x, y, shown, levels=told, colors=theme.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
 
 
-def number_lines(lines: ContourSet, room: Room, look: Style, below: Callable[[float], str], size: float = 6.5) -> None:
+def number_lines(
+    lines: ContourSet, free: FreeSpace, theme: Style, below: Callable[[float], str], size: float = 6.5
+) -> None:
     """Write the loss on each line, at the vertex that is farthest from all that is drawn and from the border.
 
     Among places that are far enough the one nearest to the last number is taken, so that the numbers stand
@@ -168,21 +170,21 @@ def number_lines(lines: ContourSet, room: Room, look: Style, below: Callable[[fl
     """
     colors, last = [], None
     for level, path in zip(lines.levels, lines.get_paths(), strict=True):
-        text = number(float(level))
-        width, height = measure(text, size)
+        text = number_text(float(level))
+        width, height = text_size(text, size)
         path.should_simplify = False  # it would be to a ninth of a data unit, whatever that is on paper
-        found = _place(path.to_polygons(closed_only=False), room, width + 5, height, last)
-        colors.append(look.hairline if found is None else look.contour)
+        found = _place(path.to_polygons(closed_only=False), free, width + 5, height, last)
+        colors.append(theme.hairline if found is None else theme.contour)
         if found is None:  # a strong line without a number would only raise the question
             continue
         spot, angle = found
-        x, y = room.data(spot)
+        x, y = free.data(spot)
         lines.axes.text(
             float(x),
             float(y),
             text,
             size=size,
-            color=look.number,
+            color=theme.number,
             rotation=angle,
             rotation_mode="anchor",
             ha="center",
@@ -194,10 +196,10 @@ def number_lines(lines: ContourSet, room: Room, look: Style, below: Callable[[fl
         lean = np.deg2rad(angle)
         wide = abs(np.cos(lean)) * width + abs(np.sin(lean)) * height
         tall = abs(np.sin(lean)) * width + abs(np.cos(lean)) * height
-        room.box(Box(float(spot[0]), float(spot[1]), wide, tall))
+        free.box(Box(float(spot[0]), float(spot[1]), wide, tall))
         last = spot
     lines.set_edgecolor(colors)
-    lines.set_linewidth([0.5 if color == look.hairline else 0.75 for color in colors])
+    lines.set_linewidth([0.5 if color == theme.hairline else 0.75 for color in colors])
 
 
 ROOMY = 15.0
@@ -205,13 +207,13 @@ ROOMY = 15.0
 
 
 def _place(
-    pieces: list[Any], room: Room, width: float, height: float, last: Array | None
+    pieces: list[Any], free: FreeSpace, width: float, height: float, last: Array | None
 ) -> tuple[Array, float] | None:
     """Return the best place for a number on a line, in points, and its angle in degrees."""
-    clear = room.clearance(border=True)
+    clear = free.clearance(border=True)
     best, most = None, -np.inf
     for piece in pieces:
-        spots = room.points(piece)
+        spots = free.points(piece)
         if len(spots) < 8:
             continue
         lengths = np.hypot(*np.diff(spots, axis=0).T)
@@ -219,12 +221,12 @@ def _place(
             continue
         along = np.concatenate([[0.0], np.cumsum(lengths)])
         middle = (along > 0.6 * width) & (along < along[-1] - 0.6 * width)
-        free = room.at(clear, spots)
+        spare = free.at(clear, spots)
         ahead = _at(along, spots, along + width / 2) - _at(along, spots, along - width / 2)
         straight = np.hypot(*ahead.T) / width
         # half the diagonal is what a number needs at any angle
-        fits = middle & (free > 0.5 * np.hypot(width, height) + 1) & (straight > 0.9)
-        score = np.minimum(free, ROOMY) + 25 * straight
+        fits = middle & (spare > 0.5 * np.hypot(width, height) + 1) & (straight > 0.9)
+        score = np.minimum(spare, ROOMY) + 25 * straight
         if last is not None:
             score = score - 0.06 * np.hypot(*(spots - last).T)
         score[~fits] = -np.inf
@@ -244,7 +246,7 @@ STROKE = 0.11
 """Length of an arrow of the direction field, in inches."""
 
 
-def downhill(ax: Axes, x: Array, y: Array, values: Array, slope: Array | None, look: Style) -> None:
+def downhill(ax: Axes, x: Array, y: Array, values: Array, slope: Array | None, theme: Style) -> None:
     """Draw short arrows of one length down the slope.
 
     `slope` has shape (y, x, 2), the horizontal component first; without it differences of the grid are taken.
@@ -283,7 +285,7 @@ def downhill(ax: Axes, x: Array, y: Array, values: Array, slope: Array | None, l
         headwidth=4,
         headlength=4.5,
         headaxislength=3.5,
-        color=look.quiet,
+        color=theme.quiet,
         alpha=0.55,
         zorder=1.3,
     )

@@ -7,20 +7,18 @@ from collections.abc import Sequence
 import xarray as xr
 
 from ravine._study.contract import axes, check
-from ravine.plot._canvas.layout import Lines, Words, name_axes, sheet_of
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, drawn, new_figure, style_of
-from ravine.plot._canvas.words import End, because, coupled_decay, end_of, outcome, settings, subtitle
-from ravine.plot._canvas.words import title as reasons_title
+from ravine.plot._canvas.layout import Headings, Lines, name_axes, sheet_of
+from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.words import End, because, coupled_decay, end_of, outcome, settings_text, subtitle, title_of
 from ravine.plot._map.marks import comparable, path, surface
 from ravine.plot._map.notes import draw_panel, rates
-from ravine.plot._map.panels import Panel
-from ravine.plot._map.panels import plan as plan_
+from ravine.plot._map.panels import Panel, make_panels
 
 FEW = 6
 """Panels up to which each may have an inset; more are looked at side by side, and want to be simple."""
 
 
-@drawn
+@with_own_settings
 def descent(
     runs: xr.Dataset,
     land: xr.Dataset,
@@ -85,12 +83,12 @@ def descent(
     >>> len(ravine.plot.descent(both, land, hue="momentum").axes)
     4
     """
-    look = style_of(style)
+    theme = style_of(style)
     check(runs, "position")
     check(land, "surface")
-    plan = plan_(runs, land, hue, fold)
+    plan = make_panels(runs, land, hue, fold)
     pair = axes(land)
-    if look is ARTICLE:
+    if theme is ARTICLE:
         if hue is not None:
             raise ValueError("the article's style draws one run in each panel: leave hue out, or choose another style")
         return _article_descent(plan.panels, pair)
@@ -99,16 +97,16 @@ def descent(
     counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
     ends = [[end_of(run) for run in panel.runs] for panel in shown]
     alone = hue in ("run", "optimizer") and len(shown) == 1
-    words = Words(
-        title or reasons_title(runs, [end for each in ends for end in each]),
+    words = Headings(
+        title or title_of(runs, [end for each in ends for end in each]),
         subtitle_of(runs, shown, field, pair),
         [panel.label for panel in shown],
-        [_outcomes(panel, each, look, counted, alone) for panel, each in zip(shown, ends, strict=True)],
+        [_outcomes(panel, each, theme, counted, alone) for panel, each in zip(shown, ends, strict=True)],
         plan.rows,
     )
-    sheet = sheet_of(words, shown[0].x, shown[0].y, look, columns=plan.columns, width=width)
+    sheet = sheet_of(words, shown[0].x, shown[0].y, theme, columns=plan.columns, width=width)
     for panel, ax in zip(shown, sheet.axes, strict=True):
-        draw_panel(ax, panel, pair, look, scale=sheet.scale, field=field, enlarge=len(shown) <= FEW)
+        draw_panel(ax, panel, pair, theme, scale=sheet.scale, field=field, enlarge=len(shown) <= FEW)
     name_axes(sheet, pair)
     return sheet.figure
 
@@ -127,7 +125,7 @@ def subtitle_of(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tup
     )
 
 
-def _outcomes(panel: Panel, ends: Sequence[End | None], look: Style, counted: bool, alone: bool) -> Lines:
+def _outcomes(panel: Panel, ends: Sequence[End | None], theme: Style, counted: bool, alone: bool) -> Lines:
     """Say under a panel what happened to each run, in its colour where there are several; how it was made, if alone."""
     happened = [
         ", ".join(filter(None, (outcome(run, counted=counted), end.words if end else "")))
@@ -135,12 +133,12 @@ def _outcomes(panel: Panel, ends: Sequence[End | None], look: Style, counted: bo
     ]
     if len(panel.runs) == 1:
         why = because(panel.runs[0])
-        return [(happened[0], look.ink)] + ([(why, look.quiet)] if why else [])
-    made = [settings(run) for run in panel.runs] if alone else []
+        return [(happened[0], theme.ink)] + ([(why, theme.quiet)] if why else [])
+    made = [settings_text(run) for run in panel.runs] if alone else []
     if len(set(made)) == 1 or all(name in one for name, one in zip(panel.names, made, strict=False)):
         made = []  # the subtitle, or the names themselves, say it
     lines = []
-    for k, (name, what, color) in enumerate(zip(panel.names, happened, look.accents, strict=False)):
+    for k, (name, what, color) in enumerate(zip(panel.names, happened, theme.accents, strict=False)):
         how = f"{made[k]}, " if made else ""
         lines.append((f"{name}: {how}{what}", color))
     return lines

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import Box, Room
+from ravine.plot._canvas.labels import Box, FreeSpace
 from ravine.plot._canvas.style import Style, halo
 
 Array = NDArray[np.floating[Any]]
@@ -74,8 +74,8 @@ def tail_of(track: Array, low: Array, high: Array, unit: float) -> Tail | None:
 def draw(
     ax: Axes,
     tail: Tail,
-    room: Room,
-    look: Style,
+    free: FreeSpace,
+    theme: Style,
     size: float,
     inside: Callable[[Axes], None],
 ) -> Axes | None:
@@ -83,17 +83,17 @@ def draw(
 
     `inside` draws the content on the Axes it is given, whose limits it may not change.
     """
-    wide, tall = SIDE * room.size
-    place = room.corner(wide, tall, 5.0)
+    wide, tall = SIDE * free.size
+    place = free.corner(wide, tall, 5.0)
     if place is None:
         return None
-    corner = np.array([place.x - wide / 2, place.y - tall / 2]) / room.size
+    corner = np.array([place.x - wide / 2, place.y - tall / 2]) / free.size
     inset = ax.inset_axes((float(corner[0]), float(corner[1]), SIDE, SIDE), zorder=5)
     inset.set_xlim(tail.low[0], tail.high[0])
     inset.set_ylim(tail.low[1], tail.high[1])
-    inset.set(xticks=[], yticks=[], facecolor=look.far)
+    inset.set(xticks=[], yticks=[], facecolor=theme.far)
     for spine in inset.spines.values():
-        spine.set(color=look.quiet, linewidth=0.7)
+        spine.set(color=theme.quiet, linewidth=0.7)
     inside(inset)
     inset.text(
         0.04,
@@ -101,24 +101,24 @@ def draw(
         f"{tail.factor}\N{MULTIPLICATION SIGN} from step {tail.first:,}",
         transform=inset.transAxes,
         size=size,
-        color=look.ink,
+        color=theme.ink,
         va="bottom",
         zorder=7,
         gid="scale",
-        path_effects=halo(look, 2.0),
+        path_effects=halo(theme, 2.0),
     )
-    _frame(ax, tail, place, room, look)
-    room.box(Box(place.x, place.y, wide + 4, tall + 4))
+    _frame(ax, tail, place, free, theme)
+    free.box(Box(place.x, place.y, wide + 4, tall + 4))
     return inset
 
 
-def _frame(ax: Axes, tail: Tail, place: Box, room: Room, look: Style) -> None:
+def _frame(ax: Axes, tail: Tail, place: Box, free: FreeSpace, theme: Style) -> None:
     """Frame on the map what the inset shows, and join the two by a thin line."""
     (left, low), (right, high) = tail.low, tail.high
     corners = np.array([[left, low], [right, low], [right, high], [left, high], [left, low]])
-    ax.plot(*corners.T, color=look.quiet, lw=0.7, zorder=3.5, gid="window")
-    spots = room.points(corners)
-    room.line(spots, 3.0)
+    ax.plot(*corners.T, color=theme.quiet, lw=0.7, zorder=3.5, gid="window")
+    spots = free.points(corners)
+    free.line(spots, 3.0)
     middle = spots[:4].mean(axis=0)
     way = np.array([place.x, place.y]) - middle
     half = np.abs(spots[:4] - middle).max(axis=0)
@@ -126,6 +126,6 @@ def _frame(ax: Axes, tail: Tail, place: Box, room: Room, look: Style) -> None:
         middle + way * float(np.min(half / np.maximum(np.abs(way), 1e-9))),
         middle + way * (1 - float(np.min(np.array([place.width, place.height]) / 2 / np.maximum(np.abs(way), 1e-9)))),
     ]
-    line = np.array([room.data(end) for end in ends])
-    ax.plot(*line.T, color=look.quiet, lw=0.6, alpha=0.8, zorder=2.8, gid="joint")
-    room.line(np.array(ends), 1.0)
+    line = np.array([free.data(end) for end in ends])
+    ax.plot(*line.T, color=theme.quiet, lw=0.6, alpha=0.8, zorder=2.8, gid="joint")
+    free.line(np.array(ends), 1.0)

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import axes, check
-from ravine.plot._canvas.labels import Room
-from ravine.plot._canvas.style import ARTICLE, Style, calm, new_figure, style_of
-from ravine.plot._canvas.style import drawn as paper_drawn
+from ravine.plot._canvas.labels import FreeSpace
+from ravine.plot._canvas.style import ARTICLE, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import dot_every
 from ravine.plot._map.contours import bands, gaps_of, lines_to_number, number_lines
 
 Array = NDArray[np.floating[Any]]
 
 
-@paper_drawn
+@with_own_settings
 def surface(land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0.0, style: str = "ravine") -> Axes:
     """Draw the loss over a plane.
 
@@ -53,31 +52,31 @@ def surface(land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0
     ('bias', 'weight')
     >>> ax.figure.savefig("/dev/null", format="png")
     """
-    look = style_of(style)
+    theme = style_of(style)
     x, y, values = objective(land, weight_decay)
     horizontal, vertical = axes(land)
     if ax is None:
-        ax = own_axes(look, _ratio(x, y))
-        if look is not ARTICLE:
+        ax = own_axes(theme, _ratio(x, y))
+        if theme is not ARTICLE:
             name = str(land["criterion"].values) if "criterion" in land.coords else "loss"
-            ax.set_title(name, loc="left", size=10.5, weight="bold", color=look.ink, pad=6)
-    if look is ARTICLE:
+            ax.set_title(name, loc="left", size=10.5, weight="bold", color=theme.ink, pad=6)
+    if theme is ARTICLE:
         _terrain(ax, x, y, values)
         ax.set_xlabel(horizontal.capitalize())
         ax.set_ylabel(vertical.capitalize())
         frame(ax, x, y)
         return ax
-    calm(ax, look)
+    calm(ax, theme)
     ax.set_xlabel(horizontal)
     ax.set_ylabel(vertical)
     frame(ax, x, y)
     gaps = gaps_of(values)
-    below = bands(ax, x, y, values, look, gaps)
-    lines = lines_to_number(ax, x, y, values, look, gaps)
+    below = bands(ax, x, y, values, theme, gaps)
+    lines = lines_to_number(ax, x, y, values, theme, gaps)
     if lines is not None:
-        number_lines(lines, Room(ax), look, below)
+        number_lines(lines, FreeSpace(ax), theme, below)
     if gaps is None:
-        say_flat(ax, look)
+        say_flat(ax, theme)
     return ax
 
 
@@ -88,7 +87,7 @@ def frame(ax: Axes, x: Array, y: Array) -> None:
     ax.set_aspect("equal" if comparable(x, y) else "auto")
 
 
-def say_flat(ax: Axes, look: Style, size: float = 8.0) -> None:
+def say_flat(ax: Axes, theme: Style, size: float = 8.0) -> None:
     """Say on a map without contours why it has none."""
     ax.text(
         0.5,
@@ -98,12 +97,12 @@ def say_flat(ax: Axes, look: Style, size: float = 8.0) -> None:
         ha="center",
         va="top",
         size=size,
-        color=look.quiet,
+        color=theme.quiet,
         zorder=6,
     )
 
 
-@paper_drawn
+@with_own_settings
 def path(
     run: xr.Dataset,
     ax: Axes | None = None,
@@ -140,18 +139,18 @@ def path(
     >>> float(ax.lines[0].get_xdata()[0]), float(ax.lines[0].get_ydata()[0])
     (-3.0, 6.0)
     """
-    look = style_of(style)
+    theme = style_of(style)
     x, y, names = trajectory(run, axes or _labels_of(ax))
     if ax is None:
-        ax = own_axes(look, _ratio(x[np.isfinite(x)], y[np.isfinite(y)]))
+        ax = own_axes(theme, _ratio(x[np.isfinite(x)], y[np.isfinite(y)]))
         ax.set_xlabel(names[0])
         ax.set_ylabel(names[1])
-    ink = color or look.accent
-    if look is ARTICLE:
+    ink = color or theme.accent
+    if theme is ARTICLE:
         ax.scatter(x, y, c=ink, marker="+")
         ax.plot(x, y, c=ink)
         return ax
-    draw_path(ax, x, y, look, color=ink)
+    draw_path(ax, x, y, theme, color=ink)
     return ax
 
 
@@ -164,7 +163,7 @@ def draw_path(
     ax: Axes,
     x: Array,
     y: Array,
-    look: Style,
+    theme: Style,
     *,
     color: str,
     turn: int = 0,
@@ -193,7 +192,7 @@ def draw_path(
     shared: dict[str, Any] = {"color": color, "solid_joinstyle": "round", "dash_capstyle": "butt"}
     (line,) = ax.plot(x, y, lw=wide, ls=dash, zorder=3, gid="path", **shared)
     if not strays.any():
-        ax.plot(x, y, color=look.halo, lw=wide + 1.5, alpha=0.6, zorder=2.9, gid="casing")
+        ax.plot(x, y, color=theme.halo, lw=wide + 1.5, alpha=0.6, zorder=2.9, gid="casing")
     else:  # pale, so that the legs within the map can be followed
         line.set(linewidth=0.5, alpha=0.3)
         kept = ~strays
@@ -208,9 +207,9 @@ def draw_path(
     rim = 0.5 * weight if every > 1 and apart > 4 else 0.0
     largest = 3.7 if every > 1 else 2.4 if turn == 0 else 2.8
     size = float(np.clip(0.7 * apart, 1.4, largest)) * weight
-    dots: dict[str, Any] = {"ls": "", "mec": look.ground, "mfc": color}
+    dots: dict[str, Any] = {"ls": "", "mec": theme.ground, "mfc": color}
     ax.plot(x[::every], y[::every], marker=shape, ms=size, mew=rim, zorder=3.1, gid="steps", **dots)
-    rings: dict[str, Any] = {"ls": "", "mec": ring or color, "mfc": look.ground}
+    rings: dict[str, Any] = {"ls": "", "mec": ring or color, "mfc": theme.ground}
     ax.plot(x[:1], y[:1], marker="o", ms=7 * weight, mew=1.6 * weight, zorder=4, gid="start", **rings)
     if len(x) > 1 and np.isfinite(x).all() and np.isfinite(y).all():
         unmoved = bool(x[-1] == x[0] and y[-1] == y[0])  # a full dot would hide the ring
@@ -304,12 +303,12 @@ def comparable(x: Array, y: Array) -> bool:
     return 0.25 <= _ratio(x, y) <= 4
 
 
-def own_axes(look: Style, ratio: float) -> Axes:
+def own_axes(theme: Style, ratio: float) -> Axes:
     """Return the Axes of a new figure for one map; `ratio` is height to width of what will be drawn."""
     ratio = ratio if 0.25 <= ratio <= 4 else 0.8
     width = 4.4 if ratio <= 1.2 else 4.4 / ratio
-    room = 1.1 if look is ARTICLE else 0.25  # for the colour bar
-    figure = new_figure(0.75 + width + room, 0.6 + width * ratio + 0.4, look)
+    room = 1.1 if theme is ARTICLE else 0.25  # for the colour bar
+    figure = new_figure(0.75 + width + room, 0.6 + width * ratio + 0.4, theme)
     total_width, total_height = figure.get_size_inches()
     return figure.add_axes((0.75 / total_width, 0.6 / total_height, width / total_width, width * ratio / total_height))
 

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import Room, label
+from ravine.plot._canvas.labels import FreeSpace, draw_label
 from ravine.plot._canvas.style import Style, halo
-from ravine.plot._canvas.words import dot_every, maximizes, number
+from ravine.plot._canvas.words import dot_every, maximizes, number_text
 from ravine.plot._map.contours import bands, bottom, downhill, lines_to_number, number_lines
 from ravine.plot._map.inset import SIDE, draw, tail_of
 from ravine.plot._map.marks import draw_path, frame, objective, say_flat, trajectory
@@ -36,8 +36,8 @@ class Pen:
     """What every note needs: where, in which style, at which size, what is taken, and what was drawn so far."""
 
     ax: Axes
-    look: Style
-    room: Room
+    theme: Style
+    free: FreeSpace
     scale: float
     drawn: Drawn = field(default_factory=Drawn)
 
@@ -50,7 +50,7 @@ class Pen:
     ) -> None:
         """Write a label beside a point, where there is room; it may speak of what is so from some step on."""
         size = self.size(points)
-        note = label(self.ax, text, point, self.look, color=color, room=self.room, size=size, **how)
+        note = draw_label(self.ax, text, point, self.theme, color=color, free=self.free, size=size, **how)
         if since is not None and note is not None:
             self.drawn.notes.append((since, note))
 
@@ -68,50 +68,50 @@ class Pen:
             zorder=3.9,  # under the end of a path that arrives, with its arms in sight
             gid=gid,
         )
-        self.room.mark(self.room.points(spot), 5.0)
+        self.free.mark(self.free.points(spot), 5.0)
 
 
 def draw_panel(
-    ax: Axes, panel: Panel, pair: tuple[str, str], look: Style, *, scale: float, field: bool, enlarge: bool
+    ax: Axes, panel: Panel, pair: tuple[str, str], theme: Style, *, scale: float, field: bool, enlarge: bool
 ) -> Drawn:
     """Draw everything inside one panel. A run's name that finds no room stands in the caption alone."""
     frame(ax, panel.x, panel.y)
-    below = bands(ax, panel.x, panel.y, panel.values, look, panel.gaps)
-    lines = lines_to_number(ax, panel.x, panel.y, panel.values, look, panel.gaps)
+    below = bands(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
+    lines = lines_to_number(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
     if field:
-        downhill(ax, panel.x, panel.y, panel.values, slope_of(panel, pair), look)
+        downhill(ax, panel.x, panel.y, panel.values, slope_of(panel, pair), theme)
     tracks = [np.c_[trajectory(run, pair)[:2]].astype(float) for run in panel.runs]
-    pen = Pen(ax, look, Room(ax), scale)
+    pen = Pen(ax, theme, FreeSpace(ax), scale)
     weight = 0.65 + 0.35 * min(scale, 1.0)
-    ring = look.accent if len(panel.runs) == 1 else look.ink
+    ring = theme.accent if len(panel.runs) == 1 else theme.ink
     for k, run in enumerate(panel.runs):
         x, y, _ = trajectory(run, pair)
         before = set(ax.get_children())
-        draw_path(ax, x, y, look, color=look.accents[k], turn=k, lr=rates(run), weight=weight, ring=ring)
+        draw_path(ax, x, y, theme, color=theme.accents[k], turn=k, lr=rates(run), weight=weight, ring=ring)
         pen.drawn.paths.append([artist for artist in ax.get_children() if artist not in before])
-        track = pen.room.points(tracks[k])
-        pen.room.line(track, 2.0)
-        pen.room.mark(track[[0, -1]], 5.0)
+        track = pen.free.points(tracks[k])
+        pen.free.line(track, 2.0)
+        pen.free.mark(track[[0, -1]], 5.0)
     goals = _minima(pen, panel, pair)
     if panel.gaps is None and np.isfinite(panel.values).any():
-        say_flat(ax, look, pen.size(8))
+        say_flat(ax, theme, pen.size(8))
     if enlarge and len(panel.runs) == 1:
         _enlarge(pen, panel, tracks[0])
     _name_runs(pen, panel, tracks)
     _borders(pen, panel, tracks)
     _starts(pen, tracks)
     for spot, text in goals:
-        pen.write(text, spot, look.ink, near=7.0)
+        pen.write(text, spot, theme.ink, near=7.0)
     if len(panel.runs) == 1:
         _drops(pen, panel.runs[0], tracks[0])
     if lines is not None:
-        number_lines(lines, pen.room, look, below, pen.size(6.5))
+        number_lines(lines, pen.free, theme, below, pen.size(6.5))
     return pen.drawn
 
 
 def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, str]]:
     """Mark known minima, or the lowest point of the grid; return what is to be named where."""
-    look = pen.look
+    theme = pen.theme
     if maximizes(panel.runs[0]):
         return []
     known = [spot for run in panel.runs if (spot := _minimizer(run, pair)) is not None]
@@ -120,20 +120,20 @@ def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, 
     named: list[tuple[Array, str]] = []
     if len({tuple(spot) for spot in known}) > 1:  # runs in one panel that strive for different goals
         for k, spot in enumerate(known):
-            pen.cross(spot, "minimum", look.accents[k])
+            pen.cross(spot, "minimum", theme.accents[k])
     elif known:
         if _inside(known[0], panel):
-            pen.cross(known[0], "minimum", look.ink)
+            pen.cross(known[0], "minimum", theme.ink)
             named.append((known[0], "the goal" if moved else "minimum"))
     elif drawn is not None:
-        pen.cross(drawn, "lowest", look.ink)
+        pen.cross(drawn, "lowest", theme.ink)
         if moved:
             named.append((drawn, "the goal"))
     if moved:
         data = _minimizer(panel.runs[0], pair, "data_minimizer")
         data = _lowest(*objective(panel.land)) if data is None else data
         if data is not None and _inside(data, panel):
-            pen.cross(data, "data minimum", look.ink, marker="D", points=4.2)
+            pen.cross(data, "data minimum", theme.ink, marker="D", points=4.2)
             named.append((data, "minimum of\nthe data loss"))
     return named
 
@@ -163,12 +163,12 @@ def _inside(spots: Array, panel: Panel) -> Any:
 def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
     """Draw the winding end of a run in an inset, where that shows more than the map."""
     low, high = np.array([panel.x[0], panel.y[0]]), np.array([panel.x[-1], panel.y[-1]])
-    if min(pen.room.size) * SIDE < 46:  # too small for a picture of its own
+    if min(pen.free.size) * SIDE < 46:  # too small for a picture of its own
         return
-    tail = tail_of(track, low, high, float(min(pen.room.size)))
+    tail = tail_of(track, low, high, float(min(pen.free.size)))
     if tail is None:
         return
-    look, ends = pen.look, pen.ax.lines
+    theme, ends = pen.theme, pen.ax.lines
     columns, rows = (_around(each, a, b) for each, a, b in zip((panel.x, panel.y), tail.low, tail.high, strict=True))
 
     def inside(ax: Axes) -> None:
@@ -178,25 +178,25 @@ def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
             panel.x[columns],
             panel.y[rows],
             part,
-            look,
+            theme,
             panel.gaps,
             base=bottom(panel.values),
             outlined=False,
         )
         tail_x, tail_y = track[max(tail.first - 1, 0) :].T
-        ax.plot(tail_x, tail_y, color=look.halo, lw=2.2, alpha=0.6, zorder=2.9)
-        ax.plot(tail_x, tail_y, color=look.accent, lw=0.9, zorder=3, solid_joinstyle="round", gid="tail")
+        ax.plot(tail_x, tail_y, color=theme.halo, lw=2.2, alpha=0.6, zorder=2.9)
+        ax.plot(tail_x, tail_y, color=theme.accent, lw=0.9, zorder=3, solid_joinstyle="round", gid="tail")
         every = dot_every(len(track) - 1)
-        ax.plot(tail_x[::every], tail_y[::every], ls="", marker="o", ms=1.9, mew=0, color=look.accent, zorder=3.1)
+        ax.plot(tail_x[::every], tail_y[::every], ls="", marker="o", ms=1.9, mew=0, color=theme.accent, zorder=3.1)
         for line in ends:  # the same marks as on the map
             if line.get_gid() in ("lowest", "minimum", "data minimum"):
-                mark: dict[str, Any] = {"marker": line.get_marker(), "mec": look.ink, "mfc": "none"}
+                mark: dict[str, Any] = {"marker": line.get_marker(), "mec": theme.ink, "mfc": "none"}
                 ax.plot(*line.get_data(), ls="", ms=6.5, mew=1.3, zorder=3.9, **mark)
-        ax.plot(*track[-1:].T, ls="", marker="o", ms=4.5, mew=1, mec=look.ground, mfc=look.accent, zorder=4)
+        ax.plot(*track[-1:].T, ls="", marker="o", ms=4.5, mew=1, mec=theme.ground, mfc=theme.accent, zorder=4)
         ax.set_xlim(tail.low[0], tail.high[0])
         ax.set_ylim(tail.low[1], tail.high[1])
 
-    draw(pen.ax, tail, pen.room, look, max(6.0, 6.4 * pen.scale), inside)
+    draw(pen.ax, tail, pen.free, theme, max(6.0, 6.4 * pen.scale), inside)
 
 
 def _around(values: Array, low: float, high: float) -> slice:
@@ -216,19 +216,19 @@ def _starts(pen: Pen, tracks: list[Array]) -> None:
         if start in seen or not ((track[0] >= box[0]) & (track[0] <= box[1])).all():
             continue
         seen.append(start)
-        pen.write("start", track[0], pen.look.accent if len(tracks) == 1 else pen.look.ink, near=7.0)
+        pen.write("start", track[0], pen.theme.accent if len(tracks) == 1 else pen.theme.ink, near=7.0)
 
 
 def _name_runs(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
     """Write the name of each run beside its own path: at the end, or where it is farthest from the others."""
     if len(tracks) < 2:
         return
-    pixels = [pen.room.points(track) for track in tracks]
+    pixels = [pen.free.points(track) for track in tracks]
     for k, name in enumerate(panel.names):
         others = [p for j, p in enumerate(pixels) if j != k]
         anchor = _own_place(pen, pixels[k], others)
         if anchor is not None:
-            pen.write(name, tracks[k][anchor], pen.look.accents[k], points=8, since=anchor, near=5.0, far=30.0)
+            pen.write(name, tracks[k][anchor], pen.theme.accents[k], points=8, since=anchor, near=5.0, far=30.0)
 
 
 FEW = 400
@@ -237,7 +237,7 @@ FEW = 400
 
 def _own_place(pen: Pen, track: Array, others: list[Array]) -> int | None:
     """Return the index of the step beside which a run's name is unmistakable."""
-    inside = np.flatnonzero(((track >= 0) & (track <= pen.room.size)).all(axis=1))
+    inside = np.flatnonzero(((track >= 0) & (track <= pen.free.size)).all(axis=1))
     if not inside.size:
         return None
     last = len(track) - 1
@@ -252,7 +252,7 @@ def _own_place(pen: Pen, track: Array, others: list[Array]) -> int | None:
             ending = min(ending, float(np.hypot(*(known - track[last]).T).min()))
     if inside[-1] == last and ending > 16:  # the end stands apart: the natural place
         return last
-    rim = np.minimum(track[spots], pen.room.size - track[spots]).min(axis=1)
+    rim = np.minimum(track[spots], pen.free.size - track[spots]).min(axis=1)
     return int(spots[np.argmax(np.minimum(foreign, 40) + 0.3 * np.minimum(rim, 30))])
 
 
@@ -260,7 +260,7 @@ def _borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
     """Say where a path starts outside the map, leaves it for good, or leaves it for a while."""
     unseen = 0
     for k, track in enumerate(tracks):
-        color, inside = pen.look.accents[k], _inside(track, panel)
+        color, inside = pen.theme.accents[k], _inside(track, panel)
         if not inside.any():
             unseen += 1
             continue
@@ -288,8 +288,8 @@ def _borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
             ha="center",
             va="bottom",
             size=pen.size(8),
-            color=pen.look.ink,
-            path_effects=halo(pen.look),
+            color=pen.theme.ink,
+            path_effects=halo(pen.theme),
             zorder=6,
         )
 
@@ -311,7 +311,7 @@ def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, since: 
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.where(way > 0, (high - inner) / way, np.where(way < 0, (low - inner) / way, np.inf))
     edge = inner + min(1.0, float(np.nanmin(shares))) * way
-    tip, tail = pen.room.points([edge, inner])
+    tip, tail = pen.free.points([edge, inner])
     heading = tip - tail
     heading = heading / (np.hypot(*heading) or 1.0)
     size = 7 * pen.scale
@@ -319,11 +319,11 @@ def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, since: 
         tip, heading = tip - (size + 2) * heading, -heading
     side = np.array([-heading[1], heading[0]])
     corners = [tip, tip - size * heading + size / 2 * side, tip - size * heading - size / 2 * side]
-    shape = [pen.room.data(corner) for corner in corners]
+    shape = [pen.free.data(corner) for corner in corners]
     gid = "enters" if inward else "leaves"
     arrow = Polygon(shape, closed=True, facecolor=color, edgecolor="none", zorder=4.5, gid=gid)
     pen.drawn.notes.append((since, pen.ax.add_patch(arrow)))
-    pen.room.line(np.array([*corners, corners[0]]), 2.0)
+    pen.free.line(np.array([*corners, corners[0]]), 2.0)
     pen.write(words, edge, color, points=8, since=since, near=5.0)
 
 
@@ -348,8 +348,8 @@ def _drops(pen: Pen, run: xr.Dataset, track: Array) -> None:
     places = places[places < len(track)]
     inside = [int(k) for k in places if ((track[k] >= [pen.ax.get_xlim()[0], pen.ax.get_ylim()[0]]).all())]
     for k in inside[:3]:
-        words = f"lr {number(float(lr[k]))}"
-        pen.write(words, track[k], pen.look.accent, points=6.5, since=k, near=4.0, far=40.0)
+        words = f"lr {number_text(float(lr[k]))}"
+        pen.write(words, track[k], pen.theme.accent, points=6.5, since=k, near=4.0, far=40.0)
 
 
 def slope_of(panel: Panel, pair: tuple[str, str]) -> Array | None:

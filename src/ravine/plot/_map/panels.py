@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._format import hint, listed
 from ravine._study.contract import axes
-from ravine.plot._canvas.words import coupled_decay
-from ravine.plot._canvas.words import label as captions_label
+from ravine.plot._canvas.words import coupled_decay, label_text
 from ravine.plot._map.contours import gaps_of, shared
 from ravine.plot._map.marks import objective, trajectory
 
@@ -67,7 +66,7 @@ class Panel:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class PanelGrid:
     """All panels of a figure, row by row; labels of rows where two dimensions span a grid."""
 
     panels: list[Panel]
@@ -75,7 +74,7 @@ class Plan:
     rows: list[str]
 
 
-def plan(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool) -> Plan:
+def make_panels(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool) -> PanelGrid:
     """Arrange runs and surfaces to panels, or say what must be selected first."""
     runs = runs[[name for name in NEEDED if name in runs]]
     line, names = _hue(runs, hue)
@@ -95,11 +94,11 @@ def plan(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool) -> Pla
         [_panel(runs, land, dict(zip(dims, place, strict=True)), line, names) for place in row]
         for row in _places(runs, dims)
     ]
-    rows = [captions_label(dims[0], v) for v in runs[dims[0]].values] if len(dims) == 2 else []
+    rows = [label_text(dims[0], v) for v in runs[dims[0]].values] if len(dims) == 2 else []
     if fold:
         grid, rows = _folded(grid, rows)
     panels = _scaled([panel for row in grid for panel in row])
-    return Plan(panels, len(grid[0]) if rows else None, rows)
+    return PanelGrid(panels, len(grid[0]) if rows else None, rows)
 
 
 def _hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]:
@@ -120,7 +119,7 @@ def _hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]:
             f"{runs.sizes[line]} runs in one panel are too many to tell apart (at most {MOST_RUNS}): "
             f"select some along {line!r}"
         )
-    return line, [captions_label(hue, v) for v in runs[hue].values]
+    return line, [label_text(hue, v) for v in runs[hue].values]
 
 
 def _places(runs: xr.Dataset, dims: Sequence[str]) -> list[list[tuple[int, ...]]]:
@@ -143,7 +142,7 @@ def _panel(runs: xr.Dataset, land: xr.Dataset, place: dict[str, int], line: str 
     x, y, values = objective(below, decay)
     if place:
         dim = list(place)[-1]
-        label = captions_label(dim, runs[dim].values[place[dim]])
+        label = label_text(dim, runs[dim].values[place[dim]])
     else:
         label = str(runs["criterion"].values) if "criterion" in runs.coords else ""
     return Panel(label, [_taken(run) for run in singles], names, below, x, y, values, decay, key)

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import hint, listed
 from ravine.plot._canvas.scales import Axis, axis_of
-from ravine.plot._canvas.words import label as captions_label
-from ravine.plot._canvas.words import number
-from ravine.plot._phase.labels import Best, best_of
-from ravine.plot._phase.labels import without as without_
+from ravine.plot._canvas.words import label_text, number_text
+from ravine.plot._phase.labels import Best, best_of, best_without
 from ravine.plot._phase.lines import Frontier, frontier_of
 from ravine.plot._phase.regions import ARRIVED, outcomes_of
 
@@ -65,7 +63,7 @@ class Diagram:
 
     def told(self, value: float) -> str:
         """Say a value with its unit."""
-        plain = f"{value:,.0f}" if value == round(value) and abs(value) < 1e6 else number(value)
+        plain = f"{value:,.0f}" if value == round(value) and abs(value) < 1e6 else number_text(value)
         unit = self.unit[:-1] if self.unit == "steps" and value == 1 else self.unit
         return f"{plain.replace('-', chr(0x2212))} {unit}".strip()
 
@@ -167,8 +165,8 @@ def _field(part: xr.DataArray, dim: str | None, x: Axis, y: Axis) -> Field:
     values = np.where(told == ARRIVED, part.values.astype(float), np.nan)
     entry = part[dim].values.item() if dim else None
     single = next((str(part[n].values) for n in ("criterion", "problem") if n in part.coords and not part[n].ndim), "")
-    label = single if dim is None else f"{dim} {entry}" if isinstance(entry, bool) else captions_label(dim, entry)
-    best, without = best_of(values), without_(values, y)
+    label = single if dim is None else f"{dim} {entry}" if isinstance(entry, bool) else label_text(dim, entry)
+    best, without = best_of(values), best_without(values, y)
     if best is not None and without is not None and without.value == best.value:
         best = without = replace(without, cells=best.cells)
     return Field(label, entry, values, told, best, without, frontier_of(part, x, y))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ravine._format import hint, listed
-from ravine.plot._canvas.labels import CELL, Box, Room, measure
+from ravine.plot._canvas.labels import CELL, Box, FreeSpace, text_size
 from ravine.plot._canvas.scales import Axis, lightness, mixed
 from ravine.plot._canvas.style import Style
 from ravine.plot._phase.regions import outline
@@ -45,7 +45,7 @@ class Label:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class Underlay:
     """What lies under the labels of a panel, at the cells of its room.
 
     `colors` (row, column, 3) are those of the diagram's cells; `fence` is where large ones end: a label that fits
@@ -68,58 +68,58 @@ def inked(color: Any) -> str:
     return LIGHT if lightness(color) < 0.57 else DEEP
 
 
-def say_all(ax: Axes, labels: Sequence[Label], room: Room, ground: Ground, size: float) -> None:
+def write_labels(ax: Axes, labels: Sequence[Label], free: FreeSpace, ground: Underlay, size: float) -> None:
     """Write labels beside their spots, in the order that keeps each nearest to its own."""
     orders = itertools.islice(itertools.permutations(labels), MOST_ORDERS)
-    placed = min((_placed(order, room, ground, size) for order in orders), key=lambda found: found[0])[1]
+    placed = min((_placed(order, free, ground, size) for order in orders), key=lambda found: found[0])[1]
     for label, words, box in placed:
-        _say(ax, label, words, box, room, ground, size)
+        _say(ax, label, words, box, free, ground, size)
 
 
 def _placed(
-    order: Sequence[Label], room: Room, ground: Ground, size: float
+    order: Sequence[Label], free: FreeSpace, ground: Underlay, size: float
 ) -> tuple[float, list[tuple[Label, str, Box]]]:
     """Place labels in this order; return how far off they stand, and each with its words and box."""
-    taken, cost = room.taken.copy(), 0.0
+    taken, cost = free.taken.copy(), 0.0
     placed: list[tuple[Label, str, Box]] = []
     for label in order:
-        found = _place_label(label, room, ground, size)
+        found = _place_label(label, free, ground, size)
         if found is None:
             cost += 3 * FAR
             continue
-        anchor = room.points(label.spot)[0]
+        anchor = free.points(label.spot)[0]
         gap = found[1].gap(anchor)
         way = anchor + np.linspace(0, 1, 30)[:, None] * (np.array([found[1].x, found[1].y]) - anchor)
         crossed = gap > LED and any(other.gap(spot) == 0 for _, _, other in placed for spot in way)
         cost += gap + FAR * crossed
         placed.append((label, *found))
-        room.box(found[1])
-    room.taken[:] = taken
+        free.box(found[1])
+    free.taken[:] = taken
     return cost, placed
 
 
-def _place_label(label: Label, room: Room, ground: Ground, size: float) -> tuple[str, Box] | None:
+def _place_label(label: Label, free: FreeSpace, ground: Underlay, size: float) -> tuple[str, Box] | None:
     """Find a place for a label: inside one large cell if it can be, else anywhere."""
-    anchor, taken = room.points(label.spot)[0], room.taken
+    anchor, taken = free.points(label.spot)[0], free.taken
     for fence, far in ((ground.fence, LED), (False, FAR)):
         if fence is not False and not ground.fence.any():
             continue
         for words in label.words:
-            width, height = measure(words, size)
-            room.taken = taken | fence
-            box = room.beside(anchor, width + 4, height + 1, label.near, far)
-            room.taken = taken
+            width, height = text_size(words, size)
+            free.taken = taken | fence
+            box = free.beside(anchor, width + 4, height + 1, label.near, far)
+            free.taken = taken
             if box is not None:
                 return words, box
     return None
 
 
-def _say(ax: Axes, label: Label, words: str, box: Box, room: Room, ground: Ground, size: float) -> None:
+def _say(ax: Axes, label: Label, words: str, box: Box, free: FreeSpace, ground: Underlay, size: float) -> None:
     """Write a label in an ink that stands out on what lies beneath, edged with more of the same."""
     below = ground.under(box)
     ink = inked(below)
     edge = to_hex(mixed(below, LIGHT if ink == DEEP else DEEP, 0.3))
-    anchor = room.points(label.spot)[0]
+    anchor = free.points(label.spot)[0]
     led = box.gap(anchor) > LED
     way = Box((box.x + 2 * float(anchor[0])) / 3, (box.y + 2 * float(anchor[1])) / 3, CELL, CELL)
     line = {"arrowstyle": "-", "lw": 0.6, "color": inked(ground.under(way)), "shrinkA": 1, "shrinkB": 4}
@@ -138,9 +138,9 @@ def _say(ax: Axes, label: Label, words: str, box: Box, room: Room, ground: Groun
         gid=label.gid,
         arrowprops=line if led else None,
     )
-    room.box(box)
+    free.box(box)
     if led:
-        room.line(np.array([anchor, [box.x, box.y]]), 1.0)
+        free.line(np.array([anchor, [box.x, box.y]]), 1.0)
 
 
 Mask = NDArray[np.bool_]
@@ -204,7 +204,7 @@ def best_of(values: Array) -> Best | None:
     return Best(lowest, cells, int(row), int(column))
 
 
-def without(values: Array, y: Axis) -> Best | None:
+def best_without(values: Array, y: Axis) -> Best | None:
     """Return the best of the row in which the vertical setting is 0 or False; None where there is no such row."""
     rows = [k for k, value in enumerate(y.values) if not isinstance(value, str) and value == 0]
     if not rows or len(y.values) == 1:
@@ -252,7 +252,7 @@ def _place(label: str, axis: Axis, value: Any) -> tuple[int, float]:
 
 
 def draw_best(
-    ax: Axes, x: Axis, y: Axis, best: Best, room: Room, words: tuple[str, str, str], ground: Any, look: Style
+    ax: Axes, x: Axis, y: Axis, best: Best, free: FreeSpace, words: tuple[str, str, str], ground: Any, theme: Style
 ) -> Label:
     """Point out the best setting with a star, or draw round all that are as good where they fill a region.
 
@@ -261,49 +261,60 @@ def draw_best(
     """
     told, where, needless = words
     spot = float(x.places[best.column]), float(y.places[best.row])
-    if best.ties > 2 and _area(best.cells, x, y, room) >= AREA:
+    if best.ties > 2 and _area(best.cells, x, y, free) >= AREA:
         for line in outline(ax, x, y, best.cells, closed=True):
             ax.plot(*line.T, color=inked(ground), lw=1.5, zorder=4, gid="best", clip_on=False)
-            room.line(room.points(line), 1.0)
+            free.line(free.points(line), 1.0)
         anywhere = "anywhere inside" if best.ties < best.cells.size else "everywhere"
         return Label((f"{told},\n{anywhere}" + f";\n{needless}" * bool(needless),), spot, 2.0, "best")
-    _symbol(ax, spot, "*", 13, room, look, "best")
+    _symbol(ax, spot, "*", 13, free, theme, "best")
     split = told.replace(": ", ":\n")
     return Label((told + where, told + where.replace(", ", ",\n"), told, split), spot, 6.0, "best")
 
 
-def _area(cells: Mask, x: Axis, y: Axis, room: Room) -> float:
+def _area(cells: Mask, x: Axis, y: Axis, free: FreeSpace) -> float:
     """Return how many square points the largest connected part of some cells covers."""
     parts, count = ndimage.label(cells, structure=np.ones((3, 3)))
-    wide, tall = (np.diff(axis.share(axis.edges)) * side for axis, side in zip((x, y), room.size, strict=True))
+    wide, tall = (np.diff(axis.share(axis.edges)) * side for axis, side in zip((x, y), free.size, strict=True))
     areas = ndimage.sum_labels(np.outer(tall, wide), parts, np.arange(1, count + 1))
     return float(np.max(areas))
 
 
-def draw_without(ax: Axes, x: Axis, y: Axis, best: Best, room: Room, told: str, look: Style) -> Label:
+def draw_without(ax: Axes, x: Axis, y: Axis, best: Best, free: FreeSpace, told: str, theme: Style) -> Label:
     """Point out the best setting that leaves the vertical setting out; return what is to be written."""
     spot = float(x.places[best.column]), float(y.places[best.row])
-    _symbol(ax, spot, "D", 6.5, room, look, "without")
+    _symbol(ax, spot, "D", 6.5, free, theme, "without")
     words = f"best without {y.heading}:\n{told}", f"best without\n{y.heading}:\n{told}"
     return Label(words, spot, 5.0, "without")
 
 
-def _symbol(ax: Axes, spot: tuple[float, float], marker: str, size: float, room: Room, look: Style, gid: str) -> None:
+def _symbol(
+    ax: Axes, spot: tuple[float, float], marker: str, size: float, free: FreeSpace, theme: Style, gid: str
+) -> None:
     """Draw a symbol, smaller in small panels, and take its place."""
-    size *= float(np.clip(room.size[0] / WIDE, 0.65, 1.0))
-    room.mark(room.points([spot]), size / 2)
+    size *= float(np.clip(free.size[0] / WIDE, 0.65, 1.0))
+    free.mark(free.points([spot]), size / 2)
     ax.plot(
-        *spot, ls="", marker=marker, ms=size, mew=1.1, mec=look.ink, mfc=look.ground, zorder=4.5, gid=gid, clip_on=False
+        *spot,
+        ls="",
+        marker=marker,
+        ms=size,
+        mew=1.1,
+        mec=theme.ink,
+        mfc=theme.ground,
+        zorder=4.5,
+        gid=gid,
+        clip_on=False,
     )
 
 
-def draw_marks(ax: Axes, marks: Sequence[tuple[Mark, str]], room: Room, look: Style) -> list[Label]:
+def draw_marks(ax: Axes, marks: Sequence[tuple[Mark, str]], free: FreeSpace, theme: Style) -> list[Label]:
     """Ring settings that were asked for; return what is to be written."""
     labels = []
     for mark, told in marks:
         ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 9, "mfc": "none", "clip_on": False}
-        ax.plot(mark.x, mark.y, mew=4.2, mec=look.ground, zorder=4.6, gid="mark_halo", **ring)
-        ax.plot(mark.x, mark.y, mew=2.0, mec=look.accent, zorder=4.7, gid="mark", **ring)
-        room.mark(room.points([(mark.x, mark.y)]), 6.0)
+        ax.plot(mark.x, mark.y, mew=4.2, mec=theme.ground, zorder=4.6, gid="mark_halo", **ring)
+        ax.plot(mark.x, mark.y, mew=2.0, mec=theme.accent, zorder=4.7, gid="mark", **ring)
+        free.mark(free.points([(mark.x, mark.y)]), 6.0)
         labels.append(Label((f"{mark.label}: {told}", f"{mark.label}:\n{told}"), (mark.x, mark.y), 6.0, "mark"))
     return labels

@@ -14,11 +14,11 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ravine.plot._canvas.labels import Box, Room, measure
+from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.scales import Axis, Shades, lightness, mixed
 from ravine.plot._canvas.style import Style
 from ravine.plot._map.contours import number_lines
-from ravine.plot._phase.labels import DEEP, LIGHT, Ground, inked
+from ravine.plot._phase.labels import DEEP, LIGHT, Underlay, inked
 from ravine.plot._phase.regions import lines_of, runs_of
 
 Array = NDArray[np.floating[Any]]
@@ -85,24 +85,24 @@ def sentence(frontiers: Sequence[Frontier | None]) -> str:
     return SCOPES[kinds.pop()] if len(kinds) == 1 else ""
 
 
-def draw_frontier(ax: Axes, frontier: Frontier, room: Room, look: Style) -> None:
+def draw_frontier(ax: Axes, frontier: Frontier, free: FreeSpace, theme: Style) -> None:
     """Draw the limit, dashed where it is local, and take its place."""
-    (line,) = ax.plot(*frontier.line.T, color=look.accent, lw=1.4, zorder=2.1, gid="limit")
+    (line,) = ax.plot(*frontier.line.T, color=theme.accent, lw=1.4, zorder=2.1, gid="limit")
     if not frontier.exact:
-        line.set(ls=(0, (4, 2.2)), path_effects=[withStroke(linewidth=2.8, foreground=look.ground)], lw=1.3)
-    room.line(room.points(frontier.line), 1.0)
+        line.set(ls=(0, (4, 2.2)), path_effects=[withStroke(linewidth=2.8, foreground=theme.ground)], lw=1.3)
+    free.line(free.points(frontier.line), 1.0)
 
 
-def name_frontier(ax: Axes, frontier: Frontier, room: Room, ground: Ground, look: Style, size: float) -> None:
+def name_frontier(ax: Axes, frontier: Frontier, free: FreeSpace, ground: Underlay, theme: Style, size: float) -> None:
     """Write the name along the line, where there is most room on one colour; nothing where there is none."""
-    width, height = measure(frontier.words, size)
-    spots = room.points(frontier.line)
+    width, height = text_size(frontier.words, size)
+    spots = free.points(frontier.line)
     spots = spots[np.isfinite(spots).all(axis=1)]
     lengths = np.hypot(*np.diff(spots, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(lengths)])
     if along[-1] < width:
         return
-    clear, light = room.clearance(border=True), ground.colors.mean(axis=-1)
+    clear, light = free.clearance(border=True), ground.colors.mean(axis=-1)
     places = np.arange(width / 2, along[-1] - width / 2 + 1, 2.0)
     shares = np.linspace(-0.5, 0.5, 25) * width
     best: tuple[float, Any, float] | None = None
@@ -114,19 +114,19 @@ def name_frontier(ax: Axes, frontier: Frontier, room: Room, ground: Ground, look
         way = way / np.hypot(*way)
         for side in (1.0, -1.0):
             center = middle + side * (NEAR + height / 2) * np.array([way[1], -way[0]])
-            free = float(room.at(clear, center + shares[:, None] * way).min())
+            spare = float(free.at(clear, center + shares[:, None] * way).min())
             across = height / 2 * np.array([way[1], -way[0]])
-            beneath = np.stack([room.at(light, center + shift + shares[:, None] * way) for shift in (-across, across)])
-            score = min(free, height) - 0.01 * abs(place - along[-1] / 2) + 2.0 * (side > 0) - 60 * beneath.std()
-            if free > height / 2 and (best is None or score > best[0]):
+            beneath = np.stack([free.at(light, center + shift + shares[:, None] * way) for shift in (-across, across)])
+            score = min(spare, height) - 0.01 * abs(place - along[-1] / 2) + 2.0 * (side > 0) - 60 * beneath.std()
+            if spare > height / 2 and (best is None or score > best[0]):
                 best = score, center, float(np.rad2deg(np.arctan2(way[1], way[0])))
     if best is None:
         return
     _, center, angle = best
     angle = (angle + 90) % 180 - 90
     below = ground.under(Box(float(center[0]), float(center[1]), height, height))
-    plain = abs(lightness(below) - lightness(look.ground)) < PLAIN
-    ink = look.accent if plain else inked(below)
+    plain = abs(lightness(below) - lightness(theme.ground)) < PLAIN
+    ink = theme.accent if plain else inked(below)
     edge = below if plain else mixed(below, LIGHT if ink == DEEP else DEEP, 0.3)
     note = ax.annotate(
         frontier.words,
@@ -144,7 +144,7 @@ def name_frontier(ax: Axes, frontier: Frontier, room: Room, ground: Ground, look
     lean = np.deg2rad(angle)
     for share in shares:
         spot = center + share * np.array([np.cos(lean), np.sin(lean)])
-        room.box(Box(float(spot[0]), float(spot[1]), height, height))
+        free.box(Box(float(spot[0]), float(spot[1]), height, height))
 
 
 def _at(along: Array, spots: Array, place: float) -> Array:
@@ -179,7 +179,7 @@ SHORTEST = 55.0
 
 
 def draw_isolines(
-    ax: Axes, x: Axis, y: Axis, values: Array, shades: Shades, room: Room, look: Style, size: float
+    ax: Axes, x: Axis, y: Axis, values: Array, shades: Shades, free: FreeSpace, theme: Style, size: float
 ) -> None:
     """Draw numbered lines of equal value; none on coarse grids, and none that has no room for its number.
 
@@ -200,8 +200,8 @@ def draw_isolines(
         drawn = ax.contour(across, up, field, levels=[np.log10(height) if shades.log else height])
         drawn.remove()
         for line in lines_of(drawn):
-            for piece in _smooth(room.points(line)):
-                _draw(ax, float(level), room.data(piece), shades, room, look, size)
+            for piece in _smooth(free.points(line)):
+                _draw(ax, float(level), free.data(piece), shades, free, theme, size)
 
 
 def _smeared(field: Array) -> Any:
@@ -237,7 +237,7 @@ def _smooth(line: Array) -> list[Array]:
     return [spots[a:b] for a, b in runs_of(good) if (b - a) * STEP >= SHORTEST]
 
 
-def _draw(ax: Axes, level: float, piece: Array, shades: Shades, room: Room, look: Style, size: float) -> None:
+def _draw(ax: Axes, level: float, piece: Array, shades: Shades, free: FreeSpace, theme: Style, size: float) -> None:
     """Draw one line with its number, or nothing where the number has no place."""
     below = shades.color(level)
     ink = inked(below)
@@ -245,13 +245,13 @@ def _draw(ax: Axes, level: float, piece: Array, shades: Shades, room: Room, look
     line = ContourSet(ax, [level], [[piece]], colors=quiet, linewidths=0.75, zorder=1.1)
     line.get_paths()[0].should_simplify = False  # it would take the number off the line
     before = len(ax.texts)
-    own = replace(look, contour=quiet, hairline=quiet, number=strong)
-    number_lines(line, room, own, lambda _: _hex(below), size)
+    own = replace(theme, contour=quiet, hairline=quiet, number=strong)
+    number_lines(line, free, own, lambda _: _hex(below), size)
     if len(ax.texts) == before:
         line.remove()
         return
     line.set_gid("isoline")
-    room.line(room.points(piece), 2.0)
+    free.line(free.points(piece), 2.0)
 
 
 def _hex(color: tuple[float, float, float]) -> str:

@@ -10,15 +10,33 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import Room
-from ravine.plot._canvas.layout import Board, Lines, Words, board_of
+from ravine.plot._canvas.labels import FreeSpace
+from ravine.plot._canvas.layout import Board, Headings, Lines, board_of
 from ravine.plot._canvas.scales import Axis, Shades, draw_key, key_numbers, shades_of
-from ravine.plot._canvas.style import Figure, Style, drawn, style_of
-from ravine.plot._canvas.words import settings as captions_settings
+from ravine.plot._canvas.style import Figure, Style, style_of, with_own_settings
+from ravine.plot._canvas.words import settings_text
 from ravine.plot._phase.data import Diagram, Field, diagram_of, told_steps, values_of
-from ravine.plot._phase.labels import WIDE, Ground, Label, Mark, draw_best, draw_marks, draw_without, mark_of, say_all
+from ravine.plot._phase.labels import (
+    WIDE,
+    Label,
+    Mark,
+    Underlay,
+    draw_best,
+    draw_marks,
+    draw_without,
+    mark_of,
+    write_labels,
+)
 from ravine.plot._phase.lines import draw_frontier, draw_isolines, name_frontier, sentence
-from ravine.plot._phase.regions import NOT_MADE, colors_of, count, draw_outcomes, look_of, name_outcomes, names_of
+from ravine.plot._phase.regions import (
+    NOT_MADE,
+    colors_of,
+    count,
+    draw_outcomes,
+    name_outcomes,
+    names_of,
+    region_style_of,
+)
 
 FACTS = frozenset({"outcome", "steps", "minimum_loss", "stability_limit", "stability_scope"})
 """Coordinates that are no settings."""
@@ -54,22 +72,22 @@ def _joined(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
-def caption(diagram: Diagram, field: Field, look: Style) -> Lines:
+def caption(diagram: Diagram, field: Field, theme: Style) -> Lines:
     """Say what happened in one panel: the best setting, unless the title does, and how many met which end."""
     lines: list[tuple[str, str]] = []
     if field.best is not None and len(diagram.fields) > 1:
         others = f" and {diagram.others(field.best)}" if field.best.ties > 1 else ""
-        lines.append((f"{diagram.lowest} at {diagram.where(field.best)}{others}", look.ink))
-    lines.append((count(field.outcomes, diagram.within, diagram.arrival), look.quiet if lines else look.ink))
+        lines.append((f"{diagram.lowest} at {diagram.where(field.best)}{others}", theme.ink))
+    lines.append((count(field.outcomes, diagram.within, diagram.arrival), theme.quiet if lines else theme.ink))
     if field.frontier is not None and not sentence([each.frontier for each in diagram.fields]):
-        lines.append((sentence([field.frontier]), look.quiet))
+        lines.append((sentence([field.frontier]), theme.quiet))
     return lines
 
 
 def subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
     """Write the fixed settings, what is measured, and how many settings there are."""
     fixed = {n: c.variable for n, c in values.coords.items() if not c.ndim and n not in FACTS}
-    settings = captions_settings(xr.Dataset(coords=fixed))
+    settings = settings_text(xr.Dataset(coords=fixed))
     meant = str(values.attrs.get("long_name", ""))
     said = f"{diagram.key}: {meant}" if meant and meant != diagram.key else diagram.key
     cells = diagram.fields[0].outcomes.size
@@ -78,7 +96,7 @@ def subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
     return [part for part in (settings, said, count, limits) if part]
 
 
-@drawn
+@with_own_settings
 def phase(
     values: xr.DataArray | xr.Dataset,
     x: str = "lr",
@@ -150,26 +168,26 @@ def phase(
     >>> [text.get_text() for text in figure.axes[0].texts if text.get_gid() == "outcome"]
     ['diverged']
     """
-    look = style_of(style)
+    theme = style_of(style)
     numbers = values_of(values)
     diagram = diagram_of(numbers, x, y, told_steps(numbers))
     rings = _marks(diagram, marks or {})
-    shown = shades_of(np.concatenate([field.values.ravel() for field in diagram.fields]), look)
-    words = Words(
+    shown = shades_of(np.concatenate([field.values.ravel() for field in diagram.fields]), theme)
+    words = Headings(
         title or title_(diagram),
         subtitle(numbers, diagram),
         [field.label for field in diagram.fields],
-        [caption(diagram, field, look) for field in diagram.fields],
+        [caption(diagram, field, theme) for field in diagram.fields],
     )
     names = sorted({name for field in diagram.fields for name in names_of(field.outcomes)})
     told = [word for _, word in key_numbers(shown)] if shown is not None else []
-    board = board_of(words, diagram.x, diagram.y, [diagram.key, *told, *names], look, width=width)
+    board = board_of(words, diagram.x, diagram.y, [diagram.key, *told, *names], theme, width=width)
     unnamed: set[str] = set()
     for ax, field in zip(board.axes, diagram.fields, strict=True):
-        unnamed |= set(_draw(ax, diagram, field, shown, rings, board, look))
-    looks = [(name, look_of(name, look)) for name in names if name in unnamed]
+        unnamed |= set(_draw(ax, diagram, field, shown, rings, board, theme))
+    looks = [(name, region_style_of(name, theme)) for name in names if name in unnamed]
     swatches = [(name, each.fill, each.hatch, each.edge) for name, each in looks]
-    draw_key(board.key, shown, diagram.key, swatches, look, board.size(8))
+    draw_key(board.key, shown, diagram.key, swatches, theme, board.size(8))
     return board.figure
 
 
@@ -180,7 +198,7 @@ def _draw(
     shown: Shades | None,
     rings: Sequence[Mark],
     board: Board,
-    look: Style,
+    theme: Style,
 ) -> list[str]:
     """Draw one panel; return the names of the regions that had no room for them."""
     x, y = diagram.x, diagram.y
@@ -196,22 +214,22 @@ def _draw(
             zorder=0.4,
             gid="values",
         )
-    room = Room(ax)
+    free = FreeSpace(ax)
     limit = field.frontier
     known = limit.line if limit is not None and limit.exact else None
-    for line in draw_outcomes(ax, x, y, field.outcomes, look, known):
-        room.line(room.points(line), 1.0)
+    for line in draw_outcomes(ax, x, y, field.outcomes, theme, known):
+        free.line(free.points(line), 1.0)
     if limit is not None:
-        draw_frontier(ax, limit, room, look)
-    labels = _spots(ax, diagram, field, shown, rings, room, look)
-    colors = colors_of(room, x, y, field.values, field.outcomes, shown, look)
-    ground = Ground(colors, _fence(ax, x, y))
-    say_all(ax, labels, room, ground, size)
+        draw_frontier(ax, limit, free, theme)
+    labels = _spots(ax, diagram, field, shown, rings, free, theme)
+    colors = colors_of(free, x, y, field.values, field.outcomes, shown, theme)
+    ground = Underlay(colors, _fence(ax, x, y))
+    write_labels(ax, labels, free, ground, size)
     if limit is not None:
-        name_frontier(ax, limit, room, ground, look, board.size(7.6))
-    unnamed = name_outcomes(ax, room, x, y, field.outcomes, diagram.within, look, size)
+        name_frontier(ax, limit, free, ground, theme, board.size(7.6))
+    unnamed = name_outcomes(ax, free, x, y, field.outcomes, diagram.within, theme, size)
     if shown is not None:
-        draw_isolines(ax, x, y, field.values, shown, room, look, board.size(6.8))
+        draw_isolines(ax, x, y, field.values, shown, free, theme, board.size(6.8))
     return unnamed
 
 
@@ -221,7 +239,7 @@ LARGE = 24.0
 
 def _fence(ax: Axes, x: Axis, y: Axis) -> NDArray[np.bool_]:
     """Return where large cells end, at the cells of a panel's room."""
-    fence = Room(ax)
+    fence = FreeSpace(ax)
     cells = [np.diff(axis.share(axis.edges)) * side for axis, side in zip((x, y), fence.size, strict=True)]
     if min(float(np.median(each)) for each in cells) >= LARGE:
         for edge in x.edges[1:-1]:
@@ -232,22 +250,22 @@ def _fence(ax: Axes, x: Axis, y: Axis) -> NDArray[np.bool_]:
 
 
 def _spots(
-    ax: Axes, diagram: Diagram, field: Field, shown: Shades | None, rings: Sequence[Mark], room: Room, look: Style
+    ax: Axes, diagram: Diagram, field: Field, shown: Shades | None, rings: Sequence[Mark], free: FreeSpace, theme: Style
 ) -> list[Label]:
     """Draw the symbols of one panel; return their labels, the most important first."""
     x, y, best, labels = diagram.x, diagram.y, field.best, []
     if best is not None and shown is not None:
-        alone = len(diagram.fields) == 1 and room.size[0] >= WIDE  # else it is said beneath, or in the title
+        alone = len(diagram.fields) == 1 and free.size[0] >= WIDE  # else it is said beneath, or in the title
         where = f"\nat {diagram.where(best)}" if alone else ""
         others = f"\nand {diagram.others(best)}" if where and best.ties > 1 else ""
         needless = f"no {y.heading} needed" if field.best is field.without else ""
         words = f"{diagram.lowest}: {diagram.told(best.value)}", where + others, needless
-        labels.append(draw_best(ax, x, y, best, room, words, shown.color(best.value), look))
+        labels.append(draw_best(ax, x, y, best, free, words, shown.color(best.value), theme))
     if best is not None and field.without is not None and field.without is not best:
-        labels.append(draw_without(ax, x, y, field.without, room, diagram.told(field.without.value), look))
+        labels.append(draw_without(ax, x, y, field.without, free, diagram.told(field.without.value), theme))
     here = [mark for mark in rings if mark.panel is None or mark.panel == field.entry]
     told = [(mark, diagram.what(field, mark.row, mark.column, mark.exact)) for mark in here]
-    return labels + draw_marks(ax, told, room, look)
+    return labels + draw_marks(ax, told, free, theme)
 
 
 def _marks(diagram: Diagram, given: Mapping[str, Mapping[str, Any]]) -> list[Mark]:

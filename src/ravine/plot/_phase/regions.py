@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ravine._format import share_of
-from ravine.plot._canvas.labels import CELL, Box, Room, measure
+from ravine.plot._canvas.labels import CELL, Box, FreeSpace, text_size
 from ravine.plot._canvas.scales import Axis, Shades
 from ravine.plot._canvas.style import Style, halo
 
@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 
 def draw_border(
-    ax: Axes, x: Axis, y: Axis, mask: Mask, beside: Mask, look: Style, known: Array | None = None
+    ax: Axes, x: Axis, y: Axis, mask: Mask, beside: Mask, theme: Style, known: Array | None = None
 ) -> list[Array]:
     """Draw where a region begins, as far as it lies beside these other cells; return the lines.
 
@@ -32,28 +32,28 @@ def draw_border(
     """
     if x.names or y.names or not mask.any() or mask.all():
         return []
-    room = Room(ax)
+    free = FreeSpace(ax)
     near = ndimage.binary_dilation(beside, iterations=2)
-    fine = max(room.size[0] / len(x.places), room.size[1] / len(y.places)) <= SMALL
+    fine = max(free.size[0] / len(x.places), free.size[1] / len(y.places)) <= SMALL
     lines = []
     for whole in outline(ax, x, y, mask, closed=False):
         good = near[y.cell(whole[:, 1]), x.cell(whole[:, 0])]
         if known is not None:
-            good &= ~_beside(room, x, y, known, whole)
-        parts = [room.points(whole[first:last]) for first, last in runs_of(good) if last - first > 1]
-        lines += [room.data(_calmed(part) if fine else part) for part in parts if _length(part) >= SPECK or not fine]
+            good &= ~_beside(free, x, y, known, whole)
+        parts = [free.points(whole[first:last]) for first, last in runs_of(good) if last - first > 1]
+        lines += [free.data(_calmed(part) if fine else part) for part in parts if _length(part) >= SPECK or not fine]
     for line in lines:
-        ax.plot(*line.T, color=look.accent, lw=1.4, zorder=2, gid="border", solid_joinstyle="round")
+        ax.plot(*line.T, color=theme.accent, lw=1.4, zorder=2, gid="border", solid_joinstyle="round")
     return lines
 
 
-def _beside(room: Room, x: Axis, y: Axis, known: Array, places: Array) -> Mask:
+def _beside(free: FreeSpace, x: Axis, y: Axis, known: Array, places: Array) -> Mask:
     """Tell which places lie beside a line: no farther than the largest cell, in either direction, and a hair."""
     along = np.linspace(0, len(known) - 1, 8 * len(known))
-    line = np.stack([np.interp(along, np.arange(len(known)), column) for column in room.points(known).T], axis=1)
-    cells = [np.diff(axis.share(axis.edges)).max() * side for axis, side in zip((x, y), room.size, strict=True)]
+    line = np.stack([np.interp(along, np.arange(len(known)), column) for column in free.points(known).T], axis=1)
+    cells = [np.diff(axis.share(axis.edges)).max() * side for axis, side in zip((x, y), free.size, strict=True)]
     reach = 1.5 * np.array(cells) + 2.0
-    away = np.abs(room.points(places)[:, None] - line[None])
+    away = np.abs(free.points(places)[:, None] - line[None])
     return np.asarray((away <= reach).all(axis=-1).any(axis=1))
 
 
@@ -161,7 +161,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True)
-class Look:
+class RegionStyle:
     """How a region is filled, and in which colour it is named."""
 
     fill: str
@@ -170,15 +170,15 @@ class Look:
     word: str
 
 
-def look_of(outcome: str, look: Style) -> Look:
+def region_style_of(outcome: str, theme: Style) -> RegionStyle:
     """Return how a region looks: told apart by hatching too, so that grey prints lose nothing."""
-    warm = "#f6e3d8" if look.ground == "#ffffff" else look.hole[0]
+    warm = "#f6e3d8" if theme.ground == "#ffffff" else theme.hole[0]
     known = {
-        DIVERGED: Look(warm, "", look.accent, look.accent),
-        LATE: Look(look.grid if look.ground == "#ffffff" else "#182029", "", look.quiet, look.quiet),
-        INVALID: Look(look.ground, "////", look.contour, look.quiet),
+        DIVERGED: RegionStyle(warm, "", theme.accent, theme.accent),
+        LATE: RegionStyle(theme.grid if theme.ground == "#ffffff" else "#182029", "", theme.quiet, theme.quiet),
+        INVALID: RegionStyle(theme.ground, "////", theme.contour, theme.quiet),
     }
-    return known.get(outcome, Look(look.ground, "....", look.contour, look.quiet))
+    return known.get(outcome, RegionStyle(theme.ground, "....", theme.contour, theme.quiet))
 
 
 def outcomes_of(values: xr.DataArray) -> NDArray[Any]:
@@ -229,7 +229,7 @@ def count(outcomes: NDArray[Any], within: str, judged: bool) -> str:
 
 
 def draw_outcomes(
-    ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], look: Style, known: Array | None = None
+    ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], theme: Style, known: Array | None = None
 ) -> list[Array]:
     """Fill the cells without a value, each by its outcome; draw and return where those begin that diverge.
 
@@ -241,7 +241,7 @@ def draw_outcomes(
     codes = np.full(outcomes.shape, -1)
     for code, name in enumerate(names):
         codes[outcomes == name] = code
-    colors = ListedColormap([look_of(name, look).fill for name in names])
+    colors = ListedColormap([region_style_of(name, theme).fill for name in names])
     mesh = ax.pcolormesh(
         x.edges,
         y.edges,
@@ -255,21 +255,21 @@ def draw_outcomes(
     )
     mesh.set_label(", ".join(names))
     for name in names:
-        own = look_of(name, look)
+        own = region_style_of(name, theme)
         if own.hatch:
             hatch(ax, x, y, outcomes == name, own.hatch, own.edge)
     # next to cells that have no value either, a border would say nothing
     beside = (outcomes == ARRIVED) | (outcomes == LATE)
-    return draw_border(ax, x, y, outcomes == DIVERGED, beside, look, known)
+    return draw_border(ax, x, y, outcomes == DIVERGED, beside, theme, known)
 
 
-def seen(room: Room, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def seen(free: FreeSpace, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return which row and column of cells lies under each row and column of a panel's room."""
-    rows, columns = room.taken.shape
-    across = (np.arange(columns) + 0.5) * CELL / room.size[0]
-    up = (np.arange(rows) + 0.5) * CELL / room.size[1]
-    low = room.data((0.0, 0.0))
-    high = room.data(room.size)
+    rows, columns = free.taken.shape
+    across = (np.arange(columns) + 0.5) * CELL / free.size[0]
+    up = (np.arange(rows) + 0.5) * CELL / free.size[1]
+    low = free.data((0.0, 0.0))
+    high = free.data(free.size)
     found = []
     for axis, shares, ends in ((y, up, (low[1], high[1])), (x, across, (low[0], high[0]))):
         first, last = axis.even(np.array(ends))
@@ -279,31 +279,31 @@ def seen(room: Room, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[np.int
 
 
 def colors_of(
-    room: Room, x: Axis, y: Axis, values: Array, outcomes: NDArray[Any], shades: Shades | None, look: Style
+    free: FreeSpace, x: Axis, y: Axis, values: Array, outcomes: NDArray[Any], shades: Shades | None, theme: Style
 ) -> Array:
     """Return the colour under each cell of a panel's room, shape (row, column, 3)."""
-    rows, columns = seen(room, x, y)
+    rows, columns = seen(free, x, y)
     cells = np.ix_(rows, columns)
     there, told = values[cells], outcomes[cells]
     colors = np.zeros((*there.shape, 3))
     if shades is not None:
         colors[:] = shades.ramp(shades.norm(np.nan_to_num(there, nan=shades.low)))[..., :3]
     for name in names_of(told):
-        colors[told == name] = to_rgb(look_of(name, look).fill)
+        colors[told == name] = to_rgb(region_style_of(name, theme).fill)
     return colors
 
 
 def name_outcomes(
-    ax: Axes, room: Room, x: Axis, y: Axis, outcomes: NDArray[Any], within: str, look: Style, size: float
+    ax: Axes, free: FreeSpace, x: Axis, y: Axis, outcomes: NDArray[Any], within: str, theme: Style, size: float
 ) -> list[str]:
     """Write the name of each region where there is room inside it; return the names that found none."""
-    rows, columns = seen(room, x, y)
+    rows, columns = seen(free, x, y)
     below = outcomes[np.ix_(rows, columns)]
     missing = []
     for name in names_of(outcomes):
-        inside = Room(ax)
-        inside.taken = room.taken | (below != name)
-        if not _name(ax, inside, room, _spellings(name, within), look_of(name, look), size, look):
+        inside = FreeSpace(ax)
+        inside.taken = free.taken | (below != name)
+        if not _name(ax, inside, free, _spellings(name, within), region_style_of(name, theme), size, theme):
             missing.append(name)
     return missing
 
@@ -316,20 +316,22 @@ def _spellings(name: str, within: str) -> list[str]:
     return [f"{name} {first} {rest}", f"{name}\n{first} {rest}", f"{name}\n{first}\n{rest}", name]
 
 
-def _name(ax: Axes, inside: Room, room: Room, spellings: Sequence[str], own: Look, size: float, look: Style) -> bool:
+def _name(
+    ax: Axes, inside: FreeSpace, free: FreeSpace, spellings: Sequence[str], own: RegionStyle, size: float, theme: Style
+) -> bool:
     clear = inside.clearance(border=True)
     middle = np.argwhere(~inside.taken).mean(axis=0) if not inside.taken.all() else np.zeros(2)
     for turn in (0, 90):
         for words in spellings:
-            width, height = measure(words, size)
+            width, height = text_size(words, size)
             if turn:
                 width, height = height, width
-            free = inside.free(width + 8, height + 6)
-            if not free.any():
+            spare = inside.has_room(width + 8, height + 6)
+            if not spare.any():
                 continue
             half = int((height + 6) / 2 / CELL), int((width + 8) / 2 / CELL)
             held = np.zeros(clear.shape, dtype=bool)
-            held[half[0] : half[0] + free.shape[0], half[1] : half[1] + free.shape[1]] = free
+            held[half[0] : half[0] + spare.shape[0], half[1] : half[1] + spare.shape[1]] = spare
             rows, columns = np.indices(clear.shape)
             off = np.hypot(rows - middle[0], columns - middle[1]) * CELL
             score = np.where(held, np.minimum(clear, max(width, height)) - 0.1 * off, -np.inf)
@@ -343,8 +345,8 @@ def _name(ax: Axes, inside: Room, room: Room, spellings: Sequence[str], own: Loo
                 gid="outcome",
                 zorder=5,
                 linespacing=1.2,
-                path_effects=halo(look) * bool(own.hatch),
+                path_effects=halo(theme) * bool(own.hatch),
             )
-            room.box(Box(float(spot[0]), float(spot[1]), width + 4, height + 2))
+            free.box(Box(float(spot[0]), float(spot[1]), width + 4, height + 2))
             return True
     return False
