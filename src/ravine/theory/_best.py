@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ravine.theory._roots import Floats, Mode, extremes, worked_out
+from ravine.theory._roots import Floats, Mode, apply_kernel, extremes_of
 
 
 class Best(NamedTuple):
@@ -25,7 +25,7 @@ class Best(NamedTuple):
     rate: Any
 
 
-TOLD = {"lr": "best learning rate", "momentum": "best momentum", "rate": "rate of the slowest mode at its best"}
+LONG_NAMES = {"lr": "best learning rate", "momentum": "best momentum", "rate": "rate of the slowest mode at its best"}
 
 
 def best_lr(
@@ -77,7 +77,7 @@ def best_lr(
     0.1657
     """
     settings = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-    return Best(*worked_out(_best_lr, TOLD, extremes(curvatures) | settings | {"maximize": maximize}))
+    return Best(*apply_kernel(_best_lr, LONG_NAMES, extremes_of(curvatures) | settings | {"maximize": maximize}))
 
 
 def best_momentum(
@@ -138,7 +138,7 @@ def best_momentum(
     """
     settings = {"weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize}
     given = {} if lr is None else {"lr": lr}
-    return Best(*worked_out(_best_momentum, TOLD, extremes(curvatures) | settings | given))
+    return Best(*apply_kernel(_best_momentum, LONG_NAMES, extremes_of(curvatures) | settings | given))
 
 
 def _best_lr(low: Floats, high: Floats, *settings: Floats) -> tuple[Floats, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ravine.theory._roots import Floats, Mode, check_axes, extremes, labelled, number, worked_out
+from ravine.theory._roots import Floats, Mode, apply_kernel, check_axes, extremes_of, label_answer, read_number
 
 
 def fixed_point(hessian: ArrayLike, minimizer: ArrayLike, weight_decay: ArrayLike = 0.0) -> Any:
@@ -46,8 +46,8 @@ def fixed_point(hessian: ArrayLike, minimizer: ArrayLike, weight_decay: ArrayLik
     >>> fixed_point([[1.0, 0.0], [0.0, 3.0]], [2.0, 4.0], weight_decay=1.0).tolist()
     [1.0, 3.0]
     """
-    matrix, point = number("hessian", hessian), number("minimizer", minimizer)
-    decay = number("weight_decay", weight_decay)
+    matrix, point = read_number("hessian", hessian), read_number("minimizer", minimizer)
+    decay = read_number("weight_decay", weight_decay)
     if matrix.ndim < 2 or point.ndim < 1 or matrix.shape[-2:] != point.shape[-1:] * 2 or not matrix.size:
         raise ValueError(
             f"hessian must be (…, n, n) and minimizer (…, n), got the shapes {matrix.shape} and {point.shape}"
@@ -63,7 +63,7 @@ def fixed_point(hessian: ArrayLike, minimizer: ArrayLike, weight_decay: ArrayLik
             "hessian + weight_decay · identity has a zero eigenvalue: no single point stands still; "
             "choose another weight_decay"
         ) from None
-    return labelled(found, "fixed_point", "where gradient and weight decay balance")
+    return label_answer(found, "fixed_point", "where gradient and weight decay balance")
 
 
 def effective_lr(lr: ArrayLike, momentum: ArrayLike = 0.0, dampening: ArrayLike = 0.0) -> Any:
@@ -95,8 +95,8 @@ def effective_lr(lr: ArrayLike, momentum: ArrayLike = 0.0, dampening: ArrayLike 
     >>> round(effective_lr(0.1, momentum=0.9), 12), round(effective_lr(0.1, momentum=0.9, dampening=0.8), 12)
     (1.0, 0.2)
     """
-    told = {"effective_lr": "learning rate of equal steps without momentum, down a constant slope"}
-    return worked_out(_effective_lr, told, {"lr": lr, "momentum": momentum, "dampening": dampening})[0]
+    names = {"effective_lr": "learning rate of equal steps without momentum, down a constant slope"}
+    return apply_kernel(_effective_lr, names, {"lr": lr, "momentum": momentum, "dampening": dampening})[0]
 
 
 def _fixed_point(hessian: Floats, minimizer: Floats, weight_decay: Floats) -> Floats:
@@ -168,8 +168,8 @@ def stability_limit(
     [0.5, 0.75, 0.95]
     """
     settings = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
-    told = {"stability_limit": "learning rate below which every mode converges"}
-    return worked_out(_least, told, extremes(curvature) | settings | {"maximize": maximize})[0]
+    names = {"stability_limit": "learning rate below which every mode converges"}
+    return apply_kernel(_least, names, extremes_of(curvature) | settings | {"maximize": maximize})[0]
 
 
 def _least(low: Floats, high: Floats, *settings: Floats) -> Floats:

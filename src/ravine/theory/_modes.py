@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ravine.theory._roots import Floats, Mode, worked_out
+from ravine.theory._roots import Floats, Mode, apply_kernel
 
 
 def rate(
@@ -66,8 +66,8 @@ def rate(
     A rate below 1 speaks of the long run. On the way an underdamped error rises at times, and the loss with it. At
     a double root (a critical mode) the error falls as :math:`k` times the rate's :math:`k`-th power.
     """
-    told = {"rate": "factor on the error per step"}
-    return _of(lambda mode: mode.rate, told, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize)
+    names = {"rate": "factor on the error per step"}
+    return _answer(lambda mode: mode.rate, names, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize)
 
 
 def regime(
@@ -104,8 +104,10 @@ def regime(
     >>> regime(1.0, [0.1, 0.25, 1.0], momentum=0.25).tolist()
     ['overdamped', 'critical', 'underdamped']
     """
-    told = {"regime": "what the error of the mode does"}
-    return _of(lambda mode: mode.regime, told, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize)
+    names = {"regime": "what the error of the mode does"}
+    return _answer(
+        lambda mode: mode.regime, names, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize
+    )
 
 
 def period(
@@ -141,8 +143,8 @@ def period(
     >>> period(1.0, [0.5, 1.5]).tolist()
     [inf, 2.0]
     """
-    told = {"period": "steps of one swing"}
-    return _of(_period, told, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize)
+    names = {"period": "steps of one swing"}
+    return _answer(_period, names, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize)
 
 
 def half_life(
@@ -174,8 +176,8 @@ def half_life(
     >>> round(half_life(1.0, lr=0.1, momentum=0.9), 1)  # √.9 whatever the curvature, once it swings
     13.2
     """
-    told = {"half_life": "steps in which the error halves"}
-    return _of(_half_life, told, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize)
+    names = {"half_life": "steps in which the error halves"}
+    return _answer(_half_life, names, curvature, lr, momentum, dampening, weight_decay, nesterov, maximize)
 
 
 def recurrence(
@@ -235,17 +237,17 @@ def recurrence(
             found[..., k] = mode.trace * found[..., k - 1] - mode.determinant * found[..., k - 2]
         return found
 
-    told, numbers = {"error": "distance from the fixed point along the mode"}, (curvature, lr, momentum, dampening)
-    found = _of(errors, told, *numbers, weight_decay, nesterov, maximize, start, last=["step"])
+    names, numbers = {"error": "distance from the fixed point along the mode"}, (curvature, lr, momentum, dampening)
+    found = _answer(errors, names, *numbers, weight_decay, nesterov, maximize, start, last=["step"])
     return found.assign_coords(step=np.arange(steps + 1)) if isinstance(found, xr.DataArray) else found
 
 
-NAMES = ("curvature", "lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "start")
+LONG_NAMES = ("curvature", "lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "start")
 
 
-def _of(kernel: Callable[..., Any], told: Mapping[str, str], *numbers: ArrayLike, last: Sequence[str] = ()) -> Any:
-    named = dict(zip(NAMES, numbers, strict=False))  # only the recurrence has a start
-    return worked_out(lambda *read: kernel(Mode(*read[:6]), *read[6:]), told, named, last)[0]
+def _answer(kernel: Callable[..., Any], names: Mapping[str, str], *numbers: ArrayLike, last: Sequence[str] = ()) -> Any:
+    named = dict(zip(LONG_NAMES, numbers, strict=False))  # only the recurrence has a start
+    return apply_kernel(lambda *read: kernel(Mode(*read[:6]), *read[6:]), names, named, last)[0]
 
 
 def _period(mode: Mode) -> Floats:

@@ -77,30 +77,30 @@ class Mode:
         )
 
 
-def worked_out(
-    kernel: Callable[..., Any], told: Mapping[str, str], numbers: Mapping[str, Any], last: Sequence[str] = ()
+def apply_kernel(
+    kernel: Callable[..., Any], names: Mapping[str, str], numbers: Mapping[str, Any], last: Sequence[str] = ()
 ) -> list[Any]:
     """Apply a kernel of float64 arrays to numbers by name that broadcast.
 
-    `told` holds the name of each answer and what it is in words, `last` the names of the axes that the kernel adds.
+    `names` holds the name of each answer and what it is in words, `last` the names of the axes that the kernel adds.
     """
-    values = {name: number(name, value) for name, value in numbers.items()}
+    values = {name: read_number(name, value) for name, value in numbers.items()}
     values.pop("maximize", None)  # it is False, or was refused
     check_axes(values)
     with np.errstate(all="ignore"):  # inf and NaN are answers
-        found = xr.apply_ufunc(kernel, *values.values(), output_core_dims=[last] * len(told), keep_attrs=False)
-    answers = found if len(told) > 1 else [found]
-    return [labelled(answer, *words) for answer, words in zip(answers, told.items(), strict=True)]
+        found = xr.apply_ufunc(kernel, *values.values(), output_core_dims=[last] * len(names), keep_attrs=False)
+    answers = found if len(names) > 1 else [found]
+    return [label_answer(answer, *words) for answer, words in zip(answers, names.items(), strict=True)]
 
 
-def labelled(answer: Any, name: str, long_name: str) -> Any:
+def label_answer(answer: Any, name: str, long_name: str) -> Any:
     """Return an answer under its name, and a single number as what it is."""
     if isinstance(answer, xr.DataArray):
         return answer.rename(name).assign_attrs(long_name=long_name)
     return answer if answer.ndim else answer.item()
 
 
-def number(name: str, value: Any) -> Any:
+def read_number(name: str, value: Any) -> Any:
     """Return a value in float64, a DataArray as one, or say why torch's SGD or theory refuses it."""
     try:
         found = value.astype(np.float64) if isinstance(value, xr.DataArray) else np.asarray(value, dtype=np.float64)
@@ -116,9 +116,9 @@ def number(name: str, value: Any) -> Any:
     return found
 
 
-def extremes(curvature: ArrayLike) -> dict[str, Any]:
+def extremes_of(curvature: ArrayLike) -> dict[str, Any]:
     """Return the two ends of the curvatures along the last axis: all that many modes together depend on."""
-    low = high = values = number("curvature", curvature)
+    low = high = values = read_number("curvature", curvature)
     if values.ndim and not values.shape[-1]:
         raise ValueError("curvature holds no eigenvalue; give at least one")
     if values.ndim:
@@ -140,7 +140,7 @@ def check_axes(values: Mapping[str, Any]) -> None:
     try:
         np.broadcast_shapes(*bare.values())
     except ValueError:
-        told = ", ".join(f"{key} {shape}" for key, shape in bare.items())
+        shapes = ", ".join(f"{key} {shape}" for key, shape in bare.items())
         raise ValueError(
-            f"the shapes do not broadcast: {told}; give one of them axes of its own, for example curvature[:, None]"
+            f"the shapes do not broadcast: {shapes}; give one of them axes of its own, for example curvature[:, None]"
         ) from None
