@@ -165,7 +165,7 @@ def test_a_frame_is_the_figure_of_the_descent_at_its_end(four):
 def test_frames_count_from_the_end_too(short):
     assert short.frame(-1) is short.figure
     assert said(short.figure, "step") == ["step 6"]
-    with pytest.raises(IndexError, match="there are 7 animate, counted from 0; got 7"):
+    with pytest.raises(IndexError, match="there are 7 frames, counted from 0; got 7"):
         short.frame(7)
 
 

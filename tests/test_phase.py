@@ -17,6 +17,7 @@ import bare
 import ravine
 from ravine import measure, plot
 from ravine.plot._canvas import scales
+from ravine.plot._canvas.style import style_of
 
 LR = np.geomspace(0.01, 5.0, 40)
 MOMENTUM = np.linspace(0.0, 0.975, 30)
@@ -507,13 +508,13 @@ def lab(colors):
 
 @pytest.mark.parametrize("style", ["ravine", "dark"])
 def test_ramps_are_even_and_monotone_in_lightness(style):
-    ramp = scales.ramp_of(plot.paper.style_of(style))
+    ramp = scales.ramp_of(style_of(style))
     points = lab([ramp(k / 96) for k in range(97)])
     sizes = np.linalg.norm(np.diff(points[::8], axis=0), axis=1)
     assert sizes.max() < 1.15 * sizes.min()
     light = np.diff(points[:, 0])
     assert (light > 0).all() or (light < 0).all()
-    ground = lab([plot.paper.style_of(style).ground])[0, 0]
+    ground = lab([style_of(style).ground])[0, 0]
     assert abs(points[0, 0] - ground) > abs(points[-1, 0] - ground)  # the best is the most prominent
 
 

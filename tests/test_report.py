@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 import bare
 import ravine
 from ravine import article, cli
-from ravine._html import page as _page_room
 from ravine._html import page as pages
 from ravine._html.page import Claim, Listing, Plate, Table, Text
 from ravine.article import claims, knobs, story
@@ -527,7 +526,7 @@ def test_a_claim_that_turns_false_is_said_to(told):
 
 
 def test_an_unexpected_result_is_said_on_the_page():
-    section = _page_room.Section("c", "C", [Claim("one", "It is so.", "confirmed", False, "It is not.", {}, "")])
+    section = pages.Section("c", "C", [Claim("one", "It is so.", "confirmed", False, "It is not.", {}, "")])
     text = pages.html(pages.Page("T", "l", [], [], [section]))
     assert "does not hold here" in text
     assert ">confirmed<" not in text

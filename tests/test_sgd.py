@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ravine._engine.rules import sgd
-from ravine._study import rule as _rule_room
+from ravine._study import rule
 
 
 def random_settings(random, runs):
@@ -73,7 +73,5 @@ def test_the_rule_changes_nothing_that_it_is_given():
 
 
 def test_defaults_are_torch_s():
-    torch_s = {
-        n: p.default for n, p in inspect.signature(torch.optim.SGD).parameters.items() if n in _rule_room.DEFAULTS
-    }
-    assert dict(_rule_room.DEFAULTS) == torch_s
+    torch_s = {n: p.default for n, p in inspect.signature(torch.optim.SGD).parameters.items() if n in rule.DEFAULTS}
+    assert dict(rule.DEFAULTS) == torch_s

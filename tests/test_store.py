@@ -721,9 +721,9 @@ def test_a_place_that_is_taken_is_left_alone(path, tmp_path):
 def test_what_is_no_store_is_not_opened(path, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no store"):
         ravine.verify(path)
-    contract = ravine.save(ravine.descend(bowl(), steps=2), tmp_path / "run.nc")
+    study = ravine.save(ravine.descend(bowl(), steps=2), tmp_path / "run.nc")
     with pytest.raises(NotADirectoryError, match="is a file"):
-        ravine.verify(contract)
+        ravine.verify(study)
 
 
 def test_a_damaged_plan_and_a_later_format_are_told(path):

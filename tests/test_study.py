@@ -29,12 +29,12 @@ def test_everything_follows_the_contract(case):
 
 def test_save_and_open_give_the_very_study(case, tmp_path):
     made = whole(case)
-    path = ravine.save(made, tmp_path / "deep" / "contract.nc")
+    path = ravine.save(made, tmp_path / "deep" / "study.nc")
     again = ravine.open(path)
     assert again.identical(made)
     assert {n: v.dtype for n, v in again.variables.items()} == {n: v.dtype for n, v in made.variables.items()}
     assert again.attrs == made.attrs
-    assert [p.name for p in path.parent.iterdir()] == ["contract.nc"]  # no draft is left behind
+    assert [p.name for p in path.parent.iterdir()] == ["study.nc"]  # no draft is left behind
 
 
 def test_inf_nan_and_odd_dtypes_survive(tmp_path):
@@ -51,7 +51,7 @@ def test_inf_nan_and_odd_dtypes_survive(tmp_path):
 
 
 def test_nothing_is_overwritten_unless_told(tmp_path, case):
-    path = tmp_path / "contract.nc"
+    path = tmp_path / "study.nc"
     path.write_text("precious")
     with pytest.raises(FileExistsError, match=r"exists already: choose another name, or force=True"):
         ravine.save(whole(case), path)
@@ -64,9 +64,9 @@ def test_what_is_no_study_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         ravine.open(tmp_path / "none.nc")
     (tmp_path / "text.nc").write_text("hello")
-    with pytest.raises(ValueError, match="is no contract that ravine can open"):
+    with pytest.raises(ValueError, match="is no study that ravine can open"):
         ravine.open(tmp_path / "text.nc")
-    with pytest.raises(TypeError, match="expected a contract"):
+    with pytest.raises(TypeError, match="expected a study"):
         ravine.check({"position": 1})
 
 
@@ -102,7 +102,7 @@ def test_at_finds_floats_labels_and_steps(article):
     assert ravine.at(runs, lr=0.1).sizes == runs.sizes
     assert ravine.at(runs, step=2).loss.dims == ("run", "criterion")
     assert ravine.at(ravine.at(runs, momentum=0.9), criterion="MSELoss").loss.dims == ("step",)
-    with pytest.raises(KeyError, match=r"no momentum = 0.31 in the contract; it has 0.0, 0.3, 0.9"):
+    with pytest.raises(KeyError, match=r"no momentum = 0.31 in the study; it has 0.0, 0.3, 0.9"):
         ravine.at(runs, momentum=0.31)
     with pytest.raises(KeyError, match=r"it has .* \(did you mean L1Loss"):
         ravine.at(runs, criterion="l1")
@@ -138,6 +138,6 @@ def test_join_of_unlike_optimizers_and_lengths():
 
 
 def test_every_variable_of_the_contract_is_told():
-    page = (Path(__file__).parent.parent / "docs" / "contract.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "study.md").read_text()
     table = page.partition("## Checking")[0]
     assert [name for name in contract.CONTRACT if f"`{name}`" not in table] == []
