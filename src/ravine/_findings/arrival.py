@@ -29,7 +29,7 @@ def arrival(run: Run) -> Finding | None:
     if run.climbs or run.refused or run.minimum is None or run.taken < 1:
         return None
     outcome, step = run.arrival
-    gaps = measure.gap(run.told).values
+    gaps = measure.gap(run.study).values
     share = float(gaps[-1] / gaps[0]) if gaps[0] > 0 else np.nan
     values: dict[str, float | str | bool] = {"outcome": outcome, "step": step, "share": share}
     if outcome == "arrived" and step == 0:
@@ -128,7 +128,7 @@ def floor(run: Run) -> Finding | None:
     """Say that what is left to gain is lost in rounding."""
     if run.minimum is None or run.taken < FEWEST or not np.isfinite(run.losses).all() or run.climbs or run.rests:
         return None
-    ulp = np.spacing(np.abs(run.told["loss"].values)).astype(np.float64)
+    ulp = np.spacing(np.abs(run.study["loss"].values)).astype(np.float64)
     changes = abs(np.diff(run.losses))
     large = np.flatnonzero(changes > 2 * ulp[1:])
     since = int(large[-1]) + 1 if len(large) else 0

@@ -10,6 +10,7 @@ from ravine._findings.arrival import hops
 from ravine._findings.finding import Finding, When
 from ravine._findings.run import Run
 from ravine._format import number, percent, place, so_many, steps, times
+from ravine._study.rule import is_coupled, is_namesake, name_of
 
 HARDLY = 0.01
 """Share of its distance from the origin by which a goal that hardly moved has moved."""
@@ -21,7 +22,7 @@ STRAIGHT = 1.5
 def gradients(run: Run) -> NDArray[np.float64] | None:
     """Return the loss's gradient at each place but the last: as recorded, or read off SGD's steps backwards."""
     if "gradient" in run.data:
-        return np.asarray(run.told["gradient"].transpose("step", "parameter").values[:-1], dtype=np.float64)
+        return np.asarray(run.study["gradient"].transpose("step", "parameter").values[:-1], dtype=np.float64)
     if run.rule is None or run.taken < 1 or not run.lr > 0:
         return None
     mu, kept, wd = run.rule["momentum"], 1 - run.rule["dampening"], run.rule["weight_decay"]
@@ -51,8 +52,12 @@ def goal(run: Run) -> Finding | None:
     spot = run.landmark("minimizer")
     if not run.decay or spot is None or run.minimum is None or run.lost:
         return None
-    loss = run.minimum - run.decay / 2 * float(spot @ spot)
-    values: dict[str, float | str | bool] = {"data_loss": loss, "weight_decay": run.decay}
+    loss = run.minimum - run.penalty(spot)
+    values: dict[str, float | str | bool] = {"data_loss": loss}
+    if np.ptp(run.decays):
+        values |= {f"weight_decay {label}": float(each) for label, each in zip(run.labels, run.decays, strict=True)}
+    else:
+        values["weight_decay"] = run.decay
     values |= {f"goal {label}": float(each) for label, each in zip(run.labels, spot, strict=True)}
     hardly, there = "", f"it is {place(run.labels, spot)}, where the data loss is {number(loss)}"
     own, lowest = run.landmark("data_minimizer"), run.landmark("data_minimum_loss")
@@ -64,9 +69,12 @@ def goal(run: Run) -> Finding | None:
         hardly = "hardly " * (moved < HARDLY * float(np.linalg.norm(own)))
         there += f", not the data's own minimum {place(run.labels, own)} with {number(float(lowest))}"
     sentence = f"Weight decay {hardly}moves the goal: {there}"
-    if any(label.split(".")[-1].startswith("bias") for label in run.labels):
+    biases = [k for k, label in enumerate(run.labels) if label.split(".")[-1].startswith("bias")]
+    if biases and (run.decays[biases] != 0).any():
         sentence += "; the bias is decayed too"
-    certain = run.exact or str(run.said("minimizer", "scope")).startswith("exact")
+    elif biases:
+        sentence += "; the bias is not decayed"
+    certain = run.exact or str(run.fact("minimizer", "scope")).startswith("exact")
     if not certain:
         sentence = f"Locally, as far as a search from nearby shows: {sentence[0].lower()}{sentence[1:]}"
     return Finding("goal", sentence + ".", values, "exact" if certain else "local", source="loss + wd/2 |parameters|²")
@@ -74,14 +82,29 @@ def goal(run: Run) -> Finding | None:
 
 def apart(run: Run) -> Finding | None:
     """Say that weight decay is no part of what is minimised."""
-    name, decay = run.setting("optimizer"), run.setting("weight_decay", 0.0)
-    if run.refused or not decay or not (name == "AdamW" or run.setting("decoupled_weight_decay", False)):
+    decay, paths = run.setting("weight_decay", 0.0), run.conditions.optimizers
+    apart = [is_coupled(path, decoupled=bool(run.setting("decoupled_weight_decay", False))) is False for path in paths]
+    if run.refused or not decay or not all(apart):
         return None
     sentence = (
-        f"{name} shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss "
+        f"{run.setting('optimizer')} shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss "
         "alone, and its minimum is no place of rest."
     )
     return Finding("decoupled", sentence, {"weight_decay": decay}, "exact", source="Loshchilov and Hutter 2019")
+
+
+def other_rule(run: Run) -> Finding | None:
+    """Say that an optimizer that is called as one of torch's is another."""
+    namesakes = [path for path in run.conditions.optimizers if is_namesake(path)]
+    if run.refused or not namesakes:
+        return None
+    name = run.setting("optimizer")
+    sentence = f"{name_of(namesakes[0])} is not torch.optim.{name}: nothing is said here from the rule of that"
+    values: dict[str, float | str | bool] = {"optimizer": name_of(namesakes[0])}
+    if decay := run.setting("weight_decay", 0.0):
+        values["weight_decay"] = decay
+        sentence += ", and whether its weight decay is minimised with the loss is not known"
+    return Finding("other rule", sentence + ".", values, "measured")
 
 
 def pull(run: Run) -> Finding | None:
@@ -89,7 +112,8 @@ def pull(run: Run) -> Finding | None:
     slopes = gradients(run) if run.decay and not run.lost else None
     if slopes is None or not len(slopes) or run.batched:
         return None
-    decay, data = run.decay * float(np.linalg.norm(run.positions[0])), float(np.linalg.norm(slopes[0]))
+    decay = float(np.linalg.norm(run.decays * run.positions[0]))
+    data = float(np.linalg.norm(slopes[0]))
     if not (np.isfinite(data) and data > 0 and decay > 0):
         return None
     ratio = decay / data
@@ -131,7 +155,7 @@ def better_before(run: Run) -> Finding | None:
         return None
     spot = run.landmark("minimizer")
     if spot is not None and run.minimum is not None:
-        pulled_to = run.minimum - run.decay / 2 * float(spot @ spot)
+        pulled_to = run.minimum - run.penalty(spot)
         if not lowest < pulled_to or now - pulled_to > 0.5 * (pulled_to - lowest):
             return None  # that is a swing beyond the goal
     then = f"{number(lowest)} at step {steps(best)}, now {number(now)}"
@@ -147,7 +171,7 @@ def bounded(run: Run) -> Finding | None:
     slopes = gradients(run)
     if slopes is None or not np.isfinite(slopes).all() or run.diverged:
         return None
-    gaps = measure.gap(run.told).values
+    gaps = measure.gap(run.study).values
     near = np.flatnonzero(gaps < gaps[0] / 4)
     far = int(near[0]) if len(near) else run.taken
     lengths = np.linalg.norm(slopes, axis=1)

@@ -22,13 +22,14 @@ import numpy as np
 import xarray as xr
 
 from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
-from ravine._findings.decay import apart, better_before, bounded, goal, pull
+from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
 from ravine._findings.finding import Finding
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
-from ravine._findings.run import SETTINGS, Run, choices_of, runs_of
+from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import beyond, diverged, here, margin, no_curvature, over_schedule, sharpened
 from ravine._format import listed, number, so_many, steps
 from ravine._study.contract import check
+from ravine._study.rule import SETTINGS
 
 ONE_FUNCTION = {"HuberLoss", "SmoothL1Loss"}
 
@@ -124,6 +125,7 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     effective,
     floor,
     no_curvature,
+    other_rule,
 )
 """Every finding about one run, the most important first."""
 

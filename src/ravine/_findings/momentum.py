@@ -100,7 +100,7 @@ def swing(run: Run) -> Finding | None:
         return _exact_swing(run)
     if run.taken < 8 or run.climbs or run.refused or run.batched or not np.isfinite(run.positions).all():
         return None
-    period = float(measure.period(run.told))
+    period = float(measure.period(run.study))
     if not np.isfinite(period) or run.diverged or (run.steady and hops(run)):  # what hops is told as such
         return None
     sentence = f"It swings on its way: there and back takes about {number(period, 2)} steps."
@@ -197,17 +197,17 @@ def _sooner(run: Run) -> NDArray[np.float64] | None:
 def dampening(run: Run) -> Finding | None:
     """Say what dampening takes away, and that the swings die no faster for it."""
     rule = run.sgd
-    if rule is None or not (rule["dampening"] and rule["momentum"]) or rule["nesterov"]:
+    if rule is None or not (rule.dampening and rule.momentum) or rule.nesterov:
         return None
-    kept = 1 - rule["dampening"]
+    kept = 1 - rule.dampening
     if kept > 0 and run.lost:
         return None
     values = {"kept": kept}
     does = f"scales each new push by {number(kept)} after the first"
     if kept <= 0:
         does = "turns each new push after the first uphill" if kept < 0 else "takes away every push but the first"
-    keeps = f"the velocity still keeps {number(rule['momentum'])} of itself"
-    sentence = f"Dampening {number(rule['dampening'])} {does}; {keeps}."
+    keeps = f"the velocity still keeps {number(rule.momentum)} of itself"
+    sentence = f"Dampening {number(rule.dampening)} {does}; {keeps}."
     if run.exact and run.modes is not None:
         here = run.modes.carrying
         slow, quick = run.periods()[here], run.periods(dampening=0.0)[here]
@@ -215,7 +215,7 @@ def dampening(run: Run) -> Finding | None:
         if np.isfinite([*slow, *quick]).all() and np.allclose(lives, others, rtol=1e-9) and (slow > quick).all():
             values |= {"period": float(slow.max()), "period_without": float(quick.max())}
             sentence = (
-                f"Dampening {number(rule['dampening'])} scales each new push by {number(kept)}; the swings are slower "
+                f"Dampening {number(rule.dampening)} scales each new push by {number(kept)}; the swings are slower "
                 f"({span(slow)} steps instead of {span(quick)}) but die no faster."
             )
     return Finding("dampening", sentence, values, "exact", source=RULE)
@@ -224,12 +224,12 @@ def dampening(run: Run) -> Finding | None:
 def first_step(run: Run) -> Finding | None:
     """Say how large the first step is beside plain SGD's."""
     rule = run.sgd
-    if rule is None or not rule["momentum"] or not rule["lr"] > 0 or not (rule["nesterov"] or rule["dampening"]):
+    if rule is None or not rule.momentum or not rule.lr > 0 or not (rule.nesterov or rule.dampening):
         return None
     if run.lost or run.rests:
         return None
-    factor = 1 + rule["momentum"] * bool(rule["nesterov"])
-    if rule["nesterov"]:
+    factor = 1 + rule.momentum * bool(rule.nesterov)
+    if rule.nesterov:
         sentence = f"Nesterov's first step is {times(factor)} plain SGD's."
     else:
         sentence = "Dampening does not touch the first step: it is plain SGD's."
@@ -239,13 +239,13 @@ def first_step(run: Run) -> Finding | None:
 def effective(run: Run) -> Finding | None:
     """Say which lr without momentum takes the same steps down a constant slope."""
     rule = run.sgd
-    if rule is None or run.scheduled is not None or not 0 < rule["momentum"] < 1 or not rule["lr"] > 0:
+    if rule is None or run.conditions.scheduled or not 0 < rule.momentum < 1 or not rule.lr > 0:
         return None
-    if run.lost or run.rests or not rule["dampening"] < 1:
+    if run.lost or run.rests or not rule.dampening < 1:
         return None
-    value = theory.effective_lr(rule["lr"], rule["momentum"], rule["dampening"])
+    value = theory.effective_lr(rule.lr, rule.momentum, rule.dampening)
     sentence = (
-        f"Down a steady slope, momentum {number(rule['momentum'])} comes to take the steps "
-        f"of a plain lr {number(value)} (effective lr; lr is {number(rule['lr'])})."
+        f"Down a steady slope, momentum {number(rule.momentum)} comes to take the steps "
+        f"of a plain lr {number(value)} (effective lr; lr is {number(rule.lr)})."
     )
-    return Finding("effective lr", sentence, {"effective_lr": value, "lr": rule["lr"]}, "exact", source=RULE)
+    return Finding("effective lr", sentence, {"effective_lr": value, "lr": rule.lr}, "exact", source=RULE)

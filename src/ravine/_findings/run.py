@@ -14,26 +14,53 @@ from numpy.typing import NDArray
 
 from ravine import measure, theory
 from ravine._findings.quadratic import Modes, Quadratic, modes_of
-from ravine._study.provenance import describe
+from ravine._study.provenance import fact_of
+from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
 
 Vector = NDArray[np.float64]
 
-SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+
+INNER = ("step", "parameter", "parameter_")
+
+EDGE = 1e-9
+"""Nearer than this, relatively, an lr is at the limit itself."""
+
+NEEDED = (
+    "position",
+    "loss",
+    "gradient",
+    "batch_loss",
+    "scheduled_lr",
+    "sharpness",
+    "steps_taken",
+    "error",
+    "minimizer",
+    "minimum_loss",
+    "hessian",
+    "data_minimizer",
+    "data_minimum_loss",
+    "targets",
+    "prediction",
+)
+
+PIECEWISE = ("L1Loss", "HuberLoss", "SmoothL1Loss")
+"""Criteria that are a quadratic at best in parts: what holds in one part is not exact elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
-    """One run as it is in its study, with its labels.
+class Run:
+    """One run as it is in its study, with its labels, and what theory says of it.
 
     `rule` holds the settings of a plain torch.optim.SGD that goes down over the whole batch, else None: only for
-    such a run does curvature tell how it moves.
+    such a run does curvature tell how it moves. `modes` are the directions of the curvature at the minimum, None where
+    it is not known or there is a kink. `exact` says whether the run went by them within rounding.
     """
 
     data: xr.Dataset
     about: Mapping[str, Any]
 
     @cached_property
-    def told(self) -> xr.Dataset:
+    def study(self) -> xr.Dataset:
         """The run without what was never taken."""
         taken = self.data["steps_taken"].item() if "steps_taken" in self.data else np.nan
         return self.data.isel(step=slice(int(taken) + 1)) if taken == taken else self.data
@@ -41,17 +68,17 @@ class Facts:
     @cached_property
     def positions(self) -> Vector:
         """(step, parameter), in float64."""
-        return np.asarray(self.told["position"].transpose("step", "parameter").values, dtype=np.float64)
+        return np.asarray(self.study["position"].transpose("step", "parameter").values, dtype=np.float64)
 
     @cached_property
     def losses(self) -> Vector:
         """(step,), in float64; NaN where it was not evaluated."""
-        return np.asarray(self.told["loss"].values, dtype=np.float64)
+        return np.asarray(self.study["loss"].values, dtype=np.float64)
 
     @cached_property
     def minimised(self) -> Vector:
         """Loss with coupled decay (step,), in float64."""
-        return np.asarray(measure.objective(self.told).values)
+        return np.asarray(measure.objective(self.study).values)
 
     @property
     def taken(self) -> int:
@@ -98,43 +125,60 @@ class Facts:
         return str(self.data["error"].item()) if "error" in self.data else ""
 
     @cached_property
+    def decays(self) -> Vector:
+        """Weight decay of each parameter that is minimised with the loss."""
+        if self.climbs:
+            return np.zeros(len(self.labels))
+        return np.array(np.broadcast_to(measure.decay(self.study).values, len(self.labels)), dtype=np.float64)
+
+    @property
     def decay(self) -> float:
-        """Weight decay that is minimised with the loss."""
-        return 0.0 if self.climbs else float(measure.decay(self.told))
+        """Weight decay that is minimised with the loss, where it is one for all parameters; else the largest."""
+        return float(self.decays.max(initial=0.0))
+
+    def penalty(self, place: Vector) -> float:
+        """Return what weight decay adds to the loss at a place."""
+        if (self.decays == self.decay).all():
+            return self.decay / 2 * float(place @ place)
+        return float(self.decays @ place**2) / 2
 
     @cached_property
     def scheduled(self) -> Vector | None:
         """Learning rate of each step, where it changes."""
         if "scheduled_lr" not in self.data:
             return None
-        rates = np.asarray(self.told["scheduled_lr"].values, dtype=np.float64)
+        rates = np.asarray(self.study["scheduled_lr"].values, dtype=np.float64)
         return None if np.isnan(rates).all() or (rates == rates[0]).all() else rates
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """Under which conditions it was made."""
+        return conditions_of(self.study)
 
     @property
     def batched(self) -> bool:
         """Whether it saw mini-batches."""
-        return "batch_loss" in self.data and bool(np.isfinite(self.told["batch_loss"]).any())
+        return self.conditions.batched
 
     @cached_property
-    def sgd(self) -> dict[str, Any] | None:
-        """Settings by torch's names, where the optimizer is torch's SGD with one value of each."""
-        found = {name: self.setting(name) for name in SETTINGS}
-        if self.refused or self.setting("optimizer") != "SGD" or None in found.values():
+    def sgd(self) -> Rule | None:
+        """Settings, where the optimizer is torch's SGD with one value of each."""
+        rule = None if self.refused else rule_of(self.study)
+        if not isinstance(rule, Rule) or not np.isfinite([*vars(rule).values()]).all():
             return None
-        numbers = all(np.isfinite(float(value)) for value in found.values())
-        return found if numbers and min(found["lr"], found["momentum"], found["weight_decay"]) >= 0 else None
+        return rule if min(rule.lr, rule.momentum, rule.weight_decay) >= 0 else None
 
     @cached_property
     def rule(self) -> dict[str, Any] | None:
         """Settings other than lr that theory takes, where theory holds."""
         if self.sgd is None or self.climbs or self.batched:
             return None
-        return {name: self.sgd[name] for name in ("momentum", "dampening", "weight_decay", "nesterov")}
+        return {name: getattr(self.sgd, name) for name in ("momentum", "dampening", "weight_decay", "nesterov")}
 
     @property
     def steady(self) -> bool:
         """Whether theory holds with one lr throughout."""
-        return self.rule is not None and self.scheduled is None
+        return self.rule is not None and not self.conditions.scheduled
 
     @property
     def lr(self) -> float:
@@ -157,76 +201,22 @@ class Facts:
     @cached_property
     def diverged(self) -> bool:
         """Whether it diverged, as measured."""
-        return bool(measure.diverged(self.told))
+        return bool(measure.diverged(self.study))
 
     @cached_property
     def arrival(self) -> tuple[str, float]:
         """What became of it, and the step of arrival, as measured; the minimum must be known."""
-        found = measure.arrival(self.told.drop_vars("hessian", errors="ignore"))
+        found = measure.arrival(self.study.drop_vars("hessian", errors="ignore"))
         return str(found["outcome"].values), float(found)
 
     @cached_property
     def kinked(self) -> bool:
         """Whether the minimum lies, or may lie, on a kink."""
-        return self.setting("criterion") == "L1Loss" or bool(self.said("hessian", "kinks"))
+        return self.setting("criterion") == "L1Loss" or bool(self.fact("hessian", "kinks"))
 
-    def said(self, name: str, fact: str) -> Any:
+    def fact(self, name: str, fact: str) -> Any:
         """Return what a variable's provenance says for this run."""
-        found = describe(self.data, name).get(fact) if name in self.data else None
-        while isinstance(found, dict):
-            key = self.setting(str(found["by"])) if "by" in found else self.setting("criterion")
-            found = found.get(str(key))
-        return found
-
-
-INNER = ("step", "parameter", "parameter_")
-
-EDGE = 1e-9
-"""Nearer than this, relatively, an lr is at the limit itself."""
-
-NEEDED = (
-    "position",
-    "loss",
-    "gradient",
-    "batch_loss",
-    "scheduled_lr",
-    "sharpness",
-    "steps_taken",
-    "error",
-    "minimizer",
-    "minimum_loss",
-    "hessian",
-    "data_minimizer",
-    "data_minimum_loss",
-    "targets",
-    "prediction",
-)
-
-PIECEWISE = ("L1Loss", "HuberLoss", "SmoothL1Loss")
-"""Criteria that are a quadratic at best in parts: what holds in one part is not exact elsewhere."""
-
-
-def choices_of(runs: xr.Dataset) -> tuple[str, ...]:
-    """Return the dimensions of choice, such as criterion, lr or run."""
-    return tuple(str(dim) for dim in runs["position"].dims if dim not in INNER)
-
-
-def runs_of(runs: xr.Dataset) -> Iterator[Run]:
-    """Take a study apart into its runs, each with its labels."""
-    few = runs[[name for name in NEEDED if name in runs]]
-    dims = choices_of(runs)
-    for places in itertools.product(*(range(runs.sizes[dim]) for dim in dims)):
-        one = few.isel(dict(zip(dims, places, strict=True)))
-        yield Run(one, {dim: one[dim].item() if dim in one.coords else k for dim, k in zip(dims, places, strict=True)})
-
-
-@dataclass(frozen=True, eq=False)
-class Run(Facts):
-    """One run and what theory says of it.
-
-    `modes` are the directions of the curvature at the minimum, None where it is not known or there is a kink.
-    `exact` says whether the run went by them within rounding.
-    """
+        return fact_of(self.data, name, fact)
 
     @cached_property
     def modes(self) -> Modes | None:
@@ -295,3 +285,17 @@ class Run(Facts):
     def _with(self, changed: Mapping[str, Any]) -> dict[str, Any]:
         assert self.rule is not None
         return {**self.rule, **changed}
+
+
+def choices_of(runs: xr.Dataset) -> tuple[str, ...]:
+    """Return the dimensions of choice, such as criterion, lr or run."""
+    return tuple(str(dim) for dim in runs["position"].dims if dim not in INNER)
+
+
+def runs_of(runs: xr.Dataset) -> Iterator[Run]:
+    """Take a study apart into its runs, each with its labels."""
+    few = runs[[name for name in NEEDED if name in runs]]
+    dims = choices_of(runs)
+    for places in itertools.product(*(range(runs.sizes[dim]) for dim in dims)):
+        one = few.isel(dict(zip(dims, places, strict=True)))
+        yield Run(one, {dim: one[dim].item() if dim in one.coords else k for dim, k in zip(dims, places, strict=True)})

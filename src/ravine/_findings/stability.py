@@ -59,7 +59,7 @@ def _looked(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the steps that were looked at, and the curvatures there, where theory speaks of the run."""
     if not run.steady or "sharpness" not in run.data:
         return None
-    values = np.asarray(run.told["sharpness"].values, dtype=np.float64)
+    values = np.asarray(run.study["sharpness"].values, dtype=np.float64)
     steps = np.flatnonzero(np.isfinite(values))
     return (steps, values[steps]) if len(steps) else None
 
@@ -182,10 +182,10 @@ def diverged(run: Run) -> Finding | None:
     """Say that it diverged, and how far it came."""
     if run.climbs or run.taken < 1 or not run.diverged:
         return None
-    start, broken = run.losses[0], float(measure.first_nonfinite(run.told))
+    start, broken = run.losses[0], float(measure.first_nonfinite(run.study))
     values: dict[str, float | str | bool] = {"start_loss": start, "first_nonfinite": broken}
     if np.isfinite(broken):
-        loss = run.told["loss"].sel(step=int(broken)).item() if "step" in run.told.coords else run.losses[int(broken)]
+        loss = run.study["loss"].sel(step=int(broken)).item() if "step" in run.study.coords else run.losses[int(broken)]
         sentence = f"It diverged: the loss is {loss} at step {steps(broken)}, after {number(start)} at the start."
     else:
         last = run.losses[np.isfinite(run.losses)][-1]

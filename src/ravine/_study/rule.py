@@ -1,9 +1,22 @@
-"""The settings of an update rule, and which optimizers add their weight decay to the gradient."""
+"""The one gate: is this torch's own SGD, with which settings, and which weight decay belongs to what is minimised.
+
+Whether an optimizer is torch's is told by its class, which runs record as ``module:qualified name``, never by what it
+is called. Of studies written before, the engine or the code of their provenance says it; of datasets that say nothing
+of how they came about the coordinate ``optimizer`` is believed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine._format import listed
+from ravine._study.provenance import facts_along, facts_of
 
 DEFAULTS: Mapping[str, Any] = {
     "lr": 1e-3,
@@ -15,5 +28,370 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """The settings that make a path, at torch's own defaults; a test holds them against torch."""
 
+SETTINGS = tuple(DEFAULTS)
+"""Names of the settings that make a path, in torch's order."""
+
+RATE_SETTINGS = ("momentum", "dampening", "nesterov")
+"""What moves the stability limit besides the curvature; weight decay is part of that."""
+
+SGD = "torch.optim.sgd:SGD"
+
 COUPLED = frozenset({"SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "NAdam", "RAdam", "Rprop"})
 """Torch's optimizers whose weight decay is added to the gradient, so that they minimise loss + decay."""
+
+DECOUPLED = frozenset({"AdamW", "Muon", "Adafactor"})
+"""Torch's optimizers that shrink the parameters apart from the gradient."""
+
+Decay = float | tuple[float, ...]
+"""Weight decay that is minimised with the loss: one for all parameters, or one for each."""
+
+MADE = (
+    *("position", "loss", "gradient", "velocity", "batch_loss", "scheduled_lr"),
+    *("final_loss", "best_loss", "best_step", "arrival", "first_nonfinite", "diverged"),
+)
+"""Variables whose provenance says how runs were made."""
+
+
+def path_of(optimizer: type) -> str:
+    """Return a class as runs record it.
+
+    Examples
+    --------
+    >>> path_of(int)
+    'builtins:int'
+    """
+    return f"{optimizer.__module__}:{optimizer.__qualname__}"
+
+
+def is_torchs(path: str) -> bool:
+    """Tell whether a class is one of torch.optim itself.
+
+    Examples
+    --------
+    >>> [is_torchs(path) for path in ("torch.optim.sgd:SGD", "mine:SGD", "torch_optimizer.adamp:AdamP")]
+    [True, False, False]
+    """
+    return path.startswith("torch.optim.")
+
+
+def name_of(path: str) -> str:
+    """Name a class for people: with its module where the name alone would be taken for one of torch's.
+
+    Examples
+    --------
+    >>> [name_of(path) for path in ("torch.optim.sgd:SGD", "mine:SGD", "mine:make.<locals>.Sign")]
+    ['SGD', 'mine.SGD', 'Sign']
+    """
+    home, _, qualified = path.rpartition(":")
+    name = qualified.rpartition(".")[2]
+    return f"{home}.{name}" if not is_torchs(path) and home and is_namesake(path) else name
+
+
+def is_namesake(path: str) -> bool:
+    """Tell whether a class that is not torch's bears the name of one that is."""
+    return not is_torchs(path) and path.rpartition(":")[2].rpartition(".")[2] in COUPLED | DECOUPLED
+
+
+def is_coupled(path: str, *, decoupled: bool = False) -> bool | None:
+    """Tell whether a class adds its weight decay to the gradient; None where that is not known.
+
+    Parameters
+    ----------
+    path
+        The class, as `path_of` writes it.
+    decoupled
+        Torch's switch ``decoupled_weight_decay``.
+
+    Examples
+    --------
+    >>> [is_coupled(f"torch.optim.{path}") for path in ("adam:Adam", "adamw:AdamW")], is_coupled("mine:Adam")
+    ([True, False], None)
+    """
+    if not is_torchs(path):
+        return None
+    return path.rpartition(":")[2] in COUPLED and not decoupled
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor of parameters, and the settings that it has of its own, in a group."""
+
+    name: str
+    size: int
+    own: Mapping[str, Any]
+
+
+def minimised_decay(path: str, settings: Mapping[str, Any], leaves: Sequence[Leaf] = ()) -> Decay | None:
+    """Return the weight decay that an optimizer minimises with the loss; None where that is not known.
+
+    It is one for each parameter where `leaves` have their own.
+
+    Examples
+    --------
+    >>> minimised_decay(SGD, {"weight_decay": 0.5}), minimised_decay("torch.optim.adamw:AdamW", {"weight_decay": 0.5})
+    (0.5, 0.0)
+    >>> minimised_decay(SGD, {"weight_decay": 0.5}, [Leaf("w", 2, {}), Leaf("b", 1, {"weight_decay": 0.0})])
+    (0.5, 0.5, 0.0)
+    >>> minimised_decay("mine:SGD", {"weight_decay": 0.5}) is None
+    True
+    """
+    if any("maximize" in leaf.own for leaf in leaves):
+        return None
+    each = [_minimised(path, {**settings, **leaf.own}) for leaf in leaves] or [_minimised(path, settings)]
+    known = [amount for amount in each if amount is not None]
+    if len(known) < len(each):
+        return None
+    if len(set(known)) == 1:
+        return known[0]
+    return tuple(amount for leaf, amount in zip(leaves, known, strict=True) for _ in range(leaf.size))
+
+
+def _minimised(path: str, settings: Mapping[str, Any]) -> float | None:
+    if settings.get("maximize"):
+        return None
+    amount = float(settings.get("weight_decay") or 0.0)
+    coupled = is_coupled(path, decoupled=bool(settings.get("decoupled_weight_decay")))
+    if coupled is None:
+        return None if amount else 0.0  # what others do with their decay is not known
+    if not coupled:
+        return 0.0
+    return amount if 0 <= amount < np.inf else None
+
+
+# -- what a study says ---------------------------------------------------------------------------------------------
+
+
+def _made_by(runs: xr.Dataset, *facts: str) -> str:
+    """Name the variable whose provenance holds one of these facts of how the runs were made; "" where none does."""
+    return next((name for name in MADE for fact in facts if facts_of(runs, name, fact)), "")
+
+
+def _facts(runs: xr.Dataset, fact: str) -> list[Any]:
+    return facts_of(runs, _made_by(runs, fact), fact)
+
+
+def optimizers_of(runs: xr.Dataset) -> xr.Variable:
+    """Return the class of each run's optimizer as `path_of` writes it, or "" where it is not known.
+
+    Examples
+    --------
+    >>> import ravine, torch
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> each = {rule.__name__: ravine.descend(bowl, rule) for rule in (torch.optim.SGD, torch.optim.Adam)}
+    >>> optimizers_of(ravine.join(each)).values.tolist()
+    ['torch.optim.sgd:SGD', 'torch.optim.adam:Adam']
+    """
+    names = runs.variables["optimizer"] if "optimizer" in runs.coords else xr.Variable((), "")
+    asked = ("optimizer", "engine", "code")
+    dims, facts = facts_along(runs, _made_by(runs, *asked), *asked)
+    whole = {dim: runs.sizes[dim] for dim in dict.fromkeys([*names.dims, *map(str, dims)])}
+    paths = np.empty(list(whole.values()), dtype=object)
+    for place in np.ndindex(paths.shape):
+        at = dict(zip(whole, place, strict=True))
+        paths[place] = _path(names.values[tuple(at[dim] for dim in names.dims)], *facts[tuple(at[dim] for dim in dims)])
+    return xr.Variable(tuple(whole), paths.astype(str))
+
+
+def _path(name: Any, path: Any, engine: Any, code: Any) -> str:
+    """Return the class of one run's optimizer, from what was recorded of it."""
+    name = str(name)
+    if isinstance(path, str):
+        return path
+    if ":" in name:  # what is summed up as it is made names its class
+        return name
+    if isinstance(engine, str) and engine.endswith(", step by step"):
+        home, _, own = engine.partition(",")[0].rpartition(".")
+        return f"{home}.{own.lower()}:{own}" if home == "torch.optim" else f"{home}:{own}"
+    spelled = code.get("optimizer") if isinstance(code, Mapping) else None
+    if isinstance(engine, str) and engine.startswith("SGD's rule on a batch"):
+        return SGD
+    if isinstance(spelled, Mapping):
+        words = str(spelled.get("cannot", ""))
+        _, of_torch, rest = words.partition("functools.partial(<class 'torch.optim.")
+        if of_torch:
+            home, _, own = rest.partition("'")[0].rpartition(".")
+            return f"torch.optim.{home}:{own}"
+        return f"{words.partition(' ')[0]}:{name}" if name else ""
+    if isinstance(spelled, str):
+        home, _, own = spelled.rpartition(".")
+        return f"{home}.{own.lower()}:{own}" if home == "torch.optim" else f"{home}:{own}"
+    return f"torch.optim.{name.lower()}:{name}" if name in COUPLED | DECOUPLED else name
+
+
+def leaves_of(runs: xr.Dataset) -> list[list[Leaf]]:
+    """Return the tensors of parameters whose settings were given in groups, for all of these runs that have groups."""
+    return [[Leaf(name, size, own) for name, size, own in each] for each in _facts(runs, "leaves")]
+
+
+def decay_of(runs: xr.Dataset) -> xr.Variable:
+    """Return the weight decay that is minimised with the loss (…), or (…, parameter) where groups have their own."""
+    dims, leaves = facts_along(runs, _made_by(runs, "leaves"), "leaves")
+    grouped = any(each for (each,) in leaves.flat)
+    paths = optimizers_of(runs)
+    known = np.array([bool(is_coupled(each)) for each in paths.values.flat], dtype=bool)
+    coupled = xr.Variable(paths.dims, known.reshape(paths.shape))
+    amount = _amount_of(runs, grouped=grouped)
+    if "decoupled_weight_decay" in runs.coords:
+        apart = runs.variables["decoupled_weight_decay"]
+        common = coupled & (apart.isnull() | (apart == 0))
+    else:
+        common = coupled
+    # an optimizer without the setting has NaN beside others that have it
+    decay = _choose(common & amount.notnull(), amount, 0.0)
+    if not grouped or "parameter" not in runs.dims:
+        return decay
+    own = np.full((*leaves.shape, runs.sizes["parameter"]), np.nan)
+    for place in np.ndindex(leaves.shape):
+        for leaf, where in _places_of(leaves[place][0] or [], runs):
+            if leaf.own.get("decoupled_weight_decay"):
+                own[(*place, where)] = 0.0
+            elif "weight_decay" in leaf.own:
+                own[(*place, where)] = leaf.own["weight_decay"]
+    held = xr.Variable((*dims, "parameter"), own)
+    each = _choose(held.isnull(), decay, _choose(coupled, held, 0.0)).transpose(..., "parameter")
+    first = each.isel(parameter=0)
+    return first if bool((each == first).all()) else each
+
+
+def _choose(condition: xr.Variable, yes: xr.Variable | float, no: xr.Variable | float) -> xr.Variable:
+    chosen: xr.Variable = xr.where(condition, yes, no)  # type: ignore[no-untyped-call]
+    return chosen
+
+
+def _amount_of(runs: xr.Dataset, *, grouped: bool) -> xr.Variable:
+    """Return the weight decay that was given for all parameters; where groups have their own it is no coordinate."""
+    given = runs.variables["weight_decay"] if "weight_decay" in runs.coords else xr.Variable((), np.nan)
+    given = given.astype(np.float64)
+    if not grouped:
+        return given
+    dims, facts = facts_along(runs, _made_by(runs, "settings"), "settings")
+    numbers = [(each or {}).get("weight_decay") for (each,) in facts.flat]
+    written = np.reshape([np.nan if each is None else float(each) for each in numbers], facts.shape)
+    return _choose(given.isnull(), xr.Variable(dims, written), given)
+
+
+def _places_of(leaves: Sequence[Any], runs: xr.Dataset) -> Iterator[tuple[Leaf, NDArray[np.intp]]]:
+    """Return each tensor with the places of its elements among the parameters."""
+    labels = runs["parameter"].values if "parameter" in runs.coords else np.arange(runs.sizes["parameter"])
+    if labels.dtype.kind in "UO":
+        names = {name for name, _, _ in leaves}
+        owners = np.array([each if each in names else each.rpartition("[")[0] for each in map(str, labels)])
+    else:  # beyond what is labelled, parameters are numbered
+        owners = np.repeat([name for name, _, _ in leaves], [size for _, size, _ in leaves])[labels.astype(int)]
+    for name, size, own in leaves:
+        yield Leaf(name, size, own), np.flatnonzero(owners == name)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the rule of torch.optim.SGD, or theory, does not speak of runs."""
+
+    kind: Literal["unnamed", "other optimizer", "groups", "settings", "maximize", "scheduler", "mini-batches"]
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return {
+            "unnamed": "the study does not name its optimizer",
+            "other optimizer": f"{listed(self.names)} is not torch.optim.SGD",
+            "groups": "groups of parameters have settings of their own",
+            "settings": f"the study does not say {listed(self.names)}",
+            "maximize": "it climbs (maximize=True)",
+            "scheduler": "a scheduler changes its lr",
+            "mini-batches": "it sees mini-batches",
+        }[self.kind]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which conditions runs were made, each of any of them; `optimizers` are their classes."""
+
+    optimizers: tuple[str, ...]
+    missing: tuple[str, ...]
+    grouped: bool
+    maximizes: bool
+    scheduled: bool
+    batched: bool
+
+    @property
+    def why_no_rule(self) -> Reason | None:
+        """Why the runs do not go by the rule of torch.optim.SGD, with one value of each setting."""
+        if not any(self.optimizers):
+            return Reason("unnamed")
+        others = tuple(name_of(path) for path in self.optimizers if path != SGD)
+        if others:
+            return Reason("other optimizer", others)
+        if self.grouped:
+            return Reason("groups")
+        return Reason("settings", self.missing) if self.missing else None
+
+    @property
+    def why_no_theory(self) -> Reason | None:
+        """Why theory, which knows one setting throughout and the whole batch, does not speak of the runs."""
+        if (reason := self.why_no_rule) is not None:
+            return reason
+        given = (("maximize", self.maximizes), ("scheduler", self.scheduled), ("mini-batches", self.batched))
+        return next((Reason(kind) for kind, holds in given if holds), None)  # type: ignore[arg-type]
+
+
+def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Conditions:
+    """Read under which conditions runs were made.
+
+    Parameters
+    ----------
+    runs
+        One run, or any study of runs.
+    settings
+        Which the study must say.
+    """
+    codes = [each for each in _facts(runs, "code") if isinstance(each, Mapping)]
+    grouped = any({*SETTINGS} & leaf.own.keys() for each in leaves_of(runs) for leaf in each)
+    grouped |= any({*SETTINGS} & given.keys() for each in codes for given in (each.get("groups") or {}).values())
+    scheduled = any("scheduler" in each for each in codes)
+    if "scheduled_lr" in runs:  # a schedule may leave the lr as it is
+        rates = runs["scheduled_lr"].values
+        scheduled = bool((np.isfinite(rates) & (rates != rates[..., :1])).any())
+    batched = any("batch_size" in each for each in codes)
+    batched |= "batch_loss" in runs and bool(np.isfinite(runs["batch_loss"].values).any())
+    return Conditions(
+        optimizers=tuple(sorted(set(optimizers_of(runs).values.ravel().tolist()))),
+        missing=tuple(name for name in settings if name not in runs.coords),
+        grouped=grouped,
+        maximizes="maximize" in runs.coords and bool(runs["maximize"].any()),
+        scheduled=scheduled,
+        batched=batched,
+    )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The rule of torch.optim.SGD for one run: its settings; under a scheduler `lr` is that at the start."""
+
+    lr: float
+    momentum: float
+    dampening: float
+    weight_decay: float
+    nesterov: bool
+    maximize: bool
+
+
+def rule_of(run: xr.Dataset) -> Rule | Reason:
+    """Return the settings of a run of torch's own SGD, or the reason why there are none to go by.
+
+    Examples
+    --------
+    >>> import ravine, torch
+    >>> bowl = ravine.gallery.quadratic()
+    >>> rule_of(ravine.descend(bowl, lr=0.1, momentum=0.5)).momentum
+    0.5
+    >>> print(rule_of(ravine.descend(bowl, torch.optim.Adam)))
+    Adam is not torch.optim.SGD
+    """
+    reason = conditions_of(run).why_no_rule
+    if reason is not None:
+        return reason
+    unlike = tuple(name for name in SETTINGS if run[name].ndim)
+    if unlike:
+        return Reason("settings", unlike)
+    values = {name: run[name].values.item() for name in SETTINGS}
+    numbers = {name: float(value) for name, value in values.items()}
+    return Rule(**{**numbers, "nesterov": bool(values["nesterov"]), "maximize": bool(values["maximize"])})  # type: ignore[arg-type]

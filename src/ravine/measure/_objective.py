@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import check
-from ravine._study.rule import COUPLED
+from ravine._study.provenance import facts_along
+from ravine._study.rule import decay_of
 
 NOISE = 100.0
 """Numbers next to each other (ulp) within which what a loss does may be its rounding."""
@@ -20,10 +20,11 @@ NOISE = 100.0
 def objective(runs: xr.Dataset) -> xr.DataArray:
     r"""Return what is really minimised at each step: the loss, with the weight decay that belongs to it.
 
-    .. math:: L(\theta) + \tfrac{\lambda}{2} |\theta|^2
+    .. math:: L(\theta) + \tfrac12 \sum_i \lambda_i \theta_i^2
 
-    for optimizers that add :math:`\lambda\theta` to the gradient; the loss alone for those that shrink the
-    parameters apart from it (AdamW), and where there is no decay.
+    for optimizers of torch that add :math:`\lambda\theta` to the gradient, with the decay of each parameter where groups
+    have their own; the loss alone for those that shrink the parameters apart from it (AdamW), for optimizers that are not
+    torch's, and where there is no decay.
 
     Parameters
     ----------
@@ -53,7 +54,10 @@ def objective(runs: xr.Dataset) -> xr.DataArray:
 
 
 def decay(runs: xr.Dataset) -> xr.DataArray:
-    """Return the weight decay that belongs to what is minimised: 0 where the optimizer keeps it apart.
+    """Return the weight decay that belongs to what is minimised (…): 0 where the optimizer keeps it apart.
+
+    Where groups have their own it is (…, parameter). What an optimizer that is not torch's does with its decay is not
+    known, and 0 stands for it.
 
     Examples
     --------
@@ -132,21 +136,11 @@ def minimised_of(runs: xr.Dataset) -> xr.Variable:
     if not bool((pull != 0).any()):
         return loss
     with np.errstate(over="ignore", invalid="ignore"):  # a run that diverged is infinite, or NaN, here too
+        if "parameter" in pull.dims:
+            check(runs, "position")
+            terms = choose(pull != 0, pull / 2 * runs.variables["position"].astype(np.float64) ** 2, 0.0)
+            return steps_last(loss + terms.sum("parameter", skipna=False))
         return steps_last(loss + choose(pull != 0, pull / 2 * _squares(runs), 0.0))
-
-
-def decay_of(runs: xr.Dataset) -> xr.Variable:
-    """Return the weight decay that is minimised with the loss."""
-    if "weight_decay" not in runs.coords or "optimizer" not in runs.coords:
-        return xr.Variable((), 0.0)
-    names = runs.variables["optimizer"]
-    coupled = xr.Variable(names.dims, np.isin(names.values, sorted(COUPLED)))
-    if "decoupled_weight_decay" in runs.coords:
-        apart = runs.variables["decoupled_weight_decay"]
-        coupled = coupled & (apart.isnull() | (apart == 0))
-    # an optimizer without the setting has NaN beside others that have it
-    amount = runs.variables["weight_decay"].astype(np.float64)
-    return choose(coupled & amount.notnull(), amount, 0.0)
 
 
 def gap_of(runs: xr.Dataset, minimised: xr.Variable) -> xr.Variable:
@@ -239,9 +233,7 @@ def _evaluated(runs: xr.Dataset) -> xr.Variable:
 
 def _loss_every(loss: xr.DataArray) -> xr.Variable:
     """Read how many steps lie from one evaluation to the next; joined runs say it for each label."""
-    facts = json.loads(loss.attrs.get("provenance", "{}"))
-    told = loss.attrs.get("loss_every") or facts.get("loss_every") or 1
-    if not isinstance(told, dict):
-        return xr.Variable((), int(told))
-    dim = told["by"]
-    return xr.Variable(dim, [int(told.get(str(label)) or 1) for label in loss[dim].values])
+    if "loss_every" in loss.attrs:
+        return xr.Variable((), int(loss.attrs["loss_every"]))
+    dims, told = facts_along(loss.to_dataset(name="loss"), "loss", "loss_every")
+    return xr.Variable(dims, np.array([int(every or 1) for (every,) in told.flat]).reshape(told.shape))

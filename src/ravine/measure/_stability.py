@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -11,9 +10,8 @@ import xarray as xr
 from ravine import theory
 from ravine._format import listed
 from ravine._study.contract import CONTRACT
-
-RATE_SETTINGS = ("momentum", "dampening", "nesterov")
-"""What moves the limit besides the curvature; weight decay is part of that."""
+from ravine._study.provenance import facts_along
+from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of
 
 FLAT = 1e-9
 """Share of the largest curvature below which a direction is flat: nothing pulls there, and nothing overshoots."""
@@ -36,31 +34,24 @@ def why_no_theory(runs: xr.Dataset) -> str | None:
             f"the study has no 'hessian' ({CONTRACT['hessian'].long_name}): ravine.sweep attaches it up to "
             "16 parameters; to other runs assign that of ravine.landmarks(problem)"
         )
-    names = sorted(set(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
-    if names != ["SGD"]:
-        return f"theory speaks of SGD, the runs are of {listed(names) or 'an optimizer that is not named'}"
-    if "maximize" in runs.coords and bool(runs["maximize"].any()):
-        return "a run with maximize=True climbs: there is no minimum to converge to"
-    missing = [name for name in RATE_SETTINGS if name not in runs.coords]
-    if missing:
-        return f"the study does not say the runs' {listed(missing)}"
-    code = [json.loads(each.attrs.get("provenance", "{}")).get("code") for each in runs.data_vars.values()]
-    for name, words in (
-        ("scheduler", "a scheduler"),
-        ("groups", "groups of their own"),
-        ("batch_size", "mini-batches"),
-    ):
-        if any(_holds(each, name) for each in code):
-            return f"theory speaks of one setting throughout, the runs have {words}"
-    return None
+    conditions = conditions_of(runs, RATE_SETTINGS)
+    reason = conditions.why_no_theory
+    return None if reason is None else _explained(reason, conditions.optimizers)
 
 
-def _holds(code: Any, name: str) -> bool:
-    """Tell whether the code of runs, or of any of joined runs, has this part."""
-    if not isinstance(code, dict):
-        return False
-    parts = code.values() if "by" in code else [code]
-    return any(isinstance(each, dict) and bool(each.get(name)) for each in parts)
+def _explained(reason: Reason, optimizers: Sequence[str]) -> str:
+    """Write a reason as what it means for theory."""
+    if reason.kind == "other optimizer" and any(map(is_namesake, optimizers)):
+        return f"theory speaks of torch.optim.SGD, and {reason}"
+    return {
+        "unnamed": "theory speaks of SGD, the runs are of an optimizer that is not named",
+        "other optimizer": f"theory speaks of SGD, the runs are of {listed(sorted(map(name_of, optimizers)))}",
+        "maximize": "a run with maximize=True climbs: there is no minimum to converge to",
+        "settings": f"the study does not say the runs' {listed(reason.names)}",
+        "scheduler": "theory speaks of one setting throughout, the runs have a scheduler",
+        "groups": "theory speaks of one setting throughout, the runs have groups of their own",
+        "mini-batches": "theory speaks of one setting throughout, the runs have mini-batches",
+    }[reason.kind]
 
 
 def curvatures(runs: xr.Dataset) -> xr.DataArray:
@@ -88,12 +79,14 @@ def curvatures(runs: xr.Dataset) -> xr.DataArray:
 def is_exact(runs: xr.Dataset) -> xr.DataArray:
     """Tell for which problems (…) the loss is a quadratic, so that the theory is exact and not local.
 
-    ``quadratic`` of a sweep says so; a minimum in closed form is one of a mean square.
+    ``quadratic`` of a sweep says so, else the provenance of the Hessian. In studies written before it says that of a
+    mean square alone, whose minimum has a closed form.
     """
     if "quadratic" in runs:
         return runs["quadratic"].reset_coords(drop=True)
-    engine = json.loads(runs["hessian"].attrs.get("provenance", "{}")).get("engine")
-    return xr.DataArray(engine == "closed form")
+    dims, told = facts_along(runs, "hessian", "quadratic", "engine")
+    known = [engine == "closed form" if quadratic is None else bool(quadratic) for quadratic, engine in told.flat]
+    return xr.DataArray(np.reshape(known, told.shape), {dim: runs[dim] for dim in dims}, dims)
 
 
 def limit(runs: xr.Dataset) -> xr.DataArray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import check
-from ravine._study.provenance import describe
+from ravine._study.rule import Reason, Rule, rule_of
 
 Vector = NDArray[np.float64]
 
@@ -25,22 +25,14 @@ ROUNDINGS = 12
 """Roundings that any one term goes through in torch: weight_decay, its product, the sum; 1 - dampening, its product,
 the sum; momentum, its product, the sum; lr, its product; the sum with the position counts apart."""
 
-SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
-
 REMEDY = 'ravine.descend(…, also=("gradient", "velocity"))'
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What torch.optim.SGD was told for one step; `first` where it had no velocity yet."""
+class StepRule(Rule):
+    """Settings of torch.optim.SGD for one step; `first` where it had no velocity yet."""
 
-    lr: float
-    momentum: float
-    dampening: float
-    weight_decay: float
-    nesterov: bool
-    maximize: bool
-    first: bool
+    first: bool = False
 
     @property
     def kept(self) -> float:
@@ -82,7 +74,7 @@ class Update:
     gradient: Vector
     velocity: Vector | None
     next_velocity: Vector | None
-    rule: Rule | None
+    rule: StepRule | None
     parts: Mapping[str, Vector]
     why: str
     batched: bool
@@ -148,10 +140,11 @@ def update_of(run: xr.Dataset, step: int) -> Update:
     :math:`\epsilon\,(|\theta_{k+1}| + 12 \sum |t|)`, a few units in the last place of the largest number involved.
     The velocity is held against its own terms in the same way.
     """
-    run, place = _found(run, step)
+    run, place = _find_update(run, step)
     labels = tuple(str(label) for label in run["parameter"].values)
-    why = _objection(run)
-    rule = None if why else _rule(run, place)
+    held = rule_of(run)
+    why = str(held) if isinstance(held, Reason) else ""
+    rule = None if isinstance(held, Reason) else _at_step(held, run, place)
     _check_recorded(run, velocity=rule is not None and rule.momentum != 0)
     rows = {
         name: run[name].transpose("step", "parameter").values.astype(np.float64)
@@ -175,7 +168,7 @@ def update_of(run: xr.Dataset, step: int) -> Update:
                 None,
             )
         elif first.all():
-            rule, before = Rule(**{**vars(rule), "first": True}), np.zeros_like(position)
+            rule, before = replace(rule, first=True), np.zeros_like(position)
     dtype = run["position"].dtype
     if rule is not None:
         parts = _parts(rule, position, gradient, before, after)
@@ -188,7 +181,7 @@ def update_of(run: xr.Dataset, step: int) -> Update:
 
 
 def _parts(
-    rule: Rule, position: Vector, gradient: Vector, before: Vector | None, after: Vector | None
+    rule: StepRule, position: Vector, gradient: Vector, before: Vector | None, after: Vector | None
 ) -> dict[str, Vector]:
     parts: dict[str, Vector] = {}
     if before is not None and not rule.first:
@@ -202,7 +195,7 @@ def _parts(
 
 
 def _adds_up(
-    rule: Rule,
+    rule: StepRule,
     parts: Mapping[str, Vector],
     position: Vector,
     following: Vector,
@@ -229,7 +222,7 @@ def _near(found: Vector, expected: Vector, terms: list[Vector], dtype: np.dtype[
     return bool((abs(found - expected) <= room).all())
 
 
-def _found(run: xr.Dataset, step: int) -> tuple[xr.Dataset, int]:
+def _find_update(run: xr.Dataset, step: int) -> tuple[xr.Dataset, int]:
     """Return the run without what it never took, and where in it the step is."""
     position = check(run, "position")["position"]
     if position.ndim != 2:
@@ -254,37 +247,12 @@ def _found(run: xr.Dataset, step: int) -> tuple[xr.Dataset, int]:
     return run, steps.index(step)
 
 
-def _objection(run: xr.Dataset) -> str:
-    """Return why torch's rule does not tell the parts of this run's updates; empty where it does."""
-    if "optimizer" not in run.coords or run["optimizer"].ndim:
-        return "the study does not name its optimizer"
-    name, facts = str(run["optimizer"].values), describe(run, "position")
-    engine = _said(facts.get("engine"), run)
-    foreign = isinstance(engine, str) and engine.endswith("step by step") and not engine.startswith("torch.optim.SGD,")
-    if name != "SGD" or foreign:
-        return f"{engine.partition(',')[0] if foreign and name == 'SGD' else name} is not torch.optim.SGD"
-    code = _said(facts.get("code"), run)
-    missing = [name for name in SETTINGS if name not in run.coords or run[name].ndim]
-    if missing or (isinstance(code, dict) and code.get("groups")):
-        return (
-            "groups of parameters have settings of their own" if code else f"the study does not say {listed(missing)}"
-        )
-    return ""
-
-
-def _said(fact: Any, run: xr.Dataset) -> Any:
-    """Return what a provenance says of this run, where it tells joined runs apart."""
-    while isinstance(fact, dict) and "by" in fact:
-        fact = fact.get(str(run[fact["by"]].values)) if fact["by"] in run.coords else None
-    return fact
-
-
-def _rule(run: xr.Dataset, place: int) -> Rule:
-    values = {name: run[name].values.item() for name in SETTINGS}
+def _at_step(rule: Rule, run: xr.Dataset, place: int) -> StepRule:
+    """Return the settings at one step: under a scheduler the lr is that of the step."""
+    settings = asdict(rule)
     if "scheduled_lr" in run and np.isfinite(run["scheduled_lr"].values[place]):
-        values["lr"] = run["scheduled_lr"].values[place].item()
-    numbers = {name: float(values[name]) for name in SETTINGS[:4]}
-    return Rule(**numbers, nesterov=bool(values["nesterov"]), maximize=bool(values["maximize"]), first=False)
+        settings["lr"] = run["scheduled_lr"].values[place].item()
+    return StepRule(**settings)
 
 
 def _check_recorded(run: xr.Dataset, *, velocity: bool) -> None:
