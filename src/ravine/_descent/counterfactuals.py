@@ -14,7 +14,7 @@ from ravine._descent.descend import descend
 from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._study.contract import check
-from ravine._study.provenance import describe
+from ravine._study.script import pieces_of
 from ravine._study.select import join
 
 LEANS_ON = {"momentum": ("dampening", "nesterov")}
@@ -59,13 +59,13 @@ def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -
         spare = [str(dim) for dim in run["loss"].dims if dim != "step"]
         raise ValueError(f"one run expected; this study has one for each {listed(spare)}: select one")
     problem = _named(problem, run)
-    told = _told(run)
-    optimizer = _optimizer(told["optimizer"])
+    pieces = _pieces(run)
+    optimizer = _optimizer(pieces["optimizer"])
     turned = _turned(optimizer, run)
     if not turned:
         raise ValueError(f"{run['optimizer'].item()} ran with every setting but lr at its default: none to leave out")
     start = _start(problem, run)
-    feed = {name: told[name] for name in ("batch_size", "seed") if name in told}
+    feed = {name: pieces[name] for name in ("batch_size", "seed") if name in pieces}
     if feed and "seed" in run.coords:
         feed["seed"] = int(run["seed"])
     kept = {name: run[name].item() for name in ("lr",) if name in run.coords} | turned
@@ -79,16 +79,12 @@ def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -
     return join({label: each.drop_vars(extra, errors="ignore") for label, each in made.items()}, "run")
 
 
-def _told(run: xr.Dataset) -> Mapping[str, Any]:
-    told = describe(run, "position").get("code")
-    if told is None:
-        raise ValueError("the study does not say how it was made: only runs from ravine.descend and ravine.sweep do")
-    while "by" in told:
-        told = told[str(run[told["by"]].values)]
+def _pieces(run: xr.Dataset) -> Mapping[str, Any]:
+    pieces = pieces_of(run)
     for name in ("scheduler", "groups"):
-        if told.get(name):
+        if pieces.get(name):
             raise ValueError(f"the run had {name}, and the study does not hold them: make the other run yourself")
-    return dict(told)
+    return pieces
 
 
 def _named(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -> Problem:

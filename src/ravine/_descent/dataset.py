@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ravine._problem.problem import Parts, Problem
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import provenance
+from ravine._study.rule import Leaf, minimised_decay, path_of
 from ravine._torch import numpy_of
-from ravine.curvature._landmarks import decay_of, ends_of, minima_of_runs
+from ravine.curvature._landmarks import ends_of, minima_of_runs
 
 HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
 """Settings that choose an implementation, not a path; they are kept in the provenance alone."""
@@ -34,12 +35,12 @@ class Trace:
     None.
     """
 
-    def __init__(self, rule: torch.optim.Optimizer, overridden: set[str]) -> None:
-        self.rule = type(rule)
+    def __init__(self, rule: torch.optim.Optimizer, leaves: Sequence[Leaf]) -> None:
         self.name = type(rule).__name__
         self.home = type(rule).__module__
+        self.path = path_of(type(rule))
         self.settings = dict(rule.defaults)
-        self.overridden = overridden
+        self.leaves = leaves
         self.positions: list[torch.Tensor] = []
         self.gradients: list[torch.Tensor] = []
         self.velocities: list[torch.Tensor] = []
@@ -82,6 +83,7 @@ def dataset_of(
         equals_torch="is torch",
         settings={name: plain(value) for name, value in first.settings.items()},
         threads=torch.get_num_threads(),
+        **made_by(first.path, first.leaves),
         **{**spelled, "code": spelled["code"] | {"closure": first.closure}},
     )
 
@@ -109,7 +111,9 @@ def dataset_of(
         data["steps_taken"] = xr.Variable(lead, np.array(taken).reshape(shape), attrs)
     data |= _known_minimum(problems, traces, positions, choices)
     data |= _data_of(problems, traces, variable, shared="problem" not in choices)
-    coords = {name: plain(v) for name, v in first.settings.items() if is_coordinate(name, v, first.overridden)}
+    coords = {
+        name: plain(v) for name, v in first.settings.items() if is_coordinate(name, v, overridden_by(first.leaves))
+    }
     steps = data["position"].sizes["step"]
     coords |= {"step": np.arange(steps), "parameter": parameter_of(problems[0]), "optimizer": first.name}
     coords |= {dim: np.array(labels) for dim, labels in choices.items()}
@@ -120,6 +124,19 @@ def dataset_of(
     if first.batch_losses:
         coords["seed"] = spelled["code"]["seed"]
     return xr.Dataset(data, coords)
+
+
+def made_by(path: str, leaves: Sequence[Leaf]) -> dict[str, Any]:
+    """Return what the provenance says of the optimizer: its class, and of groups each tensor's settings."""
+    told: dict[str, Any] = {"optimizer": path}
+    if any(leaf.own for leaf in leaves):
+        told["leaves"] = [[leaf.name, leaf.size, dict(leaf.own)] for leaf in leaves]
+    return told
+
+
+def overridden_by(leaves: Sequence[Leaf]) -> set[str]:
+    """Return the settings that some parameters have of their own."""
+    return {name for leaf in leaves for name in leaf.own}
 
 
 def plain(value: Any) -> Any:
@@ -150,7 +167,7 @@ def _known_minimum(
     if len(traces) < len(problems):
         return {}
     first = traces[0]
-    decay = decay_of(first.rule, {n: plain(v) for n, v in first.settings.items()}, first.overridden)
+    decay = minimised_decay(first.path, {n: plain(v) for n, v in first.settings.items()}, first.leaves)
     return {} if decay is None else minima_of_runs(problems, ends_of(positions), decay, choices)
 
 

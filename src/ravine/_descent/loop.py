@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ravine._descent.dataset import Trace, is_drawable
+from ravine._descent.dataset import Trace, is_drawable, plain
 from ravine._format import listed
 from ravine._problem.problem import Live, Problem, scalar
 from ravine._progress import tracked
+from ravine._study.rule import Leaf
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,26 @@ class RunSpec:
         return self.optimizer(made, **self.settings)
 
 
+def leaves_of(rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], spec: RunSpec) -> list[Leaf]:
+    """Return the tensors that an optimizer holds, each with the settings that are its own.
+
+    Those are what `groups` says, and what the optimizer's groups say otherwise than its defaults: a function that makes
+    an optimizer may make groups too.
+    """
+    group_of = {id(each): group for group in rule.param_groups for each in group["params"]}
+    leaves = []
+    for name, leaf in handed.items():
+        given: Mapping[str, Any] = next((s for p, s in spec.groups.items() if fnmatchcase(name, p)), {})
+        held = group_of.get(id(leaf), {})
+        own = {n: plain(v) for n, v in held.items() if n in rule.defaults and not _equal(v, rule.defaults[n])}
+        leaves.append(Leaf(name, leaf.numel(), {n: plain(v) for n, v in given.items()} | own))
+    return leaves
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or bool(plain(one) == plain(other))
+
+
 def record_run(problem: Problem, spec: RunSpec) -> Trace:
     """Run one plan with the real optimizer and return what it left behind."""
     live = problem.live()
@@ -136,8 +157,8 @@ def record_run(problem: Problem, spec: RunSpec) -> Trace:
     rule = spec.rule_for(handed)
     if "velocity" in spec.also and "momentum" not in rule.defaults:
         raise ValueError(f"{type(rule).__name__} keeps no momentum_buffer: no velocity can be recorded")
+    trace = Trace(rule, leaves_of(rule, handed, spec))  # before a scheduler sets the lr of the first step
     schedule = _schedule(spec.scheduler, rule)
-    trace = Trace(rule, {name for settings in spec.groups.values() for name in settings})
     trace.closure = needs_closure(rule)
     stepper = _with_closure if trace.closure else _without_closure
     deal = spec.feed.deal(problem) if spec.feed else itertools.repeat(None)

@@ -7,7 +7,7 @@ import torch
 from ravine._engine.batched import BatchEngine, Engine, TorchEngine, TorchReference
 from ravine._engine.gradients import of_any, of_neuron
 from ravine._engine.job import Job
-from ravine._study.rule import DEFAULTS
+from ravine._study.rule import DEFAULTS, name_of, path_of
 
 
 def choose_engine(job: Job, which: int, wanted: str | None) -> Engine:
@@ -42,7 +42,9 @@ def why_not_stacked(job: Job) -> str | None:
     """Say why runs cannot be stacked in one batch; None where they can."""
     spec = job.spec
     if spec.optimizer is not torch.optim.SGD:
-        return f"{job.optimizer_name} is not torch.optim.SGD, whose rule is known to look at one number at a time"
+        made = name_of(path_of(type(job.some_optimizer)))
+        who = repr(spec.optimizer) if made == "SGD" else made  # a function, or a partial, that makes one
+        return f"{who} is not torch.optim.SGD, whose rule is known to look at one number at a time"
     if job.like.dtype not in (torch.float32, torch.float64):
         return f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
     for name, given in {"scheduler": spec.scheduler, "groups": spec.groups, "batch_size": spec.feed}.items():

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from ravine._descent.dataset import plain
 from ravine._descent.descend import check_call, check_switch
-from ravine._descent.loop import Optimizer, RunSpec, check_seed, check_start
+from ravine._descent.loop import Optimizer, RunSpec, check_seed, check_start, leaves_of
 from ravine._engine.product import Axis, Product, axis_of, is_many
 from ravine._format import listed
 from ravine._problem.criteria import name_of
 from ravine._problem.problem import Problem, dimension
-from ravine._study.rule import DEFAULTS
+from ravine._study.rule import DEFAULTS, Leaf
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,11 @@ class Job:
                 refused = reason
         assert refused is not None
         raise refused
+
+    @cached_property
+    def tensors(self) -> list[Leaf]:
+        """The tensors of parameters, each with the settings that are its own."""
+        return leaves_of(self.some_optimizer, self.leaves, self.spec)
 
     @cached_property
     def leaves(self) -> Mapping[str, torch.Tensor]:

@@ -82,12 +82,12 @@ def goal(run: Run) -> Finding | None:
 
 def apart(run: Run) -> Finding | None:
     """Say that weight decay is no part of what is minimised."""
-    decay, paths = run.setting("weight_decay", 0.0), run.conditions.optimizers
+    name, decay, paths = run.setting("optimizer"), run.setting("weight_decay", 0.0), run.conditions.optimizers
     apart = [is_coupled(path, decoupled=bool(run.setting("decoupled_weight_decay", False))) is False for path in paths]
     if run.refused or not decay or not all(apart):
         return None
     sentence = (
-        f"{run.setting('optimizer')} shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss "
+        f"{name} shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss "
         "alone, and its minimum is no place of rest."
     )
     return Finding("decoupled", sentence, {"weight_decay": decay}, "exact", source="Loshchilov and Hutter 2019")

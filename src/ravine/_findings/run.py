@@ -13,9 +13,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import measure, theory
-from ravine._findings.quadratic import Modes, Quadratic, modes_of
+from ravine._findings.quadratic import Modes, modes_of
 from ravine._study.provenance import fact_of
 from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
+from ravine.measure._quadratic import Quadratic
 
 Vector = NDArray[np.float64]
 

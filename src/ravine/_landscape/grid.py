@@ -18,7 +18,7 @@ from ravine._parallel.workers import wrap_executor
 from ravine._problem.problem import Problem, dimension, scalar
 from ravine._progress import work
 from ravine._study.contract import CONTRACT, check
-from ravine._study.provenance import provenance
+from ravine._study.provenance import by_label, provenance
 from ravine._torch import numpy_of, one_thread
 
 Range = tuple[float, float] | ArrayLike
@@ -290,13 +290,11 @@ def grid_dataset(
     if one and first.criterion is not None:
         coords["criterion"] = first.criterion
 
-    def told(words: list[str]) -> str | dict[str, str]:
-        return words[0] if len(set(words)) == 1 else dict(zip(labelled, words, strict=True))
-
+    problems = {dim: list(labelled) for dim in lead}
     entry = CONTRACT[name]
     fate = provenance(
-        told([each.way for each in found]),
-        equals_torch=told([each.agreement for each in found]),
+        by_label([each.way for each in found], problems),
+        equals_torch=by_label([each.agreement for each in found], problems),
         threads=1,
         others="held at the problem's start" if len(first.labels) > 2 else "none",
     )

@@ -174,17 +174,12 @@ def surface(
             "or take ravine.fields.slopes(problem, land) for the derivatives by the two on the axes"
         )
     with torch.no_grad(), one_thread(), torch.random.fork_rng():
-        if not by_problem and all(map(_is_neuron, problems)):
+        if not by_problem and all(is_neuron(each) and len(each.labels) == 2 for each in problems):
             found = _affine_maps(problems, grid)
         else:
             found = [_general_map(each, grid, executor) for each in problems]
     land = grid_dataset("surface", problem, grid, found)
     return land.assign(slope=slopes(problem, land, executor=executor)) if slope else land
-
-
-def _is_neuron(problem: Problem) -> bool:
-    """One linear neuron on one input with a criterion that has an element-wise form."""
-    return is_neuron(problem) and problem.labels == ("weight", "bias")
 
 
 def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:

@@ -361,14 +361,23 @@ def scalar(loss: Any, maker: str = "the loss") -> torch.Tensor:
     return loss
 
 
-def is_neuron(problem: Problem) -> bool:
-    """Tell whether a problem is one linear neuron with a bias, under a criterion that has an element-wise form."""
+def is_linear(problem: Problem) -> bool:
+    """Tell whether a problem's model is one linear layer of torch, and nothing but that."""
     parts = problem.parts
     return (
         parts is not None
         and type(parts.model) is torch.nn.Linear
         and not parts.model._forward_hooks
         and not parts.model._forward_pre_hooks
+    )
+
+
+def is_neuron(problem: Problem) -> bool:
+    """Tell whether a problem is one linear neuron with a bias, under a criterion that has an element-wise form."""
+    parts = problem.parts
+    return (
+        parts is not None
+        and is_linear(problem)
         and tuple(problem.start) == ("weight", "bias")
         and parts.inputs.ndim == 2
         and parts.targets.shape == (len(parts.inputs), 1)

@@ -324,9 +324,8 @@ def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.
     for name in found.variables:
         found[name].encoding.clear()
     told = {which: word for facts in records.values() for which, word in facts["told"].items()}
-    words = by_label(
-        store.manifest["problems"], [told.get(str(k), "not compared") for k in range(len(store.manifest["problems"]))]
-    )
+    count = len(store.manifest["problems"])
+    words = by_label([told.get(str(k), "not compared") for k in range(count)], _problems_of(store, found))
     for name, field in store.fields.items():
         found[name].attrs = _with_word(field.attrs, words)
     fate = found[next(iter(store.fields))].attrs["provenance"]
@@ -338,6 +337,13 @@ def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.
         there = math.fsum(s.stop - s.start for s in map(store.tiling.runs_of, records))
         warnings.warn(f"{there:,.0f} of {store.tiling.size:,} runs are in {store.path}: {incomplete}", stacklevel=level)
     return check(found)
+
+
+def _problems_of(store: Store, found: xr.Dataset) -> dict[str, list[Any]]:
+    """Return the dimensions along which the problems lie, the first ones, with their labels."""
+    lead, count = store.manifest["lead"], len(store.manifest["problems"])
+    outer = next(k for k in range(len(lead) + 1) if math.prod(store.tiling.shape[:k]) == count)
+    return {dim: found[dim].values.tolist() for dim in lead[:outer]}
 
 
 def _with_word(attrs: Mapping[str, Any], words: Any) -> dict[str, Any]:

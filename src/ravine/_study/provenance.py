@@ -108,8 +108,8 @@ def facts_of(study: xr.Dataset, name: str, fact: str) -> list[Any]:
     >>> import ravine
     >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
     >>> runs = ravine.join({f"{k} steps": ravine.descend(bowl, steps=k) for k in (2, 3)})
-    >>> facts_of(runs, "loss", "engine"), facts_of(runs, "loss", "threads") == facts_of(runs[{"run": 1}], "loss", "threads")
-    (['torch.optim.SGD, step by step'], True)
+    >>> facts_of(runs, "loss", "engine")
+    ['torch.optim.SGD, step by step']
     """
     if name not in study:
         return []
@@ -130,7 +130,7 @@ def fact_of(study: xr.Dataset, name: str, fact: str) -> Any:
     return found[0] if len(found) == 1 else None
 
 
-def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, ...], NDArray[np.object_]]:
+def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Return facts for each label of the dimensions by which any of them is told: dimensions, and a tuple for each.
 
     None stands for what is not said.
@@ -152,6 +152,33 @@ def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, .
         found = [_narrowed(whole.get(fact), fact, _labels_in(study, here)) for fact in facts]
         parts[places] = tuple(each[0] if len(each) == 1 else None for each in found)
     return dims, parts
+
+
+def provenance(engine: str | Mapping[str, str], **facts: Any) -> str:
+    """Say as JSON how numbers came about; kept on every variable, because merging drops a dataset's attributes."""
+    return json.dumps({"engine": engine, **facts, **_surroundings()}, default=str)
+
+
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Return the versions of everything that has a part in a number."""
+    found = {name: metadata.version(name) for name in ("ravine", "torch", "numpy", "xarray")}
+    return {**found, "python": platform.python_version()}
+
+
+@functools.cache
+def _surroundings() -> dict[str, str]:
+    return {**versions(), "processor": _processor()}
+
+
+def _processor() -> str:
+    try:  # platform.processor() is empty on most Linux systems
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def labelled(*facts: Any) -> list[tuple[str, tuple[Any, ...]]]:

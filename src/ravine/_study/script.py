@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import check
-from ravine._study.provenance import describe
+from ravine._study.provenance import facts_of
 
 Pieces = Mapping[str, Any]
 
@@ -83,15 +83,27 @@ def code(run: xr.Dataset) -> str:
     return "\n".join([*blocks, _loop(run, pieces, problem)])
 
 
-def _pieces(run: xr.Dataset) -> Pieces:
-    pieces = describe(run, "position").get("code")
-    if pieces is None:
+def pieces_of(run: xr.Dataset) -> Pieces:
+    """Return what a run was made of, spelled as code; of joined runs each has its own.
+
+    Raises
+    ------
+    ValueError
+        If the study does not say so.
+    """
+    found = facts_of(run, "position", "code")
+    if not found:
         raise ValueError("the study does not say how it was made: only runs from ravine.descend and ravine.sweep do")
-    while "by" in pieces:  # joined runs: each has its own
-        pieces = pieces[str(run[pieces["by"]].values)]
+    if len(found) > 1:
+        raise ValueError("the study has lost which of the joined runs this is: select it by its label, and keep that")
+    return dict(found[0])
+
+
+def _pieces(run: xr.Dataset) -> Pieces:
+    pieces = pieces_of(run)
     for value in pieces.values():
         _possible(value)
-    return dict(pieces)
+    return pieces
 
 
 def _with_swept(run: xr.Dataset, pieces: Pieces) -> Pieces:

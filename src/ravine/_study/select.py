@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._format import hint, listed
 from ravine._study.contract import CONTRACT
+from ravine._study.provenance import by_label
 
 TOLERANCE = 1e-6
 """How far, relative to the value asked for, `at` may go to the nearest one: enough for float32, no more."""
@@ -184,10 +185,5 @@ def _with_all_settings(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
 
 
 def _merged(facts: Mapping[str, Mapping[str, Any]], dim: str) -> str:
-    keys = list(dict.fromkeys(key for each in facts.values() for key in each))
-    merged: dict[str, Any] = {}
-    for key in keys:
-        values = {label: each.get(key) for label, each in facts.items()}
-        alike = len({json.dumps(v, sort_keys=True) for v in values.values()}) == 1
-        merged[key] = next(iter(values.values())) if alike else {"by": dim, **values}
-    return json.dumps(merged)
+    keys = dict.fromkeys(key for each in facts.values() for key in each)
+    return json.dumps({key: by_label([each.get(key) for each in facts.values()], {dim: list(facts)}) for key in keys})

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._descent.dataset import is_coordinate, is_drawable, parameter_of, plain, shared_data
+from ravine._descent.dataset import is_coordinate, is_drawable, made_by, overridden_by, parameter_of, plain, shared_data
 from ravine._descent.loop import needs_closure
 from ravine._descent.to_source import source_of_run
 from ravine._engine.job import Job, labels_of
@@ -29,6 +29,7 @@ from ravine._store.ledger import Tiling
 from ravine._store.store import Field, Store, is_store, study_of_store
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import by_label, provenance
+from ravine._study.rule import path_of
 from ravine._sweep.identity import differences, identity_of
 from ravine._sweep.plan import BlockResult, SweepPlan
 
@@ -61,7 +62,7 @@ def skeleton_of(plan: SweepPlan) -> xr.Dataset:
     if parts is not None and is_drawable(parts) and "problem" not in lead:
         data |= shared_data(parts)
     settings = {n: plain(v) for n, v in job.defaults.items() if is_coordinate(n, v)}
-    overridden = {name for each in job.spec.groups.values() for name in each}
+    overridden = overridden_by(job.tensors)
     coords: dict[str, Any] = {name: value for name, value in settings.items() if name not in overridden}
     coords |= {"step": np.arange(job.steps + 1), "parameter": parameter_of(job.problems[0])}
     coords |= {"optimizer": job.optimizer_name}
@@ -104,12 +105,14 @@ def _fate(plan: SweepPlan, told: Mapping[int, str]) -> str:
     lead, _ = _lead(job)
     spelled = source_of_run(job.spec, job.base)
     spelled["code"] |= {"swept": job.spelled(), "closure": needs_closure(job.some_optimizer)}
-    labels = labels_of(job)
+    problems = {axis.name: axis.labels.tolist() for axis in job.outer.axes}
+    words = [told.get(which, "not compared") for which in range(len(job.problems))]
     return provenance(
-        by_label(labels, [engine.name for engine in plan.engines]),
-        equals_torch=by_label(labels, [told.get(which, "not compared") for which in range(len(labels))]),
+        by_label([engine.name for engine in plan.engines], problems),
+        equals_torch=by_label(words, problems),
         settings={name: plain(value) for name, value in job.defaults.items() if name not in lead},
         threads=1,
+        **made_by(path_of(type(job.some_optimizer)), job.tensors),
         **spelled,
     )
 

@@ -20,33 +20,34 @@ from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.choose import choose_engine
 from ravine._engine.job import Job, errors_of, some_valid
 from ravine._engine.keep import Kept, Output, PathOutput, SummaryOutput, bytes_of_paths, bytes_of_summary
-from ravine._problem.problem import Problem
 from ravine._store.ledger import Tiling, tiling_of
 from ravine._study.contract import CONTRACT
+from ravine._study.rule import Decay, minimised_decay, path_of
 from ravine._torch import one_thread
-from ravine.curvature._derivatives import function_of, vector_of
-from ravine.curvature._landmarks import MOST, decay_of, landmarks
+from ravine.curvature._landmarks import MOST, formula_of, variables_of
+from ravine.curvature._minima import minima_of
+from ravine.curvature._regression import none_found
 
 
 @dataclass(frozen=True, eq=False)
 class Minima:
-    """What the runs minimise, as far as it is known; the decay is NaN where it is not."""
+    """What the runs minimise, as far as it is known: the decay that is part of it, None where it is not known."""
 
-    decay: NDArray[np.float64]
+    decays: Sequence[Decay | None]
     minimum: NDArray[np.float64] | None
     variables: dict[str, xr.Variable]
 
     @property
     def any_decay(self) -> bool:
-        """Whether weight decay is part of what any run minimises."""
-        return bool((np.nan_to_num(self.decay) != 0).any())
+        """Whether weight decay, one for all parameters, is part of what any run minimises."""
+        return any(decay for decay in self.decays if not isinstance(decay, tuple))
 
     def columns(self, job: Job, runs: slice) -> dict[str, Any]:
         """Return, for a block of runs, the settings and minima that its summary needs."""
         numbers = np.arange(runs.start, runs.stop)
         settings = {"weight_decay": 0.0, "maximize": False} | job.settings_of(numbers)
         columns: dict[str, Any] = {name: settings[name] for name in ("weight_decay", "maximize")}
-        columns["optimizer"] = job.optimizer_name
+        columns["optimizer"] = path_of(type(job.some_optimizer))
         if "decoupled_weight_decay" in job.defaults:
             columns["decoupled_weight_decay"] = job.defaults["decoupled_weight_decay"]
         if self.minimum is not None:
@@ -55,72 +56,39 @@ class Minima:
         return columns
 
 
-def find_minima(job: Job) -> Minima:
+def find_minima(job: Job, *, summary: bool) -> Minima:
     """Find the minima of what is minimised, where there are few enough parameters."""
-    swept = next((axis.labels for axis in job.inner.axes if axis.name == "weight_decay"), None)
+    swept = next((axis.labels.tolist() for axis in job.inner.axes if axis.name == "weight_decay"), None)
     given = swept if swept is not None else [job.defaults.get("weight_decay", 0.0)]
-    fixed = {name for each in job.spec.groups.values() for name in each}
     # maximize among the swept is told run by run; given once, it holds for all
     rest = {name: value for name, value in job.defaults.items() if name != "maximize"} | dict(job.spec.settings)
-    amounts = [decay_of(type(job.some_optimizer), {**rest, "weight_decay": each}, fixed) for each in given]
-    decay = np.array([np.nan if amount is None else amount for amount in amounts])
-    usual = np.unique(decay[np.isfinite(decay)])
-    if job.parameters > MOST or not usual.size:
-        return Minima(decay, None, {})
-    found = [landmarks(problem, weight_decay=usual).reindex(weight_decay=decay) for problem in job.problems]
-    minima = np.stack([each["minimum_loss"].values for each in found])
+    path = path_of(type(job.some_optimizer))
+    decays = [minimised_decay(path, {**rest, "weight_decay": each}, job.tensors) for each in given]
+    if summary:  # which keeps no positions, by which each parameter's decay would be told
+        decays = [None if isinstance(decay, tuple) else decay for decay in decays]
+    if job.parameters > MOST or all(decay is None for decay in decays):
+        return Minima(decays, None, {})
+    unknown = none_found(job.parameters, "it is not known what is minimised")
+    found = [
+        unknown if decay is None else next(minima_of(problem, [decay], None))
+        for problem in job.problems
+        for decay in decays
+    ]
+    minima = np.reshape([each.loss for each in found], (len(job.problems), len(decays)))
     if np.isnan(minima).all():
-        return Minima(decay, None, {})
-    inner = ("weight_decay",) if swept is not None else ()
-    lead = (*(axis.name for axis in job.outer.axes), *inner)
-    shape = (*job.outer.shape, *(decay.shape if inner else ()))
-
-    def variable(name: str, dims: tuple[str, ...], arrays: list[NDArray[Any]]) -> xr.Variable:
-        stacked = np.stack(arrays)
-        tail = stacked.shape[2:]
-        return xr.Variable((*lead, *dims), stacked.reshape((*shape, *tail)), found[0][name].attrs)
-
-    tails = {"minimizer": ("parameter",), "minimum_loss": (), "hessian": ("parameter", "parameter_")}
-    data = {name: variable(name, dims, [each[name].values for each in found]) for name, dims in tails.items()}
+        return Minima(decays, None, {})
+    outer = {axis.name: axis.labels.tolist() for axis in job.outer.axes}
+    choices = outer | ({} if swept is None else {"weight_decay": swept})
+    several = any(isinstance(decay, tuple) for decay in decays)
+    known = next(decay for decay in decays if decay is not None)
+    formula = formula_of(known) if several else "loss + weight_decay / 2 * |parameters|²"
+    data = variables_of(found, choices, formula, near=None)
     data["parameter_"] = xr.Variable("parameter_", parameter_of(job.problems[0]).values)
-    alike = [_is_quadratic(*each) for each in zip(job.problems, found, strict=True)]
-    told = {"long_name": CONTRACT["quadratic"].long_name}
-    outer = tuple(axis.name for axis in job.outer.axes)
-    data["quadratic"] = xr.Variable(outer, np.reshape(alike, job.outer.shape), told)
-    return Minima(decay, minima, data)
-
-
-WAYS = (1.0, -1.0, 3.0, -10.0)
-"""How many times as far as the start, from the minimum, the loss is compared with a quadratic."""
-
-AGREED = 1e-9
-"""How far the two may differ, relatively."""
-
-
-def _is_quadratic(problem: Problem, found: xr.Dataset) -> bool:
-    """Tell whether a loss is the quadratic that its curvature at the minimum says, as far off as the start and farther.
-
-    Along the way to the start, and along each parameter, in float64.
-    """
-    known = found.isel(weight_decay=int(np.argmax(np.isfinite(found["minimum_loss"].values))))
-    place, lowest, hessian = (known[name].values for name in ("minimizer", "minimum_loss", "hessian"))
-    if not np.isfinite(hessian).all():
-        return False
-    function, decay = function_of(problem), float(known["weight_decay"])
-    away = vector_of(problem) - place
-    length = float(np.linalg.norm(away)) or 1.0
-    steps = [way * each for each in (away, *(length * np.eye(len(place)))) for way in WAYS]
-    tolerance = max(AGREED, 1e3 * function.resolution)
-    with one_thread(), np.errstate(all="ignore"):
-        for step in steps:
-            there = place + step
-            try:
-                loss = function.value(there) + decay / 2 * float(there @ there)
-            except Exception:  # at the start it was called without: it is not defined everywhere, as a quadratic is
-                return False
-            if not abs(loss - float(lowest) - float(step @ hessian @ step) / 2) <= tolerance * abs(loss):
-                return False
-    return True
+    rows = [found[k : k + len(decays)] for k in range(0, len(found), len(decays))]
+    alike = [next((each.quadratic for each in row if np.isfinite(each.loss)), False) for row in rows]
+    attrs = {"long_name": CONTRACT["quadratic"].long_name}
+    data["quadratic"] = xr.Variable(tuple(outer), np.reshape(alike, job.outer.shape), attrs)
+    return Minima(decays, minima, data)
 
 
 BLOCK_BYTES = 8_000_000
@@ -267,6 +235,6 @@ def make_plan(job: Job, engine: str | None, *, summary: bool) -> SweepPlan:
         Torch's own, if it refuses all settings.
     """
     some_valid(job, 0)  # before longer work than this
-    ground = find_minima(job)
+    minima = find_minima(job, summary=summary)
     engines = [choose_engine(job, which, engine) for which in range(len(job.problems))]
-    return SweepPlan(job, engines, ground, summary)
+    return SweepPlan(job, engines, minima, summary)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 import ravine
+from ravine._study.rule import SGD, path_of
 from ravine.cli.options import (
     BatchSize,
     Cluster,
@@ -427,7 +428,10 @@ def _watched(problem: Any, optimizer: str, settings: Mapping[str, Any]) -> tuple
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     if len(one.labels) != 2:
         return ()
-    return ("gradient", "velocity") if optimizer == "SGD" and settings.get("momentum") else ("gradient",)
+    from ravine.cli import sources
+
+    own = path_of(sources.optimizer_of(optimizer)) == SGD  # whose velocity is taken apart
+    return ("gradient", "velocity") if own and settings.get("momentum") else ("gradient",)
 
 
 def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:

@@ -15,12 +15,9 @@ import ravine
 from ravine import measure
 from ravine._format import listed
 from ravine._problem.problem import Problem
-from ravine._study.provenance import describe
+from ravine._study.provenance import describe, labelled
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import outcome
-
-Told = str | Mapping[str, Any]
-"""What the provenance says: words, or words for each label."""
 
 
 def lines_of(runs: xr.Dataset) -> list[str]:
@@ -39,22 +36,10 @@ def lines_of(runs: xr.Dataset) -> list[str]:
     lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_fates(runs, values)}"]
     lines += [f"best{of}: {words}" for of, words in _best(values, "step {:.0f}" if known else "last loss {:.4g}")]
     facts = describe(runs, "loss" if "loss" in runs else "final_loss")
-    return lines + _engines(facts["engine"], facts["equals_torch"])
-
-
-def _engines(engine: Told, told: Told, label: str = "") -> list[str]:
-    """Say how runs were made and how near to torch they are; once for each label where that differs."""
-    if isinstance(engine, str) and isinstance(told, str):
-        words = engine if told == "is torch" else f"{engine}; of torch: {told}"
-        return [f"{label}: {words}" if label else words]
-    split = told if isinstance(told, Mapping) else engine
-    assert isinstance(split, Mapping)
-    labels = [each for each in split if each != "by"]
-    return [line for each in labels for line in _engines(_of(engine, each), _of(told, each), each)]
-
-
-def _of(told: Told, label: str) -> Told:
-    return told if isinstance(told, str) else told[label]
+    for label, (engine, agreement) in labelled(facts["engine"], facts["equals_torch"]):
+        words = engine if agreement == "is torch" else f"{engine}; of torch: {agreement}"
+        lines.append(f"{label}: {words}" if label else words)
+    return lines
 
 
 def numbers_of(runs: xr.Dataset) -> xr.DataArray:

@@ -14,12 +14,11 @@ import ravine
 from ravine._parallel.processes import start_workers
 from ravine._store.create import StorePath
 from ravine._store.store import Store, is_store
+from ravine._study.rule import SETTINGS
 from ravine._system import bytes_free
 from ravine.cli.options import pairs_of, seeds_of, values_of, words_of
 from ravine.cli.report import lines_of, picture_of
 from ravine.cli.sources import load, optimizer_of, scheduler_of
-
-SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
 
 TYPED = (
     "source", "x", "y", "criterion", "standardize", "start", "steps", "optimizer", *SETTINGS, "setting", "scheduler",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine._format import listed
 from ravine._problem.problem import Problem, dimension
 from ravine._study.contract import CONTRACT
-from ravine._study.provenance import provenance
-from ravine._study.rule import COUPLED
+from ravine._study.provenance import by_label, provenance
+from ravine._study.rule import Decay
 from ravine.curvature._derivatives import Place, vector_of
 from ravine.curvature._minima import minima_of
 from ravine.curvature._regression import Minimum, none_found, regression_of
+
+Vector = NDArray[np.float64]
 
 MOST = 16
 """Parameters up to which a minimum is searched for and its Hessian kept."""
@@ -23,7 +27,7 @@ MOST = 16
 
 def landmarks(
     problem: Problem | Mapping[str, Problem],
-    weight_decay: float | Sequence[float] | NDArray[Any] = 0.0,
+    weight_decay: float | Sequence[float] | NDArray[Any] | Mapping[str, float] = 0.0,
     *,
     near: Place = None,
 ) -> xr.Dataset:
@@ -33,12 +37,16 @@ def landmarks(
 
     .. math:: L(\theta) + \tfrac{\lambda}{2}\,|\theta|^2
 
+    or, where each parameter has its own, :math:`L(\theta) + \tfrac12 \sum_i \lambda_i \theta_i^2`.
+
     Parameters
     ----------
     problem
         A problem of at most 16 parameters, or a mapping of them as in `ravine.descend`.
     weight_decay
-        One value, or several, which become the dimension ``weight_decay``.
+        One value, or several, which become the dimension ``weight_decay``; or a mapping of names and patterns
+        (``{"*bias": 0.0, "*": 2.0}``) to the decay of these parameters, as `groups` of `ravine.descend` set it. The
+        first that fits counts, what fits none has no decay.
     near
         Where to look: values by parameter, or one number for each label. Only problems that have no minimum
         of their own, or several, need it. Left out, the lowest of the problem's ``minimizers`` counts; where
@@ -61,7 +69,8 @@ def landmarks(
     Raises
     ------
     ValueError
-        If there are more than 16 parameters, a weight decay is negative or not finite, or `near` is no place.
+        If there are more than 16 parameters, a weight decay is negative or not finite, a pattern fits no parameter, or
+        `near` is no place.
 
     Examples
     --------
@@ -91,31 +100,23 @@ def landmarks(
             f"the problem has {len(first.labels)} parameters, landmarks are found for at most {MOST}; "
             "for larger ones ravine.curvature has top_eigenpairs(problem) and hessian_product(problem, at, vector)"
         )
-    decays = _decays(weight_decay)
     place = None if near is None else vector_of(first, near)
-    cells = [list(minima_of(each, decays.reshape(-1).tolist(), place)) for each in problems]
-
-    def told(name: str) -> Any:
-        return _told([[getattr(each, name) for each in row] for row in cells], labels, decays)
-
-    fate = provenance(
-        told("engine"),
-        scope=told("scope"),
-        kinks=told("kinks"),
-        minimises="loss + weight_decay / 2 * |parameters|²",
-        near=None if place is None else place.tolist(),
-    )
-    shape = (*([len(problems)] * len(lead)), *decays.shape)
-    data = {}
-    for name, held in (("minimizer", "place"), ("minimum_loss", "loss"), ("hessian", "hessian")):
-        numbers = np.array([[getattr(each, held) for each in row] for row in cells], dtype=np.float64)
-        entry = CONTRACT[name]
-        dims = (*lead, *["weight_decay"] * decays.ndim, *entry.dims)
-        attrs = {"long_name": entry.long_name, "provenance": fate}
-        data[name] = xr.Variable(dims, numbers.reshape((*shape, *numbers.shape[2:])), attrs)
+    if isinstance(weight_decay, Mapping):
+        decays: Sequence[Decay] = [_decay_of_each(first, weight_decay)]
+        several = None
+        formula = formula_of(decays[0])
+    else:
+        several = _decays(weight_decay)
+        decays, formula = several.reshape(-1).tolist(), "loss + weight_decay / 2 * |parameters|²"
+    choices: dict[str, Sequence[Any]] = dict.fromkeys(lead, labels)
+    if several is not None and several.ndim:
+        choices["weight_decay"] = decays
+    minima = [each for one in problems for each in minima_of(one, decays, place)]
+    data = variables_of(minima, choices, formula, near=None if place is None else place.tolist())
     names = np.array(first.labels)
     coords: dict[str, Any] = {"parameter": names, "parameter_": names}
-    coords["weight_decay"] = decays if decays.ndim else float(decays)
+    if several is not None:
+        coords["weight_decay"] = several if several.ndim else float(several)
     coords |= {dim: np.array(labels) for dim in lead}
     if not lead and first.criterion is not None:
         coords["criterion"] = first.criterion
@@ -132,42 +133,21 @@ def _decays(given: Any) -> Vector:
     return decays
 
 
-def _told(cells: Sequence[Sequence[Any]], labels: Sequence[str], decays: Vector) -> Any:
-    """Say once what holds for all; else by label, by weight decay, or by both."""
-    by_decay = any(len(set(row)) > 1 for row in cells)
-    by_label = any(len(set(column)) > 1 for column in zip(*cells, strict=True))
-    if not by_decay and not by_label:
-        return cells[0][0]
-    told = {}
-    for label, row in zip(labels, cells, strict=True):
-        for decay, each in zip(decays.reshape(-1).tolist(), row, strict=True):
-            told[", ".join([label] * by_label + [f"weight_decay {decay!r}"] * by_decay)] = each
-    return told
-
-
-Vector = NDArray[np.float64]
-
-
-def decay_of(optimizer: type[Any], settings: Mapping[str, Any], overridden: set[str]) -> float | None:
-    """Return the weight decay that is minimised with the loss; None where it is not known what is minimised.
-
-    Examples
-    --------
-    >>> import torch
-    >>> [decay_of(rule, {"weight_decay": 0.5}, set()) for rule in (torch.optim.SGD, torch.optim.AdamW)]
-    [0.5, 0.0]
-    """
-    if settings.get("maximize") or {"weight_decay", "maximize"} & overridden:
-        return None
-    amount = float(settings.get("weight_decay") or 0.0)
-    if optimizer.__name__ in COUPLED and not settings.get("decoupled_weight_decay"):
-        return amount if 0 <= amount < np.inf else None
-    ours = optimizer.__module__.startswith("torch.optim")
-    return 0.0 if ours or not amount else None  # what others do with their decay is not known
+def _decay_of_each(problem: Problem, given: Mapping[str, float]) -> Decay:
+    """Return the decay of each parameter, or one where all have the same."""
+    for pattern, amount in given.items():
+        _decays([amount])
+        if not any(fnmatchcase(name, pattern) for name in problem.start):
+            raise ValueError(f"weight_decay: no parameter fits {pattern!r}; the problem has {listed(problem.start)}")
+    each: list[float] = []
+    for name, value in problem.start.items():
+        amount = next((float(amount) for pattern, amount in given.items() if fnmatchcase(name, pattern)), 0.0)
+        each += [amount] * value.numel()
+    return each[0] if len(set(each)) == 1 else tuple(each)
 
 
 def minima_of_runs(
-    problems: Sequence[Problem], ends: Sequence[Vector], decay: float, choices: Mapping[str, Sequence[Any]]
+    problems: Sequence[Problem], ends: Sequence[Vector], decay: Decay, choices: Mapping[str, Sequence[Any]]
 ) -> dict[str, xr.Variable]:
     """Return the landmarks (…) of what runs minimise, where they are known without a long search.
 
@@ -179,15 +159,15 @@ def minima_of_runs(
     if len(problems[0].labels) > MOST:
         return {}
     found = [_minimum(problem, end, decay) for problem, end in zip(problems, ends, strict=True)]
-    variables = _variables("", found, choices, decay)
-    if decay:
+    variables = variables_of(found, choices, formula_of(decay))
+    if np.any(decay):
         alone = [_minimum(problem, end, 0.0) for problem, end in zip(problems, ends, strict=True)]
-        variables |= _variables("data_", alone, choices, 0.0)
-        variables.pop("data_hessian", None)
-    return variables
+        variables |= variables_of(alone, choices, formula_of(0.0), prefix="data_")
+        variables.pop("data_hessian")
+    return {name: each for name, each in variables.items() if not bool(each.isnull().all())}
 
 
-def _minimum(problem: Problem, end: Vector, decay: float) -> Minimum:
+def _minimum(problem: Problem, end: Vector, decay: Decay) -> Minimum:
     near = None
     if problem.minimizers:
         stated = [np.array([float(place[label]) for label in problem.labels]) for place in problem.minimizers]
@@ -197,48 +177,59 @@ def _minimum(problem: Problem, end: Vector, decay: float) -> Minimum:
     return next(minima_of(problem, [decay], near))
 
 
-def _variables(
-    prefix: str, found: Sequence[Minimum], choices: Mapping[str, Sequence[Any]], decay: float
+def variables_of(
+    minima: Sequence[Minimum], choices: Mapping[str, Sequence[Any]], minimises: str, *, prefix: str = "", **facts: Any
 ) -> dict[str, xr.Variable]:
-    shape = tuple(len(labels) for labels in choices.values())
+    """Return minima as variables, with how they are known.
 
-    def told(name: str) -> Any:
-        return _by_label([getattr(each, name) for each in found], list(choices.items()))
+    Parameters
+    ----------
+    minima
+        One for each combination of labels, those of the last dimension fastest.
+    choices
+        The dimensions (…), with their labels.
+    minimises
+        What is lowest there, as a formula.
+    prefix
+        Of the variables' names.
+    **facts
+        What else the provenance is to say.
+
+    Returns
+    -------
+    dict
+        ``minimizer`` (…, parameter), ``minimum_loss`` (…) and ``hessian`` (…, parameter, parameter_); in the provenance
+        ``engine``, ``scope``, ``kinks`` and ``quadratic``, once or by label.
+    """
+
+    def known(fact: str) -> Any:
+        return by_label([getattr(each, fact) for each in minima], choices)
 
     fate = provenance(
-        told("engine"),
+        known("engine"),
         equals_torch="no run of torch's",
-        scope=told("scope"),
-        kinks=told("kinks"),
-        minimises=f"loss + {decay!r} / 2 * |parameters|²",
+        scope=known("scope"),
+        kinks=known("kinks"),
+        quadratic=known("quadratic"),
+        minimises=minimises,
+        **facts,
     )
+    shape = tuple(len(labels) for labels in choices.values())
     variables = {}
-    for name, numbers in (
-        ("minimizer", [each.place for each in found]),
-        ("minimum_loss", [each.loss for each in found]),
-        ("hessian", [each.hessian for each in found]),
-    ):
-        stacked = np.array(numbers, dtype=np.float64)
-        if np.isnan(stacked).all():
-            continue
-        attrs = {"long_name": _long_name(prefix, name), "provenance": fate}
+    for name, field in (("minimizer", "place"), ("minimum_loss", "loss"), ("hessian", "hessian")):
+        numbers = np.array([getattr(each, field) for each in minima], dtype=np.float64)
+        entry = CONTRACT[prefix + name] if prefix + name in CONTRACT else CONTRACT[name]
+        attrs = {"long_name": entry.long_name, "provenance": fate}
         dims = (*choices, *CONTRACT[name].dims)
-        variables[prefix + name] = xr.Variable(dims, stacked.reshape((*shape, *stacked.shape[1:])), attrs)
+        variables[prefix + name] = xr.Variable(dims, numbers.reshape((*shape, *numbers.shape[1:])), attrs)
     return variables
 
 
-def _long_name(prefix: str, name: str) -> str:
-    return CONTRACT[prefix + name if prefix + name in CONTRACT else name].long_name
-
-
-def _by_label(values: Sequence[Any], choices: Sequence[tuple[str, Sequence[Any]]]) -> Any:
-    """Say once what holds for all, else by label; in the form in which joined studies say it."""
-    if len(set(values)) == 1:
-        return values[0]
-    (dim, labels), *inner = choices
-    size = len(values) // len(labels)
-    rows = [_by_label(values[k * size : (k + 1) * size], inner) for k in range(len(labels))]
-    return {"by": dim, **{str(label): row for label, row in zip(labels, rows, strict=True)}}
+def formula_of(decay: Decay) -> str:
+    """Write what is minimised."""
+    if isinstance(decay, tuple):
+        return f"loss + sum of decay / 2 * parameter², decay {decay!r}"
+    return f"loss + {decay!r} / 2 * |parameters|²"
 
 
 def ends_of(positions: Sequence[NDArray[Any]]) -> list[Vector]:

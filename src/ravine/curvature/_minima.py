@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine._problem.problem import Problem
+from ravine._study.rule import Decay
 from ravine._torch import one_thread
 from ravine.curvature._derivatives import Function, function_of, vector_of
-from ravine.curvature._regression import Minimum, none_found, regression_of
+from ravine.curvature._regression import Minimum, none_found, penalty, regression_of
+from ravine.measure._quadratic import Quadratic
 
 Vector = NDArray[np.float64]
 
@@ -31,7 +33,7 @@ _FOUND: weakref.WeakKeyDictionary[Any, dict[Any, Minimum]] = weakref.WeakKeyDict
 """Minima that were found, for as long as their problem (or the data of a regression) lives."""
 
 
-def minima_of(problem: Problem, decays: Sequence[float], near: Vector | None) -> Iterator[Minimum]:
+def minima_of(problem: Problem, decays: Sequence[Decay], near: Vector | None) -> Iterator[Minimum]:
     """Find the minimum under each decay, or remember it: that of a regression whatever the start."""
     regression = regression_of(problem)
     owner, spot = (problem, None if near is None else near.tobytes()) if regression is None else (problem.parts, None)
@@ -39,19 +41,20 @@ def minima_of(problem: Problem, decays: Sequence[float], near: Vector | None) ->
     for decay in decays:
         if (decay, spot) not in kept:
             with one_thread():
-                kept[decay, spot] = regression.minimum(decay) if regression else _searched(problem, decay, near)
+                found = regression.minimum(decay) if regression else _search(problem, decay, near)
+                kept[decay, spot] = replace(found, quadratic=is_quadratic(problem, found, decay))
         yield kept[decay, spot]
 
 
-def _searched(problem: Problem, decay: float, near: Vector | None) -> Minimum:
+def _search(problem: Problem, decay: Decay, near: Vector | None) -> Minimum:
     function = function_of(problem)
     if function.draws:
         return none_found(len(problem.labels), "the loss draws random numbers, and is another one each time")
     stated = [vector_of(problem, place) for place in problem.minimizers]
-    if stated and not decay:
+    if stated and not np.any(decay):
         if near is not None:
             stated = [min(stated, key=lambda place: float(np.linalg.norm(place - near)))]
-        return _lowest([_stated(function, place) for place in stated])
+        return _lowest([_minimum_at(function, place) for place in stated])
     if near is not None:
         return _near(function, near, decay, "the place given")
     if stated:
@@ -59,11 +62,53 @@ def _searched(problem: Problem, decay: float, near: Vector | None) -> Minimum:
     return _near(function, vector_of(problem), decay, "the start")
 
 
+WAYS = (1.0, -1.0, 3.0, -10.0)
+"""How many times as far as the start, from the minimum, the loss is compared with a quadratic."""
+
+AGREED = 1e-9
+"""How far the two may differ, relatively."""
+
+
+def is_quadratic(problem: Problem, minimum: Minimum, decay: Decay) -> bool:
+    """Tell whether a loss is the quadratic that its curvature at the minimum says, as far off as the start and farther.
+
+    Of regressions a mean square is, and no other; elsewhere it is looked at along the way to the start, and along each
+    parameter, in float64.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problems = [ravine.gallery.quadratic(), ravine.gallery.rosenbrock()]
+    >>> [next(minima_of(each, [0.0], None)).quadratic for each in problems]
+    [True, False]
+    """
+    if not np.isfinite(minimum.hessian).all():
+        return False
+    regression = regression_of(problem)
+    if regression is not None:
+        return bool(np.isinf(regression.turn))
+    function = function_of(problem)
+    away = vector_of(problem) - minimum.place
+    length = float(np.linalg.norm(away)) or 1.0
+    places = minimum.place + np.array([way * each for each in (away, *(length * np.eye(len(away)))) for way in WAYS])
+    tolerance = max(AGREED, 1e3 * function.resolution)
+    bowl = Quadratic(minimum.hessian, minimum.place, minimum.loss, function.resolution)
+    with one_thread(), np.errstate(all="ignore"):
+        for place in places:
+            try:
+                minimised = function.value(place) + penalty(decay, place)
+            except Exception:  # at the start it was called without: it is not defined everywhere, as a quadratic is
+                return False
+            if not bowl.is_within(tolerance, place, np.asarray(minimised)):
+                return False
+    return True
+
+
 def _lowest(found: Sequence[Minimum]) -> Minimum:
     return min(found, key=lambda each: each.loss if np.isfinite(each.loss) else np.inf)
 
 
-def _stated(function: Function, place: Vector) -> Minimum:
+def _minimum_at(function: Function, place: Vector) -> Minimum:
     """Return the minimum that a problem states itself."""
     engine = f"the problem's own minimizers; {function.precision}"
     try:
@@ -74,7 +119,7 @@ def _stated(function: Function, place: Vector) -> Minimum:
     return Minimum(place, loss, hessian, engine, "stated by the problem")
 
 
-def _near(function: Function, begin: Vector, weight_decay: float, whence: str) -> Minimum:
+def _near(function: Function, begin: Vector, weight_decay: Decay, whence: str) -> Minimum:
     """Search for a minimum from a place: a trust region by the exact Hessian, then Newton steps.
 
     It counts as found if the next Newton step is lost in rounding and the curvature is nowhere negative; where
@@ -84,7 +129,7 @@ def _near(function: Function, begin: Vector, weight_decay: float, whence: str) -
     with np.errstate(all="ignore"):
         try:
             first = what.look(begin)
-            found = _refined(what, _descended(what, first))
+            found = _refine(what, _descend(what, first))
             doubt = _doubt(what, found, first)
         except _StuckError as reason:
             doubt = str(reason)
@@ -154,7 +199,7 @@ class _Look:
 class _Decayed:
     """A loss with its weight decay, wd / 2 * |p|²; scipy asks for loss, gradient and Hessian of one place in turn."""
 
-    def __init__(self, function: Function, weight_decay: float) -> None:
+    def __init__(self, function: Function, weight_decay: Decay) -> None:
         self.function, self.weight_decay = function, weight_decay
         self.tolerance = float(np.sqrt(function.resolution))
         self.last: _Look | None = None
@@ -163,7 +208,7 @@ class _Decayed:
         """Return what the loss does at a place, if that is finite."""
         found = self._seen(place)
         if not found.finite:
-            raise _StuckError(f"the loss or its derivatives are not finite at {_told(place)}")
+            raise _StuckError(f"the loss or its derivatives are not finite at {_written(place)}")
         return found
 
     def value(self, place: Vector) -> float:
@@ -184,15 +229,15 @@ class _Decayed:
             try:
                 loss, gradient, hessian = self.function.hessian(place)
             except Exception as reason:  # at the start it was called without: a place of the search is at fault
-                raise _StuckError(f"at {_told(place)} the loss or its derivatives raise {reason!r}") from reason
-            loss += self.weight_decay / 2 * float(place @ place)
-            gradient = gradient + self.weight_decay * place
-            hessian = hessian + self.weight_decay * np.eye(len(place))
+                raise _StuckError(f"at {_written(place)} the loss or its derivatives raise {reason!r}") from reason
+            loss += penalty(self.weight_decay, place)
+            gradient = gradient + np.multiply(self.weight_decay, place)
+            hessian = hessian + np.multiply(self.weight_decay, np.eye(len(place)))
             self.last = _Look(place.copy(), loss, gradient, hessian, self.tolerance)
         return self.last
 
 
-def _descended(what: _Decayed, first: _Look) -> _Look:
+def _descend(what: _Decayed, first: _Look) -> _Look:
     """Go downhill to where Newton's method takes over; a place without a slope stays where it is."""
     import scipy.optimize  # not above: it takes longer to load than most minima to find
 
@@ -230,7 +275,7 @@ class _Watch:
             raise StopIteration
 
 
-def _refined(what: _Decayed, here: _Look) -> _Look:
+def _refine(what: _Decayed, here: _Look) -> _Look:
     """Take Newton steps as long as each promises clearly less than the one before."""
     for _ in range(REFINED):
         if here.bends_down or not np.abs(here.step).max() > 0:
@@ -244,7 +289,7 @@ def _refined(what: _Decayed, here: _Look) -> _Look:
 
 def _doubt(what: _Decayed, here: _Look, first: _Look) -> str | None:
     """Say why a place is no minimum, or None if it is one within rounding."""
-    where, scale, size = _told(here.place), max(here.scale, first.scale), max(abs(here.loss), abs(first.loss))
+    where, scale, size = _written(here.place), max(here.scale, first.scale), max(abs(here.loss), abs(first.loss))
     curvatures, directions = here.axes
     if here.bends_down:
         return f"at {where} the loss bends down, its lowest curvature is {curvatures[0]:.3g}"
@@ -262,5 +307,5 @@ def _doubt(what: _Decayed, here: _Look, first: _Look) -> str | None:
     return None
 
 
-def _told(place: Vector) -> str:
+def _written(place: Vector) -> str:
     return "(" + ", ".join(f"{each:.4g}" for each in place[:4]) + (", …)" if len(place) > 4 else ")")

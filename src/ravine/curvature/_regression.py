@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._problem.problem import Problem
+from ravine._problem.problem import Problem, is_linear
+from ravine._study.rule import Decay
 from ravine._torch import numpy_of
 
 Vector = NDArray[np.float64]
@@ -30,21 +31,22 @@ ITERATIONS = 200
 
 
 class Basis:
-    """Coordinates in which ``scale / 2 * |design @ p|² + decay / 2 * |p|²`` is ``|z|² / 2``, whatever the columns.
+    """Coordinates in which ``scale / 2 * |design @ p|² + penalty(decay, p)`` is ``|z|² / 2``, whatever the columns.
 
     Directions that change nothing (equal columns, say) are left out.
     """
 
-    def __init__(self, design: Vector, scale: float, decay: float) -> None:
+    def __init__(self, design: Vector, scale: float, decay: Decay) -> None:
         count, size = design.shape
         stacked = np.sqrt(scale) * design
-        if decay:
+        if np.any(decay):
             stacked = np.vstack([stacked, np.sqrt(decay) * np.eye(size)])
         norms = np.sqrt((stacked**2).sum(axis=0))
         norms[norms == 0] = 1.0
         left, values, right = np.linalg.svd(stacked / norms, full_matrices=False)
         kept = values > max(stacked.shape) * EPS * values[0]
         self.steep, self.decay = scale, decay
+        self.bent = bool(np.all(decay))  # the decay alone makes the lowest place the only one
         self.rank, self.full = int(kept.sum()), bool(kept.sum() == size)
         self.design: Vector = left[:count, kept] / np.sqrt(scale)
         self._data, self._decay = left[:count, kept], left[count:, kept]
@@ -54,7 +56,9 @@ class Basis:
     def least_squares(self, target: Vector, pulled: Vector | None = None) -> Vector:
         """Return where ``scale / 2 * |design @ p - target|² + decay / 2 * |p - pulled|²`` is lowest."""
         right = np.sqrt(self.steep) * (self._data.T @ target)
-        if pulled is not None and self.decay:
+        if pulled is not None and isinstance(self.decay, tuple):
+            right = right + self._decay.T @ (np.sqrt(self.decay) * pulled)
+        elif pulled is not None and self.decay:
             right = right + np.sqrt(self.decay) * (self._decay.T @ pulled)
         return np.asarray(right)
 
@@ -77,6 +81,7 @@ class PiecewiseSolver:
             unit = size or 1.0
         self.design, self.target, self.steep = base.design, target / unit, base.steep
         self.drag, self.turn, self.unit, self.begin = base.drag * unit, turn / unit, unit, begin / unit
+        self.bent = base.bent
 
     def lowest(self) -> tuple[Vector, bool, int] | None:
         """Return the place, whether it is the only one, and how many residuals are at a kink; None if not certain."""
@@ -157,13 +162,14 @@ class PiecewiseSolver:
             pull = free.T @ (self.steep * (self.design.T @ side) + self.drag @ z)
             moved = z - free @ np.linalg.lstsq(free.T @ self.drag @ free, pull, rcond=1e-12)[0]
             if self._is_certain(moved, near, side, push) is not None:
-                return moved, True, int(near.sum())
+                curved = self.bent or np.linalg.matrix_rank(free.T @ self.drag @ free, tol=1e-12) == free.shape[1]
+                return moved, bool(curved), int(near.sum())
         slopes = self._is_certain(z, near, side, push)
         if slopes is None:
             return None
         strict = held[np.abs(slopes) < (1 - 1e-9) * self.steep]
         alone = len(strict) > 0 and int(np.linalg.matrix_rank(strict)) == len(z)
-        return z, alone or (bool(self.drag.any()) and not free.shape[1]), int(near.sum())
+        return z, alone or (self.bent and not free.shape[1]), int(near.sum())
 
     def _is_certain(self, z: Vector, near: NDArray[np.bool_], side: Vector, push: Vector) -> Vector | None:
         """Return slopes at the kinks with which the subgradient is zero, None if there are none in [-1, 1]."""
@@ -191,6 +197,14 @@ class Minimum:
     engine: str
     scope: str
     kinks: int = 0
+    quadratic: bool = False
+
+
+def penalty(decay: Decay, place: Vector) -> float:
+    """Return what weight decay adds to the loss at a place: half of the decay times the square, of each parameter."""
+    if isinstance(decay, tuple):
+        return float(np.asarray(decay) @ place**2) / 2
+    return decay / 2 * float(place @ place)
 
 
 def none_found(size: int, reason: str) -> Minimum:
@@ -211,7 +225,7 @@ class Regression:
     steep: float
     turn: float
 
-    def minimum(self, weight_decay: float) -> Minimum:
+    def minimum(self, weight_decay: Decay) -> Minimum:
         """Return where this, with its weight decay, is lowest."""
         size = self.design.shape[1]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -223,16 +237,16 @@ class Regression:
             return none_found(size, "the search on the pieces ended without a certificate")
         return found if np.isfinite(found.loss) else none_found(size, "the data's numbers are too large for float64")
 
-    def _squares(self, decay: float) -> Minimum:
+    def _squares(self, decay: Decay) -> Minimum:
         base = Basis(self.design, 2 * self.steep, decay)
         place = base.place(base.least_squares(self.target))
         place += base.place(base.least_squares(self.target - self.design @ place, -place))  # one refinement
         residual = self.design @ place - self.target
-        loss = self.steep * float(residual @ residual) + decay / 2 * float(place @ place)
-        hessian = 2 * self.steep * self.design.T @ self.design + decay * np.eye(len(place))
+        loss = self.steep * float(residual @ residual) + penalty(decay, place)
+        hessian = 2 * self.steep * self.design.T @ self.design + np.multiply(decay, np.eye(len(place)))
         return Minimum(place, loss, hessian, "closed form", _scope(alone=base.full))
 
-    def _pieces(self, decay: float) -> Minimum | None:
+    def _pieces(self, decay: Decay) -> Minimum | None:
         base = Basis(self.design, self.steep, decay)
         place, alone, kinks = np.zeros(self.design.shape[1]), False, 0
         if base.rank:
@@ -245,9 +259,9 @@ class Regression:
         near = residual < self.turn
         curvature = self.steep / self.turn if self.turn else 0.0
         costs = np.where(near, curvature * residual**2 / 2, self.steep * (residual - self.turn / 2))
-        loss = float(costs.sum()) + decay / 2 * float(place @ place)
+        loss = float(costs.sum()) + penalty(decay, place)
         inside = self.design[near]
-        hessian = curvature * inside.T @ inside + decay * np.eye(len(place))
+        hessian = curvature * inside.T @ inside + np.multiply(decay, np.eye(len(place)))
         engine = "Newton's method on the pieces, certified by a subgradient of zero"
         return Minimum(place, loss, hessian, engine, _scope(alone=alone), kinks)
 
@@ -263,10 +277,9 @@ def regression_of(problem: Problem) -> Regression | None:
     ((50, 2), 0.02, 1.0)
     """
     parts = problem.parts
-    if parts is None or type(parts.model) is not torch.nn.Linear:
+    if parts is None or not is_linear(problem):
         return None
-    if parts.model._forward_hooks or parts.model._forward_pre_hooks:
-        return None
+    assert isinstance(parts.model, torch.nn.Linear)
     shape = _shape_of(parts.criterion)
     if shape is None or not problem.start.keys() <= {"weight", "bias"}:
         return None

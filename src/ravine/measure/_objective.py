@@ -22,9 +22,9 @@ def objective(runs: xr.Dataset) -> xr.DataArray:
 
     .. math:: L(\theta) + \tfrac12 \sum_i \lambda_i \theta_i^2
 
-    for optimizers of torch that add :math:`\lambda\theta` to the gradient, with the decay of each parameter where groups
-    have their own; the loss alone for those that shrink the parameters apart from it (AdamW), for optimizers that are not
-    torch's, and where there is no decay.
+    for optimizers of torch that add :math:`\lambda\theta` to the gradient, with the decay of each parameter where
+    groups have their own; the loss alone for those that shrink the parameters apart from it (AdamW), for optimizers
+    that are not torch's, and where there is no decay.
 
     Parameters
     ----------

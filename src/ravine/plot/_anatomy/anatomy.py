@@ -17,7 +17,7 @@ from ravine.plot._anatomy.formula import Row, headline, rows_of, texts, width_of
 from ravine.plot._anatomy.window import Window, draw_ground, names_of, open_window, why_not_drawn, window_of
 from ravine.plot._canvas.layout import MONO, wrap, wrap_parts, write_head_over
 from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
-from ravine.plot._canvas.words import coupled_decay, number_text, settings_text
+from ravine.plot._canvas.words import Decays, contours_text, coupled_decay, number_text, settings_text
 from ravine.plot._map.contours import bands, gaps_of
 from ravine.plot._map.marks import comparable, objective
 
@@ -133,7 +133,7 @@ def _balanced(title: str, wide: float) -> str:
     return next(each for each in lines if each.count("\n") == lines[-1].count("\n"))
 
 
-def _notes(run: xr.Dataset, update: Update, decay: float, ground: str) -> list[str]:
+def _notes(run: xr.Dataset, update: Update, decay: Decays, ground: str) -> list[str]:
     """Return what else the picture must say: under which lr, over what, and why no parts are drawn."""
     notes = [str(run["criterion"].values)] if "criterion" in run.coords and not run["criterion"].ndim else []
     if "scheduled_lr" in run and update.rule is not None:
@@ -143,7 +143,7 @@ def _notes(run: xr.Dataset, update: Update, decay: float, ground: str) -> list[s
     if ground:
         notes += [ground, "dashed: across the gradient"] if update.gradient.any() and not update.batched else [ground]
     elif decay:
-        notes.append("contours: loss + weight decay")
+        notes.append(contours_text(decay))
     return notes
 
 
@@ -185,7 +185,7 @@ def _way(ax: Axes, track: Vector, taken: int, window: Window, theme: Style) -> N
         ax.plot(*piece.T, lw=1.1, ls=dash, marker="o", ms=3, mew=0, alpha=0.6, zorder=2, gid=gid, **shared)
 
 
-def _map(ax: Axes, land: xr.Dataset, decay: float, track: Vector, taken: int, window: Window, theme: Style) -> None:
+def _map(ax: Axes, land: xr.Dataset, decay: Decays, track: Vector, taken: int, window: Window, theme: Style) -> None:
     """Draw the whole surface with the run, and a frame around what the close-up shows."""
     x, y, values = objective(land, decay)
     low = np.minimum([x[0], y[0]], window.low)

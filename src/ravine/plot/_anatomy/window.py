@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ravine._study.contract import axes
 from ravine.plot._canvas.labels import FreeSpace
 from ravine.plot._canvas.style import ARTICLE, Style, calm
+from ravine.plot._canvas.words import Decays
 from ravine.plot._map.contours import bottom, gaps_of, number_lines
 from ravine.plot._map.marks import objective, trajectory
 
@@ -102,7 +103,7 @@ def open_window(ax: Axes, window: Window, names: tuple[str, str], theme: Style) 
         axis.get_offset_text().set(size=8, color=theme.quiet)
 
 
-def why_not_drawn(land: xr.Dataset, decay: float, window: Window) -> str:
+def why_not_drawn(land: xr.Dataset, decay: Decays, window: Window) -> str:
     """Return why no line of equal loss can be drawn in a window; empty where they can."""
     x, y, values = objective(land, decay)
     if window.high[0] < x[0] or window.low[0] > x[-1] or window.high[1] < y[0] or window.low[1] > y[-1]:
@@ -128,7 +129,7 @@ def why_not_drawn(land: xr.Dataset, decay: float, window: Window) -> str:
     return ""
 
 
-def draw_ground(ax: Axes, land: xr.Dataset, decay: float, window: Window, theme: Style) -> Backdrop:
+def draw_ground(ax: Axes, land: xr.Dataset, decay: Decays, window: Window, theme: Style) -> Backdrop:
     """Draw what the surface shows in a window: colours of the whole map, lines at even or round losses.
 
     Nothing is drawn where the grid is too coarse for the window, or where the loss differs in it by no more than its

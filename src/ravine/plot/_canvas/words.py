@@ -12,12 +12,13 @@ import xarray as xr
 
 from ravine import measure
 from ravine._findings.explain import shape_of
-from ravine._study.rule import COUPLED
+from ravine._format import listed
+from ravine._study.rule import DEFAULTS, SETTINGS, SGD, conditions_of, decay_of
 
-DEFAULTS = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
+UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"}
 """Settings that are not worth a word at these values."""
 
-UNSAID = {**DEFAULTS, "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": False, "centered": False}
+UNSAID = {**UNWORDED, "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": False, "centered": False}
 """The same for what torch's other optimizers have."""
 
 
@@ -32,13 +33,16 @@ def knobs(runs: xr.Dataset) -> str:
     ('Plain SGD, lr 0.1', 'SGD, lr 0.1, momentum 0.9, nesterov')
     """
     values = scalars(runs)
-    turned = {n: v for n, v in values.items() if n == "lr" or (n in DEFAULTS and v != DEFAULTS[n])}
+    turned = {n: v for n, v in values.items() if n == "lr" or (n in UNWORDED and v != UNWORDED[n])}
     words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
-    varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in ("lr", *DEFAULTS)]
+    varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in SETTINGS]
     words += [_several(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
     optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
     name = _listed(optimizers) or "Descent"
-    plain = name == "SGD" and set(turned) <= {"lr"} and not varied
+    own = decays_text(coupled_decay(runs)) if "position" in runs and not varied else ""
+    words += [f"weight decay {own}"] * bool(own)
+    made = conditions_of(runs)
+    plain = made.optimizers == (SGD,) and not made.grouped and set(turned) <= {"lr"} and not varied
     return ", ".join([f"Plain {name}" if plain else name, *words])
 
 
@@ -93,7 +97,7 @@ def scalars(runs: xr.Dataset) -> dict[str, Any]:
     """Settings that hold for all of these runs."""
     found = {str(n): c.values.item() for n, c in runs.coords.items() if c.ndim == 0}
     skipped = ("criterion", "run", "problem", "step", "start")
-    first = ("lr", *DEFAULTS)  # in torch's order, whatever joining and selecting did to it
+    first = SETTINGS  # in torch's order, whatever joining and selecting did to it
     order = [n for n in first if n in found] + [n for n in found if n not in first and n not in skipped]
     return {n: found[n] for n in order if found[n] == found[n]}  # NaN: not a setting of this optimizer
 
@@ -103,12 +107,14 @@ def settings_text(runs: xr.Dataset) -> str:
     values = scalars(runs)
     name = values.pop("optimizer", "")
     shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != UNSAID.get(n)]
+    own = decays_text(coupled_decay(runs)) if "position" in runs else ""
+    shown += [f"weight_decay={own}"] * bool(own)
     return f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)
 
 
 def subtitle(
     runs: xr.Dataset,
-    decays: Sequence[float],
+    decays: Sequence[Decays],
     *,
     decay_left_out: bool = False,
     scheduled: bool = False,
@@ -118,7 +124,7 @@ def subtitle(
     """Write settings, steps, and how the picture is to be read, in parts that are not to be broken."""
     parts = [settings_text(runs), steps_text(runs)]
     if any(decays):
-        parts.append("contours: loss + weight decay")
+        parts.append(contours_text(next(decay for decay in decays if decay)))
     if decay_left_out:
         parts.append("contours: loss without weight decay")
     every = dot_every(runs.sizes["step"] - 1)
@@ -133,11 +139,30 @@ def subtitle(
     return [part for part in parts if part]
 
 
-def coupled_decay(run: xr.Dataset) -> float:
+Decays = float | tuple[tuple[str, float], ...]
+"""Weight decay of all parameters, or of each by its label."""
+
+
+def coupled_decay(run: xr.Dataset) -> Decays:
     """Return the weight decay that belongs to what is minimised; 0 where it does not (AdamW, maximize)."""
-    values = scalars(run)
-    coupled = values.get("optimizer") in COUPLED and not values.get("decoupled_weight_decay")
-    return float(values.get("weight_decay", 0.0)) * (coupled and not values.get("maximize", False))
+    if maximizes(run):
+        return 0.0
+    decay = decay_of(run)
+    if decay.dims == ("parameter",):
+        return tuple(zip(map(str, run["parameter"].values), decay.values.tolist(), strict=True))
+    return 0.0 if decay.ndim else float(decay)
+
+
+def decays_text(decay: Decays) -> str:
+    """Write the weight decay of each parameter where they differ; nothing where they do not."""
+    if not isinstance(decay, tuple):
+        return ""
+    return listed((f"{amount:g} ({label})" for label, amount in decay), 4)
+
+
+def contours_text(decay: Decays) -> str:
+    """Say what contours show where weight decay is a part of it."""
+    return f"contours: loss + weight decay {decays_text(decay)}".rstrip()
 
 
 def label_text(dim: str, value: Any) -> str:

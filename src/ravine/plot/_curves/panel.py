@@ -72,7 +72,8 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
     across, up, _ = objective(land)
     ratio = float(np.ptp(up) / np.ptp(across)) if comparable(across, up) else 1.0
     map_ax, curve_ax, fit_ax = _layout(ratio, _has_points(run), theme)
-    surface(land, map_ax, weight_decay=coupled_decay(run), style=style)
+    decay = coupled_decay(run)
+    surface(land, map_ax, weight_decay=dict(decay) if isinstance(decay, tuple) else decay, style=style)
     path(run, map_ax, axes=names, style=style)
     if "criterion" in run.coords and theme is not ARTICLE:
         map_ax.set_title(str(run["criterion"].values), loc="left", size=10.5, weight="bold", color=theme.ink, pad=6)

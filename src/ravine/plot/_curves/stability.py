@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ravine import measure, theory
 from ravine._format import listed, share_of
-from ravine.measure._stability import RATE_SETTINGS as RATE_SETTINGS
+from ravine._study.rule import RATE_SETTINGS
 from ravine.measure._stability import curvatures, is_exact, why_no_theory
 from ravine.plot._canvas.labels import FreeSpace, draw_label
 from ravine.plot._canvas.layout import wrap_parts, wrapped, write_head_over
@@ -31,7 +31,7 @@ POINTS = 600
 TOP = 1.25
 """Rate above which nothing is drawn: there a run is beyond what a few steps allow."""
 
-SETTINGS = ("momentum", "dampening", "nesterov", "weight_decay")
+HUES = (*RATE_SETTINGS, "weight_decay")
 """Settings of which each value may have a curve."""
 
 
@@ -131,12 +131,12 @@ def _curves(runs: xr.Dataset, x: str) -> list[Curve]:
     if "lr" not in rates.dims or rates.sizes["lr"] < 2:
         raise ValueError("the runs do not lie along 'lr': make them with ravine.sweep(problem, lr=[…])")
     others = [str(dim) for dim in rates.dims if dim != "lr"]
-    if len(others) > 1 or not set(others) <= set(SETTINGS):
-        wrong = next((dim for dim in others if dim not in SETTINGS), others[-1])
+    if len(others) > 1 or not set(others) <= set(HUES):
+        wrong = next((dim for dim in others if dim not in HUES), others[-1])
         first = runs[wrong].values[0].item()
         raise ValueError(
             f"the runs differ in {listed(others)} besides lr; a figure shows one problem, and one of "
-            f"{listed(SETTINGS)}: select the others, for example ravine.at(runs, {wrong}={first!r})"
+            f"{listed(HUES)}: select the others, for example ravine.at(runs, {wrong}={first!r})"
         )
     if others and rates.sizes[others[0]] > MOST:
         raise ValueError(

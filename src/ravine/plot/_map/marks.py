@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,20 @@ from ravine._format import listed
 from ravine._study.contract import axes, check
 from ravine.plot._canvas.labels import FreeSpace
 from ravine.plot._canvas.style import ARTICLE, Style, calm, new_figure, style_of, with_own_settings
-from ravine.plot._canvas.words import dot_every
+from ravine.plot._canvas.words import Decays, dot_every
 from ravine.plot._map.contours import bands, gaps_of, lines_to_number, number_lines
 
 Array = NDArray[np.floating[Any]]
 
 
 @with_own_settings
-def surface(land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0.0, style: str = "ravine") -> Axes:
+def surface(
+    land: xr.Dataset,
+    ax: Axes | None = None,
+    *,
+    weight_decay: float | Mapping[str, float] = 0.0,
+    style: str = "ravine",
+) -> Axes:
     """Draw the loss over a plane.
 
     The bands are evenly spaced in the logarithm of the gap, loss minus the lowest loss of the grid: what lies
@@ -35,7 +42,7 @@ def surface(land: xr.Dataset, ax: Axes | None = None, *, weight_decay: float = 0
         Where to draw; a new figure if left out.
     weight_decay
         Draws what an optimizer with this (coupled) weight decay really minimises,
-        loss + weight_decay / 2 · (sum of squares).
+        loss + weight_decay / 2 · (sum of squares); or with one for each of the two parameters, by its label.
     style
         ``"ravine"``, or ``"article"``: terrain colours on a linear scale, with a colour bar.
 
@@ -255,7 +262,14 @@ def _by_rate(ax: Axes, x: Array, y: Array, lr: Array, color: str, weight: float)
     )
 
 
-def objective(land: xr.Dataset, weight_decay: float = 0.0) -> tuple[Array, Array, Array]:
+def decay_along(weight_decay: Decays | Mapping[str, float], name: str) -> float:
+    """Return the weight decay of one parameter."""
+    if isinstance(weight_decay, tuple | Mapping):
+        return dict(weight_decay).get(name, 0.0)
+    return weight_decay
+
+
+def objective(land: xr.Dataset, weight_decay: Decays | Mapping[str, float] = 0.0) -> tuple[Array, Array, Array]:
     """Return the axes in ascending order and what is minimised over them, in float64, vertical axis first.
 
     Without weight decay these are the surface's own numbers.
@@ -271,8 +285,11 @@ def objective(land: xr.Dataset, weight_decay: float = 0.0) -> tuple[Array, Array
     values = values.sortby([horizontal, vertical])
     x, y = values[horizontal].values.astype(float), values[vertical].values.astype(float)
     numbers = values.values.astype(float)
-    if weight_decay:
-        numbers = numbers + weight_decay / 2 * (x[None, :] ** 2 + y[:, None] ** 2)
+    across, up = decay_along(weight_decay, horizontal), decay_along(weight_decay, vertical)
+    if across == up and across:
+        numbers = numbers + across / 2 * (x[None, :] ** 2 + y[:, None] ** 2)
+    elif across or up:
+        numbers = numbers + across / 2 * x[None, :] ** 2 + up / 2 * y[:, None] ** 2
     return x, y, numbers
 
 

@@ -17,7 +17,7 @@ from ravine.plot._canvas.style import Style, halo
 from ravine.plot._canvas.words import dot_every, maximizes, number_text
 from ravine.plot._map.contours import bands, bottom, downhill, lines_to_number, number_lines
 from ravine.plot._map.inset import SIDE, draw, tail_of
-from ravine.plot._map.marks import draw_path, frame, objective, say_flat, trajectory
+from ravine.plot._map.marks import decay_along, draw_path, frame, objective, say_flat, trajectory
 from ravine.plot._map.panels import Panel
 
 Array = NDArray[np.floating[Any]]
@@ -116,7 +116,7 @@ def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, 
         return []
     known = [spot for run in panel.runs if (spot := _minimizer(run, pair)) is not None]
     drawn = _lowest(panel.x, panel.y, panel.values)
-    moved = panel.decay > 0
+    moved = bool(panel.decay)
     named: list[tuple[Array, str]] = []
     if len({tuple(spot) for spot in known}) > 1:  # runs in one panel that strive for different goals
         for k, spot in enumerate(known):
@@ -359,5 +359,6 @@ def slope_of(panel: Panel, pair: tuple[str, str]) -> Array | None:
     slope = panel.land["slope"].sortby(list(pair)).sel(parameter=list(pair))
     numbers: Array = slope.transpose(pair[1], pair[0], "parameter").values.astype(float)
     if panel.decay:
-        numbers = numbers + panel.decay * np.stack(np.meshgrid(panel.x, panel.y), axis=-1)
+        decays = [decay_along(panel.decay, name) for name in pair]
+        numbers = numbers + decays * np.stack(np.meshgrid(panel.x, panel.y), axis=-1)
     return numbers

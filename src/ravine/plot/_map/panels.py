@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._format import hint, listed
 from ravine._study.contract import axes
-from ravine.plot._canvas.words import coupled_decay, label_text
+from ravine.plot._canvas.words import Decays, coupled_decay, label_text
 from ravine.plot._map.contours import gaps_of, shared
 from ravine.plot._map.marks import objective, trajectory
 
@@ -49,7 +49,7 @@ class Panel:
     x: Array
     y: Array
     values: Array
-    decay: float
+    decay: Decays
     scale: Hashable
     gaps: Array | None = field(default=None)
 

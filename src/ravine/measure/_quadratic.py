@@ -1,0 +1,69 @@
+"""Whether what is minimised is a quadratic: at the places of a run, or at places that somebody chose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+LOSS_ROUNDING, STEP_ROUNDING = 64.0, 1000.0
+"""Roundings (eps of the run's dtype times the size of the terms) by which a loss, and a step, may be off."""
+
+SUBNORMAL = float(np.finfo(np.float32).tiny)
+"""Below this, float32 rounds by a fixed amount, or to 0."""
+
+TELLING = 100.0
+"""A gap that is this many times its rounding shows a shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """The quadratic: minimum + ½ (θ-θ*)ᵀ H (θ-θ*), and the rounding of one who walks in it."""
+
+    hessian: Vector
+    minimizer: Vector
+    minimum: float
+    eps: float
+
+    def gap(self, positions: Vector) -> Vector:
+        """Return how far this quadratic lies above its minimum at positions (…, parameter)."""
+        error = positions - self.minimizer
+        return np.asarray(np.einsum("...i,ij,...j->...", error, self.hessian, error) / 2)
+
+    def is_within(self, share: float, positions: Vector, minimised: Vector) -> bool:
+        """Tell whether what is minimised is this quadratic at all positions, within a share of its own size."""
+        return bool((abs(minimised - self.minimum - self.gap(positions)) <= share * abs(minimised)).all())
+
+    def holds(self, positions: Vector, minimised: Vector) -> bool:
+        """Tell whether what is minimised (step,) is this quadratic at all positions (step, parameter)."""
+        gap = self.gap(positions)
+        steep = abs(self.hessian).sum(0).max() / 2
+        squares = (positions**2).sum(1) + self.minimizer @ self.minimizer
+        noise = LOSS_ROUNDING * self.eps * (abs(minimised) + gap + abs(self.minimum) + steep * squares) + SUBNORMAL
+        seen = np.isfinite(minimised) & np.isfinite(noise)
+        off = abs(minimised - self.minimum - gap)
+        return bool((off <= noise)[seen].all() and (gap > TELLING * noise)[seen].any())
+
+    def is_walked(self, positions: Vector, lr: float, rule: Mapping[str, Any]) -> bool:
+        """Tell whether each step is the one that torch.optim.SGD takes after the one before."""
+        momentum, kept = rule["momentum"], 1 - rule["dampening"]
+        ahead = momentum * bool(rule["nesterov"])
+        slope = (positions - self.minimizer)[:-1] @ self.hessian * lr
+        moved = -np.diff(positions, axis=0)
+        velocity = slope.copy()  # lr · momentum_buffer
+        if momentum:
+            before = (moved - slope)[:-1] / momentum if ahead else moved[:-1]
+            velocity[1:] = momentum * before + kept * slope[1:]
+        expected = slope + momentum * velocity if ahead else velocity
+        sizes = abs(positions).max(1) + abs(self.minimizer).max()
+        # the step before it, too, was rounded at its own place and slope
+        reach = np.maximum(sizes[1:], sizes[:-1]) + abs(slope).max(1) * (1 + momentum)
+        reach[1:] = np.maximum(reach[1:], reach[:-1])
+        limit = STEP_ROUNDING * self.eps * reach + SUBNORMAL  # where rounding is no longer relative
+        whole = np.isfinite(expected).all(1) & np.isfinite(moved).all(1) & np.isfinite(limit)
+        return bool((abs(expected - moved).max(1, initial=0.0) <= limit)[whole].all())
