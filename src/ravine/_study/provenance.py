@@ -1,9 +1,8 @@
 """How a variable came about, written into it as JSON: settings, engine, versions, processor.
 
 A fact that holds for all of a variable is written once. One that differs is written by label,
-``{"by": dimension, "each": {label: fact}}``, one inside another where it differs along several dimensions. Two other
-shapes stand in studies written before, and are read as well: ``{"by": dimension, label: fact}``, and of words
-``{label: word}``, where a label may join those of several dimensions.
+``{"by": dimension, label: fact, …}``, one inside another where it differs along several dimensions. In studies written
+before, words may stand as ``{label: word, …}`` without the dimension, where a label may join those of several.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def by_label(values: Sequence[Any], choices: Mapping[str, Sequence[Any]]) -> Any
     Examples
     --------
     >>> by_label(["fast", "fast"], {"run": "ab"}), by_label(["fast", "slow"], {"run": "ab"})
-    ('fast', {'by': 'run', 'each': {'a': 'fast', 'b': 'slow'}})
+    ('fast', {'by': 'run', 'a': 'fast', 'b': 'slow'})
     """
     if all(value == values[0] for value in values):
         return values[0]
@@ -78,7 +77,12 @@ def by_label(values: Sequence[Any], choices: Mapping[str, Sequence[Any]]) -> Any
     rows = [by_label(values[k * size : (k + 1) * size], dict(inner)) for k in range(len(labels))]
     if all(row == rows[0] for row in rows):  # it differs along inner dimensions alone
         return rows[0]
-    return {"by": dim, "each": {str(label): row for label, row in zip(labels, rows, strict=True)}}
+    return {"by": dim, **{_key(label): row for label, row in zip(labels, rows, strict=True)}}
+
+
+def _key(label: Any) -> str:
+    """Return what stands for a label; "by" itself names the dimension."""
+    return "'by'" if str(label) == "by" else str(label)
 
 
 def split_of(fact: Any) -> tuple[str, Mapping[str, Any]] | None:
@@ -86,15 +90,13 @@ def split_of(fact: Any) -> tuple[str, Mapping[str, Any]] | None:
 
     Examples
     --------
-    >>> split_of({"by": "run", "each": {"a": 1, "b": 2}}) == split_of({"by": "run", "a": 1, "b": 2})
-    True
+    >>> split_of({"by": "run", "a": 1, "b": 2})
+    ('run', {'a': 1, 'b': 2})
     >>> split_of({"cannot": "it has dropout"}) is None
     True
     """
     if not isinstance(fact, Mapping) or not isinstance(fact.get("by"), str):
         return None
-    if fact.keys() == {"by", "each"}:
-        return fact["by"], fact["each"]
     return fact["by"], {label: each for label, each in fact.items() if label != "by"}
 
 
@@ -148,7 +150,7 @@ def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, .
     dims = tuple(dim for dim in told if dim in study.coords and study[dim].dims == (dim,))
     parts = np.empty([study.sizes[dim] for dim in dims], dtype=object)
     for places in product(*map(range, parts.shape)):
-        here = {dim: {str(study[dim].values[place])} for dim, place in zip(dims, places, strict=True)}
+        here = {dim: {_key(study[dim].values[place])} for dim, place in zip(dims, places, strict=True)}
         found = [_narrowed(whole.get(fact), fact, _labels_in(study, here)) for fact in facts]
         parts[places] = tuple(each[0] if len(each) == 1 else None for each in found)
     return dims, parts
@@ -186,7 +188,7 @@ def labelled(*facts: Any) -> list[tuple[str, tuple[Any, ...]]]:
 
     Examples
     --------
-    >>> labelled("fast", {"by": "run", "each": {"a": "every bit", "b": "not compared"}})
+    >>> labelled("fast", {"by": "run", "a": "every bit", "b": "not compared"})
     [('a', ('fast', 'every bit')), ('b', ('fast', 'not compared'))]
     """
     splits = [split_of(fact) or (("", fact) if isinstance(fact, Mapping) else None) for fact in facts]
@@ -220,7 +222,7 @@ def _labels_in(study: xr.Dataset, chosen: Mapping[str, set[str]] | None = None) 
 
     def labels(dim: str) -> set[str]:
         if dim not in known:
-            known[dim] = {str(each) for each in study[dim].values.ravel()} if dim in study.coords else set()
+            known[dim] = {_key(each) for each in study[dim].values.ravel()} if dim in study.coords else set()
         return known[dim]
 
     return labels
