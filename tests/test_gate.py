@@ -37,9 +37,10 @@ BOWL = ravine.gallery.quadratic(condition=10)
 
 
 def network():
-    torch.manual_seed(0)
     x = torch.linspace(-1, 1, 8)[:, None]
-    model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
     return ravine.Problem.of(model, torch.nn.MSELoss(), (x, x**2))
 
 
@@ -73,23 +74,23 @@ def test_the_named_classes_exist_in_torch():
     assert rule.path_of(torch.optim.SGD) == rule.SGD
 
 
-@pytest.mark.parametrize("name", sorted(rule.DECOUPLED | rule.COUPLED - {"Rprop"}))
+@pytest.mark.parametrize("name", sorted(rule.DECOUPLED | rule.COUPLED - {"Rprop"}))  # Rprop has no decay
 def test_which_decay_is_coupled_is_as_torch_steps(name):
-    """Where the gradient is zero, decay that is apart shrinks by lr * decay; coupled, it goes through the rule."""
+    """Where the gradient is minus the decay's pull, one that adds the two up rests."""
     parameter = torch.full((2, 2), 2.0, requires_grad=True)
-    optimizer = getattr(torch.optim, name)([parameter], lr=0.01, weight_decay=0.1)
-    parameter.grad = torch.zeros_like(parameter)
+    optimizer = getattr(torch.optim, name)([parameter], lr=0.01, weight_decay=0.3)
+    parameter.grad = -0.3 * parameter.detach()
     optimizer.step()
-    shrunk = torch.allclose(parameter, torch.full_like(parameter, 2.0 * (1 - 0.01 * 0.1)), atol=1e-6)
-    apart = shrunk and name not in ("SGD", "ASGD")  # whose first step along the decay is the same
-    assert apart is (rule.is_coupled(rule.path_of(getattr(torch.optim, name))) is False)
+    rests = torch.allclose(parameter, torch.full_like(parameter, 2.0), rtol=1e-5)  # ASGD shrinks by 1e-6 of its own
+    assert rule.is_coupled(rule.path_of(getattr(torch.optim, name))) is rests
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_an_own_class_called_sgd_has_no_theory(name, tmp_path):
     problem = PROBLEMS[name](tmp_path)
-    own = ravine.descend(problem, SGD, lr=0.01, momentum=0.9, steps=20, also=("gradient",))
-    real = ravine.descend(problem, lr=0.01, momentum=0.9, steps=20)
+    lr = 1e-4 if name == "rosenbrock" else 0.01
+    own = ravine.descend(problem, SGD, lr=lr, momentum=0.9, steps=20, also=("gradient",))
+    real = ravine.descend(problem, lr=lr, momentum=0.9, steps=20)
     assert "effective lr" in kinds(real)
     assert not {"effective lr", "margin", "momentum", "first step"} & kinds(own).keys()
     assert not [each for each in kinds(own).values() if each.scope == "exact"]
@@ -306,7 +307,7 @@ def test_contours_and_words_take_the_decay_of_each_parameter(grouped):
     surface = land.surface.transpose("weight", "bias").values.astype(float)
     assert values == pytest.approx(surface + y[:, None] ** 2)
     plain = ravine.plot.descent(ravine.descend(problem, lr=0.1, weight_decay=2.0), land)
-    assert "contours: loss + weight decay" in [part for text in plain.texts for part in text.get_text().split("   ")]
+    assert any(text.get_text().endswith("contours: loss + weight decay") for text in plain.texts)
 
 
 # ------------------------------------------------------------------------------------------------- one shape, by label

@@ -135,7 +135,7 @@ def fact_of(study: xr.Dataset, name: str, fact: str) -> Any:
 def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Return facts for each label of the dimensions by which any of them is told: dimensions, and a tuple for each.
 
-    None stands for what is not said.
+    None stands for what is not said, and ``...`` for what labels that were lost leave open.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, .
     for places in product(*map(range, parts.shape)):
         here = {dim: {_key(study[dim].values[place])} for dim, place in zip(dims, places, strict=True)}
         found = [_narrowed(whole.get(fact), fact, _labels_in(study, here)) for fact in facts]
-        parts[places] = tuple(each[0] if len(each) == 1 else None for each in found)
+        parts[places] = tuple(each[0] if len(each) == 1 else ... for each in found)
     return dims, parts
 
 

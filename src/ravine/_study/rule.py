@@ -71,7 +71,7 @@ def is_torchs(path: str) -> bool:
     >>> [is_torchs(path) for path in ("torch.optim.sgd:SGD", "mine:SGD", "torch_optimizer.adamp:AdamP")]
     [True, False, False]
     """
-    return path.startswith("torch.optim.")
+    return path.startswith(("torch.optim.", "torch.optim:"))
 
 
 def name_of(path: str) -> str:
@@ -195,6 +195,8 @@ def optimizers_of(runs: xr.Dataset) -> xr.Variable:
 def _path(name: Any, path: Any, engine: Any, code: Any) -> str:
     """Return the class of one run's optimizer, from what was recorded of it."""
     name = str(name)
+    if path is ... or engine is ...:
+        return ""
     if isinstance(path, str):
         return path
     if ":" in name:  # what is summed up as it is made names its class
@@ -226,7 +228,7 @@ def leaves_of(runs: xr.Dataset) -> list[list[Leaf]]:
 def decay_of(runs: xr.Dataset) -> xr.Variable:
     """Return the weight decay that is minimised with the loss (…), or (…, parameter) where groups have their own."""
     dims, leaves = facts_along(runs, _made_by(runs, "leaves"), "leaves")
-    grouped = any(each for (each,) in leaves.flat)
+    grouped = any(isinstance(each, list) for (each,) in leaves.flat)
     paths = optimizers_of(runs)
     known = np.array([bool(is_coupled(each)) for each in paths.values.flat], dtype=bool)
     coupled = xr.Variable(paths.dims, known.reshape(paths.shape))
@@ -242,7 +244,7 @@ def decay_of(runs: xr.Dataset) -> xr.Variable:
         return decay
     own = np.full((*leaves.shape, runs.sizes["parameter"]), np.nan)
     for place in np.ndindex(leaves.shape):
-        for leaf, where in _places_of(leaves[place][0] or [], runs):
+        for leaf, where in _places_of(leaves[place][0], runs) if isinstance(leaves[place][0], list) else ():
             if leaf.own.get("decoupled_weight_decay"):
                 own[(*place, where)] = 0.0
             elif "weight_decay" in leaf.own:
@@ -265,7 +267,7 @@ def _amount_of(runs: xr.Dataset, *, grouped: bool) -> xr.Variable:
     if not grouped:
         return given
     dims, facts = facts_along(runs, _made_by(runs, "settings"), "settings")
-    numbers = [(each or {}).get("weight_decay") for (each,) in facts.flat]
+    numbers = [each.get("weight_decay") if isinstance(each, Mapping) else None for (each,) in facts.flat]
     written = np.reshape([np.nan if each is None else float(each) for each in numbers], facts.shape)
     return _choose(given.isnull(), xr.Variable(dims, written), given)
 

@@ -236,4 +236,6 @@ def _loss_every(loss: xr.DataArray) -> xr.Variable:
     if "loss_every" in loss.attrs:
         return xr.Variable((), int(loss.attrs["loss_every"]))
     dims, told = facts_along(loss.to_dataset(name="loss"), "loss", "loss_every")
-    return xr.Variable(dims, np.array([int(every or 1) for (every,) in told.flat]).reshape(told.shape))
+    return xr.Variable(
+        dims, np.array([every if isinstance(every, int) else 1 for (every,) in told.flat]).reshape(told.shape)
+    )

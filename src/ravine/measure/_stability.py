@@ -85,7 +85,7 @@ def is_exact(runs: xr.Dataset) -> xr.DataArray:
     if "quadratic" in runs:
         return runs["quadratic"].reset_coords(drop=True)
     dims, told = facts_along(runs, "hessian", "quadratic", "engine")
-    known = [engine == "closed form" if quadratic is None else bool(quadratic) for quadratic, engine in told.flat]
+    known = [quadratic if isinstance(quadratic, bool) else engine == "closed form" for quadratic, engine in told.flat]
     return xr.DataArray(np.reshape(known, told.shape), {dim: runs[dim] for dim in dims}, dims)
 
 
