@@ -198,7 +198,7 @@ def _path(name: Any, path: Any, engine: Any, code: Any) -> str:
     if path is ... or engine is ...:
         return ""
     if isinstance(path, str):
-        return path
+        return str(path)
     if ":" in name:  # what is summed up as it is made names its class
         return name
     if isinstance(engine, str) and engine.endswith(", step by step"):
@@ -315,24 +315,32 @@ class Conditions:
     batched: bool
 
     @property
-    def why_no_rule(self) -> Reason | None:
-        """Why the runs do not go by the rule of torch.optim.SGD, with one value of each setting."""
-        if not any(self.optimizers):
+    def why_not_sgd(self) -> Reason | None:
+        """Why the optimizer is not torch.optim.SGD."""
+        if not all(self.optimizers):
             return Reason("unnamed")
         others = tuple(name_of(path) for path in self.optimizers if path != SGD)
-        if others:
-            return Reason("other optimizer", others)
-        if self.grouped:
+        return Reason("other optimizer", others) if others else None
+
+    @property
+    def why_no_rule(self) -> Reason | None:
+        """Why the runs do not go by the rule of torch.optim.SGD, with one value of each setting."""
+        if self.why_not_sgd is None and self.grouped:
             return Reason("groups")
-        return Reason("settings", self.missing) if self.missing else None
+        return self.why_not_sgd or (Reason("settings", self.missing) if self.missing else None)
 
     @property
     def why_no_theory(self) -> Reason | None:
         """Why theory, which knows one setting throughout and the whole batch, does not speak of the runs."""
-        if (reason := self.why_no_rule) is not None:
-            return reason
-        given = (("maximize", self.maximizes), ("scheduler", self.scheduled), ("mini-batches", self.batched))
-        return next((Reason(kind) for kind, holds in given if holds), None)  # type: ignore[arg-type]
+        reasons = (
+            self.why_not_sgd,
+            Reason("maximize") if self.maximizes else None,
+            Reason("settings", self.missing) if self.missing else None,
+            Reason("scheduler") if self.scheduled else None,
+            Reason("groups") if self.grouped else None,
+            Reason("mini-batches") if self.batched else None,
+        )
+        return next((reason for reason in reasons if reason is not None), None)
 
 
 def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Conditions:
