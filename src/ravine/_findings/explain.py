@@ -74,7 +74,9 @@ def with_and_without(run: Run, other: Run) -> Finding | None:
     else:
         better = np.nan_to_num(here, nan=np.inf) < np.nan_to_num(there, nan=np.inf)
         verdict = "helps" if better else "does not help"
-    sentence = f"Here {_named(run, turned)} {verdict}: it {ours}; with {_named(other, turned)} it {theirs}."
+    sentence = (
+        f"Here {_settings_text(run, turned)} {verdict}: it {ours}; with {_settings_text(other, turned)} it {theirs}."
+    )
     return Finding("with and without", sentence, values, "measured", about=run.about)
 
 
@@ -95,7 +97,7 @@ def _comparable(run: Run, other: Run) -> bool:
     return bool(same and named and run.minimum == other.minimum)
 
 
-def _named(run: Run, names: list[str]) -> str:
+def _settings_text(run: Run, names: list[str]) -> str:
     values = {name: run.setting(name) for name in names}
     return listed(f"{name} {each if isinstance(each, bool) else number(float(each))}" for name, each in values.items())
 

@@ -15,7 +15,7 @@ COHEN = "Cohen et al., ICLR 2021"
 
 def here(run: Run) -> Finding | None:
     """Set the learning rate against the limit of the largest curvature that was looked at last."""
-    looked = _looked(run)
+    looked = _places_seen(run)
     if looked is None:
         return None
     steps, values = looked
@@ -40,7 +40,7 @@ def here(run: Run) -> Finding | None:
 
 def sharpened(run: Run) -> Finding | None:
     """Say that the curvature rose or fell by more than a tenth between the places that were looked at."""
-    looked = _looked(run)
+    looked = _places_seen(run)
     if looked is None or len(looked[0]) < 2:
         return None
     steps, values = looked
@@ -55,7 +55,7 @@ def sharpened(run: Run) -> Finding | None:
     return Finding("sharpened", sentence, {"first": first, "last": last}, "measured", source=COHEN)
 
 
-def _looked(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
+def _places_seen(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the steps that were looked at, and the curvatures there, where theory speaks of the run."""
     if not run.steady or "sharpness" not in run.data:
         return None

@@ -102,23 +102,23 @@ def pieces_of(run: xr.Dataset) -> Pieces:
 def _pieces(run: xr.Dataset) -> Pieces:
     pieces = pieces_of(run)
     for value in pieces.values():
-        _possible(value)
+        _check_possible(value)
     return pieces
 
 
 def _with_swept(run: xr.Dataset, pieces: Pieces) -> Pieces:
     """Put the settings that a sweep ran through where one run has them: the coordinates say which it took."""
     swept = pieces.get("swept", {})
-    taken = {name: _taken(run[name], known) for name, known in swept["settings"].items()} if swept else {}
+    taken = {name: _value_of(run[name], known) for name, known in swept["settings"].items()} if swept else {}
     given = [pieces["settings"], *(f"{name}={value}" for name, value in taken.items())]
-    turned = {name: _taken(run[name], known) for name, known in swept["criterion"].items()} if swept else {}
+    turned = {name: _value_of(run[name], known) for name, known in swept["criterion"].items()} if swept else {}
     more: dict[str, Any] = {"settings": ", ".join(each for each in given if each), "criterion": turned}
     if "batch_size" in pieces and "seed" in run.coords:
         more["seed"] = int(run["seed"])
     return {**pieces, **more}
 
 
-def _taken(coordinate: xr.DataArray, known: Mapping[str, str]) -> str:
+def _value_of(coordinate: xr.DataArray, known: Mapping[str, str]) -> str:
     return known.get(str(coordinate.values), repr(coordinate.item()))
 
 
@@ -127,11 +127,11 @@ def _one_problem(run: xr.Dataset, pieces: Pieces) -> Pieces:
     label = next((str(run[name].values) for name in ("problem", "criterion") if name in run.coords), "")
     problem: Pieces = problems[label] if label in problems else next(iter(problems.values()))
     for value in problem.values():
-        _possible(value)
+        _check_possible(value)
     return problem
 
 
-def _possible(value: Any) -> None:
+def _check_possible(value: Any) -> None:
     if isinstance(value, Mapping) and "cannot" in value:
         raise ValueError(f"this run cannot be written as a script: {value['cannot']}")
 

@@ -57,16 +57,16 @@ def at(study: xr.Dataset, **values: Any) -> xr.Dataset:
         coordinate = study[name]
         if coordinate.ndim > 1:
             raise KeyError(f"{name!r} varies along {coordinate.dims}: select one of these first")
-        matches = _matching(coordinate.values, value)
+        matches = _find_matches(coordinate.values, value)
         if not matches.any():
-            raise KeyError(f"no {name} = {value} in the study; it has {_nearest(coordinate.values, value)}")
+            raise KeyError(f"no {name} = {value} in the study; it has {_nearest_of(coordinate.values, value)}")
         if coordinate.ndim:
             places = np.flatnonzero(matches)
             study = study.isel({coordinate.dims[0]: int(places[0]) if len(places) == 1 else places})
     return study
 
 
-def _matching(present: NDArray[Any], value: Any) -> NDArray[np.bool_]:
+def _find_matches(present: NDArray[Any], value: Any) -> NDArray[np.bool_]:
     if np.issubdtype(present.dtype, np.floating) and not isinstance(value, str):
         near: NDArray[np.bool_] = np.isclose(present, float(value), rtol=TOLERANCE, atol=0.0, equal_nan=True)
         return near
@@ -75,7 +75,7 @@ def _matching(present: NDArray[Any], value: Any) -> NDArray[np.bool_]:
     return np.asarray(present == value)
 
 
-def _nearest(present: NDArray[Any], value: Any) -> str:
+def _nearest_of(present: NDArray[Any], value: Any) -> str:
     flat = np.unique(present.ravel())
     if np.issubdtype(flat.dtype, np.number) and not isinstance(value, str):
         flat = np.sort(flat[np.argsort(np.abs(flat - value))[:8]])
@@ -145,7 +145,7 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
     for name in stacked.data_vars:
         facts = {label: each[name].attrs.get("provenance") for label, each in zip(studies, parts, strict=True)}
         if len(set(facts.values())) > 1:
-            stacked[name].attrs["provenance"] = _merged({k: json.loads(v or "{}") for k, v in facts.items()}, dim)
+            stacked[name].attrs["provenance"] = _merge({k: json.loads(v or "{}") for k, v in facts.items()}, dim)
     return stacked
 
 
@@ -184,6 +184,6 @@ def _with_all_settings(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     ]
 
 
-def _merged(facts: Mapping[str, Mapping[str, Any]], dim: str) -> str:
+def _merge(facts: Mapping[str, Mapping[str, Any]], dim: str) -> str:
     keys = dict.fromkeys(key for each in facts.values() for key in each)
     return json.dumps({key: by_label([each.get(key) for each in facts.values()], {dim: list(facts)}) for key in keys})

@@ -48,30 +48,30 @@ class Function:
     def value(self, place: Vector) -> float:
         """Loss at a place."""
         with torch.no_grad():
-            return float(self._evaluated(self._leaf(place)))
+            return float(self._evaluate(self._leaf(place)))
 
     def hessian(self, place: Vector) -> tuple[float, Vector, Vector]:
         """Loss, gradient and Hessian at a place: the gradient of each entry of the gradient."""
         leaf, loss, gradient = self._twice(place)
         units = torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device)
-        rows = _numbers(torch.stack([_pulled(gradient, leaf, unit) for unit in units]))
+        rows = _numbers(torch.stack([_differentiate(gradient, leaf, unit) for unit in units]))
         return float(loss), _numbers(gradient), (rows + rows.T) / 2
 
     def product(self, place: Vector) -> Callable[[Vector], Vector]:
         """Return the function that multiplies the Hessian at this place with a vector."""
         leaf, _, gradient = self._twice(place)
-        return lambda vector: _numbers(_pulled(gradient, leaf, torch.as_tensor(vector.reshape(-1)).to(leaf)))
+        return lambda vector: _numbers(_differentiate(gradient, leaf, torch.as_tensor(vector.reshape(-1)).to(leaf)))
 
     def _twice(self, place: Vector) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         leaf = self._leaf(place).requires_grad_()
         with torch.enable_grad():
-            loss = self._evaluated(leaf)
-            return leaf, loss.detach(), _pulled(loss, leaf)
+            loss = self._evaluate(leaf)
+            return leaf, loss.detach(), _differentiate(loss, leaf)
 
     def _leaf(self, place: Vector) -> torch.Tensor:
         return torch.tensor(place, dtype=self.like.dtype, device=self.like.device)
 
-    def _evaluated(self, leaf: torch.Tensor) -> torch.Tensor:
+    def _evaluate(self, leaf: torch.Tensor) -> torch.Tensor:
         start = self.problem.start
         pieces = torch.split(leaf, [value.numel() for value in start.values()])
         named = {name: piece.reshape(start[name].shape) for name, piece in zip(start, pieces, strict=True)}
@@ -100,7 +100,7 @@ def function_of(problem: Problem) -> Function:
             before = _random_states(function.like)
             try:
                 with watch:
-                    function._evaluated(function._leaf(vector_of(each)).requires_grad_())
+                    function._evaluate(function._leaf(vector_of(each)).requires_grad_())
             except Exception:  # float32 met float64, or it is the problem's own: said again by its own dtype
                 if each is problem:
                     raise
@@ -178,7 +178,7 @@ def _random_states(like: torch.Tensor) -> list[torch.Tensor]:
     return states + (torch.cuda.get_rng_state_all() if like.is_cuda else [])
 
 
-def _pulled(output: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor | None = None) -> torch.Tensor:
+def _differentiate(output: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor | None = None) -> torch.Tensor:
     """Gradient of the loss, to be differentiated again, or of the gradient along a vector; zero where nothing hangs."""
     if not output.requires_grad:
         return torch.zeros_like(leaf)

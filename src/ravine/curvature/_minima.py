@@ -206,13 +206,13 @@ class _Decayed:
 
     def look(self, place: Vector) -> _Look:
         """Return what the loss does at a place, if that is finite."""
-        found = self._seen(place)
+        found = self._see(place)
         if not found.finite:
             raise _StuckError(f"the loss or its derivatives are not finite at {_written(place)}")
         return found
 
     def value(self, place: Vector) -> float:
-        value = self._seen(place).loss
+        value = self._see(place).loss
         if value == -np.inf:
             raise _StuckError("the loss falls without end")
         return np.inf if np.isnan(value) else value
@@ -221,10 +221,10 @@ class _Decayed:
         return self.look(place).gradient
 
     def hessian(self, place: Vector) -> Vector:
-        found = self._seen(place)  # asked for at each place that is tried, also where it will not go
+        found = self._see(place)  # asked for at each place that is tried, also where it will not go
         return found.hessian if found.finite else np.eye(len(place))
 
-    def _seen(self, place: Vector) -> _Look:
+    def _see(self, place: Vector) -> _Look:
         if self.last is None or not np.array_equal(self.last.place, place):
             try:
                 loss, gradient, hessian = self.function.hessian(place)

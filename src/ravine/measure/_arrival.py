@@ -84,10 +84,10 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share!r}")
-    arrived, minimised = _stored(runs, "arrival"), None
+    arrived, minimised = _read_summary(runs, "arrival"), None
     if arrived is None:
         minimised = minimised_of(runs)
-        arrived = _arrived(runs, share, minimised)
+        arrived = _find_arrival(runs, share, minimised)
     elif share != SHARE:
         raise ValueError(
             f"the summary was made with share {SHARE}, got {share!r}: another share needs the losses of all steps; "
@@ -152,9 +152,9 @@ def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
     >>> float(first_nonfinite(ravine.descend(bowl, lr=5.0)))
     21.0
     """
-    found = _stored(runs, "first_nonfinite")
+    found = _read_summary(runs, "first_nonfinite")
     if found is None:
-        broken = _broken(runs)
+        broken = _is_broken(runs)
         found = _one_each(broken, _steps_at(runs, _first(broken.values)))
     return array_of(runs, found, "first_nonfinite", CONTRACT["first_nonfinite"].long_name)
 
@@ -222,7 +222,7 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
     minimised = None
     if "minimum_loss" in runs:
         minimised = minimised_of(runs.drop_vars("maximize", errors="ignore"))
-        arrived = choose(climbs(runs), np.nan, _arrived(runs, SHARE, minimised))
+        arrived = choose(climbs(runs), np.nan, _find_arrival(runs, SHARE, minimised))
         found["arrival"] = array_of(runs, arrived, "arrival", "")
     found["first_nonfinite"] = first_nonfinite(runs)
     found["diverged"] = array_of(runs, _diverged(runs, minimised), "diverged", "")
@@ -234,7 +234,7 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(found, stability_coords(runs))
 
 
-def _arrived(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:
+def _find_arrival(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:
     above = gap_of(runs, minimised)
     limit = np.maximum(share * above.isel(step=0), 2 * rounding_of(runs))
     small, unseen = (above <= limit) & (above > -np.inf), skipped(runs)
@@ -258,17 +258,17 @@ def _outcome(runs: xr.Dataset, arrived: xr.Variable, minimised: xr.Variable | No
 
 
 def _diverged(runs: xr.Dataset, minimised: xr.Variable | None) -> xr.Variable:
-    broken = _stored(runs, "diverged")
+    broken = _read_summary(runs, "diverged")
     if broken is not None:
         return broken.astype(bool)
     loss, unseen = loss_of(runs), skipped(runs)
     hidden = None if unseen is None else unseen.transpose(*loss.dims).values
     values = (_with_decay(runs) if minimised is None else minimised).transpose(*loss.dims).values
-    grew = _one_each(loss, _grew(values, step_values(runs), hidden, resolution(loss.dtype)))
-    return (grew & ~climbs(runs) & ~invalid(runs)) | _broken(runs).any("step")
+    grew = _one_each(loss, _is_growing(values, step_values(runs), hidden, resolution(loss.dtype)))
+    return (grew & ~climbs(runs) & ~invalid(runs)) | _is_broken(runs).any("step")
 
 
-def _stored(runs: xr.Dataset, name: str) -> xr.Variable | None:
+def _read_summary(runs: xr.Dataset, name: str) -> xr.Variable | None:
     """Return what a summary holds; None for runs that have their losses."""
     if "loss" in runs:
         return None
@@ -287,7 +287,7 @@ def _with_decay(runs: xr.Dataset) -> xr.Variable:
     return minimised_of(runs.drop_vars("maximize", errors="ignore"))  # what these do is left out of account
 
 
-def _broken(runs: xr.Dataset) -> xr.Variable:
+def _is_broken(runs: xr.Dataset) -> xr.Variable:
     """Tell which losses (…, step) are not finite, of those that were evaluated in runs that ran."""
     broken, unseen = ~(abs(loss_of(runs)) < np.inf), skipped(runs)
     if unseen is not None:
@@ -300,7 +300,9 @@ def _one_each(like: xr.Variable, values: NDArray[Any]) -> xr.Variable:
     return xr.Variable(like.dims[:-1], values)
 
 
-def _grew(losses: NDArray[Any], steps: NDArray[Any], hidden: NDArray[np.bool_] | None, eps: float) -> NDArray[Any]:
+def _is_growing(
+    losses: NDArray[Any], steps: NDArray[Any], hidden: NDArray[np.bool_] | None, eps: float
+) -> NDArray[Any]:
     """Tell which runs (…, step) rise late further than early; `hidden` says where the loss was not evaluated."""
     since = steps - steps[0]
     seen = np.ones(len(since), dtype=bool) if hidden is None else ~hidden

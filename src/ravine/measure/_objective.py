@@ -111,7 +111,7 @@ def evaluated(runs: xr.Dataset) -> xr.DataArray:
     >>> evaluated(run).values.tolist()
     [True, True, True, True]
     """
-    return array_of(runs, _evaluated(runs), "evaluated", "whether the loss was evaluated")
+    return array_of(runs, _is_evaluated(runs), "evaluated", "whether the loss was evaluated")
 
 
 # What follows works on variables: they broadcast by name as arrays do, without joining coordinates each time.
@@ -165,7 +165,7 @@ def skipped(runs: xr.Dataset) -> xr.Variable | None:
     whole = "batch_loss" not in runs and "steps_taken" not in runs
     if whole and bool((_loss_every(runs["loss"]) <= 1).all()):
         return None
-    unseen = ~_evaluated(runs)
+    unseen = ~_is_evaluated(runs)
     return unseen if bool(unseen.any()) else None
 
 
@@ -218,7 +218,7 @@ def _squares(runs: xr.Dataset) -> xr.Variable:
     return (runs.variables["position"].astype(np.float64) ** 2).sum("parameter", skipna=False)
 
 
-def _evaluated(runs: xr.Dataset) -> xr.Variable:
+def _is_evaluated(runs: xr.Dataset) -> xr.Variable:
     loss = loss_of(runs)
     steps = xr.Variable("step", step_values(runs))
     every = _loss_every(runs["loss"])
