@@ -309,17 +309,3 @@ def test_bad_calls_are_told(article, call, words):
 def test_mini_batches_need_data():
     with pytest.raises(ValueError, match="mini-batches need a problem that knows its data"):
         ravine.descend(ravine.gallery.rosenbrock(), batch_size=3)
-
-
-def test_progress_appears_for_long_work_only(capsys, monkeypatch):
-    from ravine import _progress
-
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    assert list(_progress.tracked(range(3), "things")) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(_progress, "PATIENCE", 0.0)
-    assert list(_progress.tracked(range(5), "things")) == list(range(5))
-    assert "things" in capsys.readouterr().err
-    monkeypatch.delenv("FORCE_COLOR")  # where nobody watches, nothing is written
-    assert list(_progress.tracked(range(5), "things")) == list(range(5))
-    assert capsys.readouterr().err == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import functools
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -43,55 +45,30 @@ def work(total: float, what: str) -> Iterator[Callable[[float], None]]:
     ...     advance(50)
     ...     advance(50)
     """
-    bar = _Bar(total, what)
+    outermost = _under_way.acquire(blocking=False)
     try:
-        yield bar.advance
+        # None: no bar where nobody watches, as in a log
+        silent = None if outermost else True
+        with _bar_class()(total=total, desc=what, unit=f" {what}", delay=PATIENCE, leave=False, disable=silent) as bar:
+            yield bar.update
     finally:
-        bar.close()
+        if outermost:
+            _under_way.release()
 
 
-class _Bar:
-    outermost: _Bar | None = None
+_under_way = threading.Lock()
+"""Held while some work may show a bar."""
 
-    def __init__(self, total: float, what: str) -> None:
-        self.total, self.what, self.done = total, what, 0.0
-        self.began = time.perf_counter()
-        self.progress: Any = None
-        self.silent = _Bar.outermost is not None
-        if not self.silent:
-            _Bar.outermost = self
 
-    def advance(self, amount: float) -> None:
-        self.done += amount
-        if self.silent:
-            return
-        if self.progress is not None:
-            self.progress.update(self.task, completed=self.done)
-        elif time.perf_counter() - self.began > PATIENCE:
-            self.show()
+@functools.cache
+def _bar_class() -> Any:
+    """Return tqdm's bar, of a notebook where we are in one, without its side effects on the process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that notebooks are experimental, or lack ipywidgets
+        from tqdm.autonotebook import tqdm
 
-    def show(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-        from rich.text import Text
+    class Bar(tqdm):  # type: ignore[misc]
+        monitor_interval = 0  # else a thread stays behind that wakes slow bars
+        _lock = threading.RLock()  # else a lock of multiprocessing, which settles how processes are started
 
-        console = Console(stderr=True)
-        if not (console.is_terminal or console.is_jupyter):  # a log is no place for a bar
-            self.silent = True
-            return
-
-        class Speed(ProgressColumn):
-            def render(self, task: Any) -> Text:
-                return Text("" if task.speed is None else f"{task.speed:,.0f} {task.description}/s")
-
-        done = TextColumn("{task.completed:,.0f} of {task.total:,.0f}")
-        columns = (TextColumn("{task.description}"), BarColumn(), done, Speed(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, transient=True)
-        self.progress.start()
-        self.task = self.progress.add_task(self.what, total=self.total, completed=self.done)
-
-    def close(self) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-        if _Bar.outermost is self:
-            _Bar.outermost = None
+    return Bar

@@ -98,18 +98,33 @@ def write_gif(path: Path, frames: Iterator[Picture], durations: Sequence[int], p
 
 
 def find_ffmpeg() -> str:
-    """Return where ffmpeg is."""
-    found = shutil.which("ffmpeg")
-    if found is None:
+    """Return where ffmpeg is: the one that imageio-ffmpeg brings, or that its IMAGEIO_FFMPEG_EXE names."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    try:
+        return _check_program(get_ffmpeg_exe())
+    except RuntimeError:  # a platform for which the package brings none, and none of the system's
         raise FileNotFoundError(
-            "writing .mp4 needs the program ffmpeg, which is not found here: "
-            "install it (https://ffmpeg.org), or write .gif or .html, which need nothing further"
+            "writing .mp4 needs the program ffmpeg, and imageio-ffmpeg brings none for this system: install it "
+            "(https://ffmpeg.org), or write .gif or .html, which need nothing further"
+        ) from None
+
+
+def _check_program(name: str) -> str:
+    if shutil.which(name) is None:
+        raise FileNotFoundError(
+            f"writing .mp4 needs the program ffmpeg, and IMAGEIO_FFMPEG_EXE={name} is no program: unset it to use the "
+            "one that imageio-ffmpeg brings"
         )
-    return found
+    return name
 
 
 def write_mp4(path: Path, frames: Iterator[Picture], durations: Sequence[int]) -> None:
-    """Write frames as an MP4 that any browser and phone plays: H.264, an even number of pixels on each side."""
+    """Write frames as an MP4 that any browser and phone plays: H.264, an even number of pixels on each side.
+
+    Not by `imageio_ffmpeg.write_frames`: it never asks how ffmpeg ended, so that on a full disk it would leave half a
+    film as if whole, and what ffmpeg complains of goes past the caller.
+    """
     tick = min(durations)  # every picture of a video lasts as long; those that stay are repeated
     first = next(frames)
     height, width, _ = first.shape
