@@ -369,17 +369,17 @@ def test_sweep_refuses(words, told, tmp_path, monkeypatch):
 
 
 def test_what_an_interrupt_left_out_is_told(article):
-    from ravine.cli.report import lines_of
+    from ravine.cli.report import format_report
 
     runs = ravine.sweep(article["MSELoss"], lr=[0.1, 0.2, 0.3, 5.0], steps=50)
     cut = runs.assign(steps_taken=("lr", [50, 50, 7, 0]))
-    assert lines_of(cut)[0] == "4 runs: 2 arrived, 2 not finished"
+    assert format_report(cut)[0] == "4 runs: 2 arrived, 2 not finished"
     unknown = runs.drop_vars(["minimum_loss", "minimizer", "hessian"], errors="ignore")
-    assert lines_of(unknown)[0] == "4 runs: 3 not diverged, 1 diverged"
-    assert lines_of(unknown)[1].startswith("best: last loss 0.4994 with lr 0.")
+    assert format_report(unknown)[0] == "4 runs: 3 not diverged, 1 diverged"
+    assert format_report(unknown)[1].startswith("best: last loss 0.4994 with lr 0.")
     race = ravine.sweep(article, {torch.optim.SGD: {"lr": 0.1}, torch.optim.Adam: {"lr": [0.1, 0.2]}}, steps=9)
     told = "SGD's rule on a batch, gradient written out; of torch: every bit, 9 steps of one random run compared"
-    assert lines_of(race)[-3:] == [f"SGD: {told}", "Adam lr 0.1: Adam, run by run", "Adam lr 0.2: Adam, run by run"]
+    assert format_report(race)[-3:] == [f"SGD: {told}", "Adam lr 0.1: Adam, run by run", "Adam lr 0.2: Adam, run by run"]
 
 
 def test_a_mark_needs_a_name(tmp_path):

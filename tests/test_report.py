@@ -21,11 +21,13 @@ from typer.testing import CliRunner
 import bare
 import ravine
 from ravine import article, cli
-from ravine._html import page as pages
-from ravine._html.page import Claim, Listing, Plate, Table, Text
+from ravine._html.inline import format_inline
+from ravine._html.page import Claim, Listing, Page, Plate, Section, Table, Text, make_html
+from ravine._html.render import colors_of
+from ravine._system import write_text
 from ravine.article import claims, knobs, story
-from ravine.article import knobs as narrow
-from ravine.article import page as outline
+from ravine.article.page import COMMANDS, LIBRARY, make_page
+from ravine.plot._canvas.style import DARK, RAVINE
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 CRITERIA = {"MSELoss": torch.nn.MSELoss(), "L1Loss": torch.nn.L1Loss(), "HuberLoss": torch.nn.HuberLoss()}
@@ -75,12 +77,16 @@ class Walk(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(told):
-    return outline.page_of(told, article.drawn(told))
+    return make_page(told, article.draw_figures(told))
+
+
+def as_html(page):
+    return make_html(page, RAVINE, DARK, RAVINE.ground)
 
 
 @pytest.fixture(scope="module")
 def written(page):
-    return pages.html(page)
+    return as_html(page)
 
 
 @pytest.fixture(scope="module")
@@ -166,29 +172,30 @@ def test_the_thirteen_numbers_of_the_log_are_printed(walked):
 
 
 def test_the_same_call_writes_the_same_bytes(page, written):
-    assert pages.html(page) == written
+    assert as_html(page) == written
 
 
 def test_written_at_once_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "index.html"
     path.write_text("old")
-    pages.write("new", path)
+    write_text("new", path)
     assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o777 == (tmp_path / "other").touch() or (tmp_path / "other").stat().st_mode & 0o777
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
     def broken(*_):
         raise OSError("no room")
 
     monkeypatch.setattr("os.replace", broken)
     with pytest.raises(OSError, match="no room"):
-        pages.write("newer", path)
+        write_text("newer", path)
     assert path.read_text() == "new"
     assert {each.name for each in tmp_path.iterdir()} == {"index.html", "other"}
 
 
 def test_text_cannot_become_markup():
-    assert "<script>" not in pages.marked("<script>alert('x')</script> `<b>` *<i>*")
-    assert pages.marked("2 * 3 * 4") == "2 * 3 * 4"
+    assert "<script>" not in format_inline("<script>alert('x')</script> `<b>` *<i>*")
+    assert format_inline("2 * 3 * 4") == "2 * 3 * 4"
 
 
 # -- what is said ------------------------------------------------------------------------------------------------
@@ -200,7 +207,7 @@ def test_every_sentence_beneath_a_figure_is_one_that_explain_says(page, told):
         said = {(each.whose, each.told) for each in ravine.explain(runs)}
         (plate,) = (each for each in blocks_of(page, Plate) if each.id == f"figure-{number}")
         shown = set()
-        for group in plate.told:
+        for group in plate.findings:
             for label in group.whose.split(" and "):
                 shown |= {(label, line) for line in (*group.first, *group.rest)}
         assert shown == said
@@ -230,9 +237,9 @@ def test_figure_7_in_numbers_adds_up(page):
 @pytest.mark.parametrize("given", [{"steps": 5}, {"steps": 60, "lr": 40.0}])
 def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
     study = article.study(**given)
-    figures = article.drawn(study)
+    figures = article.draw_figures(study)
     assert 7 in figures
-    (chapter,) = (each for each in story.chapters(story.Told(study, figures, "ravine")) if each.id == "nesterov")
+    (chapter,) = (each for each in story.make_chapters(story.StoryData(study, figures, "ravine")) if each.id == "nesterov")
     told = [each.caption for each in chapter.blocks if isinstance(each, Table)]
     for ax, run, caption in zip(figures[7].axes, ("momentum", "nesterov"), told, strict=False):
         step = article.step_shown(study.sel(run=run, criterion="MSELoss"), run)
@@ -245,8 +252,8 @@ def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
 def turned(request):
     given = TURNED[request.param]
     study = article.study(**given)
-    figures = article.drawn(study)
-    return given, study, figures, outline.page_of(study, figures, **given)
+    figures = article.draw_figures(study)
+    return given, study, figures, make_page(study, figures, **given)
 
 
 def test_what_was_turned_stands_at_the_top(turned):
@@ -299,8 +306,8 @@ def test_a_turned_page_can_be_drawn_and_has_the_same_chapters(turned, page):
 
 def test_runs_that_only_stand_at_one_place_are_not_called_one():
     study = article.study(lr=0.0, steps=2)
-    told = story.Told(study, article.drawn(study), "ravine")
-    (plate,) = (b for c in story.chapters(told) for b in c.blocks if isinstance(b, Plate) and b.id == "figure-9")
+    told = story.StoryData(study, article.draw_figures(study), "ravine")
+    (plate,) = (b for c in story.make_chapters(told) for b in c.blocks if isinstance(b, Plate) and b.id == "figure-9")
     assert "MSELoss = L1Loss" not in plate.look
     moved = [math.dist(lowest(name, 0.0)[0], lowest(name, 2.0)[0]) for name in CRITERIA]
     for name, distance in zip(CRITERIA, moved, strict=True):
@@ -310,15 +317,15 @@ def test_runs_that_only_stand_at_one_place_are_not_called_one():
 def test_settings_that_torch_lets_pass_make_a_page_too():
     for given in ({"lr": math.nan}, {"momentum": 1.0, "steps": 1}):
         study = article.study(**given)
-        page = outline.page_of(study, article.drawn(study), **given)
+        page = make_page(study, article.draw_figures(study), **given)
         assert len(blocks_of(page, Plate)) >= 18
 
 
 def test_a_figure_without_anything_to_show_is_left_out_and_said():
     study = article.study(momentum=0.0, nesterov=False, steps=3)
-    figures = article.drawn(study)
+    figures = article.draw_figures(study)
     assert 7 not in figures
-    chapters = {chapter.id: chapter for chapter in story.chapters(story.Told(study, figures, "ravine"))}
+    chapters = {chapter.id: chapter for chapter in story.make_chapters(story.StoryData(study, figures, "ravine"))}
     words = [block.words for block in chapters["nesterov"].blocks if isinstance(block, Text)]
     assert any("it is left out" in each for each in words)
 
@@ -347,7 +354,7 @@ def test_torch_refuses_before_any_work(given, said, tmp_path, monkeypatch):
 
 
 def test_the_command_turns_knobs_and_says_what_it_leaves_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "html", lambda page, style: " ".join(page.turned))
+    monkeypatch.setattr("ravine._html.page.make_html", lambda page, *_: " ".join(page.turned))
     words = ["article", "--out", str(tmp_path), "--momentum", "0", "--no-nesterov", "--steps", "5"]
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0, result.stderr
@@ -372,14 +379,14 @@ def test_the_commands_on_the_page_run(tmp_path, monkeypatch, told):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "figures").mkdir()
     ravine.save(told, Path("figures/study.nc"))
-    for line in outline.COMMANDS.splitlines():
+    for line in COMMANDS.splitlines():
         words = shlex.split(line, comments=True)
         assert words[0] == "ravine"
         if words[1] == "article":  # the page itself: its options are read elsewhere
             continue
         result = CliRunner().invoke(cli.app, words[1:])
         assert result.exit_code == 0, (line, result.stderr)
-    exec(outline.LIBRARY, {"print": lambda *_: None})
+    exec(LIBRARY, {"print": lambda *_: None})
     assert Path("momentum.png").exists()
 
 
@@ -526,8 +533,8 @@ def test_a_claim_that_turns_false_is_said_to(told):
 
 
 def test_an_unexpected_result_is_said_on_the_page():
-    section = pages.Section("c", "C", [Claim("one", "It is so.", "confirmed", False, "It is not.", {}, "")])
-    text = pages.html(pages.Page("T", "l", [], [], [section]))
+    section = Section("c", "C", [Claim("one", "It is so.", "confirmed", False, "It is not.", {}, "")])
+    text = as_html(Page("T", "l", [], [], [section]))
     assert "does not hold here" in text
     assert ">confirmed<" not in text
 
@@ -732,10 +739,10 @@ def test_the_narrow_valley_in_plain_python(page):
         }.get(name)
         if settings:
             assert int(arrives) == valley_arrival(*settings)
-    diagram = narrow.diagram()
+    diagram = knobs.sweep_valley()
     there = diagram.isel(problem=1)
     for values, cell in ((there, table.rows[4]), (there.sel(momentum=[0.0]), table.rows[3])):
-        best = narrow.best(values)
+        best = knobs.find_best(values)
         assert int(cell[4]) == valley_arrival(best["lr"], best["momentum"]) == int(values.min())
         assert [f"{best['lr']:.3g}", f"{best['momentum']:.3g}"] == list(cell[1:3])
     (plate,) = (block for block in section.blocks if isinstance(block, Plate) and block.id == "phases")
@@ -765,7 +772,8 @@ def browser():
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 768, 1100, 1400])
 def test_in_a_browser(browser, written, tmp_path, width, scheme):
-    path = pages.write(written, tmp_path / "index.html")
+    path = tmp_path / "index.html"
+    write_text(written, path)
     context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, color_scheme=scheme)
     tab = context.new_page()
     asked, complaints = [], []
@@ -791,7 +799,8 @@ def test_in_a_browser(browser, written, tmp_path, width, scheme):
 
 
 def test_code_can_be_copied_and_no_script_is_needed_to_read(browser, written, page, tmp_path):
-    path = pages.write(written, tmp_path / "index.html")
+    path = tmp_path / "index.html"
+    write_text(written, path)
     scripts = [more for plate in blocks_of(page, Plate) for more in plate.beneath]
     copied = [each for each in (*scripts, *blocks_of(page, Listing)) if each.copied]
     context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True)

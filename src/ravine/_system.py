@@ -22,6 +22,12 @@ def write_whole(path: Path) -> Iterator[Path]:
         draft.replace(path)
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a text whole or not at all, in UTF-8 and with the same line ends on every system."""
+    with write_whole(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+
+
 def bytes_free() -> int | None:
     """Return how much memory there is left for this process, where the system tells."""
     found = []

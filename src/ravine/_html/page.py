@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup, escape
 from PIL import Image
 
+from ravine._html.render import Colors, render
 from ravine._progress import tracked
-from ravine._system import write_whole
 
 
 class Drawing(Protocol):
@@ -74,7 +70,7 @@ class Plate:
     draw: Callable[[], Drawing]
     alt: str
     look: str
-    told: Sequence[Sentences] = ()
+    findings: Sequence[Sentences] = ()
     beneath: Sequence[Listing] = ()
 
 
@@ -144,69 +140,42 @@ class Picture:
     natural: int
 
 
-def html(page: Page, ground: str = "#ffffff") -> str:
-    """Write a page as HTML; draws its pictures, which stand on a ground of this colour.
+def make_html(page: Page, light: Colors, dark: Colors, ground: str) -> str:
+    """Write a page as HTML; draws its pictures.
+
+    Parameters
+    ----------
+    page
+        What is to stand on it.
+    light, dark
+        Colours of the page, by what the reader's system asks for.
+    ground
+        The paper of the pictures, whatever that of the page.
 
     Examples
     --------
-    >>> written = html(Page("A title", "What it is.", [], [], [Section("one", "One", [Text("Some *words*.")])]))
+    >>> from ravine.plot._canvas.style import DARK, RAVINE
+    >>> page = Page("A title", "What it is.", [], [], [Section("one", "One", [Text("Some *words*.")])])
+    >>> written = make_html(page, RAVINE, DARK, RAVINE.ground)
     >>> '<h2 id="one">One</h2>' in written, "<em>words</em>" in written
     (True, True)
     """
-    room = Environment(loader=PackageLoader("ravine._html", "templates"), autoescape=True, trim_blocks=True)
-    room.filters["words"] = marked
     plates = [block for block in _blocks(page.sections) if isinstance(block, Plate)]
-    pictures = {plate.id: _picture(plate.draw()) for plate in tracked(plates, "pictures")}
-    return room.get_template("story.html").render(
+    pictures = {plate.id: _encode_picture(plate.draw()) for plate in tracked(plates, "pictures")}
+    return render(
+        "story.html",
+        light,
+        dark,
         page=page,
-        style=Markup(room.get_template("story.css").render()),
         pictures=pictures,
         ground=ground,
         kinds=KINDS,
-        places={plate.id: plate.name for plate in plates} | {each.id: each.title for each in _sections(page.sections)},
-        minutes=max(1, round(_count(page) / PACE)),
+        names={plate.id: plate.name for plate in plates} | {each.id: each.title for each in _sections(page.sections)},
+        minutes=max(1, round(_count_words(page) / PACE)),
     )
 
 
-def write(text: str, path: Path) -> Path:
-    """Write a text at once: whoever looks sees the old file or the new one, never half of it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write("all of it", Path(folder) / "page.html").read_text()
-    'all of it'
-    """
-    with write_whole(path) as draft:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-    return path
-
-
-def marked(text: str) -> Markup:
-    """Turn `code`, *stress* and [links](#place) into HTML, and set signs as print does; everything else is text.
-
-    Examples
-    --------
-    >>> marked("`a < b`, *so* [there](#one)")
-    Markup('<code>a &lt; b</code>, <em>so</em> <a href="#one">there</a>')
-    >>> marked("from -3, `--lr -3`") == "from \N{MINUS SIGN}3, <code>--lr -3</code>"
-    True
-    """
-    parts = text.split("`")
-    told = [f"<code>{escape(part)}</code>" if k % 2 else _prose(part) for k, part in enumerate(parts)]
-    return Markup("".join(told))
-
-
-def _prose(text: str) -> str:
-    """Set minus signs, apostrophes, stress and links."""
-    text = re.sub(r"(?<![\w-])-(?=[\d.])|(?<= )-(?= )", "\N{MINUS SIGN}", text)
-    safe = str(escape(re.sub(r"(?<=\w)'(?=\w|\s)", "\N{RIGHT SINGLE QUOTATION MARK}", text)))
-    safe = re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<em>\1</em>", safe)
-    return re.sub(r"\[([^\]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>', safe)
-
-
-def _picture(figure: Drawing) -> Picture:
+def _encode_picture(figure: Drawing) -> Picture:
     width = figure.get_figwidth()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=min(DOTS, PIXELS / width), pil_kwargs={"compress_level": 0})
@@ -229,16 +198,16 @@ def _blocks(sections: Sequence[Section]) -> Iterator[Block]:
         yield from section.blocks
 
 
-def _count(page: Page) -> int:
+def _count_words(page: Page) -> int:
     """Count the words that are read; what is shut and what is program is not."""
-    told = [page.lede, *page.turned]
+    texts = [page.lede, *page.turned]
     for block in _blocks(page.sections):
         if isinstance(block, Text):
-            told += [block.words, *block.points]
+            texts += [block.words, *block.points]
         elif isinstance(block, Plate):
-            told += [block.look, *(line for each in block.told for line in each.first)]
+            texts += [block.look, *(line for each in block.findings for line in each.first)]
         elif isinstance(block, Claim):
-            told += [block.said, block.answer]
+            texts += [block.said, block.answer]
         elif isinstance(block, Table):
-            told += [cell for row in block.rows for cell in row]
-    return sum(len(text.split()) for text in told)
+            texts += [cell for row in block.rows for cell in row]
+    return sum(len(text.split()) for text in texts)

@@ -7,11 +7,23 @@ from ravine.article.figures import (
     STEPS,
     caption,
     check,
-    drawn,
+    draw_figures,
     log,
     settings,
     step_shown,
     study,
 )
 
-__all__ = ["FIGURES", "RUNS", "RUN_OF", "STEPS", "caption", "check", "drawn", "log", "settings", "step_shown", "study"]
+__all__ = [
+    "FIGURES",
+    "RUNS",
+    "RUN_OF",
+    "STEPS",
+    "caption",
+    "check",
+    "draw_figures",
+    "log",
+    "settings",
+    "step_shown",
+    "study",
+]

@@ -16,7 +16,7 @@ import ravine
 from ravine import gallery, measure, theory
 from ravine._html.page import Claim, Table
 from ravine.article.figures import RUNS
-from ravine.article.knobs import CONDITION, runs
+from ravine.article.knobs import CONDITION, descend_valley
 from ravine.article.words import MINUS, names, number
 
 CONFIRMED, CORRECTED, NEEDS_A_WORD = "confirmed", "corrected", "needs a word"
@@ -60,8 +60,8 @@ def check_claims(study: xr.Dataset) -> list[Claim]:
 
     Examples
     --------
-    >>> told = {claim.id: claim for claim in check_claims(article.study())}
-    >>> told["same-function"].verdict, told["same-function"].holds
+    >>> claims = {claim.id: claim for claim in check_claims(article.study())}
+    >>> claims["same-function"].verdict, claims["same-function"].holds
     ('corrected', True)
     """
     evidence = Evidence(study)
@@ -73,35 +73,35 @@ def check_claims(study: xr.Dataset) -> list[Claim]:
 Array = NDArray[np.float64]
 
 
-def _at(run: xr.Dataset, variable: str) -> Array:
+def _values_of(run: xr.Dataset, variable: str) -> Array:
     return np.asarray(run[variable].sel(parameter=["weight", "bias"]).values, dtype=np.float64)
 
 
-def _away(run: xr.Dataset) -> Array:
+def _find_distances(run: xr.Dataset) -> Array:
     """Return the distance of every position from the minimum."""
-    return np.asarray(np.linalg.norm(_at(run, "position") - _at(run, "minimizer"), axis=-1))
+    return np.asarray(np.linalg.norm(_values_of(run, "position") - _values_of(run, "minimizer"), axis=-1))
 
 
-def _overshoot(run: xr.Dataset) -> float:
+def _find_overshoot(run: xr.Dataset) -> float:
     """Return how far away it gets after it first came by, as a share of the distance at the start."""
-    away = _away(run)
+    away = _find_distances(run)
     turns = np.flatnonzero(np.diff(away) > 0)
     return float(away[turns[0] :].max() / away[0]) if len(turns) else 0.0
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _each(values: dict[str, Any], how: Callable[[Any], str]) -> str:
+def _list_values(values: dict[str, Any], how: Callable[[Any], str]) -> str:
     return names([f"{how(value)} with {name}" for name, value in values.items()])
 
 
 # -- the claims, in the article's order --------------------------------------------------------------------------
 
 
-def _comes_down(told: Evidence) -> Claim:
-    run = told.cell("plain")
+def _check_comes_down(evidence: Evidence) -> Claim:
+    run = evidence.cell("plain")
     losses, lowest = run["loss"].values, float(run["minimum_loss"])
     values = {"first": float(losses[0]), "last_printed": float(losses[-2]), "lowest": lowest}
     return Claim(
@@ -117,8 +117,8 @@ def _comes_down(told: Evidence) -> Claim:
     )
 
 
-def _off_by_one(told: Evidence) -> Claim:
-    losses = told.cell("plain")["loss"].values
+def _check_off_by_one(evidence: Evidence) -> Claim:
+    losses = evidence.cell("plain")["loss"].values
     values = {"printed": len(losses) - 1, "positions": len(losses), "end": float(losses[-1])}
     return Claim(
         "off-by-one",
@@ -132,8 +132,8 @@ def _off_by_one(told: Evidence) -> Claim:
     )
 
 
-def _start(told: Evidence) -> Claim:
-    weight, bias = _at(told.cell("plain"), "position")[0].tolist()
+def _check_start(evidence: Evidence) -> Claim:
+    weight, bias = _values_of(evidence.cell("plain"), "position")[0].tolist()
     return Claim(
         "start",
         "The model starts at (-3, 6).",
@@ -145,8 +145,8 @@ def _start(told: Evidence) -> Claim:
     )
 
 
-def _grid(told: Evidence) -> Claim:
-    grid = told.study["weight"].values
+def _check_grid(evidence: Evidence) -> Claim:
+    grid = evidence.study["weight"].values
     points, spacing = len(grid), float(grid[1] - grid[0])
     low, high = float(grid[0]), float(grid[-1])
     cell = (high - low) / points  # what imshow makes of an extent from the first to the last value
@@ -165,9 +165,9 @@ def _grid(told: Evidence) -> Claim:
     )
 
 
-def _smaller_steps(told: Evidence) -> Claim:
-    run = told.cell("plain")
-    lengths = np.linalg.norm(np.diff(_at(run, "position"), axis=0), axis=-1)
+def _check_smaller_steps(evidence: Evidence) -> Claim:
+    run = evidence.cell("plain")
+    lengths = np.linalg.norm(np.diff(_values_of(run, "position"), axis=0), axis=-1)
     shorter = np.append(np.diff(lengths) < 0, False)
     falling = int(np.argmin(shorter))  # updates after the first that are each shorter than the one before
     values = {"first": float(lengths[0]), "updates": falling + 1, "then": float(lengths[falling])}
@@ -184,30 +184,31 @@ def _smaller_steps(told: Evidence) -> Claim:
     )
 
 
-def _heights(told: Evidence) -> Claim:
-    land = told.study["surface"]
+def _check_heights(evidence: Evidence) -> Claim:
+    land = evidence.study["surface"]
     values = {name: float(land.sel(criterion=name).max()) for name in CRITERIA}
     return Claim(
         "heights",
         "The MSE loss has large values, up to 100; the others stay much smaller.",
         CONFIRMED,
         95 < values["MSELoss"] < 105 and max(values["L1Loss"], values["HuberLoss"]) < values["MSELoss"] / 10,
-        f"The highest value on the map is {_each(values, number)}. Squaring does that; it says nothing of the fit.",
+        f"The highest value on the map is {_list_values(values, number)}. Squaring does that; it says nothing of the "
+        "fit.",
         values,
         "figure-5",
     )
 
 
-def _faster(told: Evidence) -> Claim:
-    values: dict[str, Any] = {name: told.arrival("plain", name) for name in CRITERIA}
-    slopes = {name: float(np.linalg.norm(_at(told.cell("plain", name), "gradient")[0])) for name in CRITERIA}
+def _check_faster(evidence: Evidence) -> Claim:
+    values: dict[str, Any] = {name: evidence.arrival("plain", name) for name in CRITERIA}
+    slopes = {name: float(np.linalg.norm(_values_of(evidence.cell("plain", name), "gradient")[0])) for name in CRITERIA}
     others = [values[name] for name in CRITERIA[1:]]
     return Claim(
         "faster",
         "The steeper gradient of L2 makes for a faster approach.",
         CONFIRMED,
         values["MSELoss"] < min(others) and slopes["MSELoss"] > 2 * max(slopes["L1Loss"], slopes["HuberLoss"]),
-        f"At this learning rate: the slope at the start is {_each(slopes, number)}, and they arrive at step "
+        f"At this learning rate: the slope at the start is {_list_values(slopes, number)}, and they arrive at step "
         f"{values['MSELoss']}, {values['L1Loss']} and {values['HuberLoss']}. A larger lr would make up for it: "
         "steepness alone is no merit of a criterion.",
         {**values, "slopes": slopes},
@@ -215,9 +216,11 @@ def _faster(told: Evidence) -> Claim:
     )
 
 
-def _same_function(told: Evidence) -> Claim:
+def _check_same_function(evidence: Evidence) -> Claim:
     same = all(
-        np.array_equal(told.study[name].sel(criterion="HuberLoss"), told.study[name].sel(criterion="SmoothL1Loss"))
+        np.array_equal(
+            evidence.study[name].sel(criterion="HuberLoss"), evidence.study[name].sel(criterion="SmoothL1Loss")
+        )
         for name in ("position", "loss", "surface")
     )
     residuals = torch.linspace(-3, 3, 1001, dtype=torch.float64)
@@ -239,9 +242,9 @@ def _same_function(told: Evidence) -> Claim:
     )
 
 
-def _accumulated(told: Evidence) -> Claim:
-    run = told.cell("momentum")
-    gradients, velocities = _at(run, "gradient"), _at(run, "velocity")
+def _check_accumulated(evidence: Evidence) -> Claim:
+    run = evidence.cell("momentum")
+    gradients, velocities = _values_of(run, "gradient"), _values_of(run, "velocity")
     step = 10
     summed = sum(0.9**back * gradients[step - 1 - back] for back in range(step))
     last_two = gradients[step - 1] + 0.9 * gradients[step - 2]
@@ -258,17 +261,19 @@ def _accumulated(told: Evidence) -> Claim:
         values["all"] < 1e-5 < 0.05 < values["two"],
         "It adds the velocity, in which all past gradients are summed up, each step back counting 0.9 times as much. "
         f"At step {step}, that sum over all gradients gives torch's velocity within {number(values['all'], 1)} of its "
-        f"length; the last two gradients alone miss it by {_percent(values['two'])}.",
+        f"length; the last two gradients alone miss it by {_format_percent(values['two'])}.",
         values,
         "figure-6",
     )
 
 
-def _small_momentum(told: Evidence) -> Claim:
-    values: dict[str, Any] = {name: (told.arrival("plain", name), told.arrival("momentum", name)) for name in CRITERIA}
-    valley = measure.arrival(runs())
+def _check_small_momentum(evidence: Evidence) -> Claim:
+    values: dict[str, Any] = {
+        name: (evidence.arrival("plain", name), evidence.arrival("momentum", name)) for name in CRITERIA
+    }
+    valley = measure.arrival(descend_valley())
     there = (int(valley.sel(run="plain")), int(valley.sel(run="momentum")))
-    values |= {"valley": there, "condition": float(np.linalg.cond(told.cell("plain")["hessian"].values))}
+    values |= {"valley": there, "condition": float(np.linalg.cond(evidence.cell("plain")["hessian"].values))}
     rows = [[name, *map(str, values[name])] for name in CRITERIA]
     rows.append([f"a bowl of condition number {CONDITION:g}", *map(str, there)])
     helped = [name for name in CRITERIA if values[name][1] < values[name][0]]
@@ -286,22 +291,22 @@ def _small_momentum(told: Evidence) -> Claim:
     )
 
 
-def _overshoots(told: Evidence) -> Claim:
-    values = {name: _overshoot(told.cell("momentum", name)) for name in CRITERIA}
+def _check_overshoots(evidence: Evidence) -> Claim:
+    values = {name: _find_overshoot(evidence.cell("momentum", name)) for name in CRITERIA}
     return Claim(
         "overshoots",
         "With momentum 0.9 it overshoots and swerves back, most of all with L2.",
         CONFIRMED,
         values["MSELoss"] > max(values["L1Loss"], values["HuberLoss"]) > 0,
         "After first coming by the minimum, it moves away again as far as this, measured by the distance at the "
-        f"start: {_each(values, _percent)}.",
+        f"start: {_list_values(values, _format_percent)}.",
         values,
         "figure-6",
     )
 
 
-def _near_diverging(told: Evidence) -> Claim:
-    run = told.cell("momentum")
+def _check_near_diverging(evidence: Evidence) -> Claim:
+    run = evidence.cell("momentum")
     curvatures = np.linalg.eigvalsh(run["hessian"].values)
     limit = float(theory.stability_limit(curvatures, momentum=0.9))
     periods = sorted(float(theory.period(each, 0.1, momentum=0.9)) for each in curvatures)
@@ -312,18 +317,18 @@ def _near_diverging(told: Evidence) -> Claim:
         "That brings the L2 run very near to diverging.",
         CORRECTED,
         values["share"] < 0.1,
-        f"It is nowhere near: lr 0.1 is at {_percent(values['share'])} of the limit {number(limit)}. A wide swing "
-        f"is not a growing one. This one takes {number(periods[0])} to {number(periods[1])} steps there and back and "
-        f"halves every {number(half)} steps.",
+        f"It is nowhere near: lr 0.1 is at {_format_percent(values['share'])} of the limit {number(limit)}. A wide "
+        f"swing is not a growing one. This one takes {number(periods[0])} to {number(periods[1])} steps there and back "
+        f"and halves every {number(half)} steps.",
         values,
         "figure-6",
     )
 
 
-def _look_ahead(told: Evidence) -> Claim:
-    run = told.cell("nesterov")
+def _check_look_ahead(evidence: Evidence) -> Claim:
+    run = evidence.cell("nesterov")
     lr, momentum = 0.1, 0.9
-    positions, gradients, velocities = (_at(run, each) for each in ("position", "gradient", "velocity"))
+    positions, gradients, velocities = (_values_of(run, each) for each in ("position", "gradient", "velocity"))
     carried = np.nan_to_num(velocities)  # torch holds no velocity before the first step
     textbook = positions + lr * momentum * carried
     following = textbook[:-1] - lr * momentum * carried[:-1] - lr * gradients[:-1]
@@ -344,15 +349,15 @@ def _look_ahead(told: Evidence) -> Claim:
     )
 
 
-def _cuts_overshoot(told: Evidence) -> Claim:
+def _check_cuts_overshoot(evidence: Evidence) -> Claim:
     values: dict[str, Any] = {
-        name: tuple(_overshoot(told.cell(run, name)) for run in ("momentum", "nesterov")) for name in CRITERIA
+        name: tuple(_find_overshoot(evidence.cell(run, name)) for run in ("momentum", "nesterov")) for name in CRITERIA
     }
     limits = tuple(
-        float(theory.stability_limit(np.linalg.eigvalsh(told.cell("plain")["hessian"].values), 0.9, nesterov=each))
+        float(theory.stability_limit(np.linalg.eigvalsh(evidence.cell("plain")["hessian"].values), 0.9, nesterov=each))
         for each in (False, True)
     )
-    rows = [[name, *map(_percent, values[name])] for name in CRITERIA]
+    rows = [[name, *map(_format_percent, values[name])] for name in CRITERIA]
     return Claim(
         "cuts-overshoot",
         "Nesterov momentum cuts the overshooting down, above all with L2.",
@@ -368,19 +373,19 @@ def _cuts_overshoot(told: Evidence) -> Claim:
     )
 
 
-def _goal(told: Evidence) -> Claim:
-    runs = {name: told.cell("weight decay", name) for name in CRITERIA}
+def _check_goal(evidence: Evidence) -> Claim:
+    runs = {name: evidence.cell("weight decay", name) for name in CRITERIA}
     values: dict[str, Any] = {
         name: {
-            "data": tuple(_at(run, "data_minimizer").tolist()),
-            "goal": tuple(_at(run, "minimizer").tolist()),
-            "end": tuple(_at(run, "position")[-1].tolist()),
+            "data": tuple(_values_of(run, "data_minimizer").tolist()),
+            "goal": tuple(_values_of(run, "minimizer").tolist()),
+            "end": tuple(_values_of(run, "position")[-1].tolist()),
         }
         for name, run in runs.items()
     }
     shorter = all(np.hypot(*each["goal"]) < np.hypot(*each["data"]) for each in values.values())
     there = max(float(np.abs(np.subtract(each["goal"], each["end"])).max()) for each in values.values())
-    rows = [[name, *(_pair(values[name][which]) for which in ("data", "goal", "end"))] for name in CRITERIA]
+    rows = [[name, *(_format_pair(values[name][which]) for which in ("data", "goal", "end"))] for name in CRITERIA]
     return Claim(
         "goal",
         "Weight decay pulls the solutions away from their rightful minima, towards the origin.",
@@ -399,35 +404,38 @@ def _goal(told: Evidence) -> Claim:
     )
 
 
-def _pair(place: tuple[float, float]) -> str:
+def _format_pair(place: tuple[float, float]) -> str:
     return f"{place[0]:.4f}, {place[1]:.4f}".replace("-", MINUS)
 
 
-def _least_on_l2(told: Evidence) -> Claim:
+def _check_least_on_l2(evidence: Evidence) -> Claim:
     values: dict[str, Any] = {}
     moved: dict[str, float] = {}
     for name in CRITERIA:
-        run = told.cell("weight decay", name)
-        decay, data = (float(np.linalg.norm(each)) for each in (2.0 * _at(run, "position")[0], _at(run, "gradient")[0]))
+        run = evidence.cell("weight decay", name)
+        decay, data = (
+            float(np.linalg.norm(each))
+            for each in (2.0 * _values_of(run, "position")[0], _values_of(run, "gradient")[0])
+        )
         values[name] = decay / (decay + data)
-        moved[name] = float(np.linalg.norm(_at(run, "minimizer") - _at(run, "data_minimizer")))
+        moved[name] = float(np.linalg.norm(_values_of(run, "minimizer") - _values_of(run, "data_minimizer")))
     least = all(each["MSELoss"] == min(each.values()) for each in (values, moved))
     return Claim(
         "least-on-l2",
         "The effect is weakest with L2, because its values are large enough to hold against the penalty.",
         CONFIRMED,
         least,
-        f"At the start, decay's share of the pull is {_each(values, _percent)}, and the minimum moves by "
-        f"{_each(moved, number)}. It is the slope, not the value, that holds against it; at the minimum the two "
+        f"At the start, decay's share of the pull is {_list_values(values, _format_percent)}, and the minimum moves by "
+        f"{_list_values(moved, number)}. It is the slope, not the value, that holds against it; at the minimum the two "
         "pulls balance with every criterion.",
         {**values, "moved": moved},
         "figure-9",
     )
 
 
-def _incoming(told: Evidence) -> Claim:
-    run = told.cell("dampening")
-    gradients, velocities = _at(run, "gradient"), _at(run, "velocity")
+def _check_incoming(evidence: Evidence) -> Claim:
+    run = evidence.cell("dampening")
+    gradients, velocities = _values_of(run, "gradient"), _values_of(run, "velocity")
     follows = 0.9 * velocities[1:-1] + 0.2 * gradients[1:-1] - velocities[2:]
     other = (0.9 * (1 - 0.8)) * velocities[1:-1] + gradients[1:-1] - velocities[2:]
     values = {
@@ -448,14 +456,15 @@ def _incoming(told: Evidence) -> Claim:
     )
 
 
-def _moderates(told: Evidence) -> Claim:
-    curvatures = np.linalg.eigvalsh(told.cell("dampening")["hessian"].values)
+def _check_moderates(evidence: Evidence) -> Claim:
+    curvatures = np.linalg.eigvalsh(evidence.cell("dampening")["hessian"].values)
     values: dict[str, Any] = {
-        name: (_overshoot(told.cell("momentum", name)), _overshoot(told.cell("dampening", name))) for name in CRITERIA
+        name: (_find_overshoot(evidence.cell("momentum", name)), _find_overshoot(evidence.cell("dampening", name)))
+        for name in CRITERIA
     }
     rates = tuple(max(float(theory.rate(each, 0.1, 0.9, dampening)) for each in curvatures) for dampening in (0.0, 0.8))
-    arrived = {name: (told.arrival("momentum", name), told.arrival("dampening", name)) for name in CRITERIA}
-    rows = [[name, *map(_percent, values[name]), *map(str, arrived[name])] for name in CRITERIA]
+    arrived = {name: (evidence.arrival("momentum", name), evidence.arrival("dampening", name)) for name in CRITERIA}
+    rows = [[name, *map(_format_percent, values[name]), *map(str, arrived[name])] for name in CRITERIA]
     return Claim(
         "moderates",
         "Dampening moderates the path that momentum takes.",
@@ -477,23 +486,23 @@ def _moderates(told: Evidence) -> Claim:
 
 
 CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
-    _comes_down,
-    _off_by_one,
-    _grid,
-    _start,
-    _smaller_steps,
-    _heights,
-    _faster,
-    _same_function,
-    _accumulated,
-    _small_momentum,
-    _overshoots,
-    _near_diverging,
-    _look_ahead,
-    _cuts_overshoot,
-    _goal,
-    _least_on_l2,
-    _incoming,
-    _moderates,
+    _check_comes_down,
+    _check_off_by_one,
+    _check_grid,
+    _check_start,
+    _check_smaller_steps,
+    _check_heights,
+    _check_faster,
+    _check_same_function,
+    _check_accumulated,
+    _check_small_momentum,
+    _check_overshoots,
+    _check_near_diverging,
+    _check_look_ahead,
+    _check_cuts_overshoot,
+    _check_goal,
+    _check_least_on_l2,
+    _check_incoming,
+    _check_moderates,
 )
 """Every claim, in the article's order."""

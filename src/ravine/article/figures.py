@@ -120,25 +120,25 @@ class Entry:
     draw: Callable[[xr.Dataset, str], Figure]
 
 
-def _points(study: xr.Dataset, style: str) -> Figure:
+def _draw_points(study: xr.Dataset, style: str) -> Figure:
     return plot.scatter(study, style=style)
 
 
-def _line(study: xr.Dataset, style: str) -> Figure:
+def _draw_line(study: xr.Dataset, style: str) -> Figure:
     return plot.fit(study.sel(run="plain", criterion="MSELoss"), style=style)
 
 
-def _map(study: xr.Dataset, style: str) -> Figure:
+def _draw_map(study: xr.Dataset, style: str) -> Figure:
     figure: Figure = plot.surface(study.sel(criterion="MSELoss"), style=style).figure  # type: ignore[assignment]
     return figure
 
 
-def _one_descent(study: xr.Dataset, style: str) -> Figure:
+def _draw_descent(study: xr.Dataset, style: str) -> Figure:
     chosen = study.sel(run="plain", criterion="MSELoss")
     return plot.descent(chosen, chosen, style=style)
 
 
-def _four_descents(run: str) -> Callable[[xr.Dataset, str], Figure]:
+def _draw_four(run: str) -> Callable[[xr.Dataset, str], Figure]:
     def draw(study: xr.Dataset, style: str) -> Figure:
         chosen = study.sel(run=run)
         return plot.descent(chosen, chosen, style=style)
@@ -166,46 +166,46 @@ def step_shown(run: xr.Dataset, name: str) -> int:
 
 
 @with_own_settings
-def _two_updates(study: xr.Dataset, style: str) -> Figure:
+def _draw_two_updates(study: xr.Dataset, style: str) -> Figure:
     """Draw both updates; Nesterov's in the textbook's frame and, in the same window, as torch has it."""
-    look = style_of(style)
-    figure = new_figure(12.6, 4.4, look)
+    theme = style_of(style)
+    figure = new_figure(12.6, 4.4, theme)
     names = ("bias", "weight")
     axes = [figure.add_axes((0.055 + 0.325 * k, 0.12, 0.285, 0.725)) for k in range(3)]
-    land = None if look is ARTICLE else study.sel(criterion="MSELoss")[["surface"]]  # the article's were bare
+    land = None if theme is ARTICLE else study.sel(criterion="MSELoss")[["surface"]]  # the article's were bare
     chosen = {run: study.sel(run=run, criterion="MSELoss") for run in STEPS_SHOWN}
     plot.vectors(
         chosen["momentum"], step_shown(chosen["momentum"], "momentum"), axes[0], land=land, axes=names, style=style
     )
     update = update_of(chosen["nesterov"].sel(parameter=list(names)), step_shown(chosen["nesterov"], "nesterov"))
-    torchs = arrows_of(update, look), ends_of(update, look)
-    textbooks = textbook_of(update, look) or torchs
+    torchs = arrows_of(update, theme), ends_of(update, theme)
+    textbooks = textbook_of(update, theme) or torchs
     shown = np.concatenate([corners_of(*each) for each in (textbooks, torchs)])
     for ax, frame in zip(axes[1:], (textbooks, torchs), strict=True):
-        draw_update(ax, chosen["nesterov"], land, names, *frame, look, shown)
+        draw_update(ax, chosen["nesterov"], land, names, *frame, theme, shown)
     titles = ("(a) momentum", "(b) Nesterov momentum", "(c) the same update in torch")
-    told = (
+    subtitles = (
         "the gradient is taken where the run is",
         "the gradient is taken where the velocity leads",
         "its parameters are those points: one gradient, here",
     )
-    for ax, title, words in zip(axes, titles, told, strict=True):
-        ax.set_title(f"{title}\n", loc="left", weight="bold", size=10.5, color=look.ink)
-        ax.text(0, 1.025, words, transform=ax.transAxes, size=8.5, color=look.quiet, gid="told")
+    for ax, title, words in zip(axes, titles, subtitles, strict=True):
+        ax.set_title(f"{title}\n", loc="left", weight="bold", size=10.5, color=theme.ink)
+        ax.text(0, 1.025, words, transform=ax.transAxes, size=8.5, color=theme.quiet, gid="told")
     return figure
 
 
 FIGURES: Mapping[int, Entry] = {
-    1: Entry("the 50 points", _points),
-    2: Entry("the line learned with MSELoss", _line),
-    3: Entry("the MSE loss over bias and weight", _map),
-    4: Entry("plain SGD over the MSE loss", _one_descent),
-    5: Entry("four criteria, lr 0.1", _four_descents("plain")),
-    6: Entry("four criteria, momentum 0.9", _four_descents("momentum")),
-    7: Entry("one update with momentum, and one with Nesterov momentum", _two_updates),
-    8: Entry("four criteria, momentum 0.9, nesterov", _four_descents("nesterov")),
-    9: Entry("four criteria, momentum 0.9, nesterov, weight decay 2", _four_descents("weight decay")),
-    10: Entry("four criteria, momentum 0.9, dampening 0.8", _four_descents("dampening")),
+    1: Entry("the 50 points", _draw_points),
+    2: Entry("the line learned with MSELoss", _draw_line),
+    3: Entry("the MSE loss over bias and weight", _draw_map),
+    4: Entry("plain SGD over the MSE loss", _draw_descent),
+    5: Entry("four criteria, lr 0.1", _draw_four("plain")),
+    6: Entry("four criteria, momentum 0.9", _draw_four("momentum")),
+    7: Entry("one update with momentum, and one with Nesterov momentum", _draw_two_updates),
+    8: Entry("four criteria, momentum 0.9, nesterov", _draw_four("nesterov")),
+    9: Entry("four criteria, momentum 0.9, nesterov, weight decay 2", _draw_four("weight decay")),
+    10: Entry("four criteria, momentum 0.9, dampening 0.8", _draw_four("dampening")),
 }
 """The article's ten figures by number."""
 
@@ -231,7 +231,7 @@ def caption(number: int, study: xr.Dataset) -> str:
     return f"four criteria, {', '.join(words) or label_text('lr', values.get('lr', math.nan))}"
 
 
-def drawn(study: xr.Dataset, style: str = "ravine") -> dict[int, Figure]:
+def draw_figures(study: xr.Dataset, style: str = "ravine") -> dict[int, Figure]:
     """Draw the ten figures; the seventh is left out where knobs were turned so that it has nothing to show.
 
     It sets an update with momentum beside one with Nesterov momentum: there is none where momentum is 0 or nesterov
@@ -248,11 +248,11 @@ def drawn(study: xr.Dataset, style: str = "ravine") -> dict[int, Figure]:
     return {
         number: figure
         for number, entry in tracked(list(FIGURES.items()), "figures")
-        if (figure := entry.draw(study, style) if number != 7 else _seventh(study, style)) is not None
+        if (figure := entry.draw(study, style) if number != 7 else _draw_seventh(study, style)) is not None
     }
 
 
-def _seventh(study: xr.Dataset, style: str) -> Figure | None:
+def _draw_seventh(study: xr.Dataset, style: str) -> Figure | None:
     if not study.sel(run="nesterov")["nesterov"].item():
         return None
     try:

@@ -13,8 +13,7 @@ import ravine
 from ravine import gallery, measure, plot
 from ravine._html.page import Plate, Section, Table, Text
 from ravine.article.figures import RUNS, STEPS
-from ravine.article.figures import RUNS as RUNS_
-from ravine.article.words import alike, arrival_cell, names, number, sentences_of
+from ravine.article.words import find_sentences, format_arrival, group_equal, names, number
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import settings_text
 
@@ -77,7 +76,7 @@ TURNS: tuple[Turn, ...] = (
 """The knobs that change the path, in torch's order of names where it matters."""
 
 
-def turned_alone(turn: Turn, steps: int = LONG, **given: Any) -> xr.Dataset:
+def sweep_knob(turn: Turn, steps: int = LONG, **given: Any) -> xr.Dataset:
     """Run plain SGD with one knob at each of its values, for the four criteria of the article's problem.
 
     Parameters
@@ -91,11 +90,11 @@ def turned_alone(turn: Turn, steps: int = LONG, **given: Any) -> xr.Dataset:
 
     Examples
     --------
-    >>> runs = turned_alone(TURNS[1], steps=200)
+    >>> runs = sweep_knob(TURNS[1], steps=200)
     >>> ravine.measure.arrival(runs).sel(criterion="MSELoss").values[:4].tolist()
     [12.0, 8.0, 5.0, 42.0]
     """
-    settings: dict[str, Any] = {name: _beside(name, given) for name in ("lr", *turn.beside)}
+    settings: dict[str, Any] = {name: _setting_beside(name, given) for name in ("lr", *turn.beside)}
     values = list(turn.values)
     if turn.name in given and given[turn.name] not in values:
         values = sorted([*values, given[turn.name]])
@@ -103,87 +102,94 @@ def turned_alone(turn: Turn, steps: int = LONG, **given: Any) -> xr.Dataset:
     return ravine.sweep(gallery.article(), steps=steps, **settings)
 
 
-def _beside(name: str, given: Mapping[str, Any]) -> float:
+def _setting_beside(name: str, given: Mapping[str, Any]) -> float:
     """Return what stands beside a knob; with momentum 0 there would be nothing to see of those that need it."""
     return float(given.get(name) or RUNS["momentum"][name]) if name == "momentum" else float(given.get(name, 0.1))
 
 
-def knob_sections(style: str, **given: Any) -> list[Section]:
+def make_knob_sections(style: str, **given: Any) -> list[Section]:
     """Show each knob alone: small pictures for MSELoss, and when each criterion arrives."""
     land = ravine.surface(gallery.article()["MSELoss"])
-    parts = [_knob(turn, land, style, given) for turn in TURNS]
-    return [*parts, _maximize(given), _implementations(given)]
+    parts = [_make_knob_section(turn, land, style, given) for turn in TURNS]
+    return [*parts, _make_maximize_section(given), _make_implementations_section(given)]
 
 
-def _knob(turn: Turn, land: xr.Dataset, style: str, given: Mapping[str, Any]) -> Section:
-    runs = turned_alone(turn, **given)
+def _make_knob_section(turn: Turn, land: xr.Dataset, style: str, given: Mapping[str, Any]) -> Section:
+    runs = sweep_knob(turn, **given)
     shown = runs.sel(criterion="MSELoss").isel(step=slice(STEPS + 1))
-    alt = f"Small maps of the MSE loss, each with the path for one value of {turn.title}: {_ends(runs, turn)}."
+    alt = f"Small maps of the MSE loss, each with the path for one value of {turn.title}: {_describe_ends(runs, turn)}."
 
     if shown[turn.name].dtype == bool:  # a label says more than 0 and 1
-        labels = [f"{turn.name} {_value(value)}" for value in shown[turn.name].values.tolist()]
+        labels = [f"{turn.name} {_format_value(value)}" for value in shown[turn.name].values.tolist()]
         shown = shown.assign_coords(run=(turn.name, labels)).swap_dims({turn.name: "run"})
 
     def draw() -> Figure:
         return plot.descent(shown, land, style=style)
 
-    plate = Plate(f"knob-{turn.name}", turn.title, f"MSELoss, the first {STEPS} steps", draw, alt, _reason(runs, turn))
-    return Section(f"alone-{turn.name}", turn.title, [Text(turn.words), plate, _table(runs, turn)])
+    plate = Plate(
+        f"knob-{turn.name}", turn.title, f"MSELoss, the first {STEPS} steps", draw, alt, _describe_earliest(runs, turn)
+    )
+    return Section(f"alone-{turn.name}", turn.title, [Text(turn.words), plate, _make_table(runs, turn)])
 
 
-def _reason(runs: xr.Dataset, turn: Turn) -> str:
+def _describe_earliest(runs: xr.Dataset, turn: Turn) -> str:
     """Say what one value against the others did, from the numbers of the table."""
-    told = []
-    for label, name in alike(runs).items():
-        cells = {value: arrival_cell(_one(runs, turn, label, value)) for value in runs[turn.name].values.tolist()}
+    earliest = []
+    for label, name in group_equal(runs).items():
+        cells = {value: format_arrival(_select(runs, turn, label, value)) for value in runs[turn.name].values.tolist()}
         arrived = {value: int(cell) for value, cell in cells.items() if cell.isdigit()}
         if arrived:
             best = min(arrived.values())
-            at = names([f"{_plain(turn.name)} {_value(value)}" for value, step in arrived.items() if step == best])
-            told.append(f"{name} at {at} (step {best})")
+            at = names(
+                [f"{_format_name(turn.name)} {_format_value(value)}" for value, step in arrived.items() if step == best]
+            )
+            earliest.append(f"{name} at {at} (step {best})")
         else:
-            told.append(f"{name} at none of them")
-    return f"Of these values, earliest to arrive: {', '.join(told)}."
+            earliest.append(f"{name} at none of them")
+    return f"Of these values, earliest to arrive: {', '.join(earliest)}."
 
 
-def _ends(runs: xr.Dataset, turn: Turn) -> str:
-    told = [
-        f"{_plain(turn.name)} {_value(value)}: {_said(arrival_cell(_one(runs, turn, 'MSELoss', value)))}"
-        for value in runs[turn.name].values.tolist()
-    ]
-    return "; ".join(told)
+def _describe_ends(runs: xr.Dataset, turn: Turn) -> str:
+    values = runs[turn.name].values.tolist()
+    cells = [format_arrival(_select(runs, turn, "MSELoss", value)) for value in values]
+    name = _format_name(turn.name)
+    ends = [f"{name} {_format_value(v)}: {_describe_arrival(cell)}" for v, cell in zip(values, cells, strict=True)]
+    return "; ".join(ends)
 
 
-def _said(cell: str) -> str:
+def _describe_arrival(cell: str) -> str:
     return f"arrives at step {cell}" if cell.isdigit() else {"diverged": "diverges"}.get(cell, f"{cell} steps")
 
 
-def _one(runs: xr.Dataset, turn: Turn, criterion: str, value: Any) -> xr.Dataset:
+def _select(runs: xr.Dataset, turn: Turn, criterion: str, value: Any) -> xr.Dataset:
     return runs.sel({"criterion": criterion, turn.name: value})
 
 
-def _table(runs: xr.Dataset, turn: Turn) -> Table:
-    folded = alike(runs)
+def _make_table(runs: xr.Dataset, turn: Turn) -> Table:
+    folded = group_equal(runs)
     values = runs[turn.name].values.tolist()
-    rows = [[_value(value), *(arrival_cell(_one(runs, turn, label, value)) for label in folded)] for value in values]
+    rows = [
+        [_format_value(value), *(format_arrival(_select(runs, turn, label, value)) for label in folded)]
+        for value in values
+    ]
     beside = settings_text(runs)
     return Table(f"Step of arrival, {runs.sizes['step'] - 1:,} steps of {beside}", [turn.title, *folded.values()], rows)
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
 
 
-def _plain(name: str) -> str:
+def _format_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _maximize(given: Mapping[str, Any]) -> Section:
-    lr = _beside("lr", given)
+def _make_maximize_section(given: Mapping[str, Any]) -> Section:
+    lr = _setting_beside("lr", given)
     up = ravine.descend(gallery.article(), lr=lr, steps=STEPS, maximize=True)
     rows = [
         [name, *(number(float(up["loss"].sel(criterion=label, step=k))) for k in (0, 1, 10, STEPS))]
-        for label, name in alike(up).items()
+        for label, name in group_equal(up).items()
     ]
     words = (
         "The sign of the gradient is turned round, and the path walks uphill. On a loss without a top it walks for "
@@ -200,13 +206,13 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _implementations(given: Mapping[str, Any]) -> Section:
+def _make_implementations_section(given: Mapping[str, Any]) -> Section:
     """Measure how far torch's other implementations of the same rule come from its default."""
     settings: dict[str, Mapping[str, Any]] = {
-        "lr": {"lr": _beside("lr", given)},
-        "lr, momentum": {"lr": _beside("lr", given), "momentum": _beside("momentum", given)},
+        "lr": {"lr": _setting_beside("lr", given)},
+        "lr, momentum": {"lr": _setting_beside("lr", given), "momentum": _setting_beside("momentum", given)},
     }
-    rows = [[way, *(_distance(chosen, how) for chosen in settings.values())] for way, how in WAYS.items()]
+    rows = [[way, *(_format_distance(chosen, how) for chosen in settings.values())] for way, how in WAYS.items()]
     head = ["", *(", ".join(f"{name} {value:g}" for name, value in chosen.items()) for chosen in settings.values())]
     words = (
         "Three switches choose how torch carries out the very same rule: `foreach` for all parameters at once, "
@@ -217,7 +223,7 @@ def _implementations(given: Mapping[str, Any]) -> Section:
     return Section("alone-implementations", "foreach, fused, differentiable", [Text(words), table])
 
 
-def _distance(settings: Mapping[str, Any], how: Mapping[str, Any]) -> str:
+def _format_distance(settings: Mapping[str, Any], how: Mapping[str, Any]) -> str:
     plain, other = (
         ravine.descend(gallery.article(), steps=STEPS, **settings, **more)["position"].values for more in ({}, how)
     )
@@ -240,25 +246,25 @@ MOMENTA = np.linspace(0, 0.98, 50)
 """So spaced that the article's 0.9 is among them."""
 
 
-def runs(**further: dict[str, Any]) -> xr.Dataset:
+def descend_valley(**further: dict[str, Any]) -> xr.Dataset:
     """Descend the valley with the article's settings, and with further ones.
 
     Examples
     --------
-    >>> ravine.measure.arrival(runs()).values.tolist()
+    >>> ravine.measure.arrival(descend_valley()).values.tolist()
     [337.0, 49.0, 38.0]
     """
     valley = gallery.quadratic(condition=CONDITION)
-    settings = {name: RUNS_[name] for name in ("plain", "momentum", "nesterov")} | further
+    settings = {name: RUNS[name] for name in ("plain", "momentum", "nesterov")} | further
     return ravine.join({name: ravine.descend(valley, steps=VALLEY_STEPS, **each) for name, each in settings.items()})
 
 
-def best(arrived: xr.DataArray) -> dict[str, float]:
+def find_best(arrived: xr.DataArray) -> dict[str, float]:
     """Return the settings of the earliest arrival; of several, the one with the smallest momentum.
 
     Examples
     --------
-    >>> best(diagram().isel(problem=1)).keys()
+    >>> find_best(sweep_valley().isel(problem=1)).keys()
     dict_keys(['lr', 'momentum'])
     """
     first = arrived.where(arrived == arrived.min()).transpose("momentum", "lr")
@@ -266,12 +272,12 @@ def best(arrived: xr.DataArray) -> dict[str, float]:
     return {"lr": float(first["lr"][column]), "momentum": float(first["momentum"][row])}
 
 
-def diagram() -> xr.DataArray:
+def sweep_valley() -> xr.DataArray:
     """Return the arrivals over lr and momentum on the article's bowl (MSELoss) and in the valley.
 
     Examples
     --------
-    >>> arrived = diagram()
+    >>> arrived = sweep_valley()
     >>> arrived.dims, float(arrived.sel(problem="condition 100").min())
     (('problem', 'lr', 'momentum'), 12.0)
     """
@@ -290,15 +296,15 @@ def diagram() -> xr.DataArray:
     )
 
 
-def section(style: str) -> Section:
+def make_valley_section(style: str) -> Section:
     """Tell what the article's bowl cannot show."""
-    arrived = diagram()
+    arrived = sweep_valley()
     there = arrived.isel(problem=1)
-    alone, both = best(there.sel(momentum=[0.0])), best(there)
-    told = runs(**{"tuned, no momentum": alone, "tuned": both})
-    steps = {str(name): arrival_cell(told.sel(run=name)) for name in told["run"].values}
+    alone, both = find_best(there.sel(momentum=[0.0])), find_best(there)
+    runs = descend_valley(**{"tuned, no momentum": alone, "tuned": both})
+    steps = {str(name): format_arrival(runs.sel(run=name)) for name in runs["run"].values}
     land = ravine.surface(gallery.quadratic(condition=CONDITION))
-    pictured = told.sel(run=["plain", "momentum", "tuned, no momentum", "tuned"])
+    pictured = runs.sel(run=["plain", "momentum", "tuned, no momentum", "tuned"])
     words = (
         "Everything so far happened in a bowl that is nearly round. There gradient descent has no trouble, and "
         "momentum little to give. Losses of larger models are seldom so round; many are ravines, steep across and "
@@ -321,19 +327,21 @@ def section(style: str) -> Section:
         lambda: plot.descent(pictured, land, style=style),
         f"Four maps of a long narrow valley with a path each: {alt}.",
         look,
-        told=sentences_of(pictured),
+        findings=find_sentences(pictured),
     )
-    rows = [[name, *_settings(told.sel(run=name)), steps[name]] for name in map(str, told["run"].values)]
+    rows = [[name, *_format_settings(runs.sel(run=name)), steps[name]] for name in map(str, runs["run"].values)]
     heading = f"Condition number {CONDITION:g}: step of arrival, {VALLEY_STEPS} steps"
     table = Table(heading, ["", "lr", "momentum", "nesterov", "arrives"], rows)
-    return Section("narrow", "The same knobs in a narrow valley", [Text(words), paths, table, _phases(arrived, style)])
+    return Section(
+        "narrow", "The same knobs in a narrow valley", [Text(words), paths, table, _make_phases(arrived, style)]
+    )
 
 
-def _settings(run: xr.Dataset) -> list[str]:
+def _format_settings(run: xr.Dataset) -> list[str]:
     return [number(float(run["lr"])), number(float(run["momentum"])), "on" if bool(run["nesterov"]) else "off"]
 
 
-def _phases(arrived: xr.DataArray, style: str) -> Plate:
+def _make_phases(arrived: xr.DataArray, style: str) -> Plate:
     bests, smaller = [], []
     for label in map(str, arrived["problem"].values):
         one = arrived.sel(problem=label)

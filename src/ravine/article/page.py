@@ -12,11 +12,11 @@ import xarray as xr
 from ravine import theory
 from ravine._html.page import Block, Claim, Listing, Page, Section, Text
 from ravine._study.provenance import describe
-from ravine.article import figures as article
+from ravine.article import figures
 from ravine.article.claims import NEEDS_A_WORD, check_claims
 from ravine.article.figures import STEPS
-from ravine.article.knobs import knob_sections, section
-from ravine.article.story import Told, chapters
+from ravine.article.knobs import make_knob_sections, make_valley_section
+from ravine.article.story import StoryData, make_chapters
 from ravine.article.words import names, number
 from ravine.plot._canvas.style import Figure
 
@@ -46,13 +46,13 @@ CROSS = (
 )
 
 
-def page_of(study: xr.Dataset, figures: Mapping[int, Figure], style: str = "ravine", **turned: Any) -> Page:
+def make_page(study: xr.Dataset, drawings: Mapping[int, Figure], style: str = "ravine", **turned: Any) -> Page:
     """Compose the article's page from its study and figures.
 
     Parameters
     ----------
-    study, figures
-        From `ravine.article.study` and `ravine.article.drawn`, with the same knobs turned.
+    study, drawings
+        From `ravine.article.study` and `ravine.article.draw_figures`, with the same knobs turned.
     style
         How pictures look.
     **turned
@@ -61,66 +61,69 @@ def page_of(study: xr.Dataset, figures: Mapping[int, Figure], style: str = "ravi
     Examples
     --------
     >>> study = article.study()
-    >>> page = page_of(study, article.drawn(study))
+    >>> page = make_page(study, article.drawn(study))
     >>> [section.id for section in page.sections]
     ['reading', 'story', 'knobs', 'claims', 'valley-of-100', 'remember', 'further', 'colophon']
     """
     turned = {name: value for name, value in turned.items() if value != OURS[name]}
-    own = article.study() if turned else study
+    own = figures.study() if turned else study
     checked = check_claims(own)
-    told = Told(study, figures, style)
+    data = StoryData(study, drawings, style)
     given = {name: value for name, value in turned.items() if name != "steps"}
-    valley = section(style)
+    valley = make_valley_section(style)
     sections = [
-        Section("reading", "How to read the pictures", [_reading(style)]),
-        Section("story", "The story", [_opening(bool(turned))], chapters(told)),
-        Section("knobs", "One knob at a time", [_alone(given)], knob_sections(style, **given)),
-        Section("claims", "What the article says, and what is so", [_tally(checked), *checked]),
+        Section("reading", "How to read the pictures", [_write_reading(style)]),
+        Section("story", "The story", [_write_opening(bool(turned))], make_chapters(data)),
+        Section("knobs", "One knob at a time", [_write_alone(given)], make_knob_sections(style, **given)),
+        Section("claims", "What the article says, and what is so", [_count_verdicts(checked), *checked]),
         Section("valley-of-100", valley.title, valley.blocks),
-        Section("remember", "What to remember", [_remember(own, checked)]),
-        Section("further", "Where to go on", _further()),
-        Section("colophon", "Colophon", _colophon(study, turned)),
+        Section("remember", "What to remember", [_write_remember(own, checked)]),
+        Section("further", "Where to go on", _write_further()),
+        Section("colophon", "Colophon", _write_colophon(study, turned)),
     ]
     return Page(
         "What every knob of SGD does",
         "One neuron, fifty points, four criteria, and every setting of `torch.optim.SGD` drawn as a path over the "
         "loss. The story is that of P. G. Baumstarck's article *Visualizing Gradient Descent Parameters in Torch*; "
         "all numbers and pictures were computed for this page, and what the article says is checked.",
-        _facts(study),
-        _notice(study, own, turned),
+        _list_facts(study),
+        _write_notice(study, own, turned),
         sections,
     )
 
 
-def _facts(study: xr.Dataset) -> list[str]:
+def _list_facts(study: xr.Dataset) -> list[str]:
     made = describe(study, "position")
     return [f"computed with torch {made['torch']}", f"ravine {made['ravine']}", "opens without a network"]
 
 
-def _notice(study: xr.Dataset, own: xr.Dataset, turned: Mapping[str, Any]) -> list[str]:
+def _write_notice(study: xr.Dataset, own: xr.Dataset, turned: Mapping[str, Any]) -> list[str]:
     """Say plainly what is not the article's on this page."""
     if not turned:
         return []
-    said = names(
-        [f"{_word(name, value)} (the article: {_word(name, OURS[name], False)})" for name, value in turned.items()]
+    listed = names(
+        [
+            f"{_format_setting(name, value)} (the article: {_format_setting(name, OURS[name], False)})"
+            for name, value in turned.items()
+        ]
     )
-    if article.log(study) == article.log(own):
+    if figures.log(study) == figures.log(own):
         printed = "The printed log is still the article's: plain SGD has none of these knobs."
     else:
         printed = "*The printed log is then not the article's.*"
     return [
-        f"Turned on this page: {said}. The value stands wherever the article turns that knob, and whatever is said "
+        f"Turned on this page: {listed}. The value stands wherever the article turns that knob, and whatever is said "
         "beneath the pictures follows from these runs.",
         f"{printed} The article's claims are checked at its own settings all the same.",
     ]
 
 
-def _word(name: str, value: Any, named: bool = True) -> str:
-    said = ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
-    return f"{name.replace('_', ' ')} {said}" if named else said
+def _format_setting(name: str, value: Any, named: bool = True) -> str:
+    text = ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
+    return f"{name.replace('_', ' ')} {text}" if named else text
 
 
-def _reading(style: str) -> Text:
+def _write_reading(style: str) -> Text:
     return Text(
         points=(
             "*A map* has the bias from left to right and the weight from bottom to top. Each place on it is one "
@@ -138,7 +141,7 @@ def _reading(style: str) -> Text:
     )
 
 
-def _opening(turned: bool) -> Text:
+def _write_opening(turned: bool) -> Text:
     words = (
         "A framework hides its machinery behind a friendly call, and that is what it is for. But whoever sets "
         "`momentum=0.9` because everybody does is copying a ritual. So: take a problem small enough to be seen whole, "
@@ -147,8 +150,8 @@ def _opening(turned: bool) -> Text:
     return Text(words + " The ten figures are the article's, with the knobs turned as said at the top." * turned)
 
 
-def _alone(given: Mapping[str, Any]) -> Text:
-    turned = names([_word(name, value) for name, value in given.items()])
+def _write_alone(given: Mapping[str, Any]) -> Text:
+    turned = names([_format_setting(name, value) for name, value in given.items()])
     return Text(
         "The article turns its knobs one on top of the other. Here each is turned alone, from plain SGD; only those "
         "that torch ignores or refuses without momentum have momentum beside them. The maps show MSELoss, the tables "
@@ -157,17 +160,17 @@ def _alone(given: Mapping[str, Any]) -> Text:
     )
 
 
-def _tally(checked: Sequence[Claim]) -> Text:
+def _count_verdicts(checked: Sequence[Claim]) -> Text:
     counts = Counter(claim.verdict if claim.holds else "not as expected on this machine" for claim in checked)
     plural = {NEEDS_A_WORD: "need a word"}
-    told = names([f"{n} {plural.get(verdict, verdict) if n > 1 else verdict}" for verdict, n in counts.items()])
+    counted = names([f"{n} {plural.get(verdict, verdict) if n > 1 else verdict}" for verdict, n in counts.items()])
     return Text(
         f"{len(checked)} statements of the article, in our words, each held against runs at the article's own "
-        f"settings: {told}. The numbers in each answer were computed when this page was made."
+        f"settings: {counted}. The numbers in each answer were computed when this page was made."
     )
 
 
-def _remember(own: xr.Dataset, checked: Sequence[Claim]) -> Text:
+def _write_remember(own: xr.Dataset, checked: Sequence[Claim]) -> Text:
     known = {claim.id: claim.values for claim in checked}
     faster, small, price = known["faster"], known["small-momentum"], known["cuts-overshoot"]["limits"]
     curvatures = np.linalg.eigvalsh(own["hessian"].sel(run="plain", criterion="MSELoss").values)
@@ -209,7 +212,7 @@ for finding in ravine.explain(runs.sel(criterion="MSELoss")):
     print(finding)"""
 
 
-def _further() -> list[Block]:
+def _write_further() -> list[Block]:
     return [
         Text("From the command line, where this page was made with `--out figures`:"),
         Listing("Commands", COMMANDS, shut=False),
@@ -225,9 +228,9 @@ def _further() -> list[Block]:
     ]
 
 
-def _colophon(study: xr.Dataset, turned: Mapping[str, Any]) -> list[Block]:
+def _write_colophon(study: xr.Dataset, turned: Mapping[str, Any]) -> list[Block]:
     made = describe(study, "position")
-    options = "".join(f" {_option(name, value)}" for name, value in turned.items())
+    options = "".join(f" {_format_option(name, value)}" for name, value in turned.items())
     versions = names([f"{name} {made[name]}" for name in ("torch", "numpy", "xarray", "python") if name in made])
     return [
         Text(
@@ -241,6 +244,6 @@ def _colophon(study: xr.Dataset, turned: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _option(name: str, value: Any) -> str:
+def _format_option(name: str, value: Any) -> str:
     word = name.replace("_", "-")
     return f"--{'' if value else 'no-'}{word}" if isinstance(value, bool) else f"--{word} {value:g}"

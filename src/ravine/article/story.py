@@ -14,7 +14,18 @@ from ravine import plot
 from ravine._html.page import Block, Listing, Plate, Section, Table, Text
 from ravine.article import figures
 from ravine.article.figures import RUN_OF, STEPS_SHOWN, caption, step_shown
-from ravine.article.words import MINUS, TIMES, alike, compared, ended, endings, names, number, seen, sentences_of
+from ravine.article.words import (
+    MINUS,
+    TIMES,
+    compare_arrivals,
+    describe_end,
+    describe_ends,
+    describe_picture,
+    find_sentences,
+    group_equal,
+    names,
+    number,
+)
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import settings_text, steps_text
 
@@ -23,8 +34,8 @@ LINES = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """What the story is told from: the study, the figures drawn from it, and how further ones are drawn."""
+class StoryData:
+    """What the story is data from: the study, the figures drawn from it, and how further ones are drawn."""
 
     study: xr.Dataset
     figures: Mapping[int, Figure]
@@ -36,28 +47,38 @@ class Told:
         return runs if criterion is None else runs.sel(criterion=criterion)
 
 
-def chapters(told: Told) -> list[Section]:
+def make_chapters(data: StoryData) -> list[Section]:
     """Tell the article's story from a study, whatever knob was turned in it.
 
     Examples
     --------
     >>> study = article.study()
-    >>> told = Told(study, {}, "ravine")
-    >>> [chapter.title for chapter in chapters(told)][:3]
+    >>> data = StoryData(study, {}, "ravine")
+    >>> [chapter.title for chapter in make_chapters(data)][:3]
     ['Fifty points', 'One neuron, one line', 'The loss as a landscape']
     """
-    parts = (_data, _line, _landscape, _descent, _criteria, _momentum, _nesterov, _decay, _dampening)
-    return [part(told) for part in parts]
+    parts = (
+        _make_data,
+        _make_line,
+        _make_landscape,
+        _make_descent,
+        _make_criteria,
+        _make_momentum,
+        _make_nesterov,
+        _make_decay,
+        _make_dampening,
+    )
+    return [part(data) for part in parts]
 
 
 # -- the chapters ------------------------------------------------------------------------------------------------
 
 
-def _data(told: Told) -> Section:
-    least = float(told.run("plain", "MSELoss")["minimum_loss"])
-    count = told.study.sizes["sample"]
-    plate = _plate(
-        told,
+def _make_data(data: StoryData) -> Section:
+    least = float(data.run("plain", "MSELoss")["minimum_loss"])
+    count = data.study.sizes["sample"]
+    plate = _make_plate(
+        data,
         1,
         f"{count} points along a bent band, highest at the right.",
         f"No straight line passes through all of them: the lowest mean squared error that any line reaches here is "
@@ -71,33 +92,33 @@ def _data(told: Told) -> Section:
     return Section("data", "Fifty points", [Text(words), plate])
 
 
-def _line(told: Told) -> Section:
-    run = told.run("plain", "MSELoss")
+def _make_line(data: StoryData) -> Section:
+    run = data.run("plain", "MSELoss")
     weight, bias = (float(run["position"].sel(parameter=name)[-1]) for name in ("weight", "bias"))
     best = [float(run["minimizer"].sel(parameter=name)) for name in ("weight", "bias")]
     if np.isfinite([weight, bias]).all():
-        ends = f"After {steps_text(run)} the line is {_equation(weight, bias)}"
+        ends = f"After {steps_text(run)} the line is {_format_equation(weight, bias)}"
     else:
         ends = f"After {steps_text(run)} the parameters are no finite numbers any more, and there is no line"
-    look = f"{ends}; the best that MSELoss allows is {_equation(*best)}."
+    look = f"{ends}; the best that MSELoss allows is {_format_equation(*best)}."
     words = (
         "The network is a single neuron, `torch.nn.Linear(1, 1)`: a weight and a bias. Training starts from the "
         "guess y = 6x - 3, so that all runs begin at the same place, and goes over all points at every step. "
         "The loop below is the one a person would write; it prints the loss before each step."
     )
-    plate = _plate(told, 2, f"The points of figure 1 and the line that {_settings(run)} ends with.", look)
-    lines = figures.log(told.study)
+    plate = _make_plate(data, 2, f"The points of figure 1 and the line that {settings_text(run)} ends with.", look)
+    lines = figures.log(data.study)
     shown = lines if len(lines) <= LINES + 3 else [*lines[:LINES], "…", *lines[-3:]]
     log = Listing("What the loop prints", "\n".join(shown), shut=False, copied=False)
     more = Text(
         f"The last line printed is the loss *before* the last step. The loss at the end itself is "
         f"`{float(run['loss'][-1])}`, and no line shows it: {len(lines)} losses belong to {len(lines) + 1} positions."
     )
-    return Section("line", "One neuron, one line", [Text(words), _with_code(plate, run), log, more])
+    return Section("line", "One neuron, one line", [Text(words), _add_code(plate, run), log, more])
 
 
-def _landscape(told: Told) -> Section:
-    land = told.study["surface"].sel(criterion="MSELoss")
+def _make_landscape(data: StoryData) -> Section:
+    land = data.study["surface"].sel(criterion="MSELoss")
     across, up = land.sizes["bias"], land.sizes["weight"]
     low, high = float(land.min()), float(land.max())
     ends = f"{number(land['bias'].values[0])} to {number(land['bias'].values[-1])}"
@@ -113,15 +134,15 @@ def _landscape(told: Told) -> Section:
     return Section(
         "landscape",
         "The loss as a landscape",
-        [Text(words), _plate(told, 3, "Nested oval contours of the MSE loss over bias and weight.", look)],
+        [Text(words), _make_plate(data, 3, "Nested oval contours of the MSE loss over bias and weight.", look)],
     )
 
 
-def _descent(told: Told) -> Section:
-    run = told.run("plain", "MSELoss")
-    lengths = _lengths(run)
+def _make_descent(data: StoryData) -> Section:
+    run = data.run("plain", "MSELoss")
+    lengths = _find_lengths(run)
     look = (
-        f"The run {ended(run)}. Its first update is {number(lengths[0])} long, the last {number(lengths[-1])}: "
+        f"The run {describe_end(run)}. Its first update is {number(lengths[0])} long, the last {number(lengths[-1])}: "
         "the learning rate stays what it is, and the gradient sets the pace."
     )
     words = (
@@ -129,12 +150,12 @@ def _descent(told: Told) -> Section:
         "place, multiplies it by the learning rate, and moves the parameters by as much, downhill."
     )
     rule = Listing("Plain gradient descent", "θ ← θ - lr · g", shut=False, copied=False)
-    plate = replace(_plate(told, 4, seen(run, _settings(run)), look), told=sentences_of(run))
-    return Section("descent", "A descent", [Text(words), rule, _with_code(plate, run)])
+    plate = replace(_make_plate(data, 4, describe_picture(run, settings_text(run)), look), findings=find_sentences(run))
+    return Section("descent", "A descent", [Text(words), rule, _add_code(plate, run)])
 
 
-def _criteria(told: Told) -> Section:
-    runs = told.run("plain")
+def _make_criteria(data: StoryData) -> Section:
+    runs = data.run("plain")
     known = list(ravine.gallery.article())
     losses = [getattr(torch.nn, name)() for name in known]
     turned = [torch.nn.HuberLoss(delta=0.5), torch.nn.SmoothL1Loss(beta=0.5)]
@@ -143,7 +164,7 @@ def _criteria(told: Told) -> Section:
             "criteria",
             "The criteria",
             "one residual, at torch's defaults",
-            lambda: plot.criteria(ravine.residuals(losses), style=told.style),
+            lambda: plot.criteria(ravine.residuals(losses), style=data.style),
             "Above, four curves of loss against residual: a parabola, a V, and one curve, round at the bottom and "
             "straight outside, that is both HuberLoss and SmoothL1Loss. Below, their slopes.",
             "The slope is what drives the descent. MSELoss pulls harder the further off a prediction is; L1Loss "
@@ -154,7 +175,7 @@ def _criteria(told: Told) -> Section:
             "delta-beta",
             "delta and beta",
             "one residual, delta and beta at 0.5",
-            lambda: plot.criteria(ravine.residuals(turned), title="delta and beta at 0.5", style=told.style),
+            lambda: plot.criteria(ravine.residuals(turned), title="delta and beta at 0.5", style=data.style),
             "Above, two curves of loss against residual, HuberLoss the flatter one. Below, their slopes: one levels "
             "off at 0.5, the other at 1.",
             "Only away from their defaults do the two part: HuberLoss takes its slope down with `delta`, "
@@ -171,31 +192,33 @@ def _criteria(told: Told) -> Section:
             ["SmoothL1Loss(beta)", "½ r² / beta  where |r| < beta", "|r| - ½ beta"],
         ],
     )
-    first = names([f"{number(_lengths(runs.sel(criterion=c))[0])} long with {name}" for c, name in alike(runs).items()])
+    first = names(
+        [f"{number(_find_lengths(runs.sel(criterion=c))[0])} long with {name}" for c, name in group_equal(runs).items()]
+    )
     words = (
         "Which errors hurt, and how much, is the criterion's choice. torch has many; the article compares four, "
         "and shows their formulas. Here they are as curves."
     )
-    look = f"Same points, same start, same settings. {_sentence(endings(runs))} The first update is {first}."
-    return Section("criterion", "The criterion", [Text(words), formulas, *shown, _four(told, 5, look)])
+    look = f"Same points, same start, same settings. {_sentence_of_ends(runs)} The first update is {first}."
+    return Section("criterion", "The criterion", [Text(words), formulas, *shown, _make_four(data, 5, look)])
 
 
-def _momentum(told: Told) -> Section:
+def _make_momentum(data: StoryData) -> Section:
     words = (
         "With momentum the optimizer remembers. It keeps a velocity, the sum of all gradients so far in which "
         "each step back counts less by the factor `momentum`, and moves along that. Down a long slope the velocity "
         "builds up; across a valley it swings."
     )
     rule = Listing("Momentum", "v ← momentum · v + g\nθ ← θ - lr · v", shut=False, copied=False)
-    look = f"Against figure 5, arrival is now: {compared(told.run('momentum'), told.run('plain'))}."
+    look = f"Against figure 5, arrival is now: {compare_arrivals(data.run('momentum'), data.run('plain'))}."
     more = Text(
         "It is tempting to read off this picture that much momentum is bad. See [the claims](#claim-small-momentum) "
         "and [the same knobs in a narrow valley](#valley-of-100) first."
     )
-    return Section("momentum", "Momentum", [Text(words), rule, _four(told, 6, look), more])
+    return Section("momentum", "Momentum", [Text(words), rule, _make_four(data, 6, look), more])
 
 
-def _nesterov(told: Told) -> Section:
+def _make_nesterov(data: StoryData) -> Section:
     words = (
         "Nesterov's idea: the velocity is about to carry the parameters on anyway, so ask for the gradient where "
         "it will have carried them. That gradient knows more of what lies ahead, and brakes earlier."
@@ -210,13 +233,13 @@ def _nesterov(told: Told) -> Section:
         shut=False,
         copied=False,
     )
-    look = f"Against figure 6, arrival is now: {compared(told.run('nesterov'), told.run('momentum'))}."
-    blocks: list[Block] = [Text(words), rule, Text(textbook), *_updates(told), _four(told, 8, look)]
+    look = f"Against figure 6, arrival is now: {compare_arrivals(data.run('nesterov'), data.run('momentum'))}."
+    blocks: list[Block] = [Text(words), rule, Text(textbook), *_make_updates(data), _make_four(data, 8, look)]
     return Section("nesterov", "Nesterov momentum", blocks)
 
 
-def _decay(told: Told) -> Section:
-    runs = told.run("weight decay")
+def _make_decay(data: StoryData) -> Section:
+    runs = data.run("weight decay")
     decay = float(runs["weight_decay"])
     words = (
         "Weight decay adds `weight_decay` times the parameters to the gradient, and so pulls them all towards zero, "
@@ -226,59 +249,62 @@ def _decay(told: Told) -> Section:
     rule = Listing("Weight decay", "g ← g + weight_decay · θ", shut=False, copied=False)
     if decay:
         moved = names(
-            [f"{number(_moved(runs.sel(criterion=label)))} with {name}" for label, name in alike(runs).items()]
+            [
+                f"{number(_find_shift(runs.sel(criterion=label)))} with {name}"
+                for label, name in group_equal(runs).items()
+            ]
         )
-        look = f"The place that is best has moved by {moved}. {_sentence(endings(runs))}"
+        look = f"The place that is best has moved by {moved}. {_sentence_of_ends(runs)}"
     else:
-        look = f"With weight decay 0 nothing pulls: the goal is the minimum of the loss. {_sentence(endings(runs))}"
-    return Section("decay", "Weight decay", [Text(words), rule, _four(told, 9, look)])
+        look = f"With weight decay 0 nothing pulls: the goal is the minimum of the loss. {_sentence_of_ends(runs)}"
+    return Section("decay", "Weight decay", [Text(words), rule, _make_four(data, 9, look)])
 
 
-def _dampening(told: Told) -> Section:
+def _make_dampening(data: StoryData) -> Section:
     words = (
         "Dampening scales down what each *new* gradient adds to the velocity, except the first, which torch takes "
         "whole. What is already in the velocity fades as before."
     )
     rule = Listing("Dampening", "v ← momentum · v + (1 - dampening) · g\nθ ← θ - lr · v", shut=False, copied=False)
-    look = f"Against figure 6, arrival is now: {compared(told.run('dampening'), told.run('momentum'))}."
-    return Section("dampening", "Dampening", [Text(words), rule, _four(told, 10, look)])
+    look = f"Against figure 6, arrival is now: {compare_arrivals(data.run('dampening'), data.run('momentum'))}."
+    return Section("dampening", "Dampening", [Text(words), rule, _make_four(data, 10, look)])
 
 
 # -- plates ------------------------------------------------------------------------------------------------------
 
 
-def _plate(told: Told, figure: int, alt: str, look: str) -> Plate:
-    draw: Callable[[], Figure] = lambda: told.figures[figure]  # noqa: E731
-    return Plate(f"figure-{figure}", f"Figure {figure}", caption(figure, told.study), draw, alt, look)
+def _make_plate(data: StoryData, figure: int, alt: str, look: str) -> Plate:
+    draw: Callable[[], Figure] = lambda: data.figures[figure]  # noqa: E731
+    return Plate(f"figure-{figure}", f"Figure {figure}", caption(figure, data.study), draw, alt, look)
 
 
-def _four(told: Told, figure: int, look: str) -> Plate:
-    runs = told.run(RUN_OF[figure])
-    plate = _plate(told, figure, seen(runs, _settings(runs)), look)
-    return _with_code(replace(plate, told=sentences_of(runs)), runs.sel(criterion="MSELoss"))
+def _make_four(data: StoryData, figure: int, look: str) -> Plate:
+    runs = data.run(RUN_OF[figure])
+    plate = _make_plate(data, figure, describe_picture(runs, settings_text(runs)), look)
+    return _add_code(replace(plate, findings=find_sentences(runs)), runs.sel(criterion="MSELoss"))
 
 
-def _with_code(plate: Plate, run: xr.Dataset) -> Plate:
+def _add_code(plate: Plate, run: xr.Dataset) -> Plate:
     title = f"The torch script of this run ({run['criterion'].item()})"
     return replace(plate, beneath=[Listing(title, ravine.code(run).rstrip())])
 
 
-def _updates(told: Told) -> list[Block]:
+def _make_updates(data: StoryData) -> list[Block]:
     """Return figure 7 with its numbers; where these settings have no such update, a sentence that says so."""
-    if 7 not in told.figures:
+    if 7 not in data.figures:
         return [Text("These settings have no velocity that both pictures of figure 7 could show, so it is left out.")]
-    runs = {name: told.run(name, "MSELoss") for name in STEPS_SHOWN}
+    runs = {name: data.run(name, "MSELoss") for name in STEPS_SHOWN}
     alt = "Two diagrams of arrows: the velocity's part of an update, the gradient's part, and their sum."
     look = (
         "Not a sketch: both are updates that were really made, in the runs of figures 6 and 8 with MSELoss, drawn to "
         "scale from the recorded velocity and gradient."
     )
-    plate = _plate(told, 7, alt, look)
-    tables = [_numbers(run, name, step_shown(run, name)) for name, run in runs.items()]
+    plate = _make_plate(data, 7, alt, look)
+    tables = [_make_numbers(run, name, step_shown(run, name)) for name, run in runs.items()]
     return [plate, *(table for each in tables for table in each)]
 
 
-def _numbers(run: xr.Dataset, name: str, step: int) -> list[Block]:
+def _make_numbers(run: xr.Dataset, name: str, step: int) -> list[Block]:
     """Write out one update, with torch's own numbers; nothing where there are none any more."""
     labels = ["bias", "weight"]
     lr, momentum, damped = (float(run[each]) for each in ("lr", "momentum", "dampening"))
@@ -291,14 +317,14 @@ def _numbers(run: xr.Dataset, name: str, step: int) -> list[Block]:
 
     gradient, velocity, after = at("gradient", step), at("velocity", step), at("velocity", step + 1)
     direction = gradient + momentum * after if bool(run["nesterov"]) else after
-    said = "lr · (g + momentum · v)" if bool(run["nesterov"]) else "lr · v"
+    rule = "lr · (g + momentum · v)" if bool(run["nesterov"]) else "lr · v"
     kept = f"{momentum:g} · v + g" if not damped else f"{momentum:g} · v + {1 - damped:g} · g"
     rows = {
         f"θ at step {step}": at("position", step),
         "velocity v so far": velocity,
         "gradient g there": gradient,
         f"new velocity: {kept}": after,
-        f"update: {MINUS}{said}": -lr * direction,
+        f"update: {MINUS}{rule}": -lr * direction,
         f"θ at step {step + 1}": at("position", step + 1),
     }
     cells = [[title, *(f"{value:+.4f}".replace("-", MINUS) for value in pair)] for title, pair in rows.items()]
@@ -309,24 +335,21 @@ def _numbers(run: xr.Dataset, name: str, step: int) -> list[Block]:
 # -- words -------------------------------------------------------------------------------------------------------
 
 
-def _settings(runs: xr.Dataset) -> str:
-    return settings_text(runs)
-
-
-def _sentence(words: str) -> str:
+def _sentence_of_ends(runs: xr.Dataset) -> str:
+    words = describe_ends(runs)
     return f"{words[0].upper()}{words[1:]}."
 
 
-def _equation(weight: float, bias: float) -> str:
+def _format_equation(weight: float, bias: float) -> str:
     sign = "+" if bias >= 0 else MINUS
     return f"y = {number(weight, 4)}x {sign} {number(abs(bias), 4)}"
 
 
-def _lengths(run: xr.Dataset) -> np.ndarray:
+def _find_lengths(run: xr.Dataset) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         updates = np.diff(run["position"].values.astype(float), axis=0)
         return np.asarray(np.sqrt((updates**2).sum(-1)))
 
 
-def _moved(run: xr.Dataset) -> float:
+def _find_shift(run: xr.Dataset) -> float:
     return float(np.sqrt(((run["minimizer"] - run["data_minimizer"]) ** 2).sum()))

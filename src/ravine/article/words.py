@@ -50,12 +50,12 @@ def names(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
-def alike(runs: xr.Dataset, dim: str = "criterion") -> dict[str, str]:
+def group_equal(runs: xr.Dataset, dim: str = "criterion") -> dict[str, str]:
     """Return label to name along a dimension; runs with the same positions and losses in every bit share a name.
 
     Examples
     --------
-    >>> list(alike(ravine.descend(ravine.gallery.article(), lr=0.1)).values())
+    >>> list(group_equal(ravine.descend(ravine.gallery.article(), lr=0.1)).values())
     ['MSELoss', 'L1Loss', 'HuberLoss = SmoothL1Loss']
     """
     groups: list[tuple[list[str], xr.Dataset]] = []
@@ -69,12 +69,12 @@ def alike(runs: xr.Dataset, dim: str = "criterion") -> dict[str, str]:
     return {labels[0]: " = ".join(labels) for labels, _ in groups}
 
 
-def ended(run: xr.Dataset) -> str:
+def describe_end(run: xr.Dataset) -> str:
     """Say how one run ended.
 
     Examples
     --------
-    >>> ended(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1))
+    >>> describe_end(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1))
     'has not arrived after 100 steps'
     """
     end = end_of(run)
@@ -85,66 +85,66 @@ def ended(run: xr.Dataset) -> str:
     return end.words or end.outcome
 
 
-def endings(runs: xr.Dataset) -> str:
+def describe_ends(runs: xr.Dataset) -> str:
     """Say how the run of each criterion ended.
 
     Examples
     --------
-    >>> endings(ravine.descend(ravine.gallery.article(), lr=0.1, momentum=0.9))
+    >>> describe_ends(ravine.descend(ravine.gallery.article(), lr=0.1, momentum=0.9))
     'MSELoss arrives at step 42, L1Loss arrives at step 50 and HuberLoss = SmoothL1Loss arrives at step 46'
     """
-    return names([f"{name} {ended(runs.sel(criterion=label))}" for label, name in alike(runs).items()])
+    return names([f"{name} {describe_end(runs.sel(criterion=label))}" for label, name in group_equal(runs).items()])
 
 
-def compared(runs: xr.Dataset, before: xr.Dataset) -> str:
+def compare_arrivals(runs: xr.Dataset, before: xr.Dataset) -> str:
     """Set each criterion's arrival against that of other runs.
 
     Examples
     --------
     >>> plain, fast = (ravine.descend(ravine.gallery.article(), lr=0.1, momentum=m) for m in (0.0, 0.9))
-    >>> compared(fast.isel(criterion=[0, 1]), plain)
+    >>> compare_arrivals(fast.isel(criterion=[0, 1]), plain)
     'MSELoss at step 42 (12 before) and L1Loss at step 50 (not in 100 before)'
     """
-    told = []
-    for label, name in alike(runs).items():
-        now, then = (arrival_cell(each.sel(criterion=label)) for each in (runs, before))
-        told.append(f"{name} {f'at step {now}' if now.isdigit() else now} ({then} before)")
-    return names(told)
+    arrivals = []
+    for label, name in group_equal(runs).items():
+        now, then = (format_arrival(each.sel(criterion=label)) for each in (runs, before))
+        arrivals.append(f"{name} {f'at step {now}' if now.isdigit() else now} ({then} before)")
+    return names(arrivals)
 
 
-def arrival_cell(run: xr.Dataset) -> str:
+def format_arrival(run: xr.Dataset) -> str:
     """Write the step of arrival for a table; or that there is none.
 
     Examples
     --------
-    >>> arrival_cell(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1))
+    >>> format_arrival(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1))
     'not in 100'
     """
     end = end_of(run)
     if end is None:
         return "no minimum"
-    return f"{end.step:.0f}" if end.outcome == "arrived" else _other(end.outcome, run)
+    return f"{end.step:.0f}" if end.outcome == "arrived" else _format_outcome(end.outcome, run)
 
 
-def _other(outcome: str, run: xr.Dataset) -> str:
+def _format_outcome(outcome: str, run: xr.Dataset) -> str:
     return f"not in {run.sizes['step'] - 1:,}" if outcome == "not arrived" else outcome
 
 
-def sentences_of(runs: xr.Dataset) -> list[Sentences]:
+def find_sentences(runs: xr.Dataset) -> list[Sentences]:
     """Return what `ravine.explain` says, run by run; runs of which the same is said stand together."""
     by_run: dict[str, list[str]] = {}
     for finding in ravine.explain(runs):
         by_run.setdefault(finding.whose, []).append(finding.told)
     groups: dict[tuple[str, ...], list[str]] = {}
-    for label, told in by_run.items():
-        groups.setdefault(tuple(told), []).append(label)
-    return [Sentences(names(labels), told[:SHOWN], told[SHOWN:]) for told, labels in groups.items()]
+    for label, sentences in by_run.items():
+        groups.setdefault(tuple(sentences), []).append(label)
+    return [Sentences(names(labels), said[:SHOWN], said[SHOWN:]) for said, labels in groups.items()]
 
 
-def seen(runs: xr.Dataset, what: str) -> str:
+def describe_picture(runs: xr.Dataset, what: str) -> str:
     """Say for those who cannot see it what a picture of descents shows."""
     axes = [str(label) for label in runs["parameter"].values]
     shown = f"the path of {what} over contour lines of the loss, {axes[-1]} against {axes[0]}"
     if "criterion" in runs.dims:
-        return f"{runs.sizes['criterion']} maps, one for each criterion, with {shown}: {endings(runs)}."
-    return f"A map with {shown}; it {ended(runs)}."
+        return f"{runs.sizes['criterion']} maps, one for each criterion, with {shown}: {describe_ends(runs)}."
+    return f"A map with {shown}; it {describe_end(runs)}."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -13,6 +16,7 @@ import typer
 
 import ravine
 from ravine._study.rule import SGD, path_of
+from ravine.cli import leave
 from ravine.cli.options import (
     BatchSize,
     Cluster,
@@ -31,7 +35,7 @@ from ravine.cli.options import (
     Workers,
     X,
     Y,
-    pairs_of,
+    read_pairs,
 )
 
 app = typer.Typer(
@@ -45,8 +49,12 @@ app = typer.Typer(
 Given = ParamSpec("Given")
 
 
-def _plainly(command: Callable[Given, None]) -> Callable[Given, None]:
-    """Answer bad input with one line and exit code 2, an interrupt with 130; never with a traceback."""
+_debug = ContextVar("debug", default=False)
+"""Whether errors show where they come from."""
+
+
+def _report_errors(command: Callable[Given, None]) -> Callable[Given, None]:
+    """Answer bad input with one line and exit code 2, an interrupt with 130; with a traceback under --debug alone."""
 
     @functools.wraps(command)
     def inner(*args: Given.args, **kwargs: Given.kwargs) -> None:
@@ -65,16 +73,29 @@ def _plainly(command: Callable[Given, None]) -> Callable[Given, None]:
             MemoryError,
         ) as reason:
             text = reason.args[0] if isinstance(reason, KeyError) and reason.args else reason
-            typer.echo(f"ravine: {' '.join(str(text).split())}", err=True)
+            _explain_exit(str(text))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            typer.echo("ravine: interrupted", err=True)
+            _explain_exit("interrupted")
             raise typer.Exit(130) from None
 
     return inner
 
 
-def _version(wanted: bool) -> None:
+def _begin_work() -> None:
+    """Let an interrupt from here on be an exception, so that what is done is put away: all imports are through."""
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _explain_exit(text: str) -> None:
+    if _debug.get():
+        traceback.print_exc()
+    else:
+        typer.echo(f"ravine: {' '.join(text.split())}", err=True)
+
+
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"ravine {ravine.__version__}")
         raise typer.Exit
@@ -83,14 +104,18 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback where otherwise one line says what is wrong.")
     ] = False,
 ) -> None:
     """See what every knob of a gradient-descent optimizer does."""
+    _debug.set(debug)
 
 
 @app.command()
-@_plainly
+@_report_errors
 def article(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for page, figures, log and study.")] = Path(
         "figures"
@@ -108,45 +133,48 @@ def article(
     """Tell the article's story on one page, with every figure and its printed log, bit for bit."""
     paths = {number: out / f"figure_{number:02d}.{format}" for number in range(1, 11)}
     page_file, log_file, study_file = out / "index.html", out / "log.txt", out / "study.nc"
-    _free([page_file, *paths.values(), log_file, study_file], force)
+    _check_free([page_file, *paths.values(), log_file, study_file], force)
 
-    from ravine._html import page as pages
-    from ravine.article import figures as told
-    from ravine.article import page as outline
-    from ravine.plot._canvas.style import style_of
+    from ravine._html.page import make_html
+    from ravine._system import write_text
+    from ravine.article import caption, check, draw_figures, log
+    from ravine.article import study as make_study
+    from ravine.article.page import make_page
+    from ravine.cli.report import save_figure
+    from ravine.plot._canvas.style import DARK, RAVINE, style_of
 
+    _begin_work()
     knobs = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
     }  # fmt: skip
     turned: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
-    told.check(**turned)
+    check(**turned)
     if steps is not None:
         turned["steps"] = steps
-    study = told.study(**turned)
-    lines = told.log(study)
+    study = make_study(**turned)
+    lines = log(study)
     for line in lines if len(lines) <= 13 else [*lines[:10], "...", *lines[-3:]]:
         typer.echo(line)
-    figures = told.drawn(study, style)
-    page = pages.html(outline.page_of(study, figures, style, **turned), style_of(style).ground)
-    out.mkdir(parents=True, exist_ok=True)
-    log_file.write_text("\n".join(lines) + "\n")
+    figures = draw_figures(study, style)
+    page = make_html(make_page(study, figures, style, **turned), RAVINE, DARK, style_of(style).ground)
+    write_text("\n".join(lines) + "\n", log_file)
     ravine.save(study, study_file, force=True)
     for number, path in paths.items():
         if number in figures:
-            figures[number].savefig(path)
+            save_figure(figures[number], path)
         else:
             path.unlink(missing_ok=True)  # of an earlier call with other knobs
-    pages.write(page, page_file)
+    write_text(page, page_file)
     typer.echo(f"\n{page_file}  the whole story, for a browser; it needs nothing else")
     for number, path in paths.items():
         left_out = f"figure {number} is left out: these settings have nothing that it could show"
-        typer.echo(f"{path}  {told.caption(number, study)}" if number in figures else left_out)
+        typer.echo(f"{path}  {caption(number, study)}" if number in figures else left_out)
     typer.echo(f"{log_file}  all {len(lines)} losses of figure 4's run")
     typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")
 
 
 @app.command()
-@_plainly
+@_report_errors
 def descend(
     source: Source,
     x: X = None,
@@ -180,30 +208,33 @@ def descend(
     force: Force = False,
 ) -> None:
     """Run a torch optimizer, print the result, and write the study and its picture."""
-    study_file, picture = _outputs(out, f"{_stem(source)}-descent", format, force)
+    study_file, picture = _output_paths(out, f"{_stem_of(source)}-descent", format, force)
 
     from ravine.cli import report, sources
 
-    problem = sources.load(source, x=_names(x), y=y, criteria=criterion, standardize=standardize, start=pairs_of(start))
+    _begin_work()
+    problem = sources.load_problem(
+        source, x=_columns_of(x), y=y, criteria=criterion, standardize=standardize, start=read_pairs(start)
+    )
     chosen = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
     }  # fmt: skip
     settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    settings |= pairs_of(setting)
+    settings |= read_pairs(setting)
     runs = ravine.descend(
         problem,
-        sources.optimizer_of(optimizer),
+        sources.find_optimizer(optimizer),
         steps,
-        scheduler=sources.scheduler_of(scheduler) if scheduler else None,
+        scheduler=sources.make_scheduler(scheduler) if scheduler else None,
         batch_size=batch_size,
         seed=seed,
-        also=_watched(problem, optimizer, settings),
+        also=_choose_records(problem, optimizer, settings),
         **settings,
     )
-    study, figure = report.drawn(problem, runs, style)
+    study, figure = report.draw_run(problem, runs, style)
     ravine.save(study, study_file, force=force)
-    figure.savefig(picture)
+    report.save_figure(figure, picture)
     report.print_result(runs)
     typer.echo("")
     report.print_findings(runs, most=3)
@@ -211,7 +242,7 @@ def descend(
 
 
 @app.command()
-@_plainly
+@_report_errors
 def sweep(
     source: Source,
     x: X = None,
@@ -248,16 +279,17 @@ def sweep(
     """
     from ravine.cli import sweeps
 
+    _begin_work()
     given = locals()
     typed = {name: given[name] for name in sweeps.TYPED}
-    study_file, picture = sweeps.places(out, f"{_stem(source)}-sweep", format, force) or _outputs(
-        out, f"{_stem(source)}-sweep", format, force
+    study_file, picture = sweeps.store_paths(out, f"{_stem_of(source)}-sweep", format, force) or _output_paths(
+        out, f"{_stem_of(source)}-sweep", format, force
     )
-    sweeps.sweep_of(typed, study_file, picture, style, workers=workers, cluster=cluster, force=force)
+    sweeps.run_sweep(typed, study_file, picture, style, workers=workers, cluster=cluster, force=force)
 
 
 @app.command()
-@_plainly
+@_report_errors
 def resume(
     store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o began.")],
     workers: Workers = None,
@@ -268,11 +300,12 @@ def resume(
     """Go on with a sweep that was interrupted, killed, or lost blocks to a damaged disk."""
     from ravine.cli import sweeps
 
-    sweeps.go_on(store, style, format, workers=workers, cluster=cluster)
+    _begin_work()
+    sweeps.resume_sweep(store, style, format, workers=workers, cluster=cluster)
 
 
 @app.command()
-@_plainly
+@_report_errors
 def verify(
     store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o wrote.")],
     forget: Annotated[
@@ -282,7 +315,8 @@ def verify(
     """Read a store whole, and say whether every bit is as it was written."""
     from ravine.cli import sweeps
 
-    if not sweeps.proved(store, forget=forget):
+    _begin_work()
+    if not sweeps.print_faults(store, forget=forget):
         raise typer.Exit(1)
 
 
@@ -290,7 +324,7 @@ VIEWS = ("descent", "anatomy", "panel", "losses", "fit", "scatter", "surface", "
 
 
 @app.command()
-@_plainly
+@_report_errors
 def plot(
     study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
     view: Annotated[
@@ -320,18 +354,18 @@ def plot(
     """Draw a picture of a study."""
     from ravine._format import hint, listed
     from ravine.cli import report
-    from ravine.cli import report as tallies
 
+    _begin_work()
     if view is not None and view not in VIEWS:
         raise ValueError(f"no view {view!r}{hint(view, VIEWS)}; there are {listed(VIEWS)}")
     if view == "anatomy" and step is None:
         raise ValueError("anatomy opens one update: say which, as in --step 6")
-    chosen = ravine.at(ravine.open(study), **pairs_of(at))
-    view = view or report.usual_view(chosen)
+    chosen = ravine.at(ravine.open(study), **read_pairs(at))
+    view = view or report.choose_view(chosen)
     picture = out or study.with_name(f"{study.stem}-{view}.png")
     if picture.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"a picture ends in .png, .svg or .pdf, got {picture}")
-    _free([picture], force)
+    _check_free([picture], force)
     draw: dict[str, Callable[[], Any]] = {
         "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
         "anatomy": lambda: ravine.plot.anatomy(chosen, chosen, step or 0, style=style),
@@ -341,11 +375,9 @@ def plot(
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
         "stability": lambda: ravine.plot.stability(chosen, style=style),
-        "phase": lambda: ravine.plot.phase(tallies.numbers_of(chosen), x, y, marks=_marks(mark), style=style),
+        "phase": lambda: ravine.plot.phase(report.numbers_of(chosen), x, y, marks=_read_marks(mark), style=style),
     }
-    figure = draw[view]()
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture)
+    report.save_figure(draw[view](), picture)
     typer.echo(f"{picture}")
 
 
@@ -353,7 +385,7 @@ FILMS = (".gif", ".mp4", ".html")
 
 
 @app.command()
-@_plainly
+@_report_errors
 def animate(
     study: Annotated[Path, typer.Argument(help="A study that ravine descend wrote, of two parameters.")],
     at: Annotated[
@@ -368,7 +400,7 @@ def animate(
         typer.Option(
             "--out",
             "-o",
-            help="The film to write: .gif, .mp4 (needs ffmpeg) or .html.",
+            help="The film to write: .gif, .mp4 or .html.",
             show_default="beside the study",
         ),
     ] = None,
@@ -379,18 +411,22 @@ def animate(
     film = out or study.with_suffix(".gif")
     if film.suffix.lower() not in FILMS:
         raise ValueError(f"a film ends in .gif, .mp4 or .html, got {film}")
-    _free([film], force)
-    chosen = ravine.at(ravine.open(study), **pairs_of(at))
+    _check_free([film], force)
+
+    from ravine.plot import animate as make_film
+
+    _begin_work()
+    chosen = ravine.at(ravine.open(study), **read_pairs(at))
     if "surface" not in chosen:
         raise ValueError(
             f"{study} holds no surface to move over: ravine descend of a problem with two parameters writes one; "
             f"ravine plot {study} losses draws the losses of any"
         )
-    typer.echo(f"{ravine.plot.animate(chosen, chosen, hue=hue, style=style).save(film, force=force)}")
+    typer.echo(f"{make_film(chosen, chosen, hue=hue, style=style).save(film, force=force)}")
 
 
 @app.command()
-@_plainly
+@_report_errors
 def explain(
     study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
     at: Annotated[
@@ -401,11 +437,12 @@ def explain(
     """Say what happened in a run, and why, in true sentences."""
     from ravine.cli import report
 
-    report.print_findings(ravine.at(ravine.open(study), **pairs_of(at)), most=None)
+    _begin_work()
+    report.print_findings(ravine.at(ravine.open(study), **read_pairs(at)), most=None)
 
 
-def main() -> None:
-    """Run the command line; a mistyped option is told in one line too."""
+def run() -> None:
+    """Run the command line; a mistyped option is answered in one line too."""
     warnings.showwarning = lambda message, *_: typer.echo(f"ravine: {message}", err=True)
     try:
         sys.exit(app(standalone_mode=False))
@@ -423,28 +460,28 @@ def main() -> None:
 # -- helps -------------------------------------------------------------------------------------------------------
 
 
-def _watched(problem: Any, optimizer: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+def _choose_records(problem: Any, optimizer: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what `ravine plot … anatomy` needs where it can draw: with two parameters it is as small as the path."""
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     if len(one.labels) != 2:
         return ()
     from ravine.cli import sources
 
-    own = path_of(sources.optimizer_of(optimizer)) == SGD  # whose velocity is taken apart
+    own = path_of(sources.find_optimizer(optimizer)) == SGD  # whose velocity is taken apart
     return ("gradient", "velocity") if own and settings.get("momentum") else ("gradient",)
 
 
-def _marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
+def _read_marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
     marks = {}
     for each in given or []:
         name, colon, words = each.rpartition(":")
         if not colon:
             raise ValueError(f'expected a name and settings, as in "mine: lr=0.1 momentum=0.9", got {each!r}')
-        marks[name.strip()] = pairs_of(words.split())
+        marks[name.strip()] = read_pairs(words.split())
     return marks
 
 
-def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:
+def _output_paths(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:
     """Name the study and its picture, and complain before any work if they cannot be written."""
     study_file = out or Path(f"{stem}.nc")
     if study_file.suffix.lower() == ".zarr":
@@ -455,15 +492,15 @@ def _outputs(out: Path | None, stem: str, format: str, force: bool) -> tuple[Pat
             "goes beside it"
         )
     picture = study_file.with_suffix(f".{format}")
-    _free([study_file, picture], force)
+    _check_free([study_file, picture], force)
     return study_file, picture
 
 
-def _names(x: list[str] | None) -> str | list[str] | None:
+def _columns_of(x: list[str] | None) -> str | list[str] | None:
     return x[0] if x and len(x) == 1 else x
 
 
-def _free(paths: list[Path], force: bool) -> None:
+def _check_free(paths: list[Path], force: bool) -> None:
     """Complain before any work if a file would be overwritten or its folder cannot hold it."""
     for path in paths:
         if path.is_dir():
@@ -477,7 +514,7 @@ def _free(paths: list[Path], force: bool) -> None:
             raise NotADirectoryError(f"{folder} is a file; --out needs a folder there")
 
 
-def _stem(source: str) -> str:
+def _stem_of(source: str) -> str:
     return (
         Path(source).stem
         if source.lower().endswith(".csv")

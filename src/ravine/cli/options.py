@@ -48,18 +48,18 @@ FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
-def pairs_of(given: list[str] | None) -> dict[str, Any]:
+def read_pairs(given: list[str] | None) -> dict[str, Any]:
     """Read name=value; numbers and true/false become what they look like.
 
     Examples
     --------
-    >>> pairs_of(["betas=(0.8, 0.99)", "amsgrad=true", "weight=2"])
+    >>> read_pairs(["betas=(0.8, 0.99)", "amsgrad=true", "weight=2"])
     {'betas': (0.8, 0.99), 'amsgrad': True, 'weight': 2.0}
     """
-    return {name: value_of(value) for name, value in words_of(given)}
+    return {name: read_value(value) for name, value in split_pairs(given)}
 
 
-def words_of(given: list[str] | None) -> list[tuple[str, str]]:
+def split_pairs(given: list[str] | None) -> list[tuple[str, str]]:
     """Split name=value."""
     found = []
     for each in given or []:
@@ -70,7 +70,7 @@ def words_of(given: list[str] | None) -> list[tuple[str, str]]:
     return found
 
 
-def value_of(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Read one value."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -83,32 +83,32 @@ def value_of(text: str) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def values_of(name: str, text: str) -> Any:
+def read_values(name: str, text: str) -> Any:
     """Read the values of a sweep: ``start:stop:count``, with ``:log`` for equal ratios, or a list with commas.
 
     Examples
     --------
-    >>> values_of("lr", "0.001:1:4:log").round(3).tolist(), values_of("momentum", "0:0.9:4").round(1).tolist()
+    >>> read_values("lr", "0.001:1:4:log").round(3).tolist(), read_values("momentum", "0:0.9:4").round(1).tolist()
     ([0.001, 0.01, 0.1, 1.0], [0.0, 0.3, 0.6, 0.9])
-    >>> values_of("nesterov", "false,true"), values_of("betas", "(0.9,0.99),(0.8,0.9)"), values_of("lr", "0.1")
+    >>> read_values("nesterov", "false,true"), read_values("betas", "(0.9,0.99),(0.8,0.9)"), read_values("lr", "0.1")
     ([False, True], [(0.9, 0.99), (0.8, 0.9)], 0.1)
     """
     if ":" in text:
-        return _range_of(name, text)
+        return _read_range(name, text)
     try:
         listed = ast.literal_eval(f"[{text}]")
     except (SyntaxError, ValueError):
-        listed = [value_of(word.strip()) for word in text.split(",")]
+        listed = [read_value(word.strip()) for word in text.split(",")]
     numbers = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in listed]
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def seeds_of(text: str) -> int | list[int]:
+def read_seeds(text: str) -> int | list[int]:
     """Read one seed or a list of them.
 
     Examples
     --------
-    >>> seeds_of("3"), seeds_of("1,2")
+    >>> read_seeds("3"), read_seeds("1,2")
     (3, [1, 2])
     """
     try:
@@ -118,7 +118,7 @@ def seeds_of(text: str) -> int | list[int]:
     return seeds[0] if len(seeds) == 1 else seeds
 
 
-def _range_of(name: str, text: str) -> Any:
+def _read_range(name: str, text: str) -> Any:
     import numpy as np
 
     words = text.split(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,25 +17,26 @@ from ravine import measure
 from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._study.provenance import describe, labelled
+from ravine._system import write_whole
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import outcome
 
 
-def lines_of(runs: xr.Dataset) -> list[str]:
+def format_report(runs: xr.Dataset) -> list[str]:
     r"""Say how many runs there were, what became of them, which was best, and how near to torch they are.
 
     Examples
     --------
     >>> import ravine
-    >>> print("\n".join(lines_of(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
+    >>> print("\n".join(format_report(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
     4 runs: 1 arrived, 1 not arrived, 1 diverged, 1 invalid (Invalid learning rate: -1)
     best: step 16 with lr 0.5
     SGD's rule on a batch, gradient by autograd; of torch: every bit, 20 steps of one random run compared
     """
     values = numbers_of(runs)
     known = values.name == "arrival"
-    lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_fates(runs, values)}"]
-    lines += [f"best{of}: {words}" for of, words in _best(values, "step {:.0f}" if known else "last loss {:.4g}")]
+    lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_count_fates(runs, values)}"]
+    lines += [f"best{of}: {words}" for of, words in _find_best(values, "step {:.0f}" if known else "last loss {:.4g}")]
     facts = describe(runs, "loss" if "loss" in runs else "final_loss")
     for label, (engine, agreement) in labelled(facts["engine"], facts["equals_torch"]):
         words = engine if agreement == "is torch" else f"{engine}; of torch: {agreement}"
@@ -54,8 +56,8 @@ def numbers_of(runs: xr.Dataset) -> xr.DataArray:
     return last.rename("last loss").where(~measure.diverged(runs), np.inf)
 
 
-def _fates(runs: xr.Dataset, values: xr.DataArray) -> str:
-    fates = values["outcome"] if "outcome" in values.coords else _fate_without_minimum(runs)
+def _count_fates(runs: xr.Dataset, values: xr.DataArray) -> str:
+    fates = values["outcome"] if "outcome" in values.coords else _find_fates(runs)
     if "steps_taken" in runs:
         fates = fates.where(runs["steps_taken"] == runs["step"].values[-1], "not finished")
     names, counts = np.unique(fates.values.astype(str), return_counts=True)
@@ -68,18 +70,18 @@ def _fates(runs: xr.Dataset, values: xr.DataArray) -> str:
     return words
 
 
-def _fate_without_minimum(runs: xr.Dataset) -> xr.DataArray:
+def _find_fates(runs: xr.Dataset) -> xr.DataArray:
     broken = measure.diverged(runs)
     fates = broken.astype("<U12").copy(data=np.where(broken.values, "diverged", "not diverged"))
     return fates.where(runs["error"] == "", "invalid") if "error" in runs else fates
 
 
-def _best(values: xr.DataArray, told: str) -> Iterator[tuple[str, str]]:
+def _find_best(values: xr.DataArray, template: str) -> Iterator[tuple[str, str]]:
     """Find the lowest value, for each label of the first dimension where that holds labels."""
     dims = [str(dim) for dim in values.dims]
     if dims and values[dims[0]].dtype.kind == "U" and len(dims) > 1:
         for label in values[dims[0]].values.tolist():
-            for _, words in _best(values.sel({dims[0]: label}), told):
+            for _, words in _find_best(values.sel({dims[0]: label}), template):
                 yield f", {label}", words
         return
     values = values.where(np.isfinite(values))
@@ -87,17 +89,19 @@ def _best(values: xr.DataArray, told: str) -> Iterator[tuple[str, str]]:
         return
     flat = values.values.ravel()
     place = np.unravel_index(int(np.nanargmin(flat)), values.shape)
-    where = ", ".join(f"{d.replace('_', ' ')} {_word(values[d].values[k])}" for d, k in zip(dims, place, strict=True))
+    where = ", ".join(
+        f"{d.replace('_', ' ')} {_format_value(values[d].values[k])}" for d, k in zip(dims, place, strict=True)
+    )
     ties = int((flat == np.nanmin(flat)).sum()) - 1
     more = f" (and {ties:,} other{'' if ties == 1 else 's'})" if ties else ""
-    yield "", told.format(float(np.nanmin(flat))) + (f" with {where}" if where else "") + more
+    yield "", template.format(float(np.nanmin(flat))) + (f" with {where}" if where else "") + more
 
 
-def _word(value: object) -> str:
+def _format_value(value: object) -> str:
     return f"{value:.7g}" if isinstance(value, float) else str(value)  # enough for ravine.at to find it
 
 
-def drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str) -> tuple[xr.Dataset, Figure]:
+def draw_run(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str) -> tuple[xr.Dataset, Figure]:
     """Draw the descent over its surface where there are two parameters, else the loss by step."""
     if runs.sizes["parameter"] != 2:
         typer.echo(
@@ -110,7 +114,13 @@ def drawn(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: str
     return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)
 
 
-def usual_view(held: xr.Dataset) -> str:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all, as the ending of its name says."""
+    with write_whole(path) as draft:
+        figure.savefig(draft)
+
+
+def choose_view(held: xr.Dataset) -> str:
     """Choose a view: the descent where there is a surface to draw it over, a diagram for a sweep, else the losses."""
     if "surface" in held:
         return "descent" if "position" in held else "surface"
@@ -119,7 +129,7 @@ def usual_view(held: xr.Dataset) -> str:
     return "phase" if swept else "losses"
 
 
-def picture_of(runs: xr.Dataset) -> Callable[[str], Figure] | None:
+def choose_picture(runs: xr.Dataset) -> Callable[[str], Figure] | None:
     """Choose the picture of a sweep: a diagram of its two longest settings, else its losses; None for summaries."""
     numbers = numbers_of(runs)
     settings = [str(dim) for dim in numbers.dims if numbers[dim].dtype.kind == "f" and numbers.sizes[dim] > 2]

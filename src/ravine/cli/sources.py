@@ -19,7 +19,7 @@ from ravine._problem.criteria import Criterion
 from ravine._problem.problem import Problem
 
 
-def load(
+def load_problem(
     source: str,
     *,
     x: str | Sequence[str] | None = None,
@@ -44,20 +44,20 @@ def load(
 
     Examples
     --------
-    >>> list(load("article", criteria=["L1Loss", "HuberLoss"]))
+    >>> list(load_problem("article", criteria=["L1Loss", "HuberLoss"]))
     ['L1Loss', 'HuberLoss']
     """
     in_gallery = source.partition("(")[0] in gallery.__all__
     if in_gallery or (":" in source and not Path(source).exists()):
         if x or y or standardize:
             raise ValueError(f"--x, --y and --standardize are for CSV files; {source} is none")
-        problem = _from_gallery(source) if in_gallery else _problem(source)
+        problem = _make_from_gallery(source) if in_gallery else _import_problem(source)
         if criteria:
-            problem = _chosen(source, problem, criteria)
+            problem = _choose(source, problem, criteria)
     else:
         if not Path(source).exists():
             raise FileNotFoundError(f"there is no file {source}, and no such problem{hint(source, gallery.__all__)}")
-        named = {each: criterion_of(each) for each in criteria or ["MSELoss"]}
+        named = {each: make_criterion(each) for each in criteria or ["MSELoss"]}
         made = {n: Problem.from_csv(source, x, y, c, standardize=standardize) for n, c in named.items()}
         problem = made if len(made) > 1 else next(iter(made.values()))
     if not start:
@@ -67,54 +67,54 @@ def load(
     return problem.starting_at(start)
 
 
-def criterion_of(words: str) -> Criterion:
+def make_criterion(words: str) -> Criterion:
     """Make a torch.nn criterion from its name, with arguments where given.
 
     Examples
     --------
-    >>> criterion_of("HuberLoss(delta=0.5)").delta
+    >>> make_criterion("HuberLoss(delta=0.5)").delta
     0.5
     """
-    name, arguments = call_of(words)
+    name, arguments = read_call(words)
     known = sorted(n for n in dir(torch.nn) if n.endswith("Loss"))
-    criterion: Criterion = named("criterion", name, torch.nn, known)(**arguments)
+    criterion: Criterion = find_name("criterion", name, torch.nn, known)(**arguments)
     return criterion
 
 
-def optimizer_of(name: str) -> Any:
+def find_optimizer(name: str) -> Any:
     """Find an optimizer by name in torch.optim, or as module:name.
 
     Examples
     --------
-    >>> optimizer_of("Adam").__name__
+    >>> find_optimizer("Adam").__name__
     'Adam'
     """
     if ":" in name:
-        return _imported(name)
+        return _import_name(name)
     known = [n for n, thing in vars(torch.optim).items() if isinstance(thing, type) and n not in ("Optimizer",)]
-    return named("optimizer", name, torch.optim, known)
+    return find_name("optimizer", name, torch.optim, known)
 
 
-def scheduler_of(words: str) -> functools.partial[Any]:
+def make_scheduler(words: str) -> functools.partial[Any]:
     """Make a scheduler's maker from words such as ``StepLR(step_size=30)``.
 
     Examples
     --------
-    >>> scheduler_of("StepLR(step_size=30)").keywords
+    >>> make_scheduler("StepLR(step_size=30)").keywords
     {'step_size': 30}
     """
-    name, arguments = call_of(words)
+    name, arguments = read_call(words)
     home = torch.optim.lr_scheduler
     known = [n for n in home.__all__ if n not in ("LRScheduler",)]
-    return functools.partial(named("scheduler", name, home, known), **arguments)
+    return functools.partial(find_name("scheduler", name, home, known), **arguments)
 
 
-def call_of(words: str) -> tuple[str, dict[str, Any]]:
+def read_call(words: str) -> tuple[str, dict[str, Any]]:
     """Read a name, or a call with literal keyword arguments, without running anything.
 
     Examples
     --------
-    >>> call_of("quadratic(condition=100)"), call_of("rosenbrock")
+    >>> read_call("quadratic(condition=100)"), read_call("rosenbrock")
     (('quadratic', {'condition': 100}), ('rosenbrock', {}))
     """
     name, parenthesis, _ = words.partition("(")
@@ -127,7 +127,7 @@ def call_of(words: str) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"cannot read {words!r}; expected a name, or a form like HuberLoss(delta=0.5)") from None
 
 
-def named(what: str, name: str, home: Any, known: Sequence[str]) -> Any:
+def find_name(what: str, name: str, home: Any, known: Sequence[str]) -> Any:
     """Take a name from a module, or say which come near."""
     if name not in known:
         raise ValueError(
@@ -136,7 +136,7 @@ def named(what: str, name: str, home: Any, known: Sequence[str]) -> Any:
     return getattr(home, name)
 
 
-def _chosen(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dict[str, Problem]:
+def _choose(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dict[str, Problem]:
     if not isinstance(problem, Mapping):
         raise ValueError(f"{source} is one problem with a loss of its own; --criterion chooses among several")
     for name in criteria:
@@ -145,7 +145,7 @@ def _chosen(source: str, problem: Any, criteria: Sequence[str]) -> Problem | dic
     return problem[criteria[0]] if len(criteria) == 1 else {name: problem[name] for name in criteria}
 
 
-def _imported(source: str) -> Any:
+def _import_name(source: str) -> Any:
     module_name, _, name = source.partition(":")
     here = os.getcwd()
     sys.path.insert(0, here)  # as python -m does: the user's file lies where they stand
@@ -163,14 +163,14 @@ def _imported(source: str) -> Any:
     return getattr(module, name)
 
 
-def _from_gallery(source: str) -> Problem | Mapping[str, Problem]:
-    name, arguments = call_of(source)
+def _make_from_gallery(source: str) -> Problem | Mapping[str, Problem]:
+    name, arguments = read_call(source)
     made: Problem | dict[str, Problem] = getattr(gallery, name)(**arguments)
     return made
 
 
-def _problem(source: str) -> Problem | Mapping[str, Problem]:
-    found = _imported(source)
+def _import_problem(source: str) -> Problem | Mapping[str, Problem]:
+    found = _import_name(source)
     if isinstance(found, Callable) and not isinstance(found, Problem):  # type: ignore[arg-type]
         found = found()
     if not isinstance(found, (Problem, Mapping)):

@@ -16,9 +16,9 @@ from ravine._store.create import StorePath
 from ravine._store.store import Store, is_store
 from ravine._study.rule import SETTINGS
 from ravine._system import bytes_free
-from ravine.cli.options import pairs_of, seeds_of, values_of, words_of
-from ravine.cli.report import lines_of, picture_of
-from ravine.cli.sources import load, optimizer_of, scheduler_of
+from ravine.cli.options import read_pairs, read_seeds, read_values, split_pairs
+from ravine.cli.report import choose_picture, format_report, save_figure
+from ravine.cli.sources import find_optimizer, load_problem, make_scheduler
 
 TYPED = (
     "source", "x", "y", "criterion", "standardize", "start", "steps", "optimizer", *SETTINGS, "setting", "scheduler",
@@ -30,7 +30,7 @@ ROOM = 8
 """How many times a loss takes its own memory while it is summed up."""
 
 
-def places(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path] | None:
+def store_paths(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path] | None:
     """Name store and picture where a store is asked for; a store that is there goes on."""
     if out is None or out.suffix.lower() != ".zarr":
         return None
@@ -40,7 +40,7 @@ def places(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path,
     return out, picture
 
 
-def sweep_of(
+def run_sweep(
     typed: Mapping[str, Any],
     study_file: Path,
     picture: Path,
@@ -54,16 +54,16 @@ def sweep_of(
     where: dict[str, Any] = {}
     if study_file.suffix.lower() == ".zarr":
         where["store"] = StorePath(str(study_file), dict(typed), fresh=force)
-    problem = load(
+    problem = load_problem(
         typed["source"],
         x=typed["x"][0] if typed["x"] and len(typed["x"]) == 1 else typed["x"],
         y=typed["y"],
         criteria=typed["criterion"],
         standardize=typed["standardize"],
-        start=pairs_of(typed["start"]),
+        start=read_pairs(typed["start"]),
     )
-    settings, optimizer, seed = _settings(typed), optimizer_of(typed["optimizer"]), seeds_of(typed["seed"])
-    scheduler = scheduler_of(typed["scheduler"]) if typed["scheduler"] else None
+    settings, optimizer, seed = _read_settings(typed), find_optimizer(typed["optimizer"]), read_seeds(typed["seed"])
+    scheduler = make_scheduler(typed["scheduler"]) if typed["scheduler"] else None
     with start_workers(workers, cluster) as executor:
         runs = ravine.sweep(
             problem,
@@ -81,12 +81,12 @@ def sweep_of(
         ravine.save(runs, study_file, force=force)
     if where and "steps_taken" in runs:
         raise typer.Exit(130)  # interrupted: the warning has said how to go on
-    _tell(runs, study_file, picture, style, force=force)
+    _print_outcome(runs, study_file, picture, style, force=force)
     if "steps_taken" in runs:
         raise typer.Exit(130)  # interrupted: what was done is written
 
 
-def go_on(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None) -> None:
+def resume_sweep(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None) -> None:
     """Make what a store lacks, from what was typed to begin it."""
     store = Store(path)
     typed = store.manifest["typed"]
@@ -94,10 +94,10 @@ def go_on(path: Path, style: str, format: str, *, workers: int | None, cluster: 
         raise ValueError(f"{path} was begun from Python, not by ravine sweep: {store.remedy}")
     here, folder = path.absolute(), store.manifest["folder"]
     with contextlib.chdir(folder if Path(folder).is_dir() else "."):  # files are named as they were then
-        sweep_of(typed, here, here.with_suffix(f".{format}"), style, workers=workers, cluster=cluster, force=False)
+        run_sweep(typed, here, here.with_suffix(f".{format}"), style, workers=workers, cluster=cluster, force=False)
 
 
-def proved(path: Path, *, forget: bool) -> bool:
+def print_faults(path: Path, *, forget: bool) -> bool:
     """Print what is wrong with a store, or that nothing is."""
     faults = ravine.verify(path, forget=forget)
     for fault in faults:
@@ -114,17 +114,17 @@ def proved(path: Path, *, forget: bool) -> bool:
     return not faults
 
 
-def _settings(typed: Mapping[str, Any]) -> dict[str, Any]:
+def _read_settings(typed: Mapping[str, Any]) -> dict[str, Any]:
     """Read the optimizer's settings, each from its own option or from --set."""
     named = {name: typed[name] for name in SETTINGS}
-    for name, text in words_of(typed["setting"]):
+    for name, text in split_pairs(typed["setting"]):
         if named.get(name) is not None:
             raise ValueError(f"{name} is given twice: {named[name]} and {text}")
         named[name] = text
-    return {name: values_of(name, text) for name, text in named.items() if text is not None}
+    return {name: read_values(name, text) for name, text in named.items() if text is not None}
 
 
-def _tell(runs: xr.Dataset, study_file: Path, picture: Path, style: str, *, force: bool) -> None:
+def _print_outcome(runs: xr.Dataset, study_file: Path, picture: Path, style: str, *, force: bool) -> None:
     """Print what became of the runs, and draw them, where that fits into memory."""
     loss, free = runs.get("loss"), bytes_free()
     if loss is not None and free is not None and ROOM * loss.nbytes > free:
@@ -133,10 +133,10 @@ def _tell(runs: xr.Dataset, study_file: Path, picture: Path, style: str, *, forc
         )
         typer.echo(f"{study_file}  every number, for ravine.open")
         return
-    for line in lines_of(runs):
+    for line in format_report(runs):
         typer.echo(line)
-    view = picture_of(runs)
+    view = choose_picture(runs)
     if view is not None and (force or not picture.exists()):
-        view(style).savefig(picture)
+        save_figure(view(style), picture)
         typer.echo(f"\n{picture}  the picture")
     typer.echo(f"{study_file}  every number, for ravine.open and ravine plot")

@@ -13,12 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 from PIL import Image
 
+from ravine._html.player import embed, make_player
 from ravine._progress import tracked
 from ravine._study.contract import axes, check
 from ravine._system import write_whole
-from ravine.plot._canvas.style import ARTICLE, Figure, style_of, with_own_settings
+from ravine.plot._canvas.style import ARTICLE, DARK, RAVINE, Figure, style_of, with_own_settings
 from ravine.plot._canvas.words import knobs
-from ravine.plot._film.encode import Palette, embedded, find_ffmpeg, page, png, sheets_of, write_gif, write_mp4
+from ravine.plot._film.encode import Palette, find_ffmpeg, make_sheets, png, write_gif, write_mp4
 from ravine.plot._film.moving import MovingArtist
 from ravine.plot._film.stage import staged
 from ravine.plot._map.panels import make_panels
@@ -122,7 +123,7 @@ class Film:
 
     @with_own_settings
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Write the film: .gif; .mp4, for which ffmpeg must be installed; or .html, a page with a player.
+        """Write the film: .gif, .mp4, or .html, a page with a player.
 
         The page holds everything it needs, and asks nothing of any server.
 
@@ -140,7 +141,7 @@ class Film:
         FileExistsError
             If the file exists and `force` is not given.
         FileNotFoundError
-            If .mp4 is asked for where there is no ffmpeg.
+            If .mp4 is asked for on a machine for which imageio-ffmpeg brings no ffmpeg, and which has none itself.
 
         Examples
         --------
@@ -171,27 +172,29 @@ class Film:
             elif kind == ".mp4":
                 write_mp4(draft, self._all(DPI[kind]), self.durations)
             else:
-                draft.write_text(self._page(), encoding="utf-8")
+                draft.write_text(self._page(), encoding="utf-8", newline="\n")
         return path
 
     @with_own_settings
     def _repr_html_(self) -> str:
         width, height = (round(96 * side) for side in self.figure.get_size_inches())
-        return embedded(self._page(), width, height)
+        return embed(self._page(), width, height)
 
     def _page(self) -> str:
         dpi = DPI[".html"]
         ground, end = self._pictures(dpi, [None, len(self) - 1])
         palette = Palette(self._some(dpi))
-        return page(
+        return make_player(
             title=self.title,
             ground=png(Image.fromarray(ground), optimize=True),
             end=png(palette.image(palette.indices(end))),
-            sheets=sheets_of(ground, self._all(dpi), palette),
+            sheets=make_sheets(ground, self._all(dpi), palette),
             size=(ground.shape[1], ground.shape[0]),
             width=round(96 * float(self.figure.get_figwidth())),
             steps=self.steps,
             durations=self.durations,
+            light=RAVINE,
+            dark=DARK,
         )
 
     def _all(self, dpi: int) -> Iterator[NDArray[np.uint8]]:
