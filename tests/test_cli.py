@@ -379,7 +379,11 @@ def test_what_an_interrupt_left_out_is_told(article):
     assert format_report(unknown)[1].startswith("best: last loss 0.4994 with lr 0.")
     race = ravine.sweep(article, {torch.optim.SGD: {"lr": 0.1}, torch.optim.Adam: {"lr": [0.1, 0.2]}}, steps=9)
     told = "SGD's rule on a batch, gradient written out; of torch: every bit, 9 steps of one random run compared"
-    assert format_report(race)[-3:] == [f"SGD: {told}", "Adam lr 0.1: Adam, run by run", "Adam lr 0.2: Adam, run by run"]
+    assert format_report(race)[-3:] == [
+        f"SGD: {told}",
+        "Adam lr 0.1: Adam, run by run",
+        "Adam lr 0.2: Adam, run by run",
+    ]
 
 
 def test_a_mark_needs_a_name(tmp_path):

@@ -23,7 +23,6 @@ import ravine
 from ravine import article, cli
 from ravine._html.inline import format_inline
 from ravine._html.page import Claim, Listing, Page, Plate, Section, Table, Text, make_html
-from ravine._html.render import colors_of
 from ravine._system import write_text
 from ravine.article import claims, knobs, story
 from ravine.article.page import COMMANDS, LIBRARY, make_page
@@ -239,7 +238,9 @@ def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
     study = article.study(**given)
     figures = article.draw_figures(study)
     assert 7 in figures
-    (chapter,) = (each for each in story.make_chapters(story.StoryData(study, figures, "ravine")) if each.id == "nesterov")
+    (chapter,) = (
+        each for each in story.make_chapters(story.StoryData(study, figures, "ravine")) if each.id == "nesterov"
+    )
     told = [each.caption for each in chapter.blocks if isinstance(each, Table)]
     for ax, run, caption in zip(figures[7].axes, ("momentum", "nesterov"), told, strict=False):
         step = article.step_shown(study.sel(run=run, criterion="MSELoss"), run)

@@ -13,7 +13,7 @@ import xarray as xr
 from ravine._descent.descend import descend
 from ravine._format import listed
 from ravine._problem.problem import Problem
-from ravine._study.contract import check
+from ravine._study.contract import check, check_single
 from ravine._study.script import pieces_of
 from ravine._study.select import join
 
@@ -54,10 +54,7 @@ def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -
     >>> without.run.values.tolist(), int(ravine.measure.arrival(run)), int(ravine.measure.arrival(without)[0])
     (['without momentum'], 50, 104)
     """
-    check(run, "position", "loss")
-    if run["loss"].ndim != 1:
-        spare = [str(dim) for dim in run["loss"].dims if dim != "step"]
-        raise ValueError(f"one run expected; this study has one for each {listed(spare)}: select one")
+    check_single(check(run, "position"), "loss")
     problem = _named(problem, run)
     pieces = _pieces(run)
     optimizer = _optimizer(pieces["optimizer"])

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from ravine._format import listed
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -128,6 +130,32 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
     if "surface" in study and study["surface"].ndim < 2:
         raise ValueError(f"'surface' has dimensions {study['surface'].dims}; the contract says (…, y, x)")
     return study
+
+
+def check_single(study: xr.Dataset, name: str) -> xr.DataArray:
+    """Return a variable of a study that holds a single run or surface; refuse several, with what to select.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> runs = ravine.descend(ravine.gallery.article(), steps=3)
+    >>> check_single(runs.sel(criterion="L1Loss"), "position").dims
+    ('step', 'parameter')
+    >>> check_single(runs, "position")
+    Traceback (most recent call last):
+    ...
+    ValueError: one run expected; this study has one for each criterion: \
+select one, for example .sel(criterion='MSELoss')
+    """
+    values = check(study, name)[name]
+    own = 2 if name == "surface" else len(CONTRACT[name].dims)  # a surface is named by its two parameters
+    spare = [str(dim) for dim in values.dims[: values.ndim - own]]
+    if spare:
+        raise ValueError(
+            f"one {'surface' if name == 'surface' else 'run'} expected; this study has one for each {listed(spare)}: "
+            f"select one, for example .sel({spare[0]}={study[spare[0]].values[0].item()!r})"
+        )
+    return values
 
 
 def axes(land: xr.Dataset) -> tuple[str, str]:

@@ -11,8 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._format import listed
-from ravine._study.contract import check
+from ravine._study.contract import check_single
 from ravine._study.provenance import facts_of
 
 Pieces = Mapping[str, Any]
@@ -64,10 +63,7 @@ def code(run: xr.Dataset) -> str:
         print(f"step {step}, loss {value.item()}")
     <BLANKLINE>
     """
-    check(run, "position")
-    if run["position"].ndim != 2:
-        spare = [str(dim) for dim in run["position"].dims if dim not in ("step", "parameter")]
-        raise ValueError(f"one run expected; this study has one for each {listed(spare)}: select one")
+    check_single(run, "position")
     if "steps_taken" in run:
         run = run.isel(step=slice(int(run["steps_taken"]) + 1))
     pieces = _pieces(run)

@@ -8,10 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._progress import tracked
-from ravine._study.contract import CONTRACT, check
+from ravine._study.contract import CONTRACT, check_single
 from ravine._torch import one_thread
 from ravine.curvature._derivatives import Place, function_of, vector_of
 
@@ -180,10 +179,7 @@ def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = N
     Cohen et al., "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021.
     Found from Hessian-vector products (`ravine.curvature.top_eigenpairs`), in float64, over all data.
     """
-    position = check(run, "position")["position"]
-    if position.ndim != 2:
-        spare = [str(dim) for dim in position.dims if dim not in ("step", "parameter")]
-        raise ValueError(f"one run expected; this study has one for each {listed(spare)}: select one")
+    position = check_single(run, "position")
     if position.sizes["parameter"] != len(problem.labels):
         raise ValueError(
             f"the run has {position.sizes['parameter']:,} parameters and the problem {len(problem.labels):,}"

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._study.contract import check
+from ravine._study.contract import check, check_single
 from ravine._study.rule import Reason, Rule, rule_of
 
 Vector = NDArray[np.float64]
@@ -224,13 +224,7 @@ def _near(found: Vector, expected: Vector, terms: list[Vector], dtype: np.dtype[
 
 def _find_update(run: xr.Dataset, step: int) -> tuple[xr.Dataset, int]:
     """Return the run without what it never took, and where in it the step is."""
-    position = check(run, "position")["position"]
-    if position.ndim != 2:
-        spare = [str(dim) for dim in position.dims if dim not in ("step", "parameter")]
-        raise ValueError(
-            f"one run expected; this study has one for each {listed(spare)}: "
-            f"select one, for example .sel({spare[0]}={str(run[spare[0]].values[0])!r})"
-        )
+    position = check_single(run, "position")
     if isinstance(step, bool) or not isinstance(step, int | np.integer):
         raise ValueError(f"step must be a whole number, got {step!r}")
     if "steps_taken" in run and np.isfinite(float(run["steps_taken"])):

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._study.contract import axes, check
+from ravine._study.contract import axes, check_single
 from ravine.plot._canvas.labels import FreeSpace
 from ravine.plot._canvas.style import ARTICLE, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import Decays, dot_every
@@ -275,14 +275,7 @@ def objective(land: xr.Dataset, weight_decay: Decays | Mapping[str, float] = 0.0
     Without weight decay these are the surface's own numbers.
     """
     horizontal, vertical = axes(land)
-    values = land["surface"]
-    if values.ndim != 2:
-        spare = [str(dim) for dim in values.dims[:-2]]
-        raise ValueError(
-            f"one surface expected; this study has one for each {listed(spare)}: "
-            f"select one, for example .sel({spare[0]}={str(land[spare[0]].values[0])!r})"
-        )
-    values = values.sortby([horizontal, vertical])
+    values = check_single(land, "surface").sortby([horizontal, vertical])
     x, y = values[horizontal].values.astype(float), values[vertical].values.astype(float)
     numbers = values.values.astype(float)
     across, up = decay_along(weight_decay, horizontal), decay_along(weight_decay, vertical)
@@ -295,13 +288,7 @@ def objective(land: xr.Dataset, weight_decay: Decays | Mapping[str, float] = 0.0
 
 def trajectory(run: xr.Dataset, axes: tuple[str, str] | None = None) -> tuple[Array, Array, tuple[str, str]]:
     """Return a run's coordinates along two parameters, and which these are."""
-    position = check(run, "position")["position"]
-    if position.ndim != 2:
-        spare = [str(dim) for dim in position.dims if dim not in ("step", "parameter")]
-        raise ValueError(
-            f"one run expected; this study has one for each {listed(spare)}: "
-            f"select one, for example .sel({spare[0]}={str(run[spare[0]].values[0])!r})"
-        )
+    position = check_single(run, "position")
     labels = [str(label) for label in run["parameter"].values]
     if len(labels) != 2:
         raise ValueError(
