@@ -2,10 +2,13 @@
 PYTHON ?= python3
 RUN := .venv/bin
 
-.PHONY: article test lint types docs site bench rivals third-party
+.PHONY: article quick test lint types docs site bench rivals third-party
 
-article: .venv/ready         ## every figure, number and the study of the article, into figures/
+article: .venv/lean          ## every figure, number and the study of the article, into figures/
 	$(RUN)/ravine article --out figures --force
+
+quick: .venv/ready           ## a cut through every part in under a minute, between two edits
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile -m quick
 
 test: .venv/ready            ## all tests, warnings as errors
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile  # a process a core, and no more threads than that
@@ -34,8 +37,14 @@ third-party: .venv/ready     ## optimizers of other packages; guards no change, 
 	$(RUN)/python -m pip install --quiet -c constraints.txt pytorch_optimizer
 	$(RUN)/python -m pytest -q checks
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/lean: pyproject.toml constraints.txt  # what ravine itself needs
+	@echo "setting up .venv, once: torch and what draws"
 	$(PYTHON) -m venv .venv
 	$(RUN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/ready: .venv/lean      # and what tests, checks and documents it
+	@echo "adding to .venv what tests and documents ravine"
 	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@

@@ -262,6 +262,17 @@ def test_diabetes_tells_a_story_from_csv_to_picture(tmp_path):
     assert float(saved.loss[-1]) == pytest.approx(1 - correlation**2, abs=1e-4)
 
 
+def test_debug_shows_where_an_error_comes_from():
+    """In place of the one line; nothing else changes."""
+    plain, debug = (CliRunner().invoke(app, [*words, "descend", "none.csv"]) for words in ([], ["--debug"]))
+    assert plain.exit_code == debug.exit_code == 2
+    assert plain.stderr == "ravine: there is no file none.csv, and no such problem\n"
+    assert debug.stderr.startswith("Traceback")
+    assert "in load_problem" in debug.stderr
+    assert debug.stderr.splitlines()[-1] == "FileNotFoundError: there is no file none.csv, and no such problem"
+    assert "--debug" in run("--help").output
+
+
 def test_help_everywhere_and_version():
     for words in (["--help"], ["article", "--help"], ["descend", "--help"], ["plot", "--help"]):
         assert "Usage" in run(*words).output

@@ -12,6 +12,8 @@ import bare
 import ravine
 from ravine._study import provenance
 
+pytestmark = pytest.mark.quick
+
 WAYS = [
     {},
     {"momentum": 0.9},

@@ -54,6 +54,17 @@ def test_make_words_of_the_readme_exist():
     assert {"article", "test"} <= shown <= targets | {"measures"}
 
 
+def test_the_way_of_one_setting_is_that_of_the_source():
+    """Each step of the design's way names a file, and functions or classes that stand in it."""
+    text = (PROJECT / "docs" / "design.md").read_text().partition("## The way of one setting")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\d+\. `([\w/]+\.py)`: (.+)$", text, flags=re.M)
+    assert 5 < len(steps) <= 14
+    for path, words in steps:
+        source = (PROJECT / "src" / "ravine" / path).read_text()
+        first = re.search(r"`(\w+)`", words)[1]
+        assert re.search(rf"^ *(def|class) {first}\b", source, flags=re.M), (path, first)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):

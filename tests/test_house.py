@@ -15,6 +15,8 @@ import pytest
 
 import ravine
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(ravine.__file__).parent
 HOMES = ("gallery", "measure", "theory", "plot")  # public names that are modules
 

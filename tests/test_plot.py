@@ -19,6 +19,8 @@ from ravine.plot._canvas import style as paper
 from ravine.plot._canvas import words
 from ravine.plot._map import marks
 
+pytestmark = pytest.mark.quick
+
 
 def of_gid(ax, gid):
     return next(artist for artist in ax.lines if artist.get_gid() == gid)

@@ -9,6 +9,8 @@ import torch
 
 import ravine
 
+pytestmark = pytest.mark.quick
+
 
 def test_from_csv_reads_what_people_have(tmp_path):
     rows = [(1.0, 2.0), (2.5, 3.0), (4.0, -1.0)]

@@ -9,6 +9,8 @@ import pytest
 
 from ravine import _progress
 
+pytestmark = pytest.mark.quick
+
 
 class Terminal(io.StringIO):
     def isatty(self):

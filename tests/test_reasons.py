@@ -10,6 +10,8 @@ import ravine
 from ravine._findings.explain import FINDINGS, PATH_FINDINGS
 from ravine.plot._canvas import words
 
+pytestmark = pytest.mark.quick
+
 
 def words_of(figure):
     return " ".join(t.get_text() for ax in figure.axes for t in ax.texts).replace("\n", " ")

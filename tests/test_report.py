@@ -195,6 +195,28 @@ def test_written_at_once_or_not_at_all(tmp_path, monkeypatch):
 def test_text_cannot_become_markup():
     assert "<script>" not in format_inline("<script>alert('x')</script> `<b>` *<i>*")
     assert format_inline("2 * 3 * 4") == "2 * 3 * 4"
+    assert "<a" not in format_inline("[there](javascript:alert(1))")
+    assert "<img" not in format_inline("![x](#y) <img src=x>")
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("at -3, and 5 - 2; well-known, 1e-3", "at \N{MINUS SIGN}3, and 5 \N{MINUS SIGN} 2; well-known, 1e-3"),
+        ("the article's", "the article\N{RIGHT SINGLE QUOTATION MARK}s"),
+        ("`lr - 3` is *so* & [there](#a-b)", '<code>lr - 3</code> is <em>so</em> &amp; <a href="#a-b">there</a>'),
+        ("weight_decay and _x_ \\* &lt;", "weight_decay and <em>x</em> \\* &amp;lt;"),
+        ("a `b", "a `b"),
+    ],
+)
+def test_marks_in_a_line(text, html):
+    assert format_inline(text) == html
+
+
+def test_colours_of_a_page_are_those_of_the_styles(written):
+    for style in (RAVINE, DARK):
+        for name, color in colors_of(style).items():
+            assert f"--{name}: {color};" in written
 
 
 # -- what is said ------------------------------------------------------------------------------------------------

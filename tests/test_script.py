@@ -13,6 +13,8 @@ import torch
 import bare
 import ravine
 
+pytestmark = pytest.mark.quick
+
 SCALE = 3.0
 
 

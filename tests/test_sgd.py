@@ -11,6 +11,8 @@ import torch
 from ravine._engine.rules import sgd
 from ravine._study import rule
 
+pytestmark = pytest.mark.quick
+
 
 def random_settings(random, runs):
     """Settings that torch takes, of every kind, divergent and useless ones too."""

@@ -12,6 +12,8 @@ import xarray as xr
 import ravine
 from ravine._study import contract, provenance
 
+pytestmark = pytest.mark.quick
+
 
 def whole(case):
     run = ravine.descend(case.problem, lr=case.lr, steps=6, momentum=0.5, also=("gradient", "velocity"))
