@@ -23,6 +23,7 @@ import ravine
 from ravine import article, cli
 from ravine._html.inline import format_inline
 from ravine._html.page import Claim, Listing, Page, Plate, Section, Table, Text, make_html
+from ravine._html.render import colors_of
 from ravine._system import write_text
 from ravine.article import claims, knobs, story
 from ravine.article.page import COMMANDS, LIBRARY, make_page

@@ -224,7 +224,7 @@ def _near(found: Vector, expected: Vector, terms: list[Vector], dtype: np.dtype[
 
 def _find_update(run: xr.Dataset, step: int) -> tuple[xr.Dataset, int]:
     """Return the run without what it never took, and where in it the step is."""
-    position = check_single(run, "position")
+    check_single(run, "position")
     if isinstance(step, bool) or not isinstance(step, int | np.integer):
         raise ValueError(f"step must be a whole number, got {step!r}")
     if "steps_taken" in run and np.isfinite(float(run["steps_taken"])):
