@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -24,12 +23,6 @@ from ravine import _system, measure, plot
 from ravine.cli import app
 from ravine.plot._film import animate
 from ravine.plot._film import moving as scoreboard
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 
 
 def of_gid(ax, gid):
@@ -549,17 +542,6 @@ def test_a_title_cannot_break_the_page(tmp_path):
     )
     assert "<script>alert" not in text
     assert "100 %s" in text
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("no chromium here")
-    with playwright.sync_playwright() as server:
-        running = server.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.mark.filterwarnings("default")

@@ -10,6 +10,7 @@ from matplotlib.quiver import Quiver
 
 import bare
 import ravine
+from artists import line_of
 from ravine import article as article_module
 
 PRINTED = {
@@ -86,10 +87,6 @@ def test_huber_and_smooth_l1_are_one_function_at_their_defaults(told):
 # -- the figures' artists carry exactly those numbers
 
 
-def of_gid(ax, gid):
-    return next(artist for artist in ax.lines if artist.get_gid() == gid)
-
-
 def assert_path(ax, cell, line):
     x, y = (cell.position.sel(parameter=name).values for name in ("bias", "weight"))
     assert bare.same_bits(line.get_xdata(), x)
@@ -109,7 +106,7 @@ def test_figures_1_and_2_carry_points_and_line(told, data, style):
             clouds = [c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)]
             assert len(clouds) == (2 if number == 1 else 1)
         else:
-            clouds = [np.c_[of_gid(ax, "data").get_data()]]
+            clouds = [np.c_[line_of(ax, "data").get_data()]]
         for cloud in clouds:
             assert bare.same_bits(cloud, np.c_[x, y])
     cell = told.sel(run="plain", criterion="MSELoss")
@@ -148,7 +145,7 @@ def test_four_paths_carry_the_recorded_positions(told, number, style):
     for ax, name in zip(maps, CRITERIA, strict=True):
         cell = told.sel(run=RUN_OF[number], criterion=name)
         assert name in (ax.get_title(), ax.get_title(loc="left"))
-        assert_path(ax, cell, ax.lines[0] if style == "article" else of_gid(ax, "path"))
+        assert_path(ax, cell, ax.lines[0] if style == "article" else line_of(ax, "path"))
         if style == "article":
             crosses = next(c for c in ax.collections if isinstance(c, PathCollection)).get_offsets()
             assert bare.same_bits(crosses, np.c_[ax.lines[0].get_data()])
@@ -191,7 +188,7 @@ def test_figure_7_adds_up_to_the_recorded_update(told, style):
         textbooks = ax is figure.axes[1]
         if textbooks:  # torch's parameters are one look-ahead further
             position = position + 0.1 * 0.9 * cell.velocity.values
-            torch_at = np.ravel(of_gid(ax, "torch").get_data())
+            torch_at = np.ravel(line_of(ax, "torch").get_data())
             assert np.allclose(torch_at, cell.position.values[step], atol=1e-6)
             assert np.allclose(tail["gradient"], torch_at, atol=1e-6)
         assert np.allclose(vector["update"], position[step + 1] - position[step], atol=2e-6)

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 import bare
 import ravine
+from artists import of_gid, panels, said, words
 from ravine import measure, plot
 from ravine.plot._canvas import scales
 from ravine.plot._canvas.style import style_of
@@ -68,18 +69,6 @@ def both(**studies):
     )
 
 
-def of_gid(where, gid):
-    return [a for a in where.get_children() if a.get_gid() == gid and not isinstance(a, Text)]
-
-
-def words(where, gid=None):
-    return [t.get_text() for t in where.texts if gid is None or t.get_gid() == gid]
-
-
-def said(figure):
-    return " ".join(t.get_text() for where in (figure, *figure.axes) for t in where.texts).replace("\n", " ")
-
-
 def cells(ax):
     """The values of a panel, NaN where there is none; row by row."""
     (mesh,) = of_gid(ax, "values")
@@ -90,10 +79,6 @@ def edges(ax):
     (mesh,) = of_gid(ax, "values")
     corners = mesh.get_coordinates()
     return corners[0, :, 0], corners[:, 0, 1]
-
-
-def panels(figure):
-    return [ax for ax in figure.axes if ax.get_label() != "key"]
 
 
 def key_of(figure):

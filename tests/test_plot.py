@@ -14,16 +14,13 @@ from matplotlib.text import Text
 
 import bare
 import ravine
+from artists import line_of
 from ravine import plot
 from ravine.plot._canvas import style as paper
 from ravine.plot._canvas import words
 from ravine.plot._map import marks
 
 pytestmark = pytest.mark.quick
-
-
-def of_gid(ax, gid):
-    return next(artist for artist in ax.lines if artist.get_gid() == gid)
 
 
 def write(figure, kind="png"):
@@ -48,7 +45,7 @@ def test_descent_on_four_problems(drawn, style):
         return
     figure = plot.descent(run, land, style=style)
     ax = figure.axes[0]
-    line = ax.lines[0] if style == "article" else of_gid(ax, "path")
+    line = ax.lines[0] if style == "article" else line_of(ax, "path")
     names = list(land.surface.dims)[::-1]
     assert bare.same_bits(line.get_xdata(), run.position.sel(parameter=names[0]))
     assert bare.same_bits(line.get_ydata(), run.position.sel(parameter=names[1]))
@@ -58,7 +55,7 @@ def test_descent_on_four_problems(drawn, style):
 def test_losses_fit_and_scatter_on_four_problems(case):
     run = ravine.descend(case.problem, lr=case.lr, steps=40)
     ax = plot.losses(run.drop_vars("minimum_loss", errors="ignore")).axes[0]
-    assert bare.same_bits(of_gid(ax, "loss").get_ydata(), run.loss)
+    assert bare.same_bits(line_of(ax, "loss").get_ydata(), run.loss)
     assert ax.get_yscale() == ("log" if run.loss.max() > 20 * run.loss.min() else "linear")
     if "inputs" not in run:
         for draw in (plot.fit, plot.scatter):
@@ -68,10 +65,10 @@ def test_losses_fit_and_scatter_on_four_problems(case):
         with pytest.raises(ValueError, match="one column of inputs expected"):
             plot.fit(run)
     else:
-        line = of_gid(plot.fit(run).axes[0], "fit")
+        line = line_of(plot.fit(run).axes[0], "fit")
         order = np.argsort(run.inputs.values)
         assert bare.same_bits(line.get_ydata(), run.prediction.values[order])
-        assert bare.same_bits(of_gid(plot.scatter(run).axes[0], "data").get_xdata(), run.inputs)
+        assert bare.same_bits(line_of(plot.scatter(run).axes[0], "data").get_xdata(), run.inputs)
 
 
 def test_equal_curves_share_one_name(article):
@@ -86,7 +83,7 @@ def test_the_path_keeps_every_number_even_where_it_diverges(article):
     run, land = ravine.descend(problem, lr=30.0), ravine.surface(problem)
     figure = plot.descent(run, land)
     ax = figure.axes[0]
-    assert bare.same_bits(of_gid(ax, "path").get_xdata(), run.position.sel(parameter="bias"))
+    assert bare.same_bits(line_of(ax, "path").get_xdata(), run.position.sel(parameter="bias"))
     assert ax.get_xlim() == (-5, 8)  # the picture stays where the surface is
     assert any(patch.get_gid() == "leaves" for patch in ax.patches)
     said = " ".join(t.get_text() for t in ax.texts)
@@ -102,12 +99,12 @@ def test_the_article_run_stays_and_ends(article):
     run, land = ravine.descend(problem, lr=0.1), ravine.surface(problem)
     ax = plot.descent(run, land).axes[0]
     assert not ax.patches
-    end = np.ravel(of_gid(ax, "end").get_data())
+    end = np.ravel(line_of(ax, "end").get_data())
     assert bare.same_bits(end, run.position.sel(parameter=["bias", "weight"])[-1])
-    minimum = np.ravel(of_gid(ax, "minimum").get_data())
+    minimum = np.ravel(line_of(ax, "minimum").get_data())
     assert bare.same_bits(minimum, run.minimizer.sel(parameter=["bias", "weight"]))
     # where it is not known, the lowest point of the grid is marked
-    lowest = np.ravel(of_gid(plot.descent(run.drop_vars("minimizer"), land).axes[0], "lowest").get_data())
+    lowest = np.ravel(line_of(plot.descent(run.drop_vars("minimizer"), land).axes[0], "lowest").get_data())
     row, column = np.unravel_index(land.surface.values.argmin(), land.surface.shape)
     assert lowest.tolist() == [land.bias.values[column], land.weight.values[row]]
 
@@ -122,10 +119,10 @@ def test_decay_is_drawn_into_what_is_minimised(article):
     assert any("contours: loss + weight decay" in t.get_text() for t in figure.texts)
     # where it ends is where the drawn surface is lowest
     end = decayed.position.sel(parameter=["bias", "weight"]).values[-1]
-    assert np.ravel(of_gid(figure.axes[0], "minimum").get_data()) == pytest.approx(end, rel=1e-4)
-    assert bare.same_bits(np.ravel(of_gid(figure.axes[0], "data minimum").get_data()), decayed.data_minimizer[::-1])
+    assert np.ravel(line_of(figure.axes[0], "minimum").get_data()) == pytest.approx(end, rel=1e-4)
+    assert bare.same_bits(np.ravel(line_of(figure.axes[0], "data minimum").get_data()), decayed.data_minimizer[::-1])
     on_the_grid = plot.descent(decayed.drop_vars(["minimizer", "data_minimizer"]), land)
-    assert np.abs(np.ravel(of_gid(on_the_grid.axes[0], "lowest").get_data()) - end).max() < 0.13
+    assert np.abs(np.ravel(line_of(on_the_grid.axes[0], "lowest").get_data()) - end).max() < 0.13
     import torch
 
     apart = ravine.descend(problem, torch.optim.AdamW, lr=0.1, weight_decay=2.0)
@@ -156,7 +153,7 @@ def test_unequal_axes_thousand_steps_and_uneven_grids():
     land = ravine.surface(valley, x=(-100, 100), y=[-1, -0.5, -0.1, 0.0, 0.2, 0.7, 1.5], points=21)
     figure = plot.descent(run, land)
     assert figure.axes[0].get_aspect() == "auto"
-    assert len(of_gid(figure.axes[0], "steps").get_xdata()) == 101
+    assert len(line_of(figure.axes[0], "steps").get_xdata()) == 101
     assert any("a dot every 10 steps" in t.get_text() for t in figure.texts)
     write(figure)
     mesh = plot.surface(land, style="article")
@@ -245,7 +242,7 @@ def test_labels_stay_inside_and_off_the_path(article):
         box, frame = start.get_window_extent(), ax.get_window_extent()
         assert frame.contains(box.x0, box.y0)
         assert frame.contains(box.x1, box.y1)
-        pixels = ax.transData.transform(np.c_[of_gid(ax, "path").get_data()])
+        pixels = ax.transData.transform(np.c_[line_of(ax, "path").get_data()])
         assert not box.count_contains(pixels)
 
 

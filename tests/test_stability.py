@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 import bare
 import ravine
+from artists import of_gid, panels, said, words
 from ravine import measure, plot
 from ravine.measure import _stability
 
@@ -32,22 +33,6 @@ def valley():
 @pytest.fixture(scope="module")
 def four():
     return ravine.sweep(ravine.gallery.article(), lr=LR[::2], momentum=[0.0, 0.5, 0.9], steps=60)
-
-
-def of_gid(where, gid):
-    return [a for a in where.get_children() if a.get_gid() == gid and not isinstance(a, Text)]
-
-
-def words(where, gid=None):
-    return [t.get_text() for t in where.texts if gid is None or t.get_gid() == gid]
-
-
-def panels(figure):
-    return [ax for ax in figure.axes if ax.get_label() != "key"]
-
-
-def said(figure):
-    return " ".join(t.get_text() for where in (figure, *figure.axes) for t in where.texts).replace("\n", " ")
 
 
 def curvatures_of_the_article():
