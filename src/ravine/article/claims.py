@@ -60,6 +60,7 @@ def check_claims(study: xr.Dataset) -> list[Claim]:
 
     Examples
     --------
+    >>> from ravine import article
     >>> claims = {claim.id: claim for claim in check_claims(article.study())}
     >>> claims["same-function"].verdict, claims["same-function"].holds
     ('corrected', True)

@@ -60,8 +60,9 @@ def make_page(study: xr.Dataset, drawings: Mapping[int, Figure], style: str = "r
 
     Examples
     --------
+    >>> from ravine import article
     >>> study = article.study()
-    >>> page = make_page(study, article.drawn(study))
+    >>> page = make_page(study, article.draw_figures(study))
     >>> [section.id for section in page.sections]
     ['reading', 'story', 'knobs', 'claims', 'valley-of-100', 'remember', 'further', 'colophon']
     """

@@ -52,6 +52,7 @@ def make_chapters(data: StoryData) -> list[Section]:
 
     Examples
     --------
+    >>> from ravine import article
     >>> study = article.study()
     >>> data = StoryData(study, {}, "ravine")
     >>> [chapter.title for chapter in make_chapters(data)][:3]
