@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,22 @@ def cases(folder):
             {"0.weight[0,1]": (-1, 1), "2.bias": (-2, 2)},
         ),
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settings_folder(tmp_path_factory):
+    """The key that signs plans lies in the user's own folder, and not in a test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        yield
+
+
+@pytest.fixture
+def chance():
+    """Chance that is another each time; RAVINE_SEED repeats what a failure printed."""
+    seed = int(os.environ.get("RAVINE_SEED") or int.from_bytes(os.urandom(4), "big"))
+    print(f"RAVINE_SEED={seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session")

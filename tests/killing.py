@@ -18,7 +18,7 @@ import zarr  # noqa: F401 - in front of all children
 import ravine
 from ravine._store import create
 from ravine._store.store import Store
-from ravine._sweep import plan
+from ravine._sweep import execute, plan
 
 PHASES = {"writing": 0.04, "create": 0.25, "gathering": 0.003}
 """Where a child is killed: at the latest so many seconds after it came there."""
@@ -49,14 +49,13 @@ def child(store, phase, pipe, log):
 
         return both
 
-    make = plan.SweepPlan.make
+    make = execute.StoredBlocks.__call__
 
-    def counted(self, runs, advance):
-        made = make(self, runs, advance)
-        os.write(log, f"{runs.start}\n".encode())
-        return made
+    def counted(self, number, *more):
+        make(self, number, *more)
+        os.write(log, f"{number * BLOCK}\n".encode())
 
-    plan.SweepPlan.make = counted
+    execute.StoredBlocks.__call__ = counted
     if phase == "writing":
         Store.write = before(Store.write, tell)
     elif phase == "create":
@@ -136,7 +135,7 @@ def gatherings(store, times, log, chance):
         gathered = store / ".ravine/complete.json"
         gathered.unlink(missing_ok=True)
         killed += one(store, "gathering", log, chance)
-        torn += gathered.exists() and Store(store).gathered() is None
+        torn += gathered.exists() and Store(store).read_gathered() is None
     one(store, None, log, chance)
     return {"killed": killed, "torn": torn, "litter": [str(each) for each in store.rglob("*.partial")]}
 

@@ -22,19 +22,21 @@ from ravine._store.store import Store
 from ravine._sweep import plan
 from ravine.cli import app
 
-KILLS = int(os.environ.get("RAVINE_KILLS", "50"))
-"""More of them take longer: `RAVINE_KILLS=1000 pytest tests/test_kills.py`."""
+KILLS = (25, 240)
+"""At each run of the tests, and with ``-m slow``."""
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """What became of a sweep that was killed again and again, and where its stores are."""
-    folder = tmp_path_factory.mktemp("killed")
-    words = [sys.executable, killing.__file__, folder, str(KILLS), "7"]
+@pytest.fixture(scope="module", params=[KILLS[0], pytest.param(KILLS[1], marks=pytest.mark.slow)])
+def killed(request, tmp_path_factory):
+    """What became of a sweep that was killed again and again, at other instants each time, and where its stores are."""
+    folder, kills = tmp_path_factory.mktemp("killed"), request.param
+    seed = os.environ.get("RAVINE_SEED") or str(int.from_bytes(os.urandom(4), "big"))
+    print(f"RAVINE_SEED={seed}")
+    words = [sys.executable, killing.__file__, folder, str(kills), seed]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    made = subprocess.run(words, env=surroundings, capture_output=True, text=True, timeout=60 + 2 * KILLS, check=False)
+    made = subprocess.run(words, env=surroundings, capture_output=True, text=True, timeout=300 + 5 * kills, check=False)
     assert made.returncode == 0, made.stderr
-    return folder, json.loads(made.stdout)
+    return folder, json.loads(made.stdout) | {"kills": kills}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def expected():
 
 def test_killed_while_blocks_are_written(killed, expected):
     told = killed[1]["writing"]
-    assert told["killed"] >= KILLS
+    assert told["killed"] >= killed[1]["kills"]
     assert told["remade"] == 0  # what the ledger holds is not computed again
     assert told["twice"] <= told["killed"]  # at each kill one block was at work
     for path in map(Path, told["stores"]):
@@ -59,7 +61,7 @@ def test_killed_while_blocks_are_written(killed, expected):
 
 
 def test_killed_while_a_store_is_begun(killed, expected):
-    folder, told = killed[0], killed[1]["founding"]
+    folder, told = killed[0], killed[1]["create"]
     assert told["parts"] == 0  # it is there whole, or not at all
     assert told["litter"] == []
     xr.testing.assert_identical(ravine.open(folder / "begun.zarr").load(), expected)
@@ -72,7 +74,7 @@ def test_killed_while_the_ledger_is_gathered(killed):
     assert told["killed"] > 0
     assert told["torn"] == 0
     assert told["litter"] == []
-    assert Store(killed[1]["writing"]["stores"][0]).gathered() is not None
+    assert Store(killed[1]["writing"]["stores"][0]).read_gathered() is not None
 
 
 # -- the command line, with processes of its own ---------------------------------------------------------------------
@@ -172,7 +174,7 @@ def resumed(folder, name, expected, monkeypatch):
     """Go on from another folder, and compare."""
     monkeypatch.syspath_prepend(str(folder))
     path = folder / f"{name}.zarr"
-    assert Store(path).missing()
+    assert Store(path).find_missing()
     result = CliRunner().invoke(app, ["resume", str(path)])
     assert result.exit_code == 0, result.output
     same(path, expected)

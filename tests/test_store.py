@@ -160,7 +160,7 @@ def test_blocks_of_nothing_but_nan_are_kept_and_not_made_again(path, monkeypatch
     assert blocks_of(path) == 4
     for block in range(4):
         assert all(chunk.exists() for name in ("loss", "position") for chunk in Store(path).chunks(block, name))
-    monkeypatch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("a block was made again"))
+    monkeypatch.setattr(execute.StoredBlocks, "__call__", lambda *_: pytest.fail("a block was made again"))
     xr.testing.assert_identical(ravine.sweep(nothing, store=path, **given).load(), stored.load())
 
 
@@ -291,12 +291,12 @@ def test_damaged_blocks_are_named_forgotten_and_made_again(path, damage, gathere
         assert all(any(f"block {block} " in each for each in faults) for block in blocks)
     assert ravine.verify(path, forget=True) == faults
     assert ravine.verify(path) == []
-    assert Store(path).missing() == blocks
+    assert Store(path).find_missing() == blocks
     made = []
-    make = recipes.SweepPlan.make
-    monkeypatch.setattr(recipes.SweepPlan, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
+    make = execute.StoredBlocks.__call__
+    monkeypatch.setattr(execute.StoredBlocks, "__call__", lambda *given: made.append(given[1]) or make(*given))
     xr.testing.assert_identical(small_sweep(path).load(), expected)
-    assert made == [Store(path).tiling.runs_of(block) for block in blocks]
+    assert made == blocks
     assert ravine.verify(path) == []
     assert Store(path).complete.exists()
 
@@ -304,9 +304,9 @@ def test_damaged_blocks_are_named_forgotten_and_made_again(path, damage, gathere
 def test_a_deleted_record_makes_its_block_again_without_being_asked(path):
     expected = small_sweep(path).load()
     Store(path).ledger.path(1).unlink()
-    assert Store(path).missing() == [1]
+    assert Store(path).find_missing() == [1]
     xr.testing.assert_identical(small_sweep(path).load(), expected)
-    assert Store(path).missing() == []
+    assert Store(path).find_missing() == []
 
 
 def test_a_chunk_of_the_fill_value_is_missed_too(path):
@@ -323,7 +323,7 @@ def test_a_damaged_description_of_an_array_costs_no_block(path):
     description.write_text("{}")
     faults = ravine.verify(path, forget=True)
     assert [str(description) in each for each in faults] == [True]
-    assert Store(path).missing() == []
+    assert Store(path).find_missing() == []
     description.write_bytes(whole)
     assert ravine.verify(path) == []
 
@@ -339,7 +339,7 @@ def test_what_was_written_first_is_written_again(path):
         file.unlink()
     assert len(ravine.verify(path)) == len(damaged)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("a block was made again"))
+        patch.setattr(execute.StoredBlocks, "__call__", lambda *_: pytest.fail("a block was made again"))
         again = small_sweep(path, problem=ravine.gallery.article()["MSELoss"])
     xr.testing.assert_identical(again.load(), expected)
     assert bytes_of(path) == before
@@ -451,7 +451,7 @@ def test_another_sweep_is_refused_before_any_work(path, change, monkeypatch):
         begun = {"lr": [0.01, 0.1], "steps": 3, "momentum": 0.0} | begun
     small_sweep(path, **begun)
     before = bytes_of(path)
-    monkeypatch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(execute.StoredBlocks, "__call__", lambda *_: pytest.fail("work was done"))
     small_sweep(path, **begun)  # the same goes on
     with pytest.raises(ValueError, match="holds another sweep") as refusal:
         small_sweep(path, **(begun | changed))
@@ -491,7 +491,7 @@ def test_what_changes_no_number_is_no_other_sweep(path, tmp_path, monkeypatch):
     }
     small_sweep(path, **first)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(recipes.SweepPlan, "make", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(execute.StoredBlocks, "__call__", lambda *_: pytest.fail("work was done"))
     small_sweep("runs.zarr", **second)
 
 
@@ -731,11 +731,12 @@ def test_a_damaged_plan_and_a_later_format_are_told(path):
     plan = path / ".ravine/plan.json"
     whole = plan.read_bytes()
     facts = read_record(plan)
-    plan.write_bytes(whole[:-20])
+    for copy in (plan, path / ".ravine/plan.copy.json"):
+        copy.write_bytes(whole[:-20])
     for call in (small_sweep, ravine.open, ravine.verify):
         with pytest.raises(ValueError, match=r"plan\.json is damaged.*cannot go on.*delete it and sweep again"):
             call(path)
-    write_record(plan, {**facts, "format": 9, "identity": {"ravine": "7.0"}})
+    write_record(plan, {**facts, "format": 9, "identity": {"ravine": "7.0"}})  # the copy is not asked
     for call in (small_sweep, ravine.open, ravine.verify):
         with pytest.raises(
             ValueError, match=r"has format 9, and this ravine reads format 1.*ravine 7\.0, which wrote it"
@@ -745,6 +746,7 @@ def test_a_damaged_plan_and_a_later_format_are_told(path):
 
 def test_one_process_hands_out_at_a_time(path):
     small_sweep(path)
+    Store(path).forget(0)
     held = (
         "import sys; from ravine._store.store import Store\n"
         "with Store(sys.argv[1]).writing():\n    print('held', flush=True); sys.stdin.read()"
@@ -781,9 +783,11 @@ def test_two_that_begin_at_once(path, monkeypatch):
 def test_only_litter_of_the_dead_is_cleared(path, tmp_path):
     kept = [tmp_path / "runs.zarr.backup.partial", tmp_path / f"runs.zarr.old.{'0' * 32}.partial"]
     dead = tmp_path / f"runs.zarr.{'0' * 32}.partial"
-    for each in (*kept, dead):
+    for each in kept:
         each.mkdir()
         (each / "notes.txt").write_text("mine")
+    (dead / "draft/loss").mkdir(parents=True)
+    (dead / "alive").touch()
     small_sweep(path)
     assert all((each / "notes.txt").exists() for each in kept)
     assert not dead.exists()
@@ -844,6 +848,7 @@ def test_a_place_without_the_right_to_write(path, monkeypatch):
             small_sweep(path)
     assert not path.exists()
     small_sweep(path)
+    Store(path).forget(0)
     with monkeypatch.context() as patch:
         patch.setattr("filelock.FileLock.acquire", forbidden)
         with pytest.raises(PermissionError, match="cannot write into"):

@@ -511,7 +511,7 @@ def test_workers_that_always_die_are_given_up(tmp_path):
         pytest.raises(RuntimeError, match="workers died 4 times before any block was finished"),
     ):
         ravine.sweep(ravine.Problem(loss, start={"x": 1.0}), lr=[0.1, 0.2], engine="torch", executor=pool)
-    assert len(list(tmp_path.iterdir())) == workers.LIVES + 1
+    assert len(list(tmp_path.iterdir())) == workers.MOST_BREAKS + 1
 
 
 def test_what_a_worker_held_is_put_back(tmp_path, shaky):
@@ -543,7 +543,7 @@ def test_dask_never_gives_what_it_remembers(client, tmp_path):
 def test_a_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch):
     from dask.distributed import Client
 
-    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    monkeypatch.setattr(workers, "ANSWER_SECONDS", 0.5)
     with cluster_of(0) as cluster, Client(cluster) as client, pytest.raises(TimeoutError, match="no worker answered"):
         ravine.sweep(ravine.gallery.rosenbrock(), lr=[1e-4], executor=client.get_executor())
 
@@ -554,7 +554,7 @@ def test_a_cluster_that_lost_all_workers_is_given_up(monkeypatch):
     executor._client = type("Client", (), {"nthreads": lambda self: there})()
     worker_pool = wrap_executor(executor)
     worker_pool.check_workers()
-    monkeypatch.setattr(workers, "PATIENCE", 0.01)
+    monkeypatch.setattr(workers, "ANSWER_SECONDS", 0.01)
     there.clear()
     worker_pool.check_workers()
     time.sleep(0.02)
@@ -600,7 +600,7 @@ def test_dask_loses_a_worker_and_then_its_scheduler(tmp_path):
 
 def test_a_cluster_that_nobody_runs_is_one_line(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(executors, "ANSWER", 1)
+    monkeypatch.setattr(executors, "CLUSTER_SECONDS", 1)
     began = time.monotonic()
     result = CliRunner().invoke(app, ["sweep", "article", "--lr", "0.1", "--cluster", "tcp://127.0.0.1:1"])
     assert time.monotonic() - began < 20
@@ -764,7 +764,7 @@ def test_workers_end_with_a_killed_master(how, when, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "size", "crew", "blocks"),
+    ("seconds", "size", "count", "blocks"),
     [
         (1e-5, 1000, 1, 1),  # all of it is a hundredth of a second
         (1e-2, 1000, 1, 20),  # half a second each
@@ -773,15 +773,15 @@ def test_workers_end_with_a_killed_master(how, when, tmp_path):
         (10.0, 1000, 1, 1000),
     ],
 )
-def test_blocks_are_cut_by_time(seconds, size, worker_pool, blocks, monkeypatch):
+def test_blocks_are_cut_by_time(seconds, size, count, blocks, monkeypatch):
     monkeypatch.setattr(recipes.SweepPlan, "_seconds_of_a_run", lambda self: seconds)
-    assert plan_of(ravine.gallery.rosenbrock(), size).tiling(worker_pool).count == blocks
+    assert plan_of(ravine.gallery.rosenbrock(), size).tiling(count).count == blocks
 
 
 def test_blocks_are_cut_by_bytes_and_hold_what_they_say(case):
     sweep_plan = plan_of(case.problem, 20_000, steps=300)
     tiling = sweep_plan.tiling(1)
-    run = sweep_plan.keeper(slice(0, 1)).loss.element_size() * 301 * (len(case.problem.labels) + 1)
+    run = sweep_plan.output(slice(0, 1)).loss.element_size() * 301 * (len(case.problem.labels) + 1)
     longest = max(tiling.runs_of(k).stop - tiling.runs_of(k).start for k in range(tiling.count))
     assert longest * run <= recipes.BLOCK_BYTES
     assert sum(tiling.runs_of(k).stop - tiling.runs_of(k).start for k in range(tiling.count)) == 20_000

@@ -1,12 +1,44 @@
-"""What the system has left of memory, and files that are there whole or not at all."""
+"""What belongs to the process or the system: global state, memory, files that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_state_lock = threading.RLock()
+
+
+@contextmanager
+def process_state() -> Iterator[None]:
+    """Be the only thread that changes what the whole process shares, and puts it back.
+
+    Torch's random state and number of threads, a module whose parameters are swapped for a call, matplotlib's
+    rcParams, warning filters. There is one lock for all of them, so that no two can wait for each other, and one thread
+    may take it again. Never wait for another thread or process with it in hand.
+
+    Examples
+    --------
+    >>> with process_state(), process_state():
+    ...     print("alone")
+    alone
+    """
+    lock = _state_lock
+    with lock:
+        yield
+
+
+def _renew_lock() -> None:
+    """Begin a forked child with a lock of its own: the thread that held it is not there to give it back."""
+    global _state_lock
+    _state_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager
@@ -29,19 +61,95 @@ def write_text(text: str, path: Path) -> None:
 
 
 def bytes_free() -> int | None:
-    """Return how much memory there is left for this process, where the system tells."""
-    found = []
+    """Return how much memory there is left for this process, where the system tells.
+
+    The least of what the machine has, what the container or service may take (cgroups of both versions, and those
+    around it), and what ``ulimit -v`` and ``ulimit -d`` leave.
+    """
+    found = [*_machine_free(), *_cgroup_free(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), *_ulimit_free()]
+    return max(0, min(found)) if found else None
+
+
+SHARE_OF_MEMORY = 0.7
+"""Share of the free memory that a result may take."""
+
+
+def check_fits(what: str, needed: int, remedy: str) -> None:
+    """Complain before any work of what would not fit into memory.
+
+    Raises
+    ------
+    MemoryError
+        With both sizes and the remedy.
+
+    Examples
+    --------
+    >>> check_fits("a run of 3 steps takes", 100, "take fewer steps")
+    """
+    free = bytes_free()
+    if free is not None and needed > SHARE_OF_MEMORY * free:
+        raise MemoryError(f"{what} {format_bytes(needed)}, and {format_bytes(free)} are free: {remedy}")
+
+
+def format_bytes(count: float) -> str:
+    """Say how many bytes.
+
+    Examples
+    --------
+    >>> [format_bytes(each) for each in (12, 1234, 5e6, 2e12)]
+    ['12 bytes', '1.23 kB', '5 MB', '2,000 GB']
+    """
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"
+
+
+def _machine_free() -> Iterator[int]:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
+                yield int(line.split()[1]) * 1024
     except OSError:
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:  # a container's own limit
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
-        if limit != "max":
-            found.append(int(limit) - int(used))
+            yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cgroup_free(groups: Path, root: Path) -> Iterator[int]:
+    """Give what each group around this process leaves; a limit that is not set is no number, or a very large one."""
+    try:
+        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
     except OSError:
-        pass
-    return min(found, default=None)
+        return
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers == "":
+            home, limit, used = root, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            home, limit, used = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = home / path.strip("/")
+        for each in (group, *group.parents):
+            if each != home and home not in each.parents:
+                break
+            try:
+                yield int((each / limit).read_text()) - int((each / used).read_text())
+            except (OSError, ValueError):
+                continue
+
+
+def _ulimit_free() -> Iterator[int]:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    try:
+        words = Path("/proc/self/statm").read_text().split()
+    except OSError:
+        return
+    page = resource.getpagesize()
+    for limit, pages in ((resource.RLIMIT_AS, int(words[0])), (resource.RLIMIT_DATA, int(words[5]))):
+        most = resource.getrlimit(limit)[0]
+        if most != resource.RLIM_INFINITY:
+            yield most - pages * page

@@ -1,14 +1,17 @@
-"""Tensors made of what people have and brought back as arrays; work in one thread."""
+"""Tensors made of what people have and brought back as arrays; torch's global state, changed and put back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from ravine._system import process_state
 
 
 def copied(value: Any) -> torch.Tensor:
@@ -41,10 +44,44 @@ def as_data(name: str, value: Any) -> torch.Tensor:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Work in one thread: at this size a second one gains nothing and can cost tenfold under load."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    """Work in one thread: at this size a second one gains nothing and can cost tenfold under load.
+
+    No other thread of the process is in such work meanwhile.
+    """
+    with _torch_state():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def fork_random_state(devices: Sequence[int] | None = None) -> Iterator[None]:
+    """Put torch's random state back afterwards; no other thread of the process draws or sets it meanwhile."""
+    with _torch_state(), torch.random.fork_rng(devices=devices):
         yield
-    finally:
-        torch.set_num_threads(threads)
+
+
+_known = threading.local()
+
+
+@contextmanager
+def _torch_state() -> Iterator[None]:
+    """Be the only thread that changes torch's global state.
+
+    A thread takes over the number of threads when it first works in parallel: should that be while another is in
+    `one_thread`, it would take over that 1, keep it, and hand it on. So a thread that is new here asks, while nobody
+    else can be at it, how many a still newer one would take over.
+    """
+    with process_state():
+        if not getattr(_known, "here", False):
+            _known.here = True
+            if threading.current_thread() is not threading.main_thread() and torch.get_num_threads() == 1:
+                found: list[int] = []
+                asked = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+                asked.start()
+                asked.join()
+                torch.set_num_threads(found[0])
+        yield

@@ -23,6 +23,7 @@ from ravine._format import listed
 from ravine._problem.criteria import name_of
 from ravine._problem.problem import Problem, dimension
 from ravine._study.rule import DEFAULTS, Leaf
+from ravine._torch import fork_random_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +261,7 @@ def _with_argument(problem: Problem, name: str, value: Any) -> Problem:
 
 
 def _check_starts(job: Job) -> None:
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), fork_random_state():
         for problem in job.problems:
             for values in job.starts or [{}]:
                 check_start(problem.loss(problem.starting_at(values).start))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ravine import measure
 from ravine._engine.job import Job
-from ravine._system import bytes_free
+from ravine._system import SHARE_OF_MEMORY, bytes_free, check_fits, format_bytes
 from ravine._torch import numpy_of
 
 Kept = Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -176,9 +176,6 @@ def bytes_of_summary(runs: int, like: torch.Tensor) -> int:
     return runs * (2 * like.element_size() + 3 * 8 + 1)
 
 
-SHARE_OF_MEMORY = 0.7
-"""Share of the free memory that a result may take."""
-
 ON_DISK = 'store="runs.zarr" (-o runs.zarr) keeps them on disk'
 
 
@@ -193,22 +190,24 @@ def check_memory(job: Job, keep: str) -> None:
     if summary > SHARE_OF_MEMORY * free:
         fewer = int(job.size * SHARE_OF_MEMORY * free / summary)
         raise MemoryError(
-            f"the summaries of {runs} take {_size(summary)}, {_size(free)} are free: {ON_DISK}; or run "
+            f"the summaries of {runs} take {format_bytes(summary)}, {format_bytes(free)} are free: {ON_DISK}; or run "
             f"at most {fewer:,} of these settings at a time"
         )
     fewer = int(job.size * SHARE_OF_MEMORY * free / paths)
     raise MemoryError(
-        f"the paths of {runs} take {_size(paths)}, {_size(free)} are free. Three ways out: {ON_DISK}; "
-        f'keep="summary" (--summary) takes {_size(summary)}; or run at most {fewer:,} of these settings at a time'
+        f"the paths of {runs} take {format_bytes(paths)}, {format_bytes(free)} are free. Three ways out: {ON_DISK}; "
+        f'keep="summary" (--summary) takes {format_bytes(summary)}; or run at most {fewer:,} of these settings at a '
+        "time"
     )
 
 
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"
+def check_single_run(job: Job) -> None:
+    """Complain before any work of runs of which not even one would fit into memory, whatever is kept of it."""
+    check_fits(
+        f"a single run of {job.steps:,} steps with {job.parameters:,} parameters takes",
+        bytes_of_paths(1, job.steps, job.parameters, job.like),
+        "take fewer steps",
+    )
 
 
 def check_disk(job: Job, path: str | os.PathLike[str], *, summary: bool) -> None:
@@ -223,7 +222,7 @@ def check_disk(job: Job, path: str | os.PathLike[str], *, summary: bool) -> None
     free = shutil.disk_usage(folder).free
     if needed > free:
         warnings.warn(
-            f"{job.size:,} runs are {_size(needed)} before they are compressed, and {_size(free)} are free in "
-            f"{folder}: should the disk get full, make room, and the sweep goes on where it stopped",
+            f"{job.size:,} runs are {format_bytes(needed)} before they are compressed, and {format_bytes(free)} are "
+            f"free in {folder}: should the disk get full, make room, and the sweep goes on where it stopped",
             stacklevel=5,
         )

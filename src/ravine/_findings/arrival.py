@@ -152,7 +152,10 @@ def climb(run: Run) -> Finding | None:
 
 
 def refusal(run: Run) -> Finding | None:
-    """Say that torch refused the settings."""
+    """Say that torch refused the settings, or that the run was not made."""
     if not run.refused:
-        return None
+        begun = "steps_taken" not in run.data or float(run.data["steps_taken"]) != 0
+        begun = begun or bool(np.isfinite(run.losses[0]) and np.isfinite(run.positions[0]).all())
+        sentence = "This run was not made: nothing is known of it."
+        return None if begun else Finding("not made", sentence, {"steps_taken": 0.0}, "measured")
     return Finding("refused", f"Torch refuses these settings: {run.refused}.", {"error": run.refused}, "measured")

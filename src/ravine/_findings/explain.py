@@ -214,7 +214,7 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> list[Finding
     found = list(same_runs(runs))
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
     for run in runs_of(runs):
-        asked = (refusal,) if run.refused else FINDINGS if run.taken > 0 else ()
+        asked = (refusal,) if run.refused or not run.taken else FINDINGS
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]

@@ -19,7 +19,7 @@ from ravine._problem.problem import Problem, dimension, scalar
 from ravine._progress import work
 from ravine._study.contract import CONTRACT, check
 from ravine._study.provenance import by_label, provenance
-from ravine._torch import numpy_of, one_thread
+from ravine._torch import fork_random_state, numpy_of, one_thread
 
 Range = tuple[float, float] | ArrayLike
 
@@ -180,7 +180,8 @@ def evaluate_grid(
     like = next(iter(problem.start.values()))
     across, down = (torch.from_numpy(values).to(like) for values in grid.values)
     rows = Rows(across, down, one)
-    singles = {spot: rows.single(*spot) for spot in check_points(grid)}
+    with one_thread():
+        singles = {spot: rows.single(*spot) for spot in check_points(grid)}
     values = _gathered(Chunks(across, down, many, max(1, CHUNK_BYTES // (8 * _numbers_in(problem)))), executor)
     way = ways[0]
     # a loss that vmap gets wrong (one that keeps state, say) is not told by an error
@@ -229,7 +230,7 @@ class Rows:
 
     def single(self, row: int, column: int) -> torch.Tensor:
         """Evaluate one point."""
-        with torch.random.fork_rng():
+        with fork_random_state():
             return self.one(self.across[column], self.down[row]).cpu()
 
 
@@ -246,7 +247,7 @@ class Elsewhere:
 
     def __call__(self, number: int) -> tuple[NDArray[Any], torch.dtype] | None:
         """Evaluate one piece; numpy has no bfloat16, which travels as float32: that holds it exactly."""
-        with one_thread(), torch.set_grad_enabled(self.grad), torch.random.fork_rng():
+        with one_thread(), torch.set_grad_enabled(self.grad), fork_random_state():
             torch.set_rng_state(self.random)
             values = self.pieces(number)
         return None if values is None else (numpy_of(values), values.dtype)
@@ -270,9 +271,14 @@ def _walk(pieces: Chunks | Rows, executor: Executor | None) -> Generator[tuple[i
     """Evaluate piece after piece, here or by workers; those come as they are ready."""
     if executor is None:
         for number in range(len(pieces)):
-            yield number, pieces(number)
+            # held for each piece by itself: other threads have their turn in between
+            with one_thread(), fork_random_state():
+                values = pieces(number)
+            yield number, values
         return
-    call = Elsewhere(pieces, torch.get_rng_state(), torch.is_grad_enabled())
+    with fork_random_state():  # where the user's generator stands, not where another thread's run has just set it
+        random = torch.get_rng_state()
+    call = Elsewhere(pieces, random, torch.is_grad_enabled())
     for number, found in wrap_executor(executor).results(call, range(len(pieces))):
         yield number, None if found is None else torch.from_numpy(found[0]).to(found[1])
 

@@ -30,7 +30,8 @@ from ravine._parallel.workers import check_executor
 from ravine._problem.criteria import elementwise
 from ravine._problem.problem import Problem, dimension, is_neuron
 from ravine._study.contract import axes
-from ravine._torch import one_thread
+from ravine._system import check_fits
+from ravine._torch import fork_random_state, one_thread
 
 
 def slopes(
@@ -82,7 +83,7 @@ def slopes(
     grid = Grid(names, (horizontal, vertical))
     # the order of the axes is the picture's, that of the parameters the problem's
     order = sorted((0, 1), key=lambda k: known.index(names[k]))
-    with one_thread(), torch.random.fork_rng(), torch.enable_grad():
+    with torch.enable_grad():  # never the state of the process: it would be held while workers are waited for
         found = [_field(each, grid, executor) for each in problems]
     found = [each._replace(values=each.values[..., order]) for each in found]
     return grid_dataset("slope", problem, grid, found)["slope"].assign_coords(parameter=np.array(names)[order])
@@ -167,15 +168,19 @@ def surface(
     check_executor(executor)
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     by_problem = not isinstance(problem, Problem) and dimension(problem) == "problem"
+    if isinstance(points, int):
+        needed = len(problems) * points**2 * next(iter(problems[0].start.values())).element_size()
+        check_fits(f"a surface of {points:,} by {points:,} points takes", needed, "take fewer points")
     grid = grid_of(problems[0], {**(axes or {}), **named_axes}, points)
     if slope and len(problems[0].labels) > 2:  # beside runs, their parameters and these two would be aligned as one
         raise ValueError(
             f"slope=True is for two parameters, and this problem has {len(problems[0].labels)}: leave it out, "
             "or take ravine.fields.slopes(problem, land) for the derivatives by the two on the axes"
         )
-    with torch.no_grad(), one_thread(), torch.random.fork_rng():
+    with torch.no_grad():
         if not by_problem and all(is_neuron(each) and len(each.labels) == 2 for each in problems):
-            found = _affine_maps(problems, grid)
+            with one_thread(), fork_random_state():
+                found = _affine_maps(problems, grid)
         else:
             found = [_general_map(each, grid, executor) for each in problems]
     land = grid_dataset("surface", problem, grid, found)

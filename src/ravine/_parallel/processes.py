@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ravine._study.provenance import digest, versions
+from ravine._system import process_state
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,19 @@ def pack(call: Callable[[int], Any]) -> PackedCall:
 
 def run_packed(packed: PackedCall, number: int) -> Any:
     """Unpack a call, once in each process, and make it: alone in this process, and not disturbed by Ctrl-C."""
-    with _ALONE, _uninterrupted():
+    # one call at a time: a dask worker has several threads, and torch's settings belong to the process
+    with process_state(), _interrupts_left_to_parent():
         try:
-            return _unpacked(packed)(number)
+            return _unpack(packed)(number)
         except Exception as reason:
-            if _travels(reason):
+            if _can_travel(reason):
                 raise
             told = f"{type(reason).__name__}: {reason}"
     # raised out here, where no other error is being handled: where dask is loaded, that one would be packed too
     raise RuntimeError(told)
 
 
-def _travels(reason: Exception) -> bool:
+def _can_travel(reason: Exception) -> bool:
     """Tell whether an error arrives as it was sent: one that cannot be unpacked would break the pool."""
     try:
         return type(pickle.loads(pickle.dumps(reason))) is type(reason)
@@ -72,26 +74,23 @@ def _travels(reason: Exception) -> bool:
         return False
 
 
-_ALONE = threading.Lock()
-"""One call at a time: a dask worker has several threads, and torch's settings belong to the process."""
-
-_HELD: dict[str, Callable[[int], Any]] = {}
+_unpacked_calls: dict[str, Callable[[int], Any]] = {}
 
 
-def _unpacked(packed: PackedCall) -> Callable[[int], Any]:
-    if packed.key not in _HELD:
+def _unpack(packed: PackedCall) -> Callable[[int], Any]:
+    if packed.key not in _unpacked_calls:
         leave_with_parent()
         _check_versions(packed.versions)
-        _HELD.clear()  # another sweep's is not needed any more
+        _unpacked_calls.clear()  # another sweep's is not needed any more
         data = packed.data.read_bytes() if isinstance(packed.data, Path) else packed.data
         try:
-            _HELD[packed.key] = pickle.loads(data)
+            _unpacked_calls[packed.key] = pickle.loads(data)
         except (ImportError, AttributeError) as reason:
             raise ImportError(
                 f"a worker cannot import what the problem is made of ({reason}): install that module where the workers "
                 "run, the same as here, or put its folder on their PYTHONPATH"
             ) from None
-    return _HELD[packed.key]
+    return _unpacked_calls[packed.key]
 
 
 def _check_versions(wanted: Mapping[str, str]) -> None:
@@ -104,7 +103,7 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
             )
 
 
-def _uninterrupted() -> AbstractContextManager[None]:
+def _interrupts_left_to_parent() -> AbstractContextManager[None]:
     """Leave Ctrl-C to the process that handed out the block: a terminal sends it to all."""
     import multiprocessing
 
@@ -148,7 +147,7 @@ def _watch_parent(_own: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-ANSWER = 10
+CLUSTER_SECONDS = 10
 """Seconds that a cluster has to answer."""
 
 
@@ -168,10 +167,10 @@ def start_workers(workers: int | None, cluster: str | None) -> Iterator[Executor
     if workers is not None:
         if workers < 1:
             raise ValueError(f"--workers must be at least 1, got {workers}")
-        with ProcessPoolExecutor(workers, _context(), init_worker, (os.getcwd(),)) as executor:
+        with ProcessPoolExecutor(workers, _choose_context(), init_worker, (os.getcwd(),)) as executor:
             yield executor
     elif cluster is not None:
-        with _client(cluster) as client:
+        with _connect(cluster) as client:
             yield client.get_executor(retries=3)
     else:
         yield None
@@ -187,7 +186,7 @@ def init_worker(here: str) -> None:
     leave_with_parent()
 
 
-def _context() -> BaseContext:
+def _choose_context() -> BaseContext:
     """Choose how workers begin: a plain fork of a process that has used torch's threads may hang in the child."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -201,13 +200,13 @@ def _context() -> BaseContext:
 
 
 @contextmanager
-def _client(address: str) -> Iterator[Any]:
+def _connect(address: str) -> Iterator[Any]:
     try:
         from dask.distributed import Client
     except ImportError:
         raise ImportError("--cluster needs dask: pip install 'ravine[cluster]'") from None
     try:
-        client = Client(address, timeout=ANSWER)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=CLUSTER_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as reason:
         raise OSError(
             f"no dask scheduler answers at {address} ({reason}): is it running, as `dask scheduler` prints its address?"

@@ -16,19 +16,19 @@ from ravine._parallel.processes import PackedCall, pack, run_packed
 
 Result = TypeVar("Result")
 
-PATIENCE = 60.0
+ANSWER_SECONDS = 60.0
 """Seconds in which some worker must have answered; what no worker can give would be waited for for ever."""
 
-LIVES = 3
+MOST_BREAKS = 3
 """Times in a row that a pool may break without a single block finished in between."""
 
 AHEAD = 2
 """Blocks that are handed out for each worker: one to work on, one to begin with next."""
 
-HEAVY = 1_000_000
+SHARED_BYTES = 1_000_000
 """Bytes beyond which a packed call does not go along with each number."""
 
-UNKNOWN = 32
+ASSUMED_WORKERS = 32
 """Workers that an executor is taken to have if it does not say."""
 
 GIVEN_UP = (
@@ -47,12 +47,12 @@ class WorkerPool:
     def __init__(self, executor: futures.Executor) -> None:
         self.executor = executor
         self.own: futures.Executor | None = None
-        self.barren = 0
+        self.breaks_in_a_row = 0
 
     @property
     def size(self) -> int:
         """Number of workers."""
-        return int(getattr(self.executor, "_max_workers", None) or UNKNOWN)
+        return int(getattr(self.executor, "_max_workers", None) or ASSUMED_WORKERS)
 
     def results(self, call: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
         """Call for each number, somewhere; yield numbers and results as they come.
@@ -67,8 +67,8 @@ class WorkerPool:
             What `call` raises.
         """
         todo, waiting = deque(numbers), dict[futures.Future[Any], int]()
-        with self.sharing(pack(call)) as packed:
-            self._first_answer()
+        with self.share_call(pack(call)) as packed:
+            self._wait_for_answer()
             try:
                 while todo or waiting:
                     whole = self._hand_out(packed, todo, waiting)
@@ -85,12 +85,12 @@ class WorkerPool:
                         except futures.CancelledError:
                             raise RuntimeError(GIVEN_UP) from None
                         else:
-                            self.barren = 0
+                            self.breaks_in_a_row = 0
                             yield number, result
                     if not whole:  # what its other workers had in hand is lost with it
                         todo.extend(waiting.values())
                         waiting.clear()
-                        self._renew()
+                        self._renew_pool()
             finally:
                 for future in waiting:
                     future.cancel()
@@ -101,9 +101,9 @@ class WorkerPool:
         return self.executor.submit(call, *given)
 
     @contextmanager
-    def sharing(self, packed: PackedCall) -> Iterator[Any]:
+    def share_call(self, packed: PackedCall) -> Iterator[Any]:
         """Give what to hand out with each number: of a heavy call only where it lies."""
-        if len(packed.data) < HEAVY:
+        if len(packed.data) < SHARED_BYTES:
             yield packed
             return
         with tempfile.TemporaryDirectory(prefix="ravine-") as folder:
@@ -130,14 +130,14 @@ class WorkerPool:
             return False
         return True
 
-    def _first_answer(self) -> None:
+    def _wait_for_answer(self) -> None:
         """Wait until some worker answers, but not for ever."""
         question = None
         try:
             question = self.submit(time.time)
-            question.result(timeout=PATIENCE)
+            question.result(timeout=ANSWER_SECONDS)
         except futures.BrokenExecutor:
-            self._renew()
+            self._renew_pool()
         except RuntimeError as reason:  # of Python's own: it was shut down
             raise RuntimeError(f"the executor takes no work ({reason}): give another, or leave executor out") from None
         except futures.CancelledError:
@@ -146,17 +146,17 @@ class WorkerPool:
             if question is not None:
                 question.cancel()
             raise TimeoutError(
-                f"no worker answered in {PATIENCE:.0f} seconds: are there any, and are they free? Start some, or leave "
-                "executor out"
+                f"no worker answered in {ANSWER_SECONDS:.0f} seconds: are there any, and are they free? Start some, or "
+                "leave executor out"
             ) from None
 
-    def _renew(self) -> None:
+    def _renew_pool(self) -> None:
         """Put a new pool in the place of a broken one, made as that was."""
-        self.barren += 1
-        if self.barren > LIVES:
+        self.breaks_in_a_row += 1
+        if self.breaks_in_a_row > MOST_BREAKS:
             raise RuntimeError(
-                f"the workers died {self.barren} times before any block was finished: they may be out of memory, or "
-                "the problem ends its process; without executor it would be seen how"
+                f"the workers died {self.breaks_in_a_row} times before any block was finished: they may be out of "
+                "memory, or the problem ends its process; without executor it would be seen how"
             )
         made = ("_max_workers", "_mp_context", "_initializer", "_initargs", "_max_tasks_per_child")
         if not all(hasattr(self.executor, name) for name in made):
@@ -179,27 +179,27 @@ class DaskPool(WorkerPool):
     @property
     def size(self) -> int:
         """Number of workers; the threads of one take turns."""
-        return max(1, self._there())
+        return max(1, self._count_workers())
 
     def submit(self, call: Callable[..., Any], *given: Any) -> futures.Future[Any]:
         """Hand out one call, to be made whatever dask remembers: the store it wrote into may have been deleted."""
         return self.executor.submit(call, *given, pure=False)
 
     @contextmanager
-    def sharing(self, packed: PackedCall) -> Iterator[Any]:
+    def share_call(self, packed: PackedCall) -> Iterator[Any]:
         """Send a heavy call to the cluster once, instead of with each number."""
-        yield self.client.scatter(packed) if len(packed.data) >= HEAVY else packed
+        yield self.client.scatter(packed) if len(packed.data) >= SHARED_BYTES else packed
 
     def check_workers(self) -> None:
         """Complain when all workers have been gone for a while: dask would wait for new ones for ever."""
-        if self._there():
+        if self._count_workers():
             self.alone_since = None
             return
         self.alone_since = self.alone_since or time.monotonic()
-        if time.monotonic() - self.alone_since > PATIENCE:
-            raise TimeoutError(f"the cluster has had no worker for {PATIENCE:.0f} seconds: start some, and go on")
+        if time.monotonic() - self.alone_since > ANSWER_SECONDS:
+            raise TimeoutError(f"the cluster has had no worker for {ANSWER_SECONDS:.0f} seconds: start some, and go on")
 
-    def _there(self) -> int:
+    def _count_workers(self) -> int:
         """Return how many workers there are."""
         try:
             return len(self.client.nthreads())

@@ -18,7 +18,8 @@ from ravine._format import hint
 from ravine._problem.criteria import ELEMENTWISE, Criterion, elementwise, name_of
 from ravine._problem.read_csv import read
 from ravine._study.contract import RESERVED
-from ravine._torch import as_data, copied
+from ravine._system import process_state
+from ravine._torch import as_data, copied, fork_random_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class Parts:
 
     def alike_but_criterion(self, other: Parts) -> bool:
         """Tell whether only the criterion differs."""
-        mine, theirs = self.model.state_dict(), other.model.state_dict()
+        with process_state():
+            mine, theirs = self.model.state_dict(), other.model.state_dict()
         return (
             repr(self.model) == repr(other.model)
             and self.model.training == other.model.training
@@ -60,9 +62,11 @@ def loss_of(parts: Parts) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor
 
 def call(parts: Parts, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the module's output with these parameters."""
-    # buffers are cloned at each call: a BatchNorm in train mode writes into them
-    buffers = {name: buffer.clone() for name, buffer in parts.model.named_buffers()}
-    output: torch.Tensor = torch.func.functional_call(parts.model, {**parameters, **buffers}, (parts.inputs,))
+    # the module is the one that all threads see, and holds other parameters while it is called
+    with process_state():
+        # buffers are cloned at each call: a BatchNorm in train mode writes into them
+        buffers = {name: buffer.clone() for name, buffer in parts.model.named_buffers()}
+        output: torch.Tensor = torch.func.functional_call(parts.model, {**parameters, **buffers}, (parts.inputs,))
     return output
 
 
@@ -174,7 +178,8 @@ class Problem:
             raise ValueError(
                 f"inputs have {_rows(inputs)} and targets {_rows(targets)}: they must have the same number"
             )
-        parts = Parts(copy.deepcopy(model), copy.deepcopy(criterion), inputs, targets, names)
+        with process_state():
+            parts = Parts(copy.deepcopy(model), copy.deepcopy(criterion), inputs, targets, names)
         start = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
         if not start:
             raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to optimize")
@@ -288,7 +293,8 @@ class Problem:
             return replace(self, start=start)
         kept = self.parts
         inputs, targets = (d.double() if d.is_floating_point() else d for d in (kept.inputs, kept.targets))
-        model, criterion = copy.deepcopy(kept.model).double(), copy.deepcopy(kept.criterion)
+        with process_state():
+            model, criterion = copy.deepcopy(kept.model).double(), copy.deepcopy(kept.criterion)
         if isinstance(criterion, torch.nn.Module):
             criterion = criterion.double()
         parts = Parts(model, criterion, inputs, targets, kept.names)
@@ -303,7 +309,8 @@ class Problem:
             leaves = {name: value.clone().requires_grad_() for name, value in self.start.items()}
             return Live(leaves, lambda: self.loss(leaves))
         parts = self.parts
-        model = copy.deepcopy(parts.model)
+        with process_state():
+            model = copy.deepcopy(parts.model)
         leaves = {name: p for name, p in model.named_parameters() if p.requires_grad}
         with torch.no_grad():
             for name, leaf in leaves.items():
@@ -322,7 +329,7 @@ class Problem:
         """Call the model once, so that what does not fit together is said now and not in the middle of work."""
         parts = self.parts
         assert parts is not None
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), fork_random_state():
             prediction = call(parts, self.start)
             if isinstance(parts.criterion, ELEMENTWISE) and prediction.shape != parts.targets.shape:
                 raise ValueError(

@@ -19,8 +19,11 @@ import numpy as np
 import xarray as xr
 
 from ravine._store.ledger import DRAFT, Tiling, write_record
-from ravine._store.store import FORMAT, HIDDEN, Field, Store, full, is_store
+from ravine._store.remote import local_path
+from ravine._store.store import FORMAT, PLANS, Field, Store, is_store, mark_group, name_store_in_errors
+from ravine._store.trust import HIDDEN, import_zarr, sign
 from ravine._study.provenance import digest
+from ravine._system import process_state
 
 CHUNK_BYTES = 16_000_000
 """Beyond this the chunks of a block are cut along their steps too."""
@@ -43,10 +46,11 @@ class StorePath(os.PathLike[str]):
 
 def remove_old(path: str | os.PathLike[str]) -> None:
     """Take away the store at a place that is to be fresh, if nobody writes it."""
-    if isinstance(path, StorePath) and path.fresh and is_store(path):
-        with Store(path).writing():
+    if isinstance(path, StorePath) and path.fresh and is_store(local_path(path)):
+        store = Store(path)
+        with store.writing():
             pass
-        shutil.rmtree(path)
+        shutil.rmtree(store.path)
 
 
 def create(
@@ -82,12 +86,15 @@ def create(
     OSError
         If there is something already, or the disk does not take it.
     """
-    path, typed = Path(path), path.typed if isinstance(path, StorePath) else None
-    with full(path):
+    typed = path.typed if isinstance(path, StorePath) else None
+    path = local_path(path)
+    with name_store_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _aside(path) as draft:
-            _write_arrays(draft, skeleton, lead, tiling, fields)
-            files = {str(each.relative_to(draft)): digest(each.read_bytes()) for each in _files(draft)}
+        with _draft_beside(path) as draft:
+            chunks = _write_arrays(draft, skeleton, lead, tiling, fields)
+            group = draft / "zarr.json"
+            whole = mark_group(group.read_bytes(), complete=True)
+            files = {each.relative_to(draft).as_posix(): digest(each.read_bytes()) for each in _files_in(draft)}
             manifest = {
                 "format": FORMAT,
                 "identity": dict(identity),
@@ -97,13 +104,18 @@ def create(
                 "fields": {name: asdict(field) for name, field in fields.items()},
                 "dtypes": {str(name): v.dtype.str for name, v in skeleton.variables.items()},
                 "problems": list(problems),
+                "chunks": chunks,
                 "files": files,
+                "marked": {group.name: digest(whole)},
                 "typed": typed,
-                "program": _program(),
+                "program": _find_program(),
                 "folder": os.getcwd(),
             }
             (draft / HIDDEN / "ledger").mkdir(parents=True)
-            write_record(draft / HIDDEN / "plan.json", manifest)
+            for name in PLANS:
+                write_record(draft / HIDDEN / name, manifest)
+            if typed is not None:  # it may be resumed from what was typed, and so import what that names
+                sign(draft / HIDDEN, manifest)
             _publish(draft, path)
     return Store(path)
 
@@ -116,14 +128,15 @@ def repair_files(store: Store, skeleton: xr.Dataset) -> None:
     ValueError
         If it does not come out as it was.
     """
-    damaged = store.damaged()
+    damaged = store.find_damage()
     if not damaged:
         return
-    with full(store.path), _aside(store.path) as draft:
+    with name_store_in_errors(store.path), _draft_beside(store.path) as draft:
         _write_arrays(draft, skeleton, store.manifest["lead"], store.tiling, store.fields)
         for name in damaged:
             made = draft / name
-            if not made.exists() or digest(made.read_bytes()) != store.manifest["files"][name]:
+            known = (store.manifest["files"][name], store.manifest.get("marked", {}).get(name))
+            if not made.exists() or digest(made.read_bytes()) not in known:
                 raise ValueError(
                     f"{store.path / name} is damaged, and cannot be written again as it was, on this machine and with "
                     "these versions: sweep into a new store"
@@ -133,34 +146,44 @@ def repair_files(store: Store, skeleton: xr.Dataset) -> None:
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
+def _draft_beside(path: Path) -> Iterator[Path]:
     """Give a place for a draft beside a store that is begun; who was killed there before is cleared away."""
-    _clear(path)
+    _remove_dead_drafts(path)
     room = path.with_name(f"{path.name}.{uuid.uuid4().hex}{DRAFT}")
     room.mkdir()
     try:
-        with _alive(room):
+        with _lock_draft(room):
             yield room / "draft"
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def _alive(room: Path) -> Any:
+def _lock_draft(room: Path) -> Any:
     """Hold what only a living process holds, or complain at once that another does."""
     from filelock import FileLock
 
     return FileLock(room / "alive").acquire(timeout=0)
 
 
-def _clear(path: Path) -> None:
-    """Clear away the drafts of those who were killed while they began this very store, and of nobody else."""
+def _remove_dead_drafts(path: Path) -> None:
+    """Clear away the drafts of those who were killed while they began this very store, and of nobody else.
+
+    A draft holds the lock of who makes it, the store that is made, and nothing else; or nothing at all.
+    """
     from filelock import Timeout
 
     ours = re.compile(rf"{re.escape(path.name)}\.[0-9a-f]{{32}}{re.escape(DRAFT)}")
     for room in path.parent.iterdir():
-        if ours.fullmatch(room.name) and room.is_dir():
-            with contextlib.suppress(Timeout, FileNotFoundError), _alive(room):
-                shutil.rmtree(room, ignore_errors=True)
+        if not ours.fullmatch(room.name) or room.is_symlink() or not room.is_dir():
+            continue
+        with contextlib.suppress(Timeout, FileNotFoundError):
+            held = {each.name for each in room.iterdir()}
+            if not held:
+                with contextlib.suppress(OSError):  # somebody has begun just now
+                    room.rmdir()
+            elif held <= {"alive", "draft"} and (room / "alive").is_file() and not (room / "alive").is_symlink():
+                with _lock_draft(room):
+                    shutil.rmtree(room, ignore_errors=True)
 
 
 def _publish(draft: Path, path: Path) -> None:
@@ -172,7 +195,7 @@ def _publish(draft: Path, path: Path) -> None:
         raise
 
 
-def _program() -> str:
+def _find_program() -> str:
     """Return the script that this process runs, if it runs one."""
     script = getattr(sys.modules["__main__"], "__file__", None)
     return os.path.abspath(script) if script else ""
@@ -180,9 +203,9 @@ def _program() -> str:
 
 def _write_arrays(
     draft: Path, skeleton: xr.Dataset, lead: Sequence[str], tiling: Tiling, fields: Mapping[str, Field]
-) -> None:
-    import zarr
-
+) -> dict[str, list[int]]:
+    """Write what is known before any block, and say how each array is cut along its own dimensions."""
+    zarr = import_zarr()
     # Zarr 3 has a settled form for texts of any length, not for numpy's of one length
     texts = {
         n: (v.dims, v.values.astype(object), v.attrs) for n, v in skeleton.variables.items() if v.dtype.kind == "U"
@@ -191,15 +214,17 @@ def _write_arrays(
     plain = plain.assign_coords({n: v for n, v in texts.items() if n in skeleton.coords})
     plain.to_zarr(draft, mode="w-", zarr_format=3, consolidated=False)
     group = zarr.open_group(str(draft), mode="r+")
-    for name, field in fields.items():
-        _create(group, name, field, lead, tiling)
-    with warnings.catch_warnings():
+    chunks = {name: _create_array(group, name, field, lead, tiling) for name, field in fields.items()}
+    with process_state(), warnings.catch_warnings():
         # a reader that does not know the group's index looks at each array instead
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         zarr.consolidate_metadata(str(draft))
+    group_file = draft / "zarr.json"
+    group_file.write_bytes(mark_group(group_file.read_bytes(), complete=False))
+    return chunks
 
 
-def _create(group: Any, name: str, field: Field, lead: Sequence[str], tiling: Tiling) -> None:
+def _create_array(group: Any, name: str, field: Field, lead: Sequence[str], tiling: Tiling) -> list[int]:
     from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec
 
     dtype = np.dtype(field.dtype)
@@ -214,18 +239,19 @@ def _create(group: Any, name: str, field: Field, lead: Sequence[str], tiling: Ti
         shape=(*tiling.shape, *field.shape),
         chunks=(*tiling.block, *tail),
         dtype=dtype,
-        filters=[TransposeCodec(order=_steps_first(len(tiling.shape), len(tail)))] if tail else [],
+        filters=[TransposeCodec(order=_order_steps_first(len(tiling.shape), len(tail)))] if tail else [],
         compressors=[blosc, Crc32cCodec()],  # the sum over what blosc made: a flipped bit is told on reading
         fill_value=np.nan if dtype.kind == "f" else 0,
         dimension_names=(*lead, *field.dims),
         attributes=dict(field.attrs),
     )
+    return tail
 
 
-def _steps_first(lead: int, tail: int) -> tuple[int, ...]:
+def _order_steps_first(lead: int, tail: int) -> tuple[int, ...]:
     """Return the order of a chunk's numbers: that of an engine's memory, which needs no copy."""
     return (*range(lead, lead + tail), *range(lead))
 
 
-def _files(folder: Path) -> list[Path]:
+def _files_in(folder: Path) -> list[Path]:
     return sorted(each for each in folder.rglob("*") if each.is_file())

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ravine._store.store import Store, study_of_store
+from ravine._store.read import study_of_store
+from ravine._store.remote import exists, fetch, local_path, put, url_of
+from ravine._store.store import Store
 from ravine._study.contract import check
 
 
@@ -24,7 +26,8 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
     study
         Any dataset that follows the contract.
     path
-        Where to write; `.nc` by custom.
+        Where to write; `.nc` by custom. ``~`` is the home folder, and a URL (``s3://…``, ``memory://…``) is written to
+        through fsspec.
     force
         Overwrite an existing file. The old file stays whole until the new one is complete.
 
@@ -47,7 +50,9 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
     >>> again.identical(run)
     True
     """
-    path = Path(path)
+    if (url := url_of(path)) is not None:
+        return _save_there(study, url, force=force)
+    path = local_path(path)
     if path.suffix.lower() == ".zarr":
         raise ValueError(
             f"a study is saved as one netCDF file, by custom .nc, got {path}: a folder .zarr is written by "
@@ -75,7 +80,8 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a study: a file that `save` wrote, whole; or a sweep's store, read when its numbers are looked at.
 
-    In a store that is not complete, the runs that are missing have ``steps_taken`` 0, and a warning says so.
+    In a store that is not complete, the runs that are missing have ``steps_taken`` 0, and a warning says so. What lies
+    at a URL is fetch through fsspec and read whole. Nothing in a file or a store is executed.
 
     Raises
     ------
@@ -84,7 +90,10 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     ValueError
         If the file is no study, or a store is damaged.
     """
-    path = Path(path)
+    if (url := url_of(path)) is not None:
+        with fetch(url) as copy:
+            return open(copy).load()
+    path = local_path(path)
     if path.is_dir():
         store = Store(path)
         return study_of_store(store, incomplete=store.remedy)
@@ -95,11 +104,26 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
             study = stored.load()
     except Exception as reason:  # scipy raises half a dozen kinds for what is no netCDF3
         raise ValueError(f"{path} is no study that ravine can open (netCDF3 expected): {reason}") from reason
-    study = _retyped(study, {n: np.dtype(t) for n, t in json.loads(study.attrs.pop("dtypes", "{}")).items()})
+    try:
+        dtypes = {n: np.dtype(t) for n, t in json.loads(study.attrs.pop("dtypes", "{}")).items()}
+        if objects := [n for n, t in dtypes.items() if t.kind not in "biufcUSmM"]:
+            raise ValueError(f"{objects[0]!r} is said to hold {dtypes[objects[0]]}")
+        study = _retyped(study, dtypes)
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as reason:
+        raise ValueError(f"{path} is no study that ravine wrote: its dtypes cannot be read ({reason})") from None
     study.encoding.clear()
     for name in study.variables:
         study[name].encoding.clear()
     return check(study)
+
+
+def _save_there(study: xr.Dataset, url: str, *, force: bool) -> Path:
+    """Write a study here, and then to a URL."""
+    if not force and exists(url):
+        raise FileExistsError(f"{url} exists already: choose another name, or force=True to overwrite it")
+    with tempfile.TemporaryDirectory(prefix="ravine-") as folder:
+        put(save(study, Path(folder, url.rstrip("/").rpartition("/")[2])), url)
+    return Path(url)
 
 
 def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype[Any]]) -> xr.Dataset:

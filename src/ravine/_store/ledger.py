@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,16 @@ from ravine._study.provenance import digest
 DRAFT = ".partial"
 """How the files end that are being written: those of the ledger, and those of zarr's chunks."""
 
+OWN_DRAFT = re.compile(r"(?:\d+|zarr|[a-z.]+\.json|[0-9a-f]{32}\.json)\.[0-9a-f]{32}" + re.escape(DRAFT))
+"""What a draft of ravine's or zarr's is called; other files may end alike, and are somebody else's."""
+
 
 def write_record(path: Path, facts: Mapping[str, Any]) -> None:
     """Write a record so that at any instant it is there whole or not at all: a draft, synced, then renamed."""
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}{DRAFT}")
     try:
         with draft.open("wb") as file:
-            file.write(_sealed(facts))
+            file.write(seal(facts))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -36,7 +40,7 @@ def write_record(path: Path, facts: Mapping[str, Any]) -> None:
         raise
 
 
-def _sealed(facts: Mapping[str, Any]) -> bytes:
+def seal(facts: Mapping[str, Any]) -> bytes:
     """Return the one way in which facts are written down."""
     text = json.dumps(facts, sort_keys=True)
     return json.dumps({"digest": digest(text), "facts": facts}, sort_keys=True).encode()
@@ -63,12 +67,32 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         held = path.read_bytes()
         facts: dict[str, Any] = json.loads(held)["facts"]
-        sound = held == _sealed(facts)  # in every byte: an E for an e says the same, and was not written
+        if not isinstance(facts, dict):
+            raise TypeError
+        sound = held == seal(facts)  # in every byte: an E for an e says the same, and was not written
     except (ValueError, TypeError, KeyError, RecursionError):
         sound = False
     if not sound:
         raise ValueError(f"{path} is damaged: its checksum does not fit what it says")
     return facts
+
+
+def check_block(facts: Any) -> None:
+    """Complain of a block's record that ravine cannot have written.
+
+    Raises
+    ------
+    ValueError
+        If it does not hold what a record holds.
+    """
+    try:
+        sound = all(isinstance(each, str) for group in ("sums", "told") for each in facts[group].values())
+        for stretches in facts["errors"].values():
+            sound &= all(type(first) is int and type(last) is int and 0 <= first < last for first, last in stretches)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise ValueError("a record is damaged: it does not hold what the record of a block holds")
 
 
 class Ledger:
@@ -94,17 +118,18 @@ class Ledger:
         facts = read_record(self.path(block))
         if facts.get("block") != block:
             raise ValueError(f"{self.path(block)} is damaged: it speaks of block {facts.get('block')}, not of {block}")
+        check_block(facts)
         return facts
 
     def finished(self, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """Walk through the blocks whose records are there and sound."""
-        for block in self.entered(count):
+        for block in self.recorded(count):
             try:
                 yield block, self.read(block)
             except (ValueError, FileNotFoundError):
                 continue
 
-    def entered(self, count: int) -> Iterator[int]:
+    def recorded(self, count: int) -> Iterator[int]:
         """Walk through the blocks that have a record, sound or not."""
         there = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set[str]()
         for block in range(count):

@@ -1,8 +1,7 @@
 """A sweep on disk as it grows: a Zarr group that any reader opens, and a ledger of the blocks that are finished.
 
 Data first, then the record: a process may be killed at any instant, and what the ledger holds is whole. What is kept
-beside the arrays lies in the folder ``.ravine``: the plan of the sweep, the ledger, and the writer's lock. Opened as a
-study, its numbers are read when they are looked at.
+beside the arrays lies in the folder ``.ravine``: the plan of the sweep (twice), the ledger, and the writer's lock.
 """
 
 from __future__ import annotations
@@ -14,23 +13,24 @@ import json
 import math
 import os
 import socket
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._store.ledger import DRAFT, Ledger, Tiling, read_record, write_record
-from ravine._study.contract import CONTRACT, check
-from ravine._study.provenance import by_label, digest
+from ravine._store.ledger import OWN_DRAFT, Ledger, Tiling, check_block, read_record, write_record
+from ravine._store.remote import local_path
+from ravine._store.trust import HIDDEN, check_arrays, check_manifest, files_inside, import_zarr, refuse_links
+from ravine._study.provenance import digest
+from ravine._system import process_state
 
 FORMAT = 1
-HIDDEN = ".ravine"
+PLANS = ("plan.json", "plan.copy.json")
+"""The plan and its second copy: a flipped bit in one of them costs nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Field:
 
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Tell whether a sweep was begun there."""
-    return (Path(path) / HIDDEN / "plan.json").exists()
+    return any((Path(path) / HIDDEN / name).exists() for name in PLANS)
 
 
 class Store:
@@ -58,11 +58,12 @@ class Store:
     NotADirectoryError
         If it is a file.
     ValueError
-        If the folder is no store of a sweep, its plan is damaged, or another version of ravine wrote it.
+        If the folder is no store of a sweep, both copies of its plan are damaged, another version of ravine wrote it,
+        or it names what does not lie in it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = local_path(path)
         if self.path.is_file():
             raise NotADirectoryError(
                 f"{self.path} is a file, and a store is a folder: a new one needs a name that is free"
@@ -74,21 +75,35 @@ class Store:
                 f"{self.path} is a folder, but no store of a sweep (it has no {HIDDEN}/plan.json): "
                 "xarray.open_zarr opens other Zarr groups; a new store needs a name that is free"
             )
-        try:
-            self.manifest = read_record(self.hidden / "plan.json")
-        except ValueError as reason:
+        refuse_links(self.path, [f"{HIDDEN}/{name}" for name in (*PLANS, "lock", "ledger", "complete.json")])
+        self.manifest = self._read_plan()
+        if self.manifest.get("format") != FORMAT:
             raise ValueError(
-                f"{reason}; without its plan a store cannot go on, or be proved: delete it and sweep again. "
-                "xarray.open_zarr reads what it holds"
-            ) from None
-        if self.manifest["format"] != FORMAT:
-            raise ValueError(
-                f"{self.path} has format {self.manifest['format']}, and this ravine reads format {FORMAT}: "
-                f"open it with ravine {self.manifest['identity'].get('ravine')}, which wrote it"
+                f"{self.path} has format {self.manifest.get('format')}, and this ravine reads format {FORMAT}: "
+                f"open it with ravine {self.manifest.get('identity', {}).get('ravine')}, which wrote it"
             )
+        try:
+            check_manifest(self.manifest)
+        except ValueError as reason:
+            raise ValueError(f"{self.hidden / PLANS[0]} is no plan that ravine wrote: {reason}") from None
         self.tiling = Tiling(tuple(self.manifest["shape"]), tuple(self.manifest["block"]))
         self._arrays: dict[str, Any] = {}
         self.ledger = Ledger(self.hidden / "ledger", json.dumps(self.manifest["identity"], sort_keys=True))
+
+    def _read_plan(self) -> dict[str, Any]:
+        """Read the plan, or its copy where the plan is damaged or gone."""
+        told = None
+        for name in PLANS:
+            try:
+                return read_record(self.hidden / name)
+            except FileNotFoundError:
+                continue
+            except ValueError as reason:
+                told = told or reason
+        raise ValueError(
+            f"{told}; without its plan a store cannot go on, or be proved: delete it and sweep again. "
+            "xarray.open_zarr reads what it holds"
+        )
 
     @property
     def hidden(self) -> Path:
@@ -100,7 +115,7 @@ class Store:
         """How to go on with it."""
         if self.manifest["typed"] is not None:
             return f"ravine resume {self.path} goes on"
-        program = self.manifest["program"]
+        program = "".join(each for each in self.manifest["program"] if each.isprintable())
         return f"the same call{f' in {program}' if program else ''} goes on"
 
     @property
@@ -118,13 +133,25 @@ class Store:
         }
 
     def array(self, name: str) -> Any:
-        """Return one of the Zarr arrays, opened once."""
-        if name not in self._arrays:
-            import zarr
+        """Return one of the Zarr arrays, opened once.
 
+        Raises
+        ------
+        ValueError
+            If it is not the array of the plan, or would be read by other means than ravine's.
+        """
+        if name not in self._arrays:
+            zarr, field = import_zarr(), self.fields[name]
+            refuse_links(self.path, [f"{name}/zarr.json"])
+            check_arrays(self.path, name)
             # a block of nothing but NaN is a result: without this it would leave no file, and look like one not made
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                self._arrays[name] = zarr.open_array(str(self.path / name), mode="r+", zarr_format=3)
+            with process_state(), zarr.config.set({"array.write_empty_chunks": True}):
+                array = zarr.open_array(str(self.path / name), mode="r+", zarr_format=3)
+            if array.shape != (*self.tiling.shape, *field.shape) or array.dtype != np.dtype(field.dtype):
+                raise ValueError(f"{self.path / name / 'zarr.json'} is damaged: it is not the array of the plan")
+            if array.chunks[: len(self.tiling.block)] != self.tiling.block:
+                raise ValueError(f"{self.path / name / 'zarr.json'} is damaged: its chunks are not the plan's blocks")
+            self._arrays[name] = array
         return self._arrays[name]
 
     def write(self, block: int, values: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
@@ -143,6 +170,8 @@ class Store:
         ------
         ValueError
             If these are not the fields of just this block: a part of a chunk is never written.
+        FileNotFoundError
+            If the store was moved or deleted since it was opened.
         OSError
             If the disk is full or cannot be written.
         """
@@ -159,83 +188,192 @@ class Store:
                     "blocks are written whole, because a part of a chunk would be lost beside another writer's"
                 )
             whole[name] = given.reshape((*shape, *field.shape))
-        place = self.place(block)
-        with full(self.path):
-            for name, each in whole.items():
-                self.array(name)[place] = each
-            sums = {name: sum_of(each) for name, each in values.items()}
-            self.ledger.enter(block, {"sums": sums, **facts})
+        place = self.slices_of(block)
+        arrays = {name: self.array(name) for name in self.fields}
+        self._check_still_here()
+        with name_store_in_errors(self.path):
+            try:
+                for name, each in whole.items():
+                    arrays[name][place] = each
+                sums = {name: sum_of(each) for name, each in values.items()}
+                self.ledger.enter(block, {"sums": sums, **facts})
+            except FileNotFoundError:
+                if is_store(self.path):
+                    raise
+                self._remove_husk(block)
+                self._check_still_here()
+
+    def _check_still_here(self) -> None:
+        if not is_store(self.path):
+            raise FileNotFoundError(
+                f"{self.path} was moved or deleted while it was written: nothing more is written there; where it now "
+                "is, the same sweep goes on"
+            )
+
+    def _remove_husk(self, block: int) -> None:
+        """Take away the chunks that were written where the store no longer is, and folders that are empty then."""
+        for name in self.fields:
+            for chunk in self.chunks(block, name):
+                chunk.unlink(missing_ok=True)
+                for folder in chunk.parents:
+                    if folder == self.path.parent:
+                        break
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
 
     def read(self, block: int, name: str) -> NDArray[Any]:
         """Return one field of a block as it was handed in."""
         runs = self.tiling.runs_of(block)
-        found = np.asarray(self.array(name)[self.place(block)])
+        found = np.asarray(self.array(name)[self.slices_of(block)])
         return found.reshape((runs.stop - runs.start, *self.fields[name].shape))
 
     def chunks(self, block: int, name: str) -> list[Path]:
         """Return the files that hold one field of a block."""
-        array, corner = self.array(name), self.tiling.corner(block)
-        tails = [range(-(-length // part)) for length, part in zip(array.shape, array.chunks, strict=True)][
-            len(corner) :
-        ]
-        keys = (array.metadata.encode_chunk_key((*corner, *tail)) for tail in itertools.product(*tails))
-        return [self.path / name / key for key in keys]
+        return [self.path / each for each in self.chunk_names(block, name)]
 
-    def place(self, block: int) -> tuple[slice, ...]:
+    def chunk_names(self, block: int, name: str) -> Iterator[str]:
+        """Walk through the names, in the store, of the files that hold one field of a block."""
+        corner = self.tiling.corner(block)
+        for tail in itertools.product(*self._tails(name)):
+            yield "/".join((name, "c", *map(str, (*corner, *tail))))
+
+    def _tails(self, name: str) -> list[range]:
+        """Return how many chunks there are along the dimensions after those of choice."""
+        parts = self.manifest.get("chunks", {}).get(name)
+        if parts is None:  # a store that was begun before the plan held them
+            parts = self.array(name).chunks[len(self.tiling.block) :]
+        return [range(-(-n // part)) for n, part in zip(self.fields[name].shape, parts, strict=True)]
+
+    def slices_of(self, block: int) -> tuple[slice, ...]:
         """Return where a block lies in the arrays, along the dimensions of choice."""
         corner, shape = self.tiling.corner(block), self.tiling.shape_of(block)
         starts = [c * part for c, part in zip(corner, self.tiling.block, strict=True)]
         return tuple(slice(start, start + length) for start, length in zip(starts, shape, strict=True))
 
-    def damaged(self) -> dict[str, str]:
+    def find_damage(self) -> dict[str, str]:
         """Look at the files that were there before any block (coordinates, data, minima, what each array is).
 
         Those that are not as they were written are returned, with what is wrong.
         """
         found = {}
+        refuse_links(self.path, list(self.manifest["files"]))
         for name, known in self.manifest["files"].items():
-            file = self.path / name
-            if not file.exists():
+            try:
+                sum_now = digest((self.path / name).read_bytes())
+            except FileNotFoundError:
                 found[name] = "is gone"
-            elif digest(file.read_bytes()) != known:
+                continue
+            if sum_now not in (known, self.manifest.get("marked", {}).get(name)):
                 found[name] = "is not what was written"
+        return found
+
+    def find_damaged_plans(self) -> list[Path]:
+        """Return which copies of the plan are damaged or gone; stores were once begun with one."""
+        found = []
+        for name in PLANS:
+            try:
+                sound = read_record(self.hidden / name) == self.manifest
+            except FileNotFoundError:
+                sound = name != PLANS[0] and "marked" not in self.manifest
+            except ValueError:
+                sound = False
+            if not sound:
+                found.append(self.hidden / name)
+        return found
+
+    def find_lost(self, blocks: Iterable[int]) -> dict[int, list[Path]]:
+        """Return which of these blocks lack chunk files, and which files."""
+        there, found = set(files_inside(self.path)), dict[int, list[Path]]()
+        for block in blocks:
+            for name in self.fields:
+                gone = [self.path / each for each in self.chunk_names(block, name) if each not in there]
+                if gone:
+                    found.setdefault(block, []).extend(gone)
         return found
 
     def records(self) -> dict[int, dict[str, Any]]:
         """Return the record of each finished block; of a complete store they were gathered in one file."""
-        gathered = self.gathered()
+        gathered = self.read_gathered()
         return dict(self.ledger.finished(self.tiling.count)) if gathered is None else gathered
 
-    def gathered(self) -> dict[int, dict[str, Any]] | None:
-        """Return the records that were gathered in one file, if it is there and sound."""
+    def read_gathered(self) -> dict[int, dict[str, Any]] | None:
+        """Return the records that were gathered in one file; None where there is no such file.
+
+        What is damaged there costs nothing, and is as if it were not there; `find_damaged_gathering` tells it.
+        """
         try:
-            return {int(block): facts for block, facts in read_record(self.complete)["blocks"].items()}
-        except (ValueError, FileNotFoundError):
+            return self._read_gathered()
+        except ValueError:
             return None
+
+    def find_damaged_gathering(self) -> str:
+        """Say what is wrong with the file that gathers the records, looked at once; empty where nothing is."""
+        try:
+            self._read_gathered()
+        except ValueError as reason:
+            return str(reason)
+        return ""
+
+    def _read_gathered(self) -> dict[int, dict[str, Any]] | None:
+        try:
+            held = read_record(self.complete)
+        except FileNotFoundError:
+            return None
+        try:
+            found = {int(block): facts for block, facts in held["blocks"].items()}
+            for facts in found.values():
+                check_block(facts)
+            sound = found.keys() == set(range(self.tiling.count))
+        except (KeyError, AttributeError, ValueError):
+            sound = False
+        if not sound:
+            raise ValueError(f"{self.complete} is damaged: it does not hold the record of each block")
+        return found
 
     @property
     def complete(self) -> Path:
         """The file that gathers the ledger of a complete store, to be opened at once."""
         return self.hidden / "complete.json"
 
-    def missing(self) -> list[int]:
-        """Return the blocks that are not finished: the ledger decides."""
+    def find_missing(self) -> list[int]:
+        """Return the blocks that are not finished, by the ledger, or whose chunk files are gone."""
         count = self.tiling.count
-        sound = dict(self.ledger.finished(count)) if self.gathered() is None else set(self.ledger.entered(count))
+        if self.read_gathered() is None:
+            sound = set(dict(self.ledger.finished(count)))
+        else:
+            sound = set(self.ledger.recorded(count))
+        sound -= set(self.find_lost(sorted(sound)))
         return [block for block in range(count) if block not in sound]
 
     def gather(self) -> None:
         """Write the records of a complete store into one file, which opens at once however many there are."""
-        if self.gathered() is None:
+        if self.read_gathered() is None:
             blocks = {str(block): facts for block, facts in self.ledger.finished(self.tiling.count)}
             if len(blocks) == self.tiling.count:
-                with full(self.path):
+                with name_store_in_errors(self.path):
+                    self._mark(complete=True)
                     write_record(self.complete, {"blocks": blocks})
+        else:
+            self._mark(complete=True)
 
     def forget(self, block: int) -> None:
         """Take a block out of the ledger, so that it is made again."""
+        self._mark(complete=False)
         self.complete.unlink(missing_ok=True)
         self.ledger.forget(block)
+
+    def _mark(self, *, complete: bool) -> None:
+        """Say in the group's attributes whether runs are missing, for readers that know nothing of the ledger."""
+        name = "zarr.json"
+        wanted = self.manifest.get("marked", {}).get(name) if complete else self.manifest["files"][name]
+        file = self.path / name
+        with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):  # damaged: told elsewhere
+            held = file.read_bytes()
+            made = mark_group(held, complete=complete)
+            if made != held and digest(made) == wanted:
+                draft = file.with_name(f"{PLANS[0]}.{os.urandom(16).hex()}.partial")
+                draft.write_bytes(made)
+                draft.replace(file)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -249,27 +387,41 @@ class Store:
         from filelock import FileLock, Timeout
 
         lock, who = FileLock(self.hidden / "lock"), self.hidden / "writer.json"
-        with full(self.path):
+        with name_store_in_errors(self.path):
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 by = "another process"
-                with contextlib.suppress(ValueError, OSError):
+                with contextlib.suppress(ValueError, OSError, KeyError):
                     facts = read_record(who)
                     by = f"process {facts['process']} on {facts['host']}"
                 raise BlockingIOError(
                     f"{self.path} is being written by {by}: wait for it or stop it, then go on"
                 ) from None
         try:
-            with full(self.path):
+            with name_store_in_errors(self.path):
                 write_record(who, {"process": os.getpid(), "host": socket.gethostname()})
                 self.ledger.folder.mkdir(exist_ok=True)  # tools that copy may leave out an empty folder
-                for draft in self.path.rglob(f"*{DRAFT}"):
-                    draft.unlink(missing_ok=True)
+                for damaged in self.find_damaged_plans():
+                    write_record(damaged, self.manifest)
+                for name in files_inside(self.path):
+                    if OWN_DRAFT.fullmatch(name.rpartition("/")[2]):
+                        (self.path / name).unlink(missing_ok=True)
             yield
         finally:
             who.unlink(missing_ok=True)
             lock.release()
+
+
+INCOMPLETE = "runs are missing: a sweep is being made, or was stopped; ravine.open tells which"
+
+
+def mark_group(held: bytes, *, complete: bool) -> bytes:
+    """Return the description of a store's group with a word on runs that are missing, or without."""
+    facts = json.loads(held)
+    attributes = {name: value for name, value in facts.get("attributes", {}).items() if name != "incomplete"}
+    facts["attributes"] = attributes if complete else attributes | {"incomplete": INCOMPLETE}
+    return json.dumps(facts, indent=2).encode()
 
 
 def sum_of(values: NDArray[Any]) -> str:
@@ -285,87 +437,31 @@ def sum_of(values: NDArray[Any]) -> str:
     return digest(made.dtype.str, str(made.shape), made)
 
 
+def count_runs(store: Store, blocks: Iterable[int]) -> int:
+    """Return how many runs some blocks have."""
+    return int(math.fsum(store.tiling.runs_in(block) for block in blocks))
+
+
+def runs_in_words(store: Store, block: int) -> str:
+    """Name a block by its number and its runs."""
+    runs = store.tiling.runs_of(block)
+    some = f"runs {runs.start:,} to {runs.stop - 1:,}" if runs.stop - runs.start > 1 else f"run {runs.start:,}"
+    return f"block {block} ({some})"
+
+
 @contextlib.contextmanager
-def full(path: Path) -> Iterator[None]:
+def name_store_in_errors(path: Path) -> Iterator[None]:
     """Name the store and the remedy where the disk is full or may not be written."""
     try:
         yield
     except BlockingIOError:
         raise
     except OSError as reason:
+        if "moved or deleted" in str(reason):
+            raise
         told = type(reason)(
             f"cannot write into {path} ({reason.strerror or reason}): what is finished stays; make room or give the "
             "right to write there, then start again, and it goes on"
         )
         told.errno = reason.errno
         raise told from reason
-
-
-def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Dataset:
-    """Return what a store holds; runs that were not made have ``steps_taken`` 0.
-
-    Parameters
-    ----------
-    store
-        Complete or not.
-    incomplete
-        What to say where it is not complete; nothing is said if left out.
-    level
-        To how manieth caller that is said.
-    """
-    try:
-        lazy = xr.open_zarr(store.path, chunks=None, consolidated=True)
-    except Exception as reason:  # zarr, numcodecs and json each raise their own kinds
-        raise ValueError(f"{store.path} is damaged: {reason}. ravine verify {store.path} says where") from reason
-    records = store.records()
-    fresh = {n: (lazy[n].dims, lazy[n].values.astype(t), lazy[n].attrs) for n, t in store.manifest["dtypes"].items()}
-    found = lazy.assign({n: v for n, v in fresh.items() if n in lazy.data_vars})
-    found = found.assign_coords({n: v for n, v in fresh.items() if n in lazy.coords})
-    for name in found.variables:
-        found[name].encoding.clear()
-    told = {which: word for facts in records.values() for which, word in facts["told"].items()}
-    count = len(store.manifest["problems"])
-    words = by_label([told.get(str(k), "not compared") for k in range(count)], _problems_of(store, found))
-    for name, field in store.fields.items():
-        found[name].attrs = _with_word(field.attrs, words)
-    fate = found[next(iter(store.fields))].attrs["provenance"]
-    made = _from_ledger(store, records)
-    for name, values in made.items():
-        attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
-        found[name] = (store.manifest["lead"], values.reshape(store.tiling.shape), attrs)
-    if incomplete and "steps_taken" in made:
-        there = math.fsum(s.stop - s.start for s in map(store.tiling.runs_of, records))
-        warnings.warn(f"{there:,.0f} of {store.tiling.size:,} runs are in {store.path}: {incomplete}", stacklevel=level)
-    return check(found)
-
-
-def _problems_of(store: Store, found: xr.Dataset) -> dict[str, list[Any]]:
-    """Return the dimensions along which the problems lie, the first ones, with their labels."""
-    lead, count = store.manifest["lead"], len(store.manifest["problems"])
-    outer = next(k for k in range(len(lead) + 1) if math.prod(store.tiling.shape[:k]) == count)
-    return {dim: found[dim].values.tolist() for dim in lead[:outer]}
-
-
-def _with_word(attrs: Mapping[str, Any], words: Any) -> dict[str, Any]:
-    """Say in the provenance how near to torch the engines came, which is known after the runs."""
-    fate = json.loads(attrs["provenance"])
-    fate["equals_torch"] = words
-    return {**attrs, "provenance": json.dumps(fate)}
-
-
-def _from_ledger(store: Store, records: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is known from the ledger alone: torch's messages, and which runs were not made."""
-    found: dict[str, Any] = {}
-    if any(facts["errors"] for facts in records.values()):
-        errors = np.full(store.tiling.size, "", dtype=object)
-        for facts in records.values():
-            for message, stretches in facts["errors"].items():
-                for first, last in stretches:
-                    errors[first:last] = message
-        found["error"] = errors.astype(str)
-    if len(records) < store.tiling.count:
-        taken = np.zeros(store.tiling.size, dtype=np.int64)
-        for block in records:
-            taken[store.tiling.runs_of(block)] = int(store.identity["steps"])
-        found["steps_taken"] = taken
-    return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ravine._format import listed
 from ravine._progress import tracked
-from ravine._store.store import Store, sum_of
+from ravine._store.store import Store, runs_in_words, sum_of
+from ravine._store.trust import files_inside
 
 
 def verify(path: str | os.PathLike[str], *, forget: bool = False) -> list[str]:
@@ -41,44 +42,48 @@ def verify(path: str | os.PathLike[str], *, forget: bool = False) -> list[str]:
     []
     """
     store = Store(path)
-    files = store.damaged()
+    files = store.find_damage()
     faults = [f"{store.path / name} {fault}: {store.remedy}, and writes it again" for name, fault in files.items()]
+    plans = store.find_damaged_plans()
+    faults += [f"{each} is damaged: {store.remedy}, and writes it again from its copy" for each in plans]
+    there = set(files_inside(store.path))
     damaged, readable = set[int](), [name for name in store.fields if f"{name}/zarr.json" not in files]
-    gathered, entered = store.gathered(), set(store.ledger.entered(store.tiling.count))
+    # in this order: who writes meanwhile enters a block first, and gathers the records when all are there
+    torn = store.find_damaged_gathering()
+    gathered = store.read_gathered()
+    recorded = set(store.ledger.recorded(store.tiling.count))
     for block in tracked(range(store.tiling.count), "blocks"):
-        if block in entered:
-            found = _faults_of_block(store, block, readable)
+        if block in recorded:
+            found = _find_faults(store, block, readable, there)
         else:
-            found = [f"the record of {_named(store, block)} is gone"] if block in (gathered or {}) else []
+            found = [f"the record of {runs_in_words(store, block)} is gone"] if block in (gathered or {}) else []
         if found:
             damaged.add(block)
             faults += found
-    torn = store.complete.exists() and gathered is None
     if torn:
-        faults.append(f"{store.complete} is damaged: it is made again from the ledger")
+        faults.append(f"{torn}: it is made again from the ledger")
     if forget and (damaged or torn):
         with store.writing():
-            store.complete.unlink(missing_ok=True)
+            if torn:
+                store.complete.unlink(missing_ok=True)
             for block in damaged:
                 store.forget(block)
     return faults
 
 
-def _named(store: Store, block: int) -> str:
-    runs = store.tiling.runs_of(block)
-    some = f"runs {runs.start:,} to {runs.stop - 1:,}" if runs.stop - runs.start > 1 else f"run {runs.start:,}"
-    return f"block {block} ({some})"
-
-
-def _faults_of_block(store: Store, block: int, readable: Sequence[str]) -> list[str]:
+def _find_faults(store: Store, block: int, readable: Sequence[str], there: Container[str]) -> list[str]:
     """Look at one block; of an array whose own description is damaged nothing can be told."""
     try:
         facts = store.ledger.read(block)
     except ValueError as reason:
-        return [f"the record of {_named(store, block)}: {reason}"]
-    where, faults = _named(store, block), []
+        return [f"the record of {runs_in_words(store, block)}: {reason}"]
+    except FileNotFoundError:  # another process has just taken it out
+        return []
+    where, faults = runs_in_words(store, block), []
     for name in readable:
-        if gone := [str(chunk) for chunk in store.chunks(block, name) if not chunk.exists()]:
+        if gone := [str(store.path / each) for each in store.chunk_names(block, name) if each not in there]:
+            gone = [each for each in gone if not os.path.exists(each)]  # made meanwhile
+        if gone:
             faults.append(f"{where} of {name} is gone: there is no {listed(gone, most=2)}")
             continue
         try:
@@ -86,6 +91,6 @@ def _faults_of_block(store: Store, block: int, readable: Sequence[str]) -> list[
         except Exception as reason:  # zarr, its codecs and the system raise each their own kind
             faults.append(f"{where} of {name} cannot be read: {reason}")
             continue
-        if sum_now != facts["sums"][name]:
+        if sum_now != facts["sums"].get(name):
             faults.append(f"{where} of {name} is not what was written")
     return faults

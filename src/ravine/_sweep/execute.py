@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,15 @@ from ravine._descent.loop import needs_closure
 from ravine._descent.to_source import source_of_run
 from ravine._engine.job import Job, labels_of
 from ravine._engine.keep import Kept, check_disk
+from ravine._engine.product import Axis
 from ravine._format import listed
 from ravine._parallel.workers import WorkerPool, wrap_executor
 from ravine._progress import work
 from ravine._store.create import create, remove_old, repair_files
 from ravine._store.ledger import Tiling
-from ravine._store.store import Field, Store, is_store, study_of_store
+from ravine._store.read import study_of_store
+from ravine._store.remote import local_path
+from ravine._store.store import Field, Store, count_runs, is_store, runs_in_words, sum_of
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import by_label, provenance
 from ravine._study.rule import path_of
@@ -37,8 +40,8 @@ from ravine._sweep.plan import BlockResult, SweepPlan
 def study_of_blocks(plan: SweepPlan, made: BlockResult, kept: Kept) -> xr.Dataset:
     """Give what was kept of all runs its dimensions, coordinates and provenance."""
     job = plan.job
-    lead, shape = _lead(job)
-    fate = _fate(plan, made.agreement)
+    lead, shape = _dimensions_of(job)
+    fate = _provenance_of(plan, made.agreement)
 
     def variable(name: str, dims: Sequence[str], array: NDArray[Any]) -> xr.Variable:
         attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
@@ -56,7 +59,7 @@ def study_of_blocks(plan: SweepPlan, made: BlockResult, kept: Kept) -> xr.Datase
 def skeleton_of(plan: SweepPlan) -> xr.Dataset:
     """Return what is known before any run: the coordinates, the minima, and data small enough to draw."""
     job = plan.job
-    lead, _ = _lead(job)
+    lead, _ = _dimensions_of(job)
     data = dict(plan.minima.variables)
     parts = job.problems[0].parts
     if parts is not None and is_drawable(parts) and "problem" not in lead:
@@ -83,7 +86,7 @@ def fields_of(plan: SweepPlan) -> dict[str, Field]:
     if record.squares is not None:
         record.squares.zero_()
     output.close(one, record, plan.minima.columns(plan.job, one))
-    fate = _fate(plan, {})
+    fate = _provenance_of(plan, {})
     return {
         name: Field(
             tuple(dims),
@@ -95,14 +98,14 @@ def fields_of(plan: SweepPlan) -> dict[str, Field]:
     }
 
 
-def _lead(job: Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _dimensions_of(job: Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(axis.name for axis in job.axes), tuple(len(axis.values) for axis in job.axes)
 
 
-def _fate(plan: SweepPlan, told: Mapping[int, str]) -> str:
+def _provenance_of(plan: SweepPlan, told: Mapping[int, str]) -> str:
     """Say how the runs came about, and how near each engine came to torch."""
     job = plan.job
-    lead, _ = _lead(job)
+    lead, _ = _dimensions_of(job)
     spelled = source_of_run(job.spec, job.base)
     spelled["code"] |= {"swept": job.spelled(), "closure": needs_closure(job.some_optimizer)}
     problems = {axis.name: axis.labels.tolist() for axis in job.outer.axes}
@@ -148,24 +151,101 @@ def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
 def on_disk(plan: SweepPlan, path: str | os.PathLike[str], executor: Executor | None) -> xr.Dataset:
     """Make the blocks that a store lacks; return what it then holds."""
     pool = None if executor is None else wrap_executor(executor)
-    store = _store_for(plan, path, 1 if pool is None else pool.size)
+    store = _open_or_create(plan, path, 1 if pool is None else pool.size)
+    check_same_sweep(store, plan)
     interrupted = False
-    with store.writing(), work(plan.job.size, "runs") as advance:
-        repair_files(store, skeleton_of(plan))
-        missing = store.missing()
-        advance(plan.job.size - sum(store.tiling.runs_in(block) for block in missing))
-        try:
-            _fill(store, plan, missing, pool, advance)
-        except KeyboardInterrupt:
-            interrupted = True
-        store.gather()
+    if not _is_whole(store):
+        with store.writing(), work(plan.job.size, "runs") as advance:
+            repair_files(store, skeleton_of(plan))
+            _forget_lost(store)
+            missing = store.find_missing()
+            advance(plan.job.size - count_runs(store, missing))
+            try:
+                _make_blocks(store, plan, missing, pool, advance)
+            except KeyboardInterrupt:
+                interrupted = True
+            store.gather()
     found = study_of_store(store, incomplete=f"interrupted; {store.remedy}" if interrupted else "", level=4)
     if "error" in found and "steps_taken" not in found and bool((found["error"] != "").all()):
         raise RuntimeError(f"every run failed; the first with: {found['error'].values.flat[0]}")
     return found
 
 
-def _fill(
+def _is_whole(store: Store) -> bool:
+    """Tell whether nothing is to be written: such a store may lie where nobody can write."""
+    return (
+        store.read_gathered() is not None
+        and not store.find_damage()
+        and not store.find_damaged_plans()
+        and not store.find_missing()
+    )
+
+
+def _forget_lost(store: Store) -> None:
+    """Take blocks whose chunk files are gone out of the ledger, and say so."""
+    lost = store.find_lost(store.records())
+    if lost:
+        files = [str(each) for some in lost.values() for each in some]
+        warnings.warn(
+            f"{listed(files, most=2)} {'is' if len(files) == 1 else 'are'} gone: "
+            f"{count_runs(store, lost):,} runs are made again",
+            stacklevel=5,
+        )
+    for block in lost:
+        store.forget(block)
+
+
+def check_same_sweep(store: Store, plan: SweepPlan) -> None:
+    """Make one of a store's finished blocks again, another each time, and compare.
+
+    What a sweep is said to be cannot tell everything: a loss may differ only where no run begins. A block in which
+    every bit is as it was can.
+
+    Raises
+    ------
+    ValueError
+        If it does not come out as it was; the message names the block, and the first run that differs.
+    """
+    there = store.read_gathered() or dict(store.ledger.finished(store.tiling.count))
+    lost = store.find_lost(there) if there and not store.find_damage() else {}
+    sound = sorted(set(there) - set(lost))
+    if not sound:
+        return
+    block = random.SystemRandom().choice(sound)  # the user's generators stay where they are
+    made = Blocks(plan, store.tiling)(block).kept
+    sums = there[block]["sums"]
+    differing = [name for name, (_, values) in made.items() if sum_of(values) != sums.get(name)]
+    if differing:
+        fault = _name_first_difference(store, plan.job.axes, block, made, differing)
+        raise ValueError(
+            f"{store.path} holds another sweep: {runs_in_words(store, block)} was made again, and {fault}. Another "
+            "loss, optimizer or scheduler does that, or another processor: go on with what it was begun with, or sweep "
+            "into a new store"
+        )
+
+
+def _name_first_difference(store: Store, axes: Sequence[Axis], block: int, made: Kept, names: Sequence[str]) -> str:
+    """Say in which run something differs first, where what is stored can still be read."""
+    runs, found = store.tiling.runs_of(block), dict[str, int]()
+    for name in names:
+        now = made[name][1]
+        try:
+            held = store.read(block, name)
+        except Exception:  # damaged besides: that is told by who reads it
+            continue
+        apart = (held != now) & ~((held != held) & (now != now))
+        if apart.any():
+            found[name] = runs.start + int(np.flatnonzero(apart.reshape(len(now), -1).any(1))[0])
+    if not found:
+        return f"its {listed(names)} came out otherwise"
+    first = min(found.values())
+    places = np.unravel_index(first, store.tiling.shape) if axes else ()
+    labels = [f"{axis.name} {plain(axis.labels[place])}" for axis, place in zip(axes, places, strict=True)]
+    where = f" ({', '.join(labels)})" if labels else ""
+    return f"{listed([name for name in names if found.get(name) == first])} of run {first:,}{where} came out otherwise"
+
+
+def _make_blocks(
     store: Store, plan: SweepPlan, missing: list[int], pool: WorkerPool | None, advance: Callable[[float], None]
 ) -> None:
     blocks = StoredBlocks(plan, store.tiling, str(store.path.absolute()))
@@ -177,7 +257,7 @@ def _fill(
         advance(store.tiling.runs_in(block))
 
 
-def _store_for(plan: SweepPlan, path: str | os.PathLike[str], workers: int) -> Store:
+def _open_or_create(plan: SweepPlan, path: str | os.PathLike[str], workers: int) -> Store:
     """Open the store of this very sweep, or begin it.
 
     Raises
@@ -185,12 +265,13 @@ def _store_for(plan: SweepPlan, path: str | os.PathLike[str], workers: int) -> S
     ValueError
         If the store holds another sweep.
     """
-    if Path(path).suffix.lower() in (".nc", ".csv", ".png", ".svg", ".pdf"):
+    place = local_path(path)
+    if place.suffix.lower() in (".nc", ".csv", ".png", ".svg", ".pdf"):
         raise ValueError(f"a store is a folder, by custom .zarr, got {path}: ravine.save writes files .nc")
     identity = identity_of(plan)
     remove_old(path)
-    if not is_store(path) and not Path(path).exists():
-        check_disk(plan.job, path, summary=plan.summary)
+    if not is_store(place) and not place.exists():
+        check_disk(plan.job, place, summary=plan.summary)
         lead = [axis.name for axis in plan.job.axes]
         known, fields, labels = skeleton_of(plan), fields_of(plan), labels_of(plan.job)
         return create(path, known, lead, plan.tiling(workers), fields, identity, labels)
@@ -241,11 +322,14 @@ class StoredBlocks:
     def __call__(self, number: int, advance: Callable[[float], None] = lambda amount: None) -> None:
         """Make one block, write it, and then its record."""
         made = self.plan.make(self.tiling.runs_of(number), advance)
-        facts = {"told": {str(which): word for which, word in made.agreement.items()}, "errors": _stretches(made)}
+        facts = {
+            "told": {str(which): word for which, word in made.agreement.items()},
+            "errors": _errors_by_message(made),
+        }
         self.store.write(number, {name: values for name, (_, values) in made.kept.items()}, facts)
 
 
-def _stretches(made: BlockResult) -> dict[str, list[tuple[int, int]]]:
+def _errors_by_message(made: BlockResult) -> dict[str, list[tuple[int, int]]]:
     """Return the runs that failed, by message, as stretches of numbers."""
     found: dict[str, list[tuple[int, int]]] = {}
     bounds = [0, *(np.flatnonzero(made.errors[1:] != made.errors[:-1]) + 1).tolist(), len(made.errors)]

@@ -13,7 +13,7 @@ import xarray as xr
 
 from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed
 from ravine._engine.job import make_job
-from ravine._engine.keep import check_memory
+from ravine._engine.keep import check_memory, check_single_run
 from ravine._engine.product import Product, axis_of, is_many
 from ravine._format import listed
 from ravine._parallel.workers import check_executor
@@ -176,5 +176,6 @@ def sweep(
     job = make_job(problem, spec, settings, starts, seed)
     if store is None:
         check_memory(job, keep)
+    check_single_run(job)
     plan = make_plan(job, engine, summary=keep == "summary")
     return in_memory(plan, executor) if store is None else on_disk(plan, store, executor)

@@ -294,6 +294,10 @@ def resume(
     store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o began.")],
     workers: Workers = None,
     cluster: Cluster = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Import the modules that the store's plan names, though you did not make it."),
+    ] = False,
     style: Style = "ravine",
     format: FormatOption = "png",
 ) -> None:
@@ -301,7 +305,7 @@ def resume(
     from ravine.cli import sweeps
 
     _begin_work()
-    sweeps.resume_sweep(store, style, format, workers=workers, cluster=cluster)
+    sweeps.resume_sweep(store, style, format, workers=workers, cluster=cluster, trust=trust)
 
 
 @app.command()

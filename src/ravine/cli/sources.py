@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from ravine import gallery
 from ravine._format import hint, listed
 from ravine._problem.criteria import Criterion
 from ravine._problem.problem import Problem
+from ravine._store.trust import is_in_store
 
 
 def load_problem(
@@ -150,6 +152,7 @@ def _import_name(source: str) -> Any:
     here = os.getcwd()
     sys.path.insert(0, here)  # as python -m does: the user's file lies where they stand
     try:
+        _refuse_stores(module_name)
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as reason:
         if reason.name != module_name:
@@ -161,6 +164,16 @@ def _import_name(source: str) -> Any:
         names = [n for n in dir(module) if not n.startswith("_")]
         raise ValueError(f"module {module_name!r} has no {name!r}{hint(name, names)}")
     return getattr(module, name)
+
+
+def _refuse_stores(module_name: str) -> None:
+    """Complain of a module that lies in a sweep's store: those come from anybody, and nothing in them is run."""
+    found = importlib.util.find_spec(module_name.partition(".")[0])  # of a package's part, the package would be run
+    if found is None:
+        return
+    for place in (found.origin if found.has_location else None, *(found.submodule_search_locations or ())):
+        if place is not None and is_in_store(Path(place)):
+            raise ValueError(f"module {module_name!r} lies in a store ({place}), from which nothing is imported")
 
 
 def _make_from_gallery(source: str) -> Problem | Mapping[str, Problem]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import typer
 import xarray as xr
 
 import ravine
+from ravine import gallery
+from ravine._format import listed
 from ravine._parallel.processes import start_workers
 from ravine._store.create import StorePath
-from ravine._store.store import Store, is_store
+from ravine._store.remote import local_path
+from ravine._store.store import Store, count_runs, is_store
+from ravine._store.trust import is_in_store, is_signed
 from ravine._study.rule import SETTINGS
 from ravine._system import bytes_free
 from ravine.cli.options import read_pairs, read_seeds, read_values, split_pairs
@@ -34,6 +39,7 @@ def store_paths(out: Path | None, stem: str, format: str, force: bool) -> tuple[
     """Name store and picture where a store is asked for; a store that is there goes on."""
     if out is None or out.suffix.lower() != ".zarr":
         return None
+    out = local_path(out)
     picture = out.with_suffix(f".{format}")
     if picture.exists() and not force and not is_store(out):
         raise FileExistsError(f"{picture} exists already: choose another --out, or --force to overwrite")
@@ -51,6 +57,8 @@ def run_sweep(
     force: bool,
 ) -> None:
     """Make the sweep that was typed, print what became of it, and write study and picture."""
+    if (workers is not None or cluster is not None) and is_in_store(Path.cwd()):
+        raise ValueError(f"{Path.cwd()} lies in a store, and workers would import from there: go to another folder")
     where: dict[str, Any] = {}
     if study_file.suffix.lower() == ".zarr":
         where["store"] = StorePath(str(study_file), dict(typed), fresh=force)
@@ -86,15 +94,76 @@ def run_sweep(
         raise typer.Exit(130)  # interrupted: what was done is written
 
 
-def resume_sweep(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None) -> None:
-    """Make what a store lacks, from what was typed to begin it."""
+def resume_sweep(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None, trust: bool) -> None:
+    """Make what a store lacks, from what was typed to begin it.
+
+    A plan may name modules to be imported, and a store may come from anybody: they are imported where this user made
+    the plan, or says so.
+    """
     store = Store(path)
     typed = store.manifest["typed"]
     if typed is None:
         raise ValueError(f"{path} was begun from Python, not by ravine sweep: {store.remedy}")
-    here, folder = path.absolute(), store.manifest["folder"]
-    with contextlib.chdir(folder if Path(folder).is_dir() else "."):  # files are named as they were then
+    check_typed(store, typed)
+    here, folder = store.path.absolute(), Path(store.manifest["folder"])
+    folder = folder if folder.is_dir() else Path.cwd()
+    where: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if modules := find_modules(typed, folder):
+        if not (trust or is_signed(store.hidden, store.manifest)):
+            ask_for_trust(store, modules, folder)
+        where = contextlib.chdir(folder)  # modules are found where they were then
+    elif typed["source"].partition("(")[0] not in gallery.__all__:
+        typed = {**typed, "source": str(folder / typed["source"])}
+    with where:
         run_sweep(typed, here, here.with_suffix(f".{format}"), style, workers=workers, cluster=cluster, force=False)
+
+
+def check_typed(store: Store, typed: Mapping[str, Any]) -> None:
+    """Complain of a plan that says something was typed which cannot be.
+
+    Raises
+    ------
+    ValueError
+        With what it is.
+    """
+    kinds: dict[str, tuple[type, ...]] = dict.fromkeys(TYPED, (str, type(None)))
+    kinds |= dict.fromkeys(("x", "criterion", "start", "setting"), (list, type(None)))
+    kinds |= dict.fromkeys(("standardize", "summary"), (bool,)) | {"steps": (int,), "batch_size": (int, type(None))}
+    kinds |= dict.fromkeys(("source", "optimizer", "seed"), (str,))
+    for name, kind in kinds.items():
+        value = typed.get(name)
+        sound = name in typed and isinstance(value, kind)
+        if not sound or (isinstance(value, list) and not all(isinstance(each, str) for each in value)):
+            raise ValueError(
+                f"the plan of {store.path} says that {name} was typed as {value!r}, which ravine sweep does not take"
+            )
+
+
+def find_modules(typed: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return what would be imported, and run, to make a sweep: ``module:name`` each."""
+    source, found = typed["source"], list[str]()
+    if ":" in source and source.partition("(")[0] not in gallery.__all__ and not (folder / source).exists():
+        found.append(source)
+    if ":" in typed["optimizer"]:
+        found.append(typed["optimizer"])
+    return found
+
+
+def ask_for_trust(store: Store, modules: Sequence[str], folder: Path) -> None:
+    """Ask at the terminal whether modules that a plan names may be imported.
+
+    Raises
+    ------
+    ValueError
+        If there is no terminal, or the answer is no.
+    """
+    names = listed([repr(each) for each in modules])  # as Python writes them: a plan's words may hold anything
+    told = f"to go on with {store.path}, {names} would be imported from {str(folder)!r} and run, and this plan was not "
+    told += "made here by you"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ValueError(f"{told}: look at what that is, then ravine resume --trust {store.path}")
+    if not typer.confirm(f"{told}. Go on?", err=True):
+        raise ValueError("nothing was imported")
 
 
 def print_faults(path: Path, *, forget: bool) -> bool:
@@ -103,7 +172,8 @@ def print_faults(path: Path, *, forget: bool) -> bool:
     for fault in faults:
         typer.echo(fault)
     store = Store(path)
-    runs, size = store.tiling.size - sum(map(store.tiling.runs_in, store.missing())), store.tiling.size
+    runs = count_runs(store, set(range(store.tiling.count)) - set(store.find_missing()))
+    size = store.tiling.size
     there = f"{runs:,} of {size:,} runs are there" if runs < size else f"all {size:,} runs are there"
     if not faults:
         typer.echo(f"{path}: {there}, every bit as it was written{f'; {store.remedy}' if runs < size else ''}")

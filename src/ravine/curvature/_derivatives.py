@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from ravine._format import hint, listed
 from ravine._problem.problem import Problem, scalar
-from ravine._torch import numpy_of
+from ravine._torch import fork_random_state, numpy_of
 
 Vector = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ class Function:
         pieces = torch.split(leaf, [value.numel() for value in start.values()])
         named = {name: piece.reshape(start[name].shape) for name, piece in zip(start, pieces, strict=True)}
         # a loss that draws random numbers draws the same ones each time, and the generator is put back
-        with torch.random.fork_rng() if self.draws else contextlib.nullcontext():
+        with fork_random_state() if self.draws else contextlib.nullcontext():
             return scalar(self.problem.loss(named)).reshape(())
 
 
@@ -96,7 +96,7 @@ def function_of(problem: Problem) -> Function:
     for each in (problem.in_double(), problem):
         function = Function(each, draws=False)
         watch = _Watch(function.like.dtype)
-        with torch.enable_grad(), torch.random.fork_rng():
+        with torch.enable_grad(), fork_random_state():
             before = _random_states(function.like)
             try:
                 with watch:

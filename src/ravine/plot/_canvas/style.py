@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as PlainFigure
 
+from ravine._system import process_state
+
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -146,13 +148,14 @@ def own_settings() -> Iterator[None]:
 
     What `matplotlib.rc_context` does, without validating 300 settings each time: that costs 5 ms.
     """
-    now: Any = mpl.rcParams
-    before = {key: dict.__getitem__(now, key) for key in OURS}
-    dict.update(now, OURS)
-    try:
-        yield
-    finally:
-        dict.update(now, before)
+    with process_state():  # matplotlib is made for one thread at a time, and rcParams are there once
+        now: Any = mpl.rcParams
+        before = {key: dict.__getitem__(now, key) for key in OURS}
+        dict.update(now, OURS)
+        try:
+            yield
+        finally:
+            dict.update(now, before)
 
 
 def with_own_settings(function: Callable[Given, Result]) -> Callable[Given, Result]:

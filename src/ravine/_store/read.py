@@ -1,0 +1,217 @@
+"""A store as a study: its numbers are read when they are looked at, and what is not there is told."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing
+
+from ravine._format import listed
+from ravine._store.store import Store, count_runs, runs_in_words
+from ravine._store.trust import check_arrays, import_zarr
+from ravine._study.contract import CONTRACT, check
+from ravine._study.provenance import by_label
+
+
+def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Dataset:
+    """Return what a store holds; runs that were not made, or whose files are gone, have ``steps_taken`` 0.
+
+    Parameters
+    ----------
+    store
+        Complete or not.
+    incomplete
+        What to say where it is not complete; nothing is said if left out.
+    level
+        To how manieth caller that is said.
+
+    Raises
+    ------
+    ValueError
+        If what was written before any block is damaged: coordinates, data, or what each array is.
+    """
+    if damage := store.find_damage():
+        names = [f"{store.path / name} {fault}" for name, fault in damage.items()]
+        raise ValueError(
+            f"{store.path} is damaged: {listed(names, most=2)}. {store.remedy} and writes it again; no run is lost"
+        )
+    records = store.records()
+    lost = store.find_lost(records)
+    found = _open_lazily(store, {block for block in records if block not in lost})
+    told = {which: word for facts in records.values() for which, word in facts["told"].items()}
+    count = len(store.manifest["problems"])
+    words = by_label([told.get(str(k), "not compared") for k in range(count)], _problems_of(store, found))
+    for name, field in store.fields.items():
+        found[name].attrs = _add_agreement(field.attrs, words)
+    fate = found[next(iter(store.fields))].attrs["provenance"]
+    records = {block: facts for block, facts in records.items() if block not in lost}
+    made = _variables_of_ledger(store, records)
+    for name, values in made.items():
+        attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
+        found[name] = (store.manifest["lead"], values.reshape(store.tiling.shape), attrs)
+    if lost:
+        files = [str(each) for some in lost.values() for each in some]
+        warnings.warn(
+            f"{listed(files, most=2)} {'is' if len(files) == 1 else 'are'} gone: "
+            f"{count_runs(store, lost):,} of {store.tiling.size:,} runs count as not made "
+            f"({listed(_blocks_in_words(store, lost), most=2)}); "
+            f"{store.remedy} and makes them again",
+            stacklevel=level,
+        )
+    elif incomplete and "steps_taken" in made:
+        warnings.warn(
+            f"{count_runs(store, records):,} of {store.tiling.size:,} runs are in {store.path}: {incomplete}",
+            stacklevel=level,
+        )
+    return check(found)
+
+
+def _problems_of(store: Store, found: xr.Dataset) -> dict[str, list[Any]]:
+    """Return the dimensions along which the problems lie, the first ones, with their labels."""
+    lead, count = store.manifest["lead"], len(store.manifest["problems"])
+    outer = next(k for k in range(len(lead) + 1) if math.prod(store.tiling.shape[:k]) == count)
+    return {dim: found[dim].values.tolist() for dim in lead[:outer]}
+
+
+def _blocks_in_words(store: Store, blocks: Iterable[int]) -> list[str]:
+    return [runs_in_words(store, block) for block in blocks]
+
+
+def _open_lazily(store: Store, finished: set[int]) -> xr.Dataset:
+    """Open what was known before any block, and beside it the arrays of the blocks."""
+    import_zarr()
+    check_arrays(store.path)
+    try:
+        lazy = xr.open_dataset(store.path, engine=_Backend, store=store, finished=finished, chunks=None)
+        fresh = {
+            n: (lazy[n].dims, lazy[n].values.astype(t), lazy[n].attrs) for n, t in store.manifest["dtypes"].items()
+        }
+    except Exception as reason:  # zarr, numcodecs and json each raise their own kinds
+        raise ValueError(f"{store.path} is damaged: {reason}. ravine verify {store.path} says where") from reason
+    found = lazy.assign({n: v for n, v in fresh.items() if n in lazy.data_vars})
+    found = found.assign_coords({n: v for n, v in fresh.items() if n in lazy.coords})
+    found.attrs.pop("incomplete", None)
+    for name in found.variables:
+        found[name].encoding.clear()
+    return found
+
+
+class _Backend(BackendEntrypoint):
+    """How xarray opens a store: everything by zarr, and the arrays of the blocks by `StoredArray`."""
+
+    def open_dataset(  # type: ignore[override]
+        self, filename_or_obj: Any, *, drop_variables: Any = None, store: Store, finished: set[int]
+    ) -> xr.Dataset:
+        """Open a store."""
+        known: xr.Dataset = xr.open_zarr(
+            filename_or_obj, chunks=None, consolidated=True, zarr_format=3, drop_variables=list(store.fields)
+        )
+        lead = store.manifest["lead"]
+        return known.assign(
+            {
+                name: xr.Variable(
+                    (*lead, *field.dims), indexing.LazilyIndexedArray(StoredArray(store, name, finished)), field.attrs
+                )
+                for name, field in store.fields.items()
+            }
+        )
+
+
+class StoredArray(BackendArray):
+    """One array of a store; what cannot be read of it is told with its file, its runs, and the remedy."""
+
+    def __init__(self, store: Store, name: str, finished: set[int]) -> None:
+        self.store, self.name, self.finished = store, name, finished
+        self.shape = (*store.tiling.shape, *store.fields[name].shape)
+        self.dtype = np.dtype(store.fields[name].dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a part."""
+        array = self.store.array(self.name)
+        if isinstance(key, indexing.BasicIndexer):
+            read = array.__getitem__
+        elif isinstance(key, indexing.VectorizedIndexer):
+            read = array.vindex.__getitem__
+        else:
+            read = array.oindex.__getitem__
+
+        def told(part: tuple[Any, ...]) -> NDArray[Any]:
+            blocks = self._blocks(part)
+            for block in blocks:
+                for chunk in self.store.chunks(block, self.name):
+                    if not chunk.exists():
+                        raise ValueError(self._message(chunk, block, "is gone"))
+            try:
+                return np.asarray(read(part))
+            except Exception as reason:  # zarr, its codecs and the system raise each their own kind
+                for block in blocks:
+                    self._complain(block, reason)
+                raise
+
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.VECTORIZED, told)
+
+    def _blocks(self, part: tuple[Any, ...]) -> list[int]:
+        """Return the finished blocks that a part touches, or lies between."""
+        tiling = self.store.tiling
+        along = []
+        for each, length, size in zip(part, tiling.shape, tiling.block, strict=False):
+            places = np.arange(length)[each] if isinstance(each, slice) else np.asarray(each)
+            along.append(np.unique(np.ravel(places) % length // size).tolist())
+        strides = [int(np.prod(tiling.counts[k + 1 :], dtype=np.int64)) for k in range(len(tiling.counts))]
+        numbers = (
+            sum(c * stride for c, stride in zip(corner, strides, strict=True)) for corner in itertools.product(*along)
+        )
+        return [number for number in numbers if number in self.finished]
+
+    def _complain(self, block: int, reason: Exception) -> None:
+        """Say which chunk of a block cannot be read, if one cannot."""
+        array, lead = self.store.array(self.name), self.store.slices_of(block)
+        parts = array.chunks[len(lead) :]
+        for chunk in self.store.chunks(block, self.name):
+            tail = [int(each) for each in chunk.relative_to(self.store.path / self.name / "c").parts[len(lead) :]]
+            try:
+                array[(*lead, *(slice(k * part, (k + 1) * part) for k, part in zip(tail, parts, strict=True)))]
+            except Exception as fault:
+                raise ValueError(self._message(chunk, block, f"is damaged ({fault})")) from reason
+
+    def _message(self, chunk: Path, block: int, fault: str) -> str:
+        store = self.store
+        return (
+            f"{chunk} {fault}; it holds {self.name} of {runs_in_words(store, block)}. ravine verify {store.path} "
+            f"--forget takes what is damaged out; then {store.remedy}, and makes it again"
+        )
+
+
+def _add_agreement(attrs: Mapping[str, Any], words: Any) -> dict[str, Any]:
+    """Say in the provenance how near to torch the engines came, which is known after the runs."""
+    fate = json.loads(attrs["provenance"])
+    fate["equals_torch"] = words
+    return {**attrs, "provenance": json.dumps(fate)}
+
+
+def _variables_of_ledger(store: Store, records: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is known from the ledger alone: torch's messages, and which runs were not made."""
+    found: dict[str, Any] = {}
+    if any(facts["errors"] for facts in records.values()):
+        errors = np.full(store.tiling.size, "", dtype=object)
+        for facts in records.values():
+            for message, stretches in facts["errors"].items():
+                for first, last in stretches:
+                    errors[first:last] = message
+        found["error"] = errors.astype(str)
+    if len(records) < store.tiling.count:
+        taken = np.zeros(store.tiling.size, dtype=np.int64)
+        for block in records:
+            taken[store.tiling.runs_of(block)] = int(store.identity["steps"])
+        found["steps_taken"] = taken
+    return found
