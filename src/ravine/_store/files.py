@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -100,7 +101,8 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with xr.open_dataset(path, engine="scipy") as stored:
+        # from memory: of a file that breaks on the way, neither it nor its map in memory stays open
+        with xr.open_dataset(io.BytesIO(path.read_bytes()), engine="scipy") as stored:
             study = stored.load()
     except Exception as reason:  # scipy raises half a dozen kinds for what is no netCDF3
         raise ValueError(f"{path} is no study that ravine can open (netCDF3 expected): {reason}") from reason

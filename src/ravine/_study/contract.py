@@ -120,6 +120,9 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
             entry = CONTRACT[name]
             raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {entry.made_by}")
     for name, entry in CONTRACT.items():
+        if name in study and 0 in study[name].shape:
+            empty = next(dim for dim, length in study[name].sizes.items() if not length)
+            raise ValueError(f"{name!r} is empty: it has no {empty}")
         if name not in study or not entry.dims:
             continue
         dims = study[name].dims

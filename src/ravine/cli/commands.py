@@ -62,17 +62,10 @@ def _report_errors(command: Callable[Given, None]) -> Callable[Given, None]:
             command(*args, **kwargs)
         except typer.Exit:  # a RuntimeError, and no failure
             raise
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            RuntimeError,
-            ArithmeticError,
-            OSError,
-            ImportError,
-            MemoryError,
-        ) as reason:
-            text = reason.args[0] if isinstance(reason, KeyError) and reason.args else reason
+        except Exception as reason:  # a module or a study of the user's may raise any
+            text: object = reason.args[0] if isinstance(reason, KeyError) and reason.args else reason
+            if not isinstance(reason, (ValueError, TypeError, KeyError, RuntimeError, OSError, MemoryError)):
+                text = f"{type(reason).__name__}: {reason}"
             _explain_exit(str(text))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
