@@ -65,8 +65,8 @@ def descend(
         loss where it asks for one): ``functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)``.
     groups
         Settings for some parameters only: a name or a pattern (``"*bias"``) to settings that differ there.
-        The first pattern that fits counts. Such settings are no coordinates of the result; weight decay is minimised with
-        the loss all the same, that of each parameter.
+        The first pattern that fits counts. Such settings are no coordinates of the result; weight decay is minimised
+        with the loss all the same, that of each parameter.
     batch_size, seed
         Take mini-batches of this size, as ``DataLoader(data, batch_size, shuffle=True,
         generator=torch.Generator().manual_seed(seed))`` deals them out, epoch after epoch.

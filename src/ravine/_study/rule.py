@@ -198,7 +198,8 @@ def _path(name: Any, path: Any, engine: Any, code: Any) -> str:
     if path is ... or engine is ...:
         return ""
     if isinstance(path, str):
-        return str(path)
+        known: str = path
+        return known
     if ":" in name:  # what is summed up as it is made names its class
         return name
     if isinstance(engine, str) and engine.endswith(", step by step"):
