@@ -135,7 +135,7 @@ def fact_of(study: xr.Dataset, name: str, fact: str) -> Any:
 def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Return facts for each label of the dimensions by which any of them is told: dimensions, and a tuple for each.
 
-    None stands for what is not said, and ``...`` for what labels that were lost leave open.
+    None stands for what is not said, or what labels that were lost leave open.
 
     Examples
     --------
@@ -145,14 +145,21 @@ def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, .
     >>> dims, kinks[1].tolist()
     (('criterion', 'weight_decay'), [(2,), (1,)])
     """
+    dims, parts = options_along(study, name, *facts)
+    for place in np.ndindex(parts.shape):
+        parts[place] = tuple(each[0] if len(each) == 1 else None for each in parts[place])
+    return dims, parts
+
+
+def options_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, ...], NDArray[Any]]:
+    """Return what `facts_along` does, with all that each fact may be: several things where a label was lost."""
     whole = _read(study[name].attrs.get("provenance", "{}")) if name in study else {}
     told = dict.fromkeys(dim for fact in facts for dim in _dimensions(whole.get(fact)))
     dims = tuple(dim for dim in told if dim in study.coords and study[dim].dims == (dim,))
     parts = np.empty([study.sizes[dim] for dim in dims], dtype=object)
     for places in product(*map(range, parts.shape)):
         here = {dim: {_key(study[dim].values[place])} for dim, place in zip(dims, places, strict=True)}
-        found = [_narrowed(whole.get(fact), fact, _labels_in(study, here)) for fact in facts]
-        parts[places] = tuple(each[0] if len(each) == 1 else ... for each in found)
+        parts[places] = tuple(_narrowed(whole.get(fact), fact, _labels_in(study, here)) for fact in facts)
     return dims, parts
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._study.provenance import facts_along, facts_of
+from ravine._study.provenance import facts_along, facts_of, options_along
 
 DEFAULTS: Mapping[str, Any] = {
     "lr": 1e-3,
@@ -183,23 +183,27 @@ def optimizers_of(runs: xr.Dataset) -> xr.Variable:
     """
     names = runs.variables["optimizer"] if "optimizer" in runs.coords else xr.Variable((), "")
     asked = ("optimizer", "engine", "code")
-    dims, facts = facts_along(runs, _made_by(runs, *asked), *asked)
+    dims, facts = options_along(runs, _made_by(runs, *asked), *asked)
     whole = {dim: runs.sizes[dim] for dim in dict.fromkeys([*names.dims, *map(str, dims)])}
     paths = np.empty(list(whole.values()), dtype=object)
     for place in np.ndindex(paths.shape):
         at = dict(zip(whole, place, strict=True))
-        paths[place] = _path(names.values[tuple(at[dim] for dim in names.dims)], *facts[tuple(at[dim] for dim in dims)])
+        name = str(names.values[tuple(at[dim] for dim in names.dims)])
+        paths[place] = _choose_path(name, *facts[tuple(at[dim] for dim in dims)])
     return xr.Variable(tuple(whole), paths.astype(str))
 
 
-def _path(name: Any, path: Any, engine: Any, code: Any) -> str:
-    """Return the class of one run's optimizer, from what was recorded of it."""
-    name = str(name)
-    if path is ... or engine is ...:
-        return ""
-    if isinstance(path, str):
-        known: str = path
-        return known
+def _choose_path(name: str, paths: Sequence[Any], engines: Sequence[Any], codes: Sequence[Any]) -> str:
+    """Return the class of one run's optimizer, or "" where a label that was lost leaves open which."""
+    found = {path for path in paths if path is not None}
+    found = found or {_path_before(name, engine, code) for engine in engines for code in codes}
+    if len(found) > 1:
+        found = {path for path in found if path.rpartition(":")[2].rpartition(".")[2] == name}
+    return str(found.pop()) if len(found) == 1 else ""
+
+
+def _path_before(name: str, engine: Any, code: Any) -> str:
+    """Return the class of one run's optimizer from what was said of it before classes were recorded."""
     if ":" in name:  # what is summed up as it is made names its class
         return name
     if isinstance(engine, str) and engine.endswith(", step by step"):
