@@ -328,6 +328,23 @@ def test_every_label_can_be_read_again():
         assert words in ravine.code(runs.sel(run=label))
 
 
+def test_classes_of_sweeps_written_before():
+    said = {
+        "torch.optim.SGD": rule.SGD,
+        "mine.SGD": "mine:SGD",
+        "functools.partial(<class 'torch.optim.sgd.SGD'>, momentum=0.5) cannot be imported": rule.SGD,
+        "SGD cannot be imported from a module": "__main__:SGD",
+        "test.<locals>.SGD cannot be imported from a module": "__main__:SGD",
+        "<lambda> cannot be imported from a module": "",
+    }
+    for words, path in said.items():
+        spelled = {"cannot": words} if "cannot" in words else words
+        facts = json.dumps({"engine": "SGD, run by run", "code": {"optimizer": spelled}})
+        loss = xr.Variable("step", [1.0, 0.5], {"provenance": facts})
+        study = xr.Dataset({"loss": loss}, {"optimizer": "SGD"})
+        assert rule.optimizers_of(study).item() == path, words
+
+
 def test_shapes_of_studies_written_before():
     scopes = {
         "MSELoss, weight_decay 0.0": "exact",

@@ -17,6 +17,8 @@ from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed, recor
 from ravine._descent.to_source import source_of_run
 from ravine._format import hint, listed
 from ravine._problem.problem import Problem, dimension
+from ravine._system import check_fits
+from ravine._torch import fork_random_state
 
 
 def descend(
@@ -63,8 +65,8 @@ def descend(
         loss where it asks for one): ``functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)``.
     groups
         Settings for some parameters only: a name or a pattern (``"*bias"``) to settings that differ there.
-        The first pattern that fits counts. Such settings are no coordinates of the result; the weight decay of each
-        parameter is minimised with the loss all the same.
+        The first pattern that fits counts. Such settings are no coordinates of the result; weight decay is minimised
+        with the loss all the same, that of each parameter.
     batch_size, seed
         Take mini-batches of this size, as ``DataLoader(data, batch_size, shuffle=True,
         generator=torch.Generator().manual_seed(seed))`` deals them out, epoch after epoch.
@@ -127,6 +129,12 @@ def descend(
         cells = [each for _, each in labelled]
     feed = make_feed(cells, batch_size, seed, loss_every)
     spec = RunSpec(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw)
+    numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
+    check_fits(
+        f"{len(cells):,} run{'' if len(cells) == 1 else 's'} of {steps:,} steps take",
+        len(cells) * (spec.steps + 1) * numbers * next(iter(cells[0].start.values())).element_size(),
+        "take fewer steps, or ravine.sweep with a store or summaries",
+    )
     done: list[Trace] = []
     with random_state_kept(cells):
         for each in cells:
@@ -171,4 +179,4 @@ def check_switch(name: str, value: Any, taken: Mapping[str, inspect.Parameter]) 
 def random_state_kept(problems: Sequence[Problem]) -> Any:
     """A run draws random numbers (dropout, say) from where the user's generator stands, and puts it back."""
     cards = {v.device.index for each in problems for v in each.start.values() if v.device.type == "cuda"}
-    return torch.random.fork_rng(devices=sorted(cards))
+    return fork_random_state(sorted(cards))

@@ -143,7 +143,7 @@ def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, .
     >>> found = ravine.landmarks(ravine.gallery.article(), weight_decay=[0.0, 1.0])
     >>> dims, kinks = facts_along(found, "hessian", "kinks")
     >>> dims, kinks[1].tolist()
-    (('criterion', 'weight_decay'), [(2,), (1,)])
+    (('criterion', 'weight_decay'), [(2,), (0,)])
     """
     dims, parts = options_along(study, name, *facts)
     for place in np.ndindex(parts.shape):

@@ -218,7 +218,8 @@ def _path_before(name: str, engine: Any, code: Any) -> str:
         if of_torch:
             home, _, own = rest.partition("'")[0].rpartition(".")
             return f"torch.optim.{home}:{own}"
-        return f"{words.partition(' ')[0]}:{name}" if name else ""
+        own = words.partition(" ")[0].rpartition(".")[2]  # a class that no module had
+        return f"__main__:{name}" if name and own == name else ""
     if isinstance(spelled, str):
         home, _, own = spelled.rpartition(".")
         return f"{home}.{own.lower()}:{own}" if home == "torch.optim" else f"{home}:{own}"
