@@ -333,7 +333,7 @@ def test_sweep_on_the_command_line(table, tmp_path):
     same = ravine.sweep(problem, steps=60, lr=np.geomspace(0.001, 0.3, 30), momentum=np.linspace(0, 0.9, 10))
     assert study.identical(same)
     assert printed.startswith("300 runs: ")
-    assert "of torch: every bit, 20 steps of one random run compared" in printed
+    assert "of torch: every bit, 16 whole runs of 60 steps compared" in printed
     best = float(ravine.measure.arrival(same).min())
     assert f"best: step {best:.0f} with lr " in printed
     assert out.with_suffix(".png").stat().st_size > 10_000
@@ -389,12 +389,11 @@ def test_what_an_interrupt_left_out_is_told(article):
     assert format_report(unknown)[0] == "4 runs: 3 not diverged, 1 diverged"
     assert format_report(unknown)[1].startswith("best: last loss 0.4994 with lr 0.")
     race = ravine.sweep(article, {torch.optim.SGD: {"lr": 0.1}, torch.optim.Adam: {"lr": [0.1, 0.2]}}, steps=9)
-    told = "SGD's rule on a batch, gradient written out; of torch: every bit, 9 steps of one random run compared"
-    assert format_report(race)[-3:] == [
-        f"SGD: {told}",
-        "Adam lr 0.1: Adam, run by run",
-        "Adam lr 0.2: Adam, run by run",
-    ]
+    lines = format_report(race)[-4:]
+    assert lines[0].startswith("SGD: SGD's rule on a batch, gradient written out (every bit torch's at 10 positions: ")
+    assert lines[1] == "SGD: of torch: every bit, 1 whole run of 9 steps compared"
+    alone = "Adam, run by run (Adam is not torch.optim.SGD, whose rule is known to look at one number at a time)"
+    assert lines[2:] == [f"Adam lr 0.1: {alone}", f"Adam lr 0.2: {alone}"]
 
 
 def test_a_mark_needs_a_name(tmp_path):

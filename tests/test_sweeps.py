@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 import signal
 
 import numpy as np
@@ -51,69 +52,6 @@ def bare_run(problem, settings, steps):
     return bare.train(parts.model, parts.criterion, parts.inputs, parts.targets, steps=steps, **settings)
 
 
-def valid_runs(runs):
-    """The place of each run that torch takes, and its settings."""
-    names = ["lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize"]
-    shape = tuple(runs.sizes[name] for name in names)
-    for place in np.ndindex(shape):
-        settings = {name: runs[name].values[k].item() for name, k in zip(names, place, strict=True)}
-        if not (settings["nesterov"] and (settings["momentum"] <= 0 or settings["dampening"] != 0)):
-            yield place, settings
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_four_hundred_random_settings_are_torch_s_in_every_bit(article, criterion, dtype):
-    random = np.random.default_rng(CRITERIA.index(criterion))
-    problem = in_dtype(article[criterion], dtype)
-    runs = ravine.sweep(
-        problem,
-        steps=12,
-        lr=10.0 ** random.uniform(-3, 2, 10),
-        momentum=[0.0, *random.uniform(0, 1.05, 3)],
-        dampening=[0.0, random.uniform(0, 1)],
-        weight_decay=[0.0, 10.0 ** random.uniform(-2, 1)],
-        nesterov=[False, True],
-        maximize=[False, True],
-    )
-    assert told(runs)[0] == "SGD's rule on a batch, gradient written out"
-    assert told(runs)[1].startswith("every bit, 12 steps")
-    checked = blown_up = 0
-    for place, settings in valid_runs(runs):
-        position, loss = bare_run(problem, settings, 12)
-        assert bare.same_bits(runs.position.values[place], position), settings
-        assert bare.same_bits(runs.loss.values[place], loss), settings
-        checked += 1
-        blown_up += not loss[-1] < 1e10
-    assert checked >= 400
-    assert blown_up > 20 or criterion != "MSELoss"  # the others pull no harder from afar
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("count", [1, 7, 64, 10_000])
-def test_the_number_of_runs_changes_no_bit(article, count, dtype):
-    problem = in_dtype(article["MSELoss"], dtype)
-    rates = np.geomspace(1e-3, 3, count)
-    runs = ravine.sweep(problem, lr=rates, momentum=0.9, weight_decay=0.01, steps=100)
-    assert runs.loss.shape == (count, 101)
-    assert runs.loss.dtype == np.dtype(str(dtype).removeprefix("torch."))
-    for k in np.unique(np.linspace(0, count - 1, 12).astype(int)):
-        position, loss = bare_run(problem, {"lr": rates[k], "momentum": 0.9, "weight_decay": 0.01}, 100)
-        assert bare.same_bits(runs.position[k], position), k
-        assert bare.same_bits(runs.loss[k], loss), k
-
-
-@pytest.mark.parametrize("features", [1, 2, 3, 4])
-def test_neurons_on_up_to_four_inputs(features):
-    problem = neuron_on(features)
-    runs = ravine.sweep(problem, lr=np.geomspace(1e-3, 2, 40), momentum=[0.0, 0.9], steps=50)
-    assert told(runs)[1].startswith("every bit")
-    for k in range(0, 40, 5):
-        position, loss = bare_run(problem, {"lr": runs.lr.values[k].item(), "momentum": 0.9}, 50)
-        assert bare.same_bits(runs.position[k, 1], position), k
-        assert bare.same_bits(runs.loss[k, 1], loss), k
-
-
 def test_where_bits_differ_the_data_says_by_how_much():
     """Five inputs and a small network: not further from torch than torch in float32 is from torch in float64."""
     generator = torch.Generator().manual_seed(0)
@@ -134,12 +72,17 @@ def test_where_bits_differ_the_data_says_by_how_much():
             exact, _ = bare_run(problem.in_double(), {"lr": rates[k], "momentum": 0.9}, 60)
             off.append(np.abs(runs.position.values[k] - position).max())
             gap.append(np.abs(position - exact).max())
-        assert 0 < np.median(off) < 3 * np.median(gap)
         words = told(runs)[1]
         assert "on a batch" in told(runs)[0]
-        if not words.startswith("every bit"):  # one run of 20 steps may be equal all the same
-            assert words.startswith("within ")
-            assert "torch in float32 is" in words
+        if words.startswith("every bit"):  # on some processors
+            assert not np.any(off)
+            continue
+        assert 0 < np.median(off) < 3 * np.median(gap)
+        assert re.fullmatch(
+            r"within \S+ of torch; \d+ of 16 whole runs in every bit; torch in float32 is \S+ off torch in float64 "
+            "there",
+            words,
+        )
 
 
 def test_four_problems(case):
@@ -514,23 +457,18 @@ def test_an_interrupt_keeps_what_was_done(article, monkeypatch):
     monkeypatch.setattr(engines, "MOST_RUNS", 8)
     calls = []
 
-    def interrupting(problem):
-        evaluate = true_one(problem)
+    def interrupting(self, position, losses, gradients=True):
+        calls.append(position.shape[1])
+        if calls.count(8) == 3 * 31 + 11:
+            signal.raise_signal(signal.SIGINT)
+        return true_one(self, position, losses, gradients)
 
-        def inner(position, losses, gradients=True):
-            calls.append(1)
-            if len(calls) == 1 + 3 * 31 + 11:
-                signal.raise_signal(signal.SIGINT)
-            return evaluate(position, losses, gradients)
+    from ravine._engine.gradients import WrittenOut
 
-        return inner
-
-    from ravine._engine import choose
-
-    true_one = choose.of_neuron
+    true_one = WrittenOut.__call__
     settings = {"lr": np.geomspace(0.01, 1, 40), "steps": 30}
     whole = ravine.sweep(article["MSELoss"], **settings)
-    monkeypatch.setattr(choose, "of_neuron", interrupting)
+    monkeypatch.setattr(WrittenOut, "__call__", interrupting)
     with pytest.warns(UserWarning, match="interrupted: 24 of 40 runs were finished"):
         runs = ravine.sweep(article["MSELoss"], **settings)
     taken = int(runs.steps_taken[24])

@@ -47,6 +47,18 @@ def so_many(count: float) -> str:
     return f"{steps(count)} step" + "s" * (count != 1)
 
 
+def duration(seconds: float) -> str:
+    """Write how long something takes, in whole units of two figures at most.
+
+    Examples
+    --------
+    >>> duration(4.2), duration(95), duration(5000), duration(360_000)
+    ('4 seconds', '1.6 minutes', '1.4 hours', '100 hours')
+    """
+    size, unit = next(((s, u) for s, u in ((3600, "hours"), (60, "minutes")) if seconds >= 1.5 * s), (1, "seconds"))
+    return f"{number(seconds / size, digits=2 if size > 1 else 1)} {unit}"
+
+
 def percent(share: float, digits: int = 2) -> str:
     """Write a share in percent.
 

@@ -1,31 +1,27 @@
-"""The engines: many runs as one batch, or run by run, and the torch reference that both are held against."""
+"""The engines: many runs as one batch, or run by run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._descent.dataset import Trace, curve, rows
+from ravine._descent.dataset import curve, rows
 from ravine._descent.descend import random_state_kept
 from ravine._descent.loop import record_run
-from ravine._engine.gradients import Evaluate, numbers_held
-from ravine._engine.job import Job, some_valid
+from ravine._engine.gradients import numbers_held
+from ravine._engine.job import Job
 from ravine._engine.keep import Buffer
+from ravine._engine.reference import TorchReference
 from ravine._engine.rules.sgd import settings_of
 from ravine._engine.rules.sgd import step as step_
-from ravine._problem.problem import Problem
+from ravine._problem.order import Evaluate, TorchValues, has_bits
+from ravine._study.provenance import Agreement
 from ravine._torch import one_thread
-
-CHECKED_STEPS = 20
-"""Steps of one random run of each problem that torch.optim takes too, to compare with."""
-
-MANY_PROBLEMS = 4
-"""Problems beyond which only three steps of each are compared."""
 
 MOST_RUNS = 50_000
 """Runs at once beyond which nothing is gained, however small the problem."""
@@ -43,7 +39,8 @@ class Engine(Protocol):
     """A way to run the settings of one problem."""
 
     name: str
-    agreement: str
+    why: str
+    """Why it is this one."""
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs it takes at once."""
@@ -51,15 +48,15 @@ class Engine(Protocol):
     def run(self, job: Job, runs: slice, record: Buffer, errors: NDArray[np.object_], advance: Advance) -> None:
         """Make these runs and write them down; `errors`, one for each, takes the message of a run that fails."""
 
-    def compare(self, runs: slice, record: Buffer) -> bool:
-        """Compare with torch, if the run to compare is among these; `agreement` then says how near it came."""
+    def compare(self, runs: slice, record: Buffer) -> Agreement | None:
+        """Hold those of these runs that torch takes too against torch's; None where all of them are torch's."""
 
 
 class TorchEngine:
     """The real optimizer, run by run."""
 
-    def __init__(self, job: Job) -> None:
-        self.name, self.agreement = f"{job.optimizer_name}, run by run", "is torch"
+    def __init__(self, job: Job, why: str, remedy: str = "") -> None:
+        self.name, self.why, self.remedy = f"{job.optimizer_name}, run by run", why, remedy
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs are recorded before they are summed up."""
@@ -89,17 +86,28 @@ class TorchEngine:
         record.loss[:, 0] = curve(trace.losses)
         return ""
 
-    def compare(self, runs: slice, record: Buffer) -> bool:
+    def compare(self, runs: slice, record: Buffer) -> None:
         """Do nothing: it is torch."""
-        return True
 
 
 class BatchEngine:
     """All runs of a block at once: torch's rule for SGD, on gradients that are evaluated together."""
 
-    def __init__(self, name: str, evaluate: Evaluate, truth: TorchReference) -> None:
-        self.name, self.agreement, self.evaluate, self.truth = name, "not compared", evaluate, truth
-        self.held = max(1, numbers_held(truth.problem))
+    def __init__(self, name: str, evaluate: Evaluate, reference: TorchReference, probe: TorchValues) -> None:
+        self.name, self.why, self.evaluate, self.reference, self.probe = name, "", evaluate, reference, probe
+        self.held = max(1, numbers_held(reference.problem))
+        self.at_home = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "at_home": False}
+
+    @cached_property
+    def has_same_bits(self) -> bool:
+        """Whether it gives here, perhaps on another processor, what it gave where it was made."""
+        if self.at_home:
+            return True
+        with torch.no_grad(), one_thread():
+            return has_bits(self.evaluate, self.probe, self.probe.count)
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs keep a core's own memory busy, and no more."""
@@ -129,72 +137,8 @@ class BatchEngine:
                 record.done = step
                 advance(part)
 
-    def compare(self, runs: slice, record: Buffer) -> bool:
-        """Compare with what torch did, if that run is among these."""
-        column = self.truth.run - runs.start
-        if not 0 <= column < record.count:
-            return False
-        self.agreement = self.truth.agreement(record.column(column))
-        return True
-
-
-class TorchReference:
-    """The first steps of one random run, taken by torch.optim, to hold a batch against."""
-
-    def __init__(self, job: Job, which: int) -> None:
-        self.run = which * job.inner.size + some_valid(job, which)
-        self.problem = job.problem_of(self.run)
-        steps = min(job.steps, CHECKED_STEPS if len(job.problems) <= MANY_PROBLEMS else 3)
-        self.spec = replace(job.spec_of(self.run % job.inner.size), steps=steps, also=frozenset({"gradient"}))
-        trace = self._trace(self.problem)
-        self.position, self.loss = rows(trace.positions, job.parameters), curve(trace.losses)
-        self.gradient = rows(trace.gradients, job.parameters)
-
-    def _trace(self, problem: Problem) -> Trace:
-        with random_state_kept([problem]), one_thread():  # as the engines: threads change the last bits of a sum
-            return record_run(problem, self.spec)
-
-    def agrees(self, evaluate: Evaluate) -> bool:
-        """Tell whether losses and gradients at its positions are torch's but for rounding."""
-        losses = torch.empty_like(self.loss)
-        with torch.no_grad(), one_thread():
-            gradient = evaluate(self.position.T.contiguous(), losses, True)
-        assert gradient is not None
-        return _near(losses[:, None], self.loss[:, None]) and _near(gradient.T, self.gradient)
-
-    def agreement(self, record: Buffer) -> str:
-        """Say how near a recorded run came to torch, and where it is not equal how near torch is to itself."""
-        steps = len(self.loss)
-        loss, position = record.loss[:steps, 0], self.position
-        if record.position is not None:
-            position = record.position[:steps, :, 0]
-        looked = f"{steps - 1} steps of one random run compared"
-        if _same(loss, self.loss) and _same(position, self.position):
-            return f"every bit, {looked}"
-        off = max(_apart(loss, self.loss), _apart(position, self.position))
-        own = self._trace(self.problem.in_double())
-        gap = max(
-            _apart(self.loss, curve(own.losses)),
-            _apart(self.position, rows(own.positions, self.position.shape[1])),
-        )
-        kind = str(self.loss.dtype).removeprefix("torch.")
-        return f"within {off:.1e} of torch, {looked}; torch in {kind} is {gap:.1e} off torch in float64 there"
-
-
-def _near(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Tell whether rows are alike but for rounding, each by the measure of its largest number."""
-    room = 1000 * torch.finfo(theirs.dtype).eps
-    largest = theirs.abs().amax(1, keepdim=True)
-    return bool((((ours - theirs).abs() <= room * largest) | ~torch.isfinite(theirs)).all())
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool(((one == other) | (one.isnan() & other.isnan())).all())
-
-
-def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Return the largest difference as a share of the largest number."""
-    one, other = one.double(), other.double()
-    both = torch.isfinite(one) & torch.isfinite(other)
-    largest = torch.where(both, other.abs(), 0.0).max()
-    return float(torch.where(both, (one - other).abs(), 0.0).max() / largest) if largest > 0 else 0.0
+    def compare(self, runs: slice, record: Buffer) -> Agreement:
+        """Hold those of these runs that torch takes too against torch's."""
+        found = self.reference.compare(runs, record)
+        found.strays = 0 if self.has_same_bits else record.count
+        return found

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from ravine._engine.batched import BatchEngine, Engine, TorchEngine, TorchReference
-from ravine._engine.gradients import of_any, of_neuron
+from ravine._descent.descend import random_state_kept
+from ravine._engine.batched import BatchEngine, Engine, TorchEngine
+from ravine._engine.gradients import WrittenOut, is_written_out, of_any, rounding_of_neuron
 from ravine._engine.job import Job
+from ravine._engine.reference import TorchReference
+from ravine._problem.order import Evaluate, TorchValues, has_bits
+from ravine._problem.problem import Problem
 from ravine._study.rule import DEFAULTS, name_of, path_of
+from ravine._torch import one_thread
+
+UNITS = 1000
+"""Units of rounding of the largest number that a gradient may be off, where what was summed is not known."""
+
+NOISE = 100
+"""How many times what rounding is seen to do at a position a gradient may be off there."""
+
+LOOKS = 3
+"""Places a few units of rounding beside a position at which torch is asked what rounding does."""
+
+PROBE_BYTES = 100_000
+"""Positions by which an engine is known again on another processor."""
+
+LEAVE_OUT = "leave it out, and thousands of runs are one batch"
 
 
-def choose_engine(job: Job, which: int, wanted: str | None) -> Engine:
+@dataclass(frozen=True)
+class Obstacle:
+    """Why runs have to go one by one, and what would make them fast."""
+
+    why: str
+    remedy: str
+
+
+def choose_engine(job: Job, which: int, wanted: str | None, *, summary: bool = False) -> Engine:
     """Choose the fastest engine for one problem that agrees with torch.
 
     Raises
@@ -19,40 +48,151 @@ def choose_engine(job: Job, which: int, wanted: str | None) -> Engine:
         If autograd on a batch was asked for and does not fit.
     """
     if wanted == "torch":
-        return TorchEngine(job)
-    reason = why_not_stacked(job)
-    if reason is None:
-        truth = TorchReference(job, which)
-        written = None if wanted == "autograd" else of_neuron(truth.problem)
-        if written is not None and truth.agrees(written):
-            return BatchEngine("SGD's rule on a batch, gradient written out", written, truth)
-        batched = of_any(truth.problem)
-        try:
-            if truth.agrees(batched):
-                return BatchEngine("SGD's rule on a batch, gradient by autograd", batched, truth)
-            reason = "on a batch the loss has other values than by itself"
-        except Exception as failure:  # whatever vmap cannot do, and parameters that the loss does not use
-            reason = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+        return TorchEngine(job, 'engine="torch" was asked for')
+    obstacle = why_not_stacked(job)
+    if obstacle is None:
+        found = _batch_engine(job, which, wanted, summary)
+        if isinstance(found, BatchEngine):
+            return found
+        obstacle = found
     if wanted == "autograd":
-        raise ValueError(f'engine="autograd" does not fit: {reason}; leave engine out')
-    return TorchEngine(job)
+        raise ValueError(f'engine="autograd" does not fit: {obstacle.why}; leave engine out')
+    return TorchEngine(job, obstacle.why, obstacle.remedy)
 
 
-def why_not_stacked(job: Job) -> str | None:
-    """Say why runs cannot be stacked in one batch; None where they can."""
+def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> BatchEngine | Obstacle:
+    reference = TorchReference(job, which)
+    problem = reference.problem
+    try:
+        values = reference.first_values()
+        if is_written_out(problem):
+            reference.try_alone(values)
+            written = WrittenOut(problem, values)
+            if wanted != "autograd" and agrees(written, values, problem):
+                probe = _own_values(written, values)
+                engine = BatchEngine("SGD's rule on a batch, gradient written out", written, reference, probe)
+                engine.why = _why_this_order(job, engine, written, summary)
+                return engine
+        batched = of_any(problem)
+        if agrees(batched, values, problem):
+            probe = _own_values(batched, values)
+            engine = BatchEngine("SGD's rule on a batch, gradient by autograd", batched, reference, probe)
+            with torch.no_grad(), one_thread():
+                same = has_bits(batched, values, max(2, min(values.count, engine.block_size(job, summary=summary))))
+            bits = "every bit torch's" if same else "torch's but for rounding"
+            engine.why = f"losses and gradients are {bits} at {values.count} positions"
+            return engine
+        why = "on a batch the loss has other values than by itself"
+    except Exception as failure:  # whatever vmap cannot do, and parameters that the loss does not use
+        why = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+    return Obstacle(why, "a loss that torch.func.vmap can batch is run thousands of times at once")
+
+
+def _why_this_order(job: Job, engine: BatchEngine, written: WrittenOut, summary: bool) -> str:
+    """Choose forms for the blocks that this process would make, and say which."""
+    some = engine.block_size(job, summary=summary)
+    sizes = {max(2, min(some, job.inner.size)), max(2, job.inner.size % some or some)}
+    with torch.no_grad(), one_thread():
+        orders = {written.order_of(runs) for runs in sorted(sizes)}
+    names = " or ".join(sorted(map(str, orders)))
+    count = written.values.count
+    if all(order.equal for order in orders):
+        return f"every bit torch's at {count} positions: {names}"
+    return f"none of the orders of operations tried has torch's bits at {count} positions: {names}"
+
+
+def _own_values(evaluate: Evaluate, values: TorchValues) -> TorchValues:
+    """Return what an evaluation gives at some of the positions, at once: few enough to go along with each block."""
+    some = max(2, min(values.count, PROBE_BYTES // (len(values.position) * values.position.element_size())))
+    position, losses = values.position[:, :some].clone(), values.loss[:some].clone()
+    with torch.no_grad(), one_thread():
+        gradient = evaluate(position, losses, True)
+    assert gradient is not None
+    return TorchValues(position, losses, gradient.clone())
+
+
+def agrees(evaluate: Evaluate, values: TorchValues, problem: Problem) -> bool:
+    """Tell whether losses and gradients at some positions are torch's but for rounding."""
+    position, their_loss, theirs = values.position, values.loss, values.gradient
+    losses = torch.empty_like(their_loss)
+    with torch.no_grad(), one_thread():
+        gradient = evaluate(position, losses, True)
+    assert gradient is not None
+    finite = torch.finfo(losses.dtype).max / UNITS  # beyond, another order may already be infinite
+    apart = (losses - their_loss).abs().double(), (gradient - theirs).abs().double()
+    beyond = ~(their_loss.abs() < finite), ~(theirs.abs() < finite)
+    if is_written_out(problem):
+        room = rounding_of_neuron(problem, position)
+    else:
+        unit = UNITS * torch.finfo(losses.dtype).eps
+        room = unit * their_loss.abs().double(), unit * theirs.abs().amax(0).double().expand_as(theirs)
+    outside = ~((apart[0] <= room[0]) | beyond[0]) | (~((apart[1] <= room[1]) | beyond[1])).any(0)
+    for k in outside.nonzero()[:, 0].tolist():
+        if is_written_out(problem):
+            return False
+        loss_noise, noise = _noise(problem, position[:, k])
+        near = apart[0][k] <= room[0][k] + NOISE * loss_noise or beyond[0][k]
+        if not (near and bool(((apart[1][:, k] <= room[1][:, k] + NOISE * noise) | beyond[1][:, k]).all())):
+            return False
+    return True
+
+
+def _noise(problem: Problem, position: torch.Tensor) -> tuple[float, float]:
+    """Return what rounding does to the loss and to the gradient at a position, by torch's own measure.
+
+    What was summed there is not known, only what was left of it. But rounding shows in how far the same evaluation is
+    off in another precision, and in what becomes of it a few units of rounding beside.
+    """
+    unit = torch.finfo(position.dtype).eps
+    double = position.dtype == torch.float64
+    other = problem.in_dtype(torch.float32 if double else torch.float64)
+    share = unit / torch.finfo(torch.float32).eps if double else 1.0
+    random = torch.Generator().manual_seed(0)
+    noise = torch.zeros(2, dtype=torch.float64)
+    with random_state_kept([problem]), one_thread():
+        loss, gradient = _evaluated(problem, position)
+        for look in range(LOOKS + 1):
+            beside = 4 * unit * look * (torch.rand(len(position), generator=random, dtype=torch.float64) - 0.5)
+            place = (position.double() * (1 + beside)).to(position.dtype)
+            here = _evaluated(problem, place)
+            noise = torch.maximum(noise, torch.stack([(here[0] - loss).abs(), (here[1] - gradient).abs().max()]))
+            try:
+                there = _evaluated(other, place.to(torch.float32 if double else torch.float64))
+            except (RuntimeError, TypeError):  # the loss holds numbers of one precision alone
+                continue
+            off = torch.stack([(there[0] - here[0]).abs(), (there[1] - here[1]).abs().max()])
+            noise = torch.maximum(noise, share * off.nan_to_num(0.0))
+    return float(noise[0]), float(noise[1])
+
+
+def _evaluated(problem: Problem, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return torch's loss and gradient at one position, as float64."""
+    sizes = [value.numel() for value in problem.start.values()]
+    pieces = zip(problem.start.items(), torch.split(position, sizes), strict=True)
+    leaves = {name: piece.reshape(value.shape).clone().requires_grad_() for (name, value), piece in pieces}
+    with torch.enable_grad():
+        loss = problem.loss(leaves)
+        found = torch.autograd.grad(loss, list(leaves.values()))
+    return loss.detach().reshape(()).double(), torch.cat([each.reshape(-1) for each in found]).double()
+
+
+def why_not_stacked(job: Job) -> Obstacle | None:
+    """Say why runs cannot be stacked in one batch, and what would help; None where they can."""
     spec = job.spec
     if spec.optimizer is not torch.optim.SGD:
         made = name_of(path_of(type(job.some_optimizer)))
         who = repr(spec.optimizer) if made == "SGD" else made  # a function, or a partial, that makes one
-        return f"{who} is not torch.optim.SGD, whose rule is known to look at one number at a time"
+        why = f"{who} is not torch.optim.SGD, whose rule is known to look at one number at a time"
+        return Obstacle(why, "torch.optim.SGD itself takes thousands of settings at once")
     if job.like.dtype not in (torch.float32, torch.float64):
-        return f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
+        why = f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
+        return Obstacle(why, "in float32 or float64 thousands of runs are one batch")
     for name, given in {"scheduler": spec.scheduler, "groups": spec.groups, "batch_size": spec.feed}.items():
         if given:
-            return f"{name} is for runs one by one"
+            return Obstacle(f"{name} is for runs one by one", LEAVE_OUT)
     for name, values in job.all_values.items():
         if name in DEFAULTS and not all(isinstance(value, int | float) for value in values):
-            return f"{name} is given as something other than numbers"
+            return Obstacle(f"{name} is given as something other than numbers", "give numbers")
         if name not in (*DEFAULTS, "foreach") and any(values):
-            return f"{name} chooses an implementation with other bits"
+            return Obstacle(f"{name} chooses an implementation with other bits", LEAVE_OUT)
     return None

@@ -1,95 +1,186 @@
 """A problem's loss and gradient at many positions at once, for the engines that run many settings.
 
-`of_neuron` writes the gradient of a linear neuron out, in the order of operations that keeps torch's own bits;
+`WrittenOut` is a linear neuron's gradient written out, in the order of operations that has torch's own bits here;
 `of_any` lets autograd do it for whatever `torch.func.vmap` can batch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 
-from ravine._problem.criteria import elementwise
+from ravine._problem.criteria import residual_functions
+from ravine._problem.order import (
+    Evaluate,
+    Order,
+    TorchValues,
+    backward_forms,
+    choose_order,
+    forward_forms,
+)
 from ravine._problem.problem import Problem, is_neuron, scalar
 
-Evaluate = Callable[..., torch.Tensor | None]
-"""Takes positions (parameters, runs), where to write the losses (runs,), and whether gradients are wanted.
-
-It returns them, (parameters, runs), and may use the same memory for them again at the next call."""
-
-Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Takes residuals, and room of their shape that may be written to; returns the loss of each."""
-
-Pull = Callable[[torch.Tensor], torch.Tensor]
-"""Takes residuals and overwrites them with the slope of the mean loss by each prediction."""
+ALIGNED_BYTES = 64
+"""Tensors begin at multiples of this, as torch makes them."""
 
 
-def of_neuron(problem: Problem) -> Evaluate | None:
-    """Return the evaluation of a linear neuron with an element-wise mean, None where the problem is none.
+class WrittenOut:
+    """The evaluation of a linear neuron with an element-wise mean; use `written_out`, which knows where there is none.
 
-    Each operation here was chosen because its bits are torch's for one to four inputs: ``addcmul`` in the forward
-    pass, ``mv`` or a product and a sum in the gradient, or ``2 * d / n`` are not.
+    Forms of the sums are chosen by trial against `values`, which torch gave, for each number of runs that comes: so
+    blocks of any size, and those of other processes, have one and the same bits. A process that unpacks it chooses
+    anew, for it may have another processor.
     """
-    parts = problem.parts
-    if parts is None or not is_neuron(problem):
-        return None
-    x, y = parts.inputs, parts.targets[:, 0].contiguous()
-    written = _written(parts.criterion, y)
-    if written is None:
-        return None
-    losses_of, pull_of = written
-    samples, features = x.shape
-    column = x[:, 0].contiguous() if features == 1 else None
-    room: list[torch.Tensor] = []
 
-    def evaluate(position: torch.Tensor, losses: torch.Tensor, gradients: bool = True) -> torch.Tensor | None:
+    def __init__(self, problem: Problem, values: TorchValues) -> None:
+        self.problem, self.values = problem, values
+        self._begin()
+
+    def _begin(self) -> None:
+        parts = self.problem.parts
+        assert parts is not None
+        self.inputs, self.targets = parts.inputs, parts.targets[:, 0].contiguous()
+        functions = residual_functions(parts.criterion, self.targets)
+        assert functions is not None
+        self.losses_of, self.slopes_of = functions
+        self.forward, self.backward = forward_forms(self.inputs), backward_forms(self.inputs)
+        self.orders: dict[int, Order] = {}
+        self.free: list[torch.Tensor] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"problem": self.problem, "values": self.values}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
+
+    def __call__(self, position: torch.Tensor, losses: torch.Tensor, gradients: bool = True) -> torch.Tensor | None:
+        """Evaluate positions (parameters, runs)."""
+        order = self.order_of(position.shape[1])
+        return self._evaluate(order.forward, order.backward, position, losses, gradients)
+
+    def order_of(self, runs: int) -> Order:
+        """Return the forms for so many runs at once."""
+        if runs not in self.orders:
+
+            def by(forward: str, backward: str) -> Evaluate:
+                return lambda position, losses, gradients: self._evaluate(
+                    forward, backward, position, losses, gradients
+                )
+
+            self.orders[runs] = choose_order(by, self.values, self.inputs, runs)
+        return self.orders[runs]
+
+    def _evaluate(
+        self, forward: str, backward: str, position: torch.Tensor, losses: torch.Tensor, gradients: bool
+    ) -> torch.Tensor | None:
         runs = position.shape[1]
-        if not room or len(room[0]) != runs:  # buffers are used again: fresh pages cost more than the arithmetic
-            room[:] = [*x.new_empty(2, runs, samples), x.new_empty(features + 1, runs)]
-        residual, each, gradient = room
-        bias = position[features][:, None]
-        if column is not None:
-            torch.mul(position[0][:, None], column, out=residual).add_(bias)
-        else:
-            weights = position[:features].T[:, :, None]
-            torch.add(torch.bmm(x.expand(runs, -1, -1), weights)[:, :, 0], bias, out=residual)
-        torch.mean(losses_of(residual.sub_(y), each), -1, out=losses)
+        if not self.free or len(self.free[0]) != runs:
+            # used again and again: fresh pages cost more than the arithmetic
+            self.free = [*self.inputs.new_empty(2, runs, len(self.inputs)), torch.empty_like(position)]
+        residual, each, gradient = self.free
+        self.forward[forward](position[:-1], position[-1], residual)
+        torch.mean(self.losses_of(residual.sub_(self.targets), each), -1, out=losses)
         if not gradients:
             return None
-        pull = pull_of(residual)
-        found = torch.bmm(pull[:, None, :], x.expand(runs, -1, -1))
-        for feature in range(features):  # row by row: a transposed copy of so narrow a matrix is slow
-            gradient[feature] = found[:, 0, feature]
-        torch.sum(pull, -1, out=gradient[features])
+        slopes = self.slopes_of(residual)
+        self.backward[backward](slopes, gradient[:-1])
+        torch.sum(slopes, -1, out=gradient[-1])
         return gradient
 
-    return evaluate
+
+def is_written_out(problem: Problem) -> bool:
+    """Tell whether a problem is a linear neuron whose gradient can be written out."""
+    parts = problem.parts
+    return parts is not None and is_neuron(problem) and residual_functions(parts.criterion, parts.targets) is not None
 
 
-def _written(criterion: Any, targets: torch.Tensor) -> tuple[Losses, Pull] | None:
-    """Return an element-wise criterion as functions of the residual, None where it is none of the four."""
-    if elementwise(criterion) is None:
-        return None
-    kind, share, nothing = type(criterion), 1 / len(targets), targets.new_zeros(())
-    if kind is torch.nn.MSELoss:
-        return lambda d, room: torch.mul(d, d, out=room), lambda d: d.mul_(2 * share)
-    if kind is torch.nn.L1Loss:
-        return lambda d, room: torch.abs(d, out=room), lambda d: torch.sign(d, out=d).mul_(share)
-    if kind is torch.nn.HuberLoss:
-        return (
-            lambda d, room: F.huber_loss(d, nothing.expand_as(d), reduction="none", delta=criterion.delta),
-            lambda d: d.clamp_(-criterion.delta, criterion.delta).mul_(share),
-        )
-    if kind is torch.nn.SmoothL1Loss and criterion.beta > 0:
-        return (
-            lambda d, room: F.smooth_l1_loss(d, nothing.expand_as(d), reduction="none", beta=criterion.beta),
-            lambda d: d.div_(criterion.beta).clamp_(-1, 1).mul_(share),
-        )
-    return None
+class Alone:
+    """Runs of a linear neuron, their products by those calls that torch makes for a single run, without a graph.
+
+    What is left, numbers one by one and sums along rows, is done for all at once. ``rows`` (runs, parameters) is where
+    the runs are; whoever moves them writes into it.
+    """
+
+    def __init__(self, problem: Problem, starts: torch.Tensor) -> None:
+        parts = problem.parts
+        assert parts is not None
+        self.inputs, self.targets = parts.inputs, parts.targets[:, 0].contiguous()
+        functions = residual_functions(parts.criterion, self.targets)
+        assert functions is not None
+        self.losses_of, self.slopes_of = functions
+        runs, (samples, features) = len(starts), self.inputs.shape
+        self.rows, self.residual = aligned_rows(starts), aligned_rows(starts.new_empty(runs, samples))
+        self.each = starts.new_empty(runs, samples)
+        self.layers = [(row[:features].reshape(1, -1), row[features:]) for row in self.rows]
+        self.slopes = [row[None] for row in self.residual]
+        self.leaves = [[row] for row in self.rows]
+
+    def position(self) -> torch.Tensor:
+        """Return where the runs are, (parameters, runs)."""
+        return self.rows.T.clone()
+
+    def evaluate(self, gradients: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the losses (runs,), and the gradients (runs, parameters) where they are wanted."""
+        with torch.no_grad():
+            predictions = torch.cat([F.linear(self.inputs, weight, bias) for weight, bias in self.layers])
+            torch.sub(predictions.view(self.each.shape), self.targets, out=self.residual)
+            losses = torch.mean(self.losses_of(self.residual, self.each), -1)
+            if not gradients:
+                return losses, None
+            slopes = self.slopes_of(self.residual)
+            products = torch.cat([torch.mm(slope, self.inputs) for slope in self.slopes])
+            return losses, torch.cat([products, slopes.sum(-1, keepdim=True)], 1)
+
+    def at(self, position: torch.Tensor, losses: torch.Tensor, gradients: bool = True) -> torch.Tensor | None:
+        """Evaluate positions (parameters, runs)."""
+        self.rows.copy_(position.T)
+        found, slopes = self.evaluate(gradients)
+        losses.copy_(found)
+        return None if slopes is None else slopes.T
+
+
+def aligned_rows(numbers: torch.Tensor) -> torch.Tensor:
+    """Return a copy whose rows begin where a tensor of their own would: products may hang on that."""
+    step = ALIGNED_BYTES // numbers.element_size()
+    held = numbers.new_empty(len(numbers), -(-numbers.shape[1] // step) * step)[:, : numbers.shape[1]]
+    return held.copy_(numbers)
+
+
+def rounding_of_neuron(problem: Problem, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return how far two orders of operations may put losses (runs,) and gradients (parameters, runs) apart.
+
+    A sum of n terms is off by at most n units of rounding of the sum of their sizes, whatever is left of it: near a
+    minimum, little. A prediction is such a sum; the slope by it never falls as it grows, so its own room is that
+    between both ends of the prediction's, kinks included.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> neuron = ravine.gallery.article()["MSELoss"]
+    >>> loss, gradient = rounding_of_neuron(neuron, torch.tensor([[6.0], [-3.0]]))
+    >>> bool(loss < 1e-3), tuple(gradient.shape)
+    (True, (2, 1))
+    """
+    parts = problem.parts
+    assert parts is not None
+    unit, count = torch.finfo(position.dtype).eps, len(parts.inputs)
+    x, y = parts.inputs.double(), parts.targets[:, 0].double()
+    functions = residual_functions(parts.criterion, y)
+    assert functions is not None
+    losses_of, slopes_of = functions
+    weights, biases = position[:-1].double().T, position[-1].double()[:, None]
+    residual = weights @ x.T + biases - y
+    room = 2 * (x.shape[1] + 2) * unit * (weights.abs() @ x.abs().T + biases.abs() + y.abs())
+    low, high = slopes_of(residual - room), slopes_of(residual + room)
+    most, summed = torch.maximum(low.abs(), high.abs()), 2 * (count + 4) * unit
+    apart = (high - low) + summed * most
+    gradient = torch.cat([(apart @ x.abs()).T, apart.sum(-1)[None]])
+    losses = losses_of(residual, torch.empty_like(residual)).abs().sum(-1) / count
+    return (room * most).sum(-1) + summed * losses, gradient
 
 
 def of_any(problem: Problem) -> Evaluate:

@@ -274,18 +274,26 @@ def errors_of(job: Job, runs: slice) -> NDArray[np.object_]:
     """
     size, count = job.inner.size, runs.stop - runs.start
     # stretches up to the number of settings hold none twice
-    settings = np.arange(runs.start, min(runs.stop, runs.start + size)) % size
+    errors = errors_at(job, np.arange(runs.start, min(runs.stop, runs.start + size)) % size)
+    return np.tile(errors, -(-count // size))[:count] if count > size else errors
+
+
+def errors_at(job: Job, settings: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Ask the same of some settings."""
     errors = np.full(len(settings), "", dtype=object)
     for alike in _kinds(job, settings):
         try:
             _ask(job, int(settings[alike[0]]))
         except Exception as reason:
             errors[alike] = str(reason)
-    return np.tile(errors, -(-count // size))[:count] if count > size else errors
+    return errors
 
 
 TRIES = 100
 """Settings drawn at random before all are looked through for one that torch takes."""
+
+ALL_ASKED = 1000
+"""Settings up to which torch is asked about all of them."""
 
 STRETCH = 100_000
 """Settings that are looked through at once."""
@@ -309,6 +317,27 @@ def some_valid(job: Job, draw: int) -> int:
             return first + int(taken[draw % taken.size])
     _ask(job, 0)
     raise AssertionError("torch refused every setting, and then took the first")
+
+
+def some_kinds(job: Job, count: int, draw: int) -> NDArray[np.int64]:
+    """Return settings that torch takes, of as many kinds as there are: spread evenly along each axis, ends included.
+
+    All there are, where there are no more than `count`; else drawn at random, the same for the same sweep and number.
+    """
+    shape, random = job.inner.shape, np.random.default_rng([job.seed, draw])
+    if job.inner.size <= ALL_ASKED:
+        valid = np.flatnonzero(errors_at(job, np.arange(job.inner.size)) == "")
+        if valid.size <= count:
+            return valid
+    found: dict[int, None] = {}
+    for _ in range(TRIES):
+        shares = [random.permutation(count) / (count - 1) if count > 1 else random.random(1) for _ in shape]
+        places = tuple(np.rint(s * (length - 1)).astype(np.int64) for s, length in zip(shares, shape, strict=True))
+        drawn = np.ravel_multi_index(places, shape)
+        found |= dict.fromkeys(drawn[errors_at(job, drawn) == ""].tolist())
+        if len(found) >= count:
+            break
+    return np.sort([*found][:count] or [some_valid(job, draw)])
 
 
 def _ask(job: Job, setting: int) -> None:

@@ -126,8 +126,11 @@ def around(runs: xr.Dataset, margin: float = 0.15) -> dict[str, tuple[float, flo
 CHUNK_BYTES = 1_200_000
 """Numbers worked on at once: about what stays in a core's own cache (measured: 0.8 to 1.2 MB is best)."""
 
-CHECKED = (0.382, 0.854, 0.0, 0.618)
-"""Where, as a share of the grid's sides, points are evaluated singly too."""
+CHECKED = 24
+"""Points at which a grid is evaluated singly too."""
+
+TURNS = (0.6180339887498949, 0.7548776662466927)
+"""How far from one such point to the next, as a share of the grid's sides: irrational, so that they spread over it."""
 
 At = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """What is evaluated: it takes the horizontal and the vertical coordinate."""
@@ -313,7 +316,8 @@ def grid_dataset(
 def check_points(grid: Grid) -> list[tuple[int, int]]:
     """Return row and column of the points that are evaluated singly too."""
     width, height = (len(values) for values in grid.values)
-    return [(int((1 - share) * (height - 1)), int(share * width)) for share in CHECKED]
+    places = ((int(k * TURNS[1] % 1 * height), int(k * TURNS[0] % 1 * width)) for k in range(CHECKED))
+    return list(dict.fromkeys(places))  # of a small grid each once
 
 
 def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str:

@@ -28,6 +28,7 @@ from ravine._landscape.grid import (
 )
 from ravine._parallel.workers import check_executor
 from ravine._problem.criteria import elementwise
+from ravine._problem.order import ON_GRID, choose_on_grid
 from ravine._problem.problem import Problem, dimension, is_neuron
 from ravine._study.contract import axes
 from ravine._system import check_fits
@@ -197,17 +198,20 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
     x, y = parts.inputs[:, 0].contiguous(), parts.targets[:, 0].contiguous()
     values = dict(zip(grid.names, (torch.from_numpy(v).to(x) for v in grid.values), strict=True))
     weights, biases = values["weight"], values["bias"]
+    forward = ON_GRID[
+        choose_on_grid(parts.inputs, float(min(map(min, grid.values))), float(max(map(max, grid.values))))
+    ]
     criteria = [elementwise(each.parts.criterion) for each in problems if each.parts is not None]
     maps = [torch.empty(len(weights), len(biases), dtype=x.dtype) for _ in problems]
     row = len(x) * x.element_size()
     some_biases = max(1, min(len(biases), CHUNK_BYTES // row))
     some_weights = max(1, min(len(weights), CHUNK_BYTES // (some_biases * row)))
-    room = x.new_empty(some_weights, some_biases, len(x))  # one buffer: fresh pages cost more than the arithmetic
+    free = x.new_empty(some_weights, some_biases, len(x))  # one buffer: fresh pages cost more than the arithmetic
     for w in range(0, len(weights), some_weights):
-        scaled = (x * weights[w : w + some_weights, None])[:, None, :]
+        some = weights[w : w + some_weights, None, None]
         for b in range(0, len(biases), some_biases):
             shift = biases[b : b + some_biases, None]
-            prediction = torch.add(scaled, shift, out=room[: len(scaled), : len(shift)])
+            prediction = forward(x, some, shift, free[: len(some), : len(shift)])
             target = y.expand_as(prediction)
             for criterion, losses in zip(criteria, maps, strict=True):
                 assert criterion is not None
@@ -215,21 +219,28 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
                 torch.mean(criterion(prediction, target), -1, out=place)
     if grid.names[0] == "weight":
         maps = [each.T.contiguous() for each in maps]
-    spots = check_points(grid)  # all criteria share their predictions: one point for each checks them all
+    points = check_points(grid)
     told = [
-        _agreement(each, grid, losses, spots[k % len(spots)])
+        _agreement(each, grid, losses, points[k % SHARED :: SHARED])
         for k, (each, losses) in enumerate(zip(problems, maps, strict=True))
     ]
     return [GridValues(losses, "broadcast of the linear neuron", each) for losses, each in zip(maps, told, strict=True)]
 
 
-def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, spot: tuple[int, int]) -> str:
-    """Compare one point with what the layer's own operation gives there; no random number is drawn."""
-    assert problem.parts is not None
-    x, (row, column) = problem.parts.inputs, spot
-    here = {name: x.new_tensor(v[k]) for name, v, k in zip(grid.names, grid.values, (column, row), strict=True)}
-    prediction = F.linear(x, here["weight"].reshape(1, 1), here["bias"].reshape(1))
-    return agreement([(problem.parts.criterion(prediction, problem.parts.targets), losses[spot])])
+SHARED = 6
+"""A criterion is compared at every sixth of the points that are checked: all share their predictions."""
+
+
+def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, points: Sequence[tuple[int, int]]) -> str:
+    """Compare points with what the layer's own operation gives there; no random number is drawn."""
+    parts, found = problem.parts, []
+    assert parts is not None
+    for row, column in points:
+        at = {name: v[k] for name, v, k in zip(grid.names, grid.values, (column, row), strict=True)}
+        weight, bias = (parts.inputs.new_tensor(at[name]) for name in ("weight", "bias"))
+        prediction = F.linear(parts.inputs, weight.reshape(1, 1), bias.reshape(1))
+        found.append((parts.criterion(prediction, parts.targets), losses[row, column]))
+    return agreement(found)
 
 
 def _general_map(problem: Problem, grid: Grid, executor: Executor | None) -> GridValues:

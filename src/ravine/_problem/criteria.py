@@ -16,6 +16,12 @@ from ravine._study.provenance import provenance
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes residuals, and room of their shape that may be written to; returns the loss of each."""
+
+Slopes = Callable[[torch.Tensor], torch.Tensor]
+"""Takes residuals and overwrites them with the slope of the mean loss by each prediction."""
+
 ELEMENTWISE = (
     torch.nn.MSELoss,
     torch.nn.L1Loss,
@@ -40,6 +46,31 @@ def elementwise(criterion: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.
         return lambda a, b: F.huber_loss(a, b, reduction="none", delta=criterion.delta)
     if kind is torch.nn.SmoothL1Loss:
         return lambda a, b: F.smooth_l1_loss(a, b, reduction="none", beta=criterion.beta)
+    return None
+
+
+def residual_functions(criterion: Any, targets: torch.Tensor) -> tuple[Losses, Slopes] | None:
+    """Return an element-wise criterion as functions of the residual; None where it has no such form or no slope.
+
+    The four that have one are written with torch's own operations, in their order, and so have its bits.
+    """
+    if elementwise(criterion) is None:
+        return None
+    kind, share, nothing = type(criterion), 1 / len(targets), targets.new_zeros(())
+    if kind is torch.nn.MSELoss:
+        return lambda d, room: torch.mul(d, d, out=room), lambda d: d.mul_(2 * share)
+    if kind is torch.nn.L1Loss:
+        return lambda d, room: torch.abs(d, out=room), lambda d: torch.sign(d, out=d).mul_(share)
+    if kind is torch.nn.HuberLoss:
+        return (
+            lambda d, room: F.huber_loss(d, nothing.expand_as(d), reduction="none", delta=criterion.delta),
+            lambda d: d.clamp_(-criterion.delta, criterion.delta).mul_(share),
+        )
+    if kind is torch.nn.SmoothL1Loss and criterion.beta > 0:
+        return (
+            lambda d, room: F.smooth_l1_loss(d, nothing.expand_as(d), reduction="none", beta=criterion.beta),
+            lambda d: d.div_(criterion.beta).clamp_(-1, 1).mul_(share),
+        )
     return None
 
 

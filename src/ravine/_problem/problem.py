@@ -288,15 +288,19 @@ class Problem:
         >>> problem.start["weight"].dtype, problem.parts.inputs.dtype
         (torch.float64, torch.float64)
         """
-        start = {name: value.double() for name, value in self.start.items()}
+        return self.in_dtype(torch.float64)
+
+    def in_dtype(self, dtype: torch.dtype) -> Problem:
+        """Return the same problem in another precision."""
+        start = {name: value.to(dtype) for name, value in self.start.items()}
         if self.parts is None:
             return replace(self, start=start)
         kept = self.parts
-        inputs, targets = (d.double() if d.is_floating_point() else d for d in (kept.inputs, kept.targets))
+        inputs, targets = (d.to(dtype) if d.is_floating_point() else d for d in (kept.inputs, kept.targets))
         with process_state():
-            model, criterion = copy.deepcopy(kept.model).double(), copy.deepcopy(kept.criterion)
+            model, criterion = copy.deepcopy(kept.model).to(dtype), copy.deepcopy(kept.criterion)
         if isinstance(criterion, torch.nn.Module):
-            criterion = criterion.double()
+            criterion = criterion.to(dtype)
         parts = Parts(model, criterion, inputs, targets, kept.names)
         return replace(self, loss=loss_of(parts), start=start, parts=parts)
 

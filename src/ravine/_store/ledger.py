@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ravine._study.provenance import digest
+from ravine._study.provenance import Agreement, digest
 
 DRAFT = ".partial"
 """How the files end that are being written: those of the ledger, and those of zarr's chunks."""
@@ -86,7 +86,11 @@ def check_block(facts: Any) -> None:
         If it does not hold what a record holds.
     """
     try:
-        sound = all(isinstance(each, str) for group in ("sums", "told") for each in facts[group].values())
+        sound = all(isinstance(each, str) for each in facts["sums"].values())
+        if "told" in facts:  # format 1
+            sound &= all(isinstance(each, str) for each in facts["told"].values())
+        else:
+            sound &= all(each is None or Agreement(**each) is not None for each in facts["agreement"].values())
         for stretches in facts["errors"].values():
             sound &= all(type(first) is int and type(last) is int and 0 <= first < last for first, last in stretches)
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -20,7 +20,7 @@ from ravine._format import listed
 from ravine._store.store import Store, count_runs, runs_in_words
 from ravine._store.trust import check_arrays, import_zarr
 from ravine._study.contract import CONTRACT, check
-from ravine._study.provenance import by_label
+from ravine._study.provenance import Agreement, by_label, describe_agreement
 
 
 def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Dataset:
@@ -48,9 +48,7 @@ def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.
     records = store.records()
     lost = store.find_lost(records)
     found = _open_lazily(store, {block for block in records if block not in lost})
-    told = {which: word for facts in records.values() for which, word in facts["told"].items()}
-    count = len(store.manifest["problems"])
-    words = by_label([told.get(str(k), "not compared") for k in range(count)], _problems_of(store, found))
+    words = by_label(_agreements_of(store, records), _problems_of(store, found))
     for name, field in store.fields.items():
         found[name].attrs = _add_agreement(field.attrs, words)
     fate = found[next(iter(store.fields))].attrs["provenance"]
@@ -190,6 +188,24 @@ class StoredArray(BackendArray):
             f"{chunk} {fault}; it holds {self.name} of {runs_in_words(store, block)}. ravine verify {store.path} "
             f"--forget takes what is damaged out; then {store.remedy}, and makes it again"
         )
+
+
+def _agreements_of(store: Store, records: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """Say of each problem how its runs compare with torch's, from what each block holds of that.
+
+    Blocks of format 1 hold words, and each problem's were the same in all.
+    """
+    words: dict[str, str] = {}
+    found: dict[str, Agreement | None] = {}
+    for record in records.values():
+        words |= record.get("told", {})
+        for which, facts in record.get("agreement", {}).items():
+            agreement = None if facts is None else Agreement(**facts)
+            known = found.setdefault(which, agreement)
+            if known is not None and agreement is not None and known is not agreement:
+                known.join(agreement)
+    words |= {which: describe_agreement(agreement) for which, agreement in found.items()}
+    return [words.get(str(k), describe_agreement(Agreement())) for k in range(len(store.manifest["problems"]))]
 
 
 def _add_agreement(attrs: Mapping[str, Any], words: Any) -> dict[str, Any]:

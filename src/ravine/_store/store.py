@@ -28,7 +28,10 @@ from ravine._store.trust import HIDDEN, check_arrays, check_manifest, files_insi
 from ravine._study.provenance import digest
 from ravine._system import process_state
 
-FORMAT = 1
+FORMAT = 2
+"""What this ravine writes; in stores of format 1 a block says in words how near to torch it came."""
+
+FORMATS = (1, FORMAT)
 PLANS = ("plan.json", "plan.copy.json")
 """The plan and its second copy: a flipped bit in one of them costs nothing."""
 
@@ -77,9 +80,9 @@ class Store:
             )
         refuse_links(self.path, [f"{HIDDEN}/{name}" for name in (*PLANS, "lock", "ledger", "complete.json")])
         self.manifest = self._read_plan()
-        if self.manifest.get("format") != FORMAT:
+        if self.manifest.get("format") not in FORMATS:
             raise ValueError(
-                f"{self.path} has format {self.manifest.get('format')}, and this ravine reads format {FORMAT}: "
+                f"{self.path} has format {self.manifest.get('format')}, and this ravine reads {listed(FORMATS)}: "
                 f"open it with ravine {self.manifest.get('identity', {}).get('ravine')}, which wrote it"
             )
         try:

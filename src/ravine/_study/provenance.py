@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import product
 from pathlib import Path
@@ -39,6 +40,71 @@ def digest(*parts: Any) -> str:
         found.update(len(data).to_bytes(8, "big"))
         found.update(data)
     return found.hexdigest()[:32]
+
+
+@dataclass
+class Agreement:
+    """How whole runs of an engine compare with torch's.
+
+    ``equal`` of ``compared`` runs have torch's bits in all that was ``kept`` of each step; ``off`` is the largest
+    difference among the others, as a share of the largest number of its run, and ``own`` that between torch in the
+    runs' ``dtype`` and torch in float64, in the run that is farthest off. ``strays`` are runs that were made on a
+    processor where the engine has other last bits than where the sweep was planned.
+    """
+
+    compared: int = 0
+    equal: int = 0
+    off: float = 0.0
+    own: float = 0.0
+    steps: int = 0
+    kept: str = "path"
+    dtype: str = "float32"
+    strays: int = 0
+
+    def join(self, other: Agreement) -> None:
+        """Take in other runs of the same problem."""
+        self.compared, self.equal = self.compared + other.compared, self.equal + other.equal
+        self.off, self.own = max(self.off, other.off), max(self.own, other.own)
+        self.strays += other.strays
+
+    def __str__(self) -> str:
+        """Say it.
+
+        Examples
+        --------
+        >>> print(Agreement(16, 16, steps=100))
+        every bit, 16 whole runs of 100 steps compared
+        >>> print(Agreement(16, 12, off=6e-8, own=2e-7, steps=100))
+        within 6e-8 of torch; 12 of 16 whole runs in every bit; torch in float32 is 2e-7 off torch in float64 there
+        """
+        words = self._compared() if self.compared else "not compared"
+        if not self.strays:
+            return words
+        return f"{words}; {self.strays:,} runs were made on a processor with other last bits"
+
+    def _compared(self) -> str:
+        runs = f"{self.compared} whole run{'' if self.compared == 1 else 's'}"
+        if self.equal == self.compared:
+            kept = "" if self.kept == "path" else ", by their losses"
+            return f"every bit, {runs} of {self.steps:,} step{'' if self.steps == 1 else 's'} compared{kept}"
+        words = f"within {_scientific(self.off)} of torch; {self.equal} of {runs} in every bit"
+        if self.dtype == "float64":
+            return words
+        return f"{words}; torch in {self.dtype} is {_scientific(self.own)} off torch in float64 there"
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it, for a record."""
+        return asdict(self)
+
+
+def describe_agreement(agreement: Agreement | None) -> str:
+    """Say how runs compare with torch's; None: they are torch's."""
+    return "is torch" if agreement is None else str(agreement)
+
+
+def _scientific(number: float) -> str:
+    digits, _, power = f"{number:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 def describe(study: xr.Dataset, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import warnings
@@ -31,7 +32,7 @@ from ravine._store.read import study_of_store
 from ravine._store.remote import local_path
 from ravine._store.store import Field, Store, count_runs, is_store, runs_in_words, sum_of
 from ravine._study.contract import CONTRACT
-from ravine._study.provenance import by_label, provenance
+from ravine._study.provenance import Agreement, by_label, describe_agreement, provenance
 from ravine._study.rule import path_of
 from ravine._sweep.identity import differences, identity_of
 from ravine._sweep.plan import BlockResult, SweepPlan
@@ -102,16 +103,17 @@ def _dimensions_of(job: Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(axis.name for axis in job.axes), tuple(len(axis.values) for axis in job.axes)
 
 
-def _provenance_of(plan: SweepPlan, told: Mapping[int, str]) -> str:
+def _provenance_of(plan: SweepPlan, agreement: Mapping[int, Agreement | None]) -> str:
     """Say how the runs came about, and how near each engine came to torch."""
     job = plan.job
     lead, _ = _dimensions_of(job)
     spelled = source_of_run(job.spec, job.base)
     spelled["code"] |= {"swept": job.spelled(), "closure": needs_closure(job.some_optimizer)}
     problems = {axis.name: axis.labels.tolist() for axis in job.outer.axes}
-    words = [told.get(which, "not compared") for which in range(len(job.problems))]
+    words = [describe_agreement(agreement.get(which, Agreement())) for which in range(len(job.problems))]
     return provenance(
         by_label([engine.name for engine in plan.engines], problems),
+        why=by_label([engine.why for engine in plan.engines], problems),
         equals_torch=by_label(words, problems),
         settings={name: plain(value) for name, value in job.defaults.items() if name not in lead},
         threads=1,
@@ -124,12 +126,13 @@ def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
     """Make all runs and keep them in memory; interrupted, return what was done."""
     job, whole = plan.job, slice(0, plan.job.size)
     made, output = plan.begin(whole), plan.output(whole)
+    pool = None if executor is None else wrap_executor(executor)
+    plan.warn_if_slow(1 if pool is None else pool.size, level=4)
     try:
-        with work(job.size, "runs") as advance:
-            if executor is None:
+        with work(job.size, plan.what) as advance:
+            if pool is None:
                 plan.work_on(made, output, advance)
             else:
-                pool = wrap_executor(executor)
                 tiling = plan.tiling(pool.size)
                 for _, part in pool.results(Blocks(plan, tiling), range(tiling.count)):
                     made.join(part)
@@ -155,7 +158,8 @@ def on_disk(plan: SweepPlan, path: str | os.PathLike[str], executor: Executor | 
     check_same_sweep(store, plan)
     interrupted = False
     if not _is_whole(store):
-        with store.writing(), work(plan.job.size, "runs") as advance:
+        plan.warn_if_slow(1 if pool is None else pool.size, level=4)
+        with store.writing(), work(plan.job.size, plan.what) as advance:
             repair_files(store, skeleton_of(plan))
             _forget_lost(store)
             missing = store.find_missing()
@@ -278,10 +282,18 @@ def _open_or_create(plan: SweepPlan, path: str | os.PathLike[str], workers: int)
     store = Store(path)
     if found := differences(store.identity, identity):
         raise ValueError(
-            f"{store.path} holds another sweep: {listed(found, most=4)}. Go on with what it was begun with, or sweep "
-            "into a new store"
+            f"{store.path} holds another sweep: {listed(found, most=4)}. {_begun_elsewhere(store, found)}"
+            "Go on with what it was begun with, or sweep into a new store"
         )
     return store
+
+
+def _begun_elsewhere(store: Store, found: Sequence[str]) -> str:
+    """Say where a store was begun, if nothing but the numbers of its losses and gradients differs."""
+    if not all(each.startswith(("loss", "rounding")) for each in found):
+        return ""
+    begun_on = json.loads(next(iter(store.fields.values())).attrs["provenance"])["processor"]
+    return f"On another processor the same sums may round otherwise; it was begun on {begun_on}. "
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,10 +334,8 @@ class StoredBlocks:
     def __call__(self, number: int, advance: Callable[[float], None] = lambda amount: None) -> None:
         """Make one block, write it, and then its record."""
         made = self.plan.make(self.tiling.runs_of(number), advance)
-        facts = {
-            "told": {str(which): word for which, word in made.agreement.items()},
-            "errors": _errors_by_message(made),
-        }
+        agreement = {str(which): each and each.facts() for which, each in made.agreement.items()}
+        facts = {"agreement": agreement, "errors": _errors_by_message(made)}
         self.store.write(number, {name: values for name, (_, values) in made.kept.items()}, facts)
 
 

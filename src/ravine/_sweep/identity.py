@@ -16,6 +16,7 @@ import torch
 from ravine._descent.dataset import plain
 from ravine._descent.descend import random_state_kept
 from ravine._descent.to_source import source_of_scheduler
+from ravine._engine.batched import BatchEngine
 from ravine._engine.job import Job, labels_of
 from ravine._engine.product import Axis
 from ravine._format import listed
@@ -54,6 +55,10 @@ def identity_of(plan: SweepPlan) -> dict[str, str]:
         which = f"[{label}]" if label else ""
         aspects |= {f"{name}{which}": words for name, words in _aspects_of_problem(problem).items()}
         aspects[f"engine{which}"] = engine.name
+        if isinstance(engine, BatchEngine):
+            numbers = (engine.probe.loss, engine.probe.gradient)
+            seen = digest(*(np.ascontiguousarray(numpy_of(each)).tobytes() for each in numbers))[:8]
+            aspects[f"rounding{which}"] = f"of its sums ({seen})"
     return aspects
 
 
@@ -66,6 +71,8 @@ def differences(held: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     ['steps was 100, now 200', 'momentum was not given, now 0.9']
     """
     names = [name for name in dict.fromkeys([*held, *now]) if held.get(name) != now.get(name)]
+    if not any(name.startswith("rounding") for name in held):  # a store of format 1: a block made again tells it
+        names = [name for name in names if not name.startswith("rounding")]
     told = [name for name in names if not _is_consequence(name, names, held, now)]
     return [f"{name} was {held.get(name, 'not given')}, now {now.get(name, 'not given')}" for name in told]
 
@@ -79,7 +86,9 @@ def _is_consequence(name: str, names: Sequence[str], held: Mapping[str, str], no
         one, other = (set(aspects.get(name, "").split(", ")) for aspects in (held, now))
         return one != other and {_WORDS.get(each, each) for each in one ^ other} <= set(names)
     if kind == "engine":
-        return any(not each.startswith("engine") for each in names)
+        return any(not each.startswith(("engine", "rounding")) for each in names)
+    if kind == "rounding":
+        return any(not each.startswith("rounding") for each in names)
     return kind == "loss" and any(
         f"{each}{bracket}{label}" in names for each in ("start", "model", "criterion", "data")
     )

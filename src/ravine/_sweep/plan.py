@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +21,10 @@ from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.choose import choose_engine
 from ravine._engine.job import Job, errors_of, some_valid
 from ravine._engine.keep import Kept, Output, PathOutput, SummaryOutput, bytes_of_paths, bytes_of_summary
+from ravine._format import duration
 from ravine._store.ledger import Tiling, tiling_of
 from ravine._study.contract import CONTRACT
+from ravine._study.provenance import Agreement
 from ravine._study.rule import Decay, minimised_decay, path_of
 from ravine._torch import one_thread
 from ravine.curvature._landmarks import MOST, formula_of, variables_of
@@ -103,6 +106,9 @@ LEAST_SECONDS = 0.05
 MOST_IN_BLOCK = 4096
 """Runs one by one in a block at most."""
 
+SLOW_SECONDS = 5.0
+"""Seconds from which it is said before the start that runs go one by one."""
+
 PARTS = 4
 """Blocks that each worker gets at least, where there are runs enough."""
 
@@ -111,20 +117,28 @@ PARTS = 4
 class BlockResult:
     """A stretch of runs while it is made.
 
-    How many steps each took (-1: not begun), torch's messages, what each engine says of its bits, and what was kept.
+    How many steps each took (-1: not begun), torch's messages, how each engine compares with torch (None: it is torch),
+    and what was kept.
     """
 
     runs: slice
     taken: NDArray[np.int64]
     errors: NDArray[np.object_]
-    agreement: dict[int, str] = field(default_factory=dict)
+    agreement: dict[int, Agreement | None] = field(default_factory=dict)
     kept: Kept = field(default_factory=dict)
 
     def join(self, part: BlockResult) -> None:
         """Take in how a part of the stretch went."""
         here = slice(part.runs.start - self.runs.start, part.runs.stop - self.runs.start)
         self.taken[here], self.errors[here] = part.taken, part.errors
-        self.agreement |= part.agreement
+        for which, agreement in part.agreement.items():
+            self.see(which, agreement)
+
+    def see(self, which: int, agreement: Agreement | None) -> None:
+        """Take in how runs of one problem compare with torch's."""
+        known = self.agreement.setdefault(which, agreement)
+        if known is not None and agreement is not None and known is not agreement:
+            known.join(agreement)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +178,7 @@ class SweepPlan:
                 engine.run(self.job, runs, record, made.errors[here], advance)
             finally:
                 made.taken[here] = record.done
-            if engine.compare(runs, record):
-                made.agreement[which] = engine.agreement
+            made.see(which, engine.compare(runs, record))
             output.close(runs, record, self.minima.columns(self.job, runs))
 
     def _parts(self, runs: slice) -> Iterator[tuple[int, slice]]:
@@ -176,6 +189,24 @@ class SweepPlan:
             some = self.engines[which].block_size(self.job, summary=self.summary)
             for begin in range(first, last, some):
                 yield which, slice(begin, min(begin + some, last))
+
+    def warn_if_slow(self, workers: int, level: int) -> None:
+        """Say before it starts that runs go one by one, if that takes long: why, how long, and what would help."""
+        size, apart = self.job.inner.size, dict[str, list[int]]()
+        for which, engine in enumerate(self.engines):
+            if isinstance(engine, TorchEngine) and engine.remedy:
+                apart.setdefault(f"{engine.why}; {engine.remedy}", []).append(which)
+        for words, problems in apart.items():
+            seconds = math.fsum(self._timed_alone(which) * size for which in problems) / workers
+            if seconds > SLOW_SECONDS:
+                runs = f"{len(problems) * size:,} runs go one by one, about {duration(seconds)} by a few timed steps"
+                shared = "" if workers > 1 else "; executor (--workers) shares them out among processes"
+                warnings.warn(f"{runs}: {words}{shared}", stacklevel=level)
+
+    @property
+    def what(self) -> str:
+        """What to call the runs in a progress bar."""
+        return "runs, one by one" if any(isinstance(each, TorchEngine) for each in self.engines) else "runs"
 
     def tiling(self, workers: int) -> Tiling:
         """Cut the whole into blocks that are made, stored, and if need be made again, as one."""
@@ -203,7 +234,7 @@ class SweepPlan:
             engine.evaluate(position, losses, True)
 
         with torch.no_grad(), one_thread():
-            return max(1e-9, _second_time(step)) * (self.job.steps + 1) / some
+            return max(1e-9, _seconds_of(step)) * (self.job.steps + 1) / some
 
     def _timed_alone(self, which: int) -> float:
         """Take a few steps of a run by itself; one that fails will be told with the run."""
@@ -213,17 +244,20 @@ class SweepPlan:
         with random_state_kept([problem]), one_thread():
             torch.manual_seed(0)
             try:
-                return _second_time(lambda: record_run(problem, spec)) * (job.steps + 1) / (steps + 1)
+                return _seconds_of(lambda: record_run(problem, spec)) * (job.steps + 1) / (steps + 1)
             except (ArithmeticError, RuntimeError, TypeError, ValueError):
                 return BLOCK_SECONDS
 
 
-def _second_time(call: Callable[[], object]) -> float:
-    """Return the seconds of a second call; the first is slow for reasons of its own."""
+def _seconds_of(call: Callable[[], object]) -> float:
+    """Return the seconds of a second call, or of a third if that was faster; the first is slow for its own reasons."""
     call()
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+    found = []
+    for _ in range(2):
+        began = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - began)
+    return min(found)
 
 
 def make_plan(job: Job, engine: str | None, *, summary: bool) -> SweepPlan:
@@ -236,5 +270,5 @@ def make_plan(job: Job, engine: str | None, *, summary: bool) -> SweepPlan:
     """
     some_valid(job, 0)  # before longer work than this
     minima = find_minima(job, summary=summary)
-    engines = [choose_engine(job, which, engine) for which in range(len(job.problems))]
+    engines = [choose_engine(job, which, engine, summary=summary) for which in range(len(job.problems))]
     return SweepPlan(job, engines, minima, summary)

@@ -116,9 +116,9 @@ def sweep(
     xarray.Dataset
         As from `ravine.descend`, with a dimension for each list. ``error`` (…) holds torch's message where a
         combination is invalid, and the numbers of that run are NaN. Up to 16 parameters ``minimizer`` and
-        ``minimum_loss`` as from `ravine.landmarks`. The provenance tells the engine and, measured on random runs,
-        whether its bits are torch's or how far they are off. Interrupted by Ctrl-C it returns what was done,
-        with ``steps_taken``.
+        ``minimum_loss`` as from `ravine.landmarks`. The provenance tells the engine and why it is that one, and,
+        from sixteen whole runs of different kinds that torch makes too, whether its bits are torch's or how far off.
+        Interrupted by Ctrl-C it returns what was done, with ``steps_taken``.
 
     Raises
     ------
@@ -131,6 +131,12 @@ def sweep(
         If another process writes to the store.
     TimeoutError
         If no worker answers within a minute.
+
+    Warns
+    -----
+    UserWarning
+        Before it starts, if runs have to go one by one and that takes longer than some seconds: why, how long, and
+        what would make it fast. After Ctrl-C, with how many runs were finished.
 
     Examples
     --------

@@ -1,0 +1,246 @@
+"""The torch reference: whole runs of torch.optim.SGD, side by side, that a batch of runs is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim.sgd import sgd as take_step
+
+from ravine._descent.descend import random_state_kept
+from ravine._engine.gradients import Alone, numbers_held
+from ravine._engine.job import Job, some_kinds
+from ravine._engine.keep import Buffer
+from ravine._problem.order import TorchValues, has_bits
+from ravine._problem.problem import Problem, scalar
+from ravine._study.provenance import Agreement
+from ravine._study.rule import DEFAULTS
+from ravine._torch import one_thread
+
+WHOLE_RUNS = 16
+"""Whole runs of a problem that torch takes too, where it has so many."""
+
+MOST_WHOLE_RUNS = 64
+"""Whole runs of a sweep of many problems; each of them has one at least."""
+
+POSITIONS = 100
+"""Positions at which losses and gradients are compared before any run is made; fewer where runs have not so many."""
+
+MOST_POSITIONS, FEWEST_POSITIONS = 400, 8
+"""The same for all problems of a sweep that has many, and for each of them."""
+
+VALUES_BYTES = 32_000_000
+"""What these positions take at most, and the models of whole runs side by side."""
+
+HELD_BYTES = 8_000_000
+"""What is held at once of torch's graphs, and of the steps that are compared."""
+
+Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""Positions (parameters, runs), losses (runs,), and gradients like the positions; none at the last step."""
+
+
+class TorchReference:
+    """Runs of one problem, of as many kinds as there are, and what torch makes of them.
+
+    Each run has a model of its own and torch's own step. For a linear neuron torch's calls for a single run stand in
+    for the model, without a graph, once they were found to have the bits of its backward pass.
+    """
+
+    def __init__(self, job: Job, which: int) -> None:
+        self.job, self.alone = job, False
+        share = max(1, min(WHOLE_RUNS, MOST_WHOLE_RUNS // len(job.problems)))
+        self.runs = which * job.inner.size + some_kinds(job, share, which)
+
+    @property
+    def problem(self) -> Problem:
+        """The problem, at the start of the first run."""
+        return self.job.problem_of(int(self.runs[0]))
+
+    def first_values(self) -> TorchValues:
+        """Return torch's losses and gradients at the starts of the runs and along their first steps."""
+        share = max(FEWEST_POSITIONS, min(POSITIONS, MOST_POSITIONS // len(self.job.problems)))
+        most = max(2, min(share, VALUES_BYTES // (self.job.parameters * self.job.like.element_size())))
+        runs = self.runs[: most // 2]
+        steps = min(self.job.steps, -(-most // len(runs)) - 1)
+        with self._undisturbed():
+            positions, losses, gradients = zip(*self._walk(runs, steps, last_gradient=True), strict=True)
+        values = TorchValues(torch.cat(positions, 1), torch.cat(losses), torch.cat(gradients, 1))
+        # a single position would be evaluated by other code than a batch
+        return values if values.count > 1 else values.repeated()
+
+    def try_alone(self, values: TorchValues) -> None:
+        """See whether a linear neuron without a graph has the bits that torch gave; then it serves from now on."""
+        runs = min(len(self.runs), values.count)
+        neuron = Alone(self.problem, values.position[:, :runs].T)
+        with one_thread():
+            self.alone = has_bits(neuron.at, values, runs)
+
+    def compare(self, runs: slice, record: Buffer) -> Agreement:
+        """Hold those runs of a block that torch takes too against torch's, from their first to their last step."""
+        chosen = self.runs[(self.runs >= runs.start) & (self.runs < runs.stop)]
+        job, like = self.job, self.job.like
+        kept, dtype = ("losses" if record.position is None else "path"), str(like.dtype).removeprefix("torch.")
+        found = Agreement(steps=job.steps, kept=kept, dtype=dtype)
+        some = max(1, VALUES_BYTES // (job.parameters * like.element_size()))  # large models: fewer side by side
+        for first in range(0, len(chosen), some):
+            try:
+                with self._undisturbed():
+                    found.join(self._compare(chosen[first : first + some], runs.start, record))
+            except (ArithmeticError, RuntimeError, TypeError, ValueError):
+                continue  # where torch itself fails there is nothing to compare with
+        return found
+
+    def _compare(self, runs: NDArray[np.int64], begin: int, record: Buffer) -> Agreement:
+        """Hold some runs of a block that begins with a certain run against torch's."""
+        columns, gap = torch.from_numpy(runs - begin), Gap(len(runs))
+        for first, position, loss in self._bundles(runs):
+            here = slice(first, first + len(loss))
+            gap.add("loss", record.loss[here][..., columns], loss)
+            if record.position is not None:
+                gap.add("position", record.position[here][..., columns], position)
+        equal, shares = int(gap.equal.sum()), gap.shares()
+        if equal == len(runs):
+            return Agreement(len(runs), equal)
+        worst = runs[[int(shares.argmax())]]
+        own = 0.0 if self.job.like.dtype == torch.float64 else self._gap_to_double(worst)
+        return Agreement(len(runs), equal, float(shares.max()), own)
+
+    def _bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """Walk through some steps at once: the first one's number, positions (step, parameters, runs) and losses."""
+        bytes_of_step = len(runs) * (self.job.parameters + 1) * self.job.like.element_size()
+        some, held, first = max(1, HELD_BYTES // bytes_of_step), list[Step](), 0
+        for step, each in enumerate(self._walk(runs, self.job.steps)):
+            held.append(each)
+            if len(held) == some or step == self.job.steps:
+                yield first, torch.stack([each[0] for each in held]), torch.stack([each[1] for each in held])
+                held, first = [], step + 1
+
+    def _gap_to_double(self, runs: NDArray[np.int64]) -> float:
+        """Return how far torch in the dtype of some runs is off torch in float64."""
+        gap, double = Gap(len(runs)), self._walk(runs, self.job.steps, double=True)
+        for (position, loss, _), (exact, its_loss, _) in zip(self._walk(runs, self.job.steps), double, strict=True):
+            gap.add("loss", loss[None], its_loss[None])
+            gap.add("position", position[None], exact[None])
+        return float(gap.shares().max())
+
+    def _walk(
+        self, runs: NDArray[np.int64], steps: int, *, last_gradient: bool = False, double: bool = False
+    ) -> Iterator[Step]:
+        """Take steps in several runs side by side; threads and the random state are whoever's who walks."""
+        settings = [self._settings_of(run) for run in runs.tolist()]
+        problems = [self.job.problem_of(run) for run in runs.tolist()]
+        alone = self.alone and not double
+        models: Alone | Live = Alone(problems[0], _starts_of(problems)) if alone else Live(problems, double)
+        buffers: list[list[torch.Tensor | None]] = [[None] * len(leaves) for leaves in models.leaves]
+        for step in range(steps + 1):
+            position = models.position()
+            losses, gradients = models.evaluate(step < steps or last_gradient)
+            yield position, losses, None if gradients is None else gradients.T
+            if step == steps:
+                return
+            assert gradients is not None
+            apart = [[row] for row in gradients] if isinstance(models, Alone) else models.gradients
+            with torch.no_grad():
+                for leaves, slopes, velocity, given in zip(models.leaves, apart, buffers, settings, strict=True):
+                    _step(leaves, slopes, velocity, given)
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Keep the random state, and one thread: how many there are changes the last bits of a sum."""
+        with random_state_kept([self.problem]), one_thread():
+            yield
+
+    def _settings_of(self, run: int) -> dict[str, Any]:
+        given = self.job.given(run % self.job.inner.size)
+        return {name: given.get(name, default) for name, default in DEFAULTS.items()}
+
+
+def _starts_of(problems: list[Problem]) -> torch.Tensor:
+    """Return the starts, (runs, parameters)."""
+    return torch.stack([torch.cat([value.reshape(-1) for value in problem.start.values()]) for problem in problems])
+
+
+def _step(
+    leaves: list[torch.Tensor],
+    gradients: list[torch.Tensor] | list[torch.Tensor | None],
+    buffers: list[torch.Tensor | None],
+    settings: dict[str, Any],
+) -> None:
+    """Let torch take a step, as its SGD does: a parameter without a gradient stays where it is."""
+    used = [k for k, gradient in enumerate(gradients) if gradient is not None]
+    slopes = [gradient for gradient in gradients if gradient is not None]
+    if len(used) == len(leaves):
+        take_step(leaves, slopes, buffers, foreach=False, fused=False, **settings)
+        return
+    held = [buffers[k] for k in used]
+    take_step([leaves[k] for k in used], slopes, held, foreach=False, fused=False, **settings)
+    for k, buffer in zip(used, held, strict=True):
+        buffers[k] = buffer
+
+
+class Live:
+    """Runs with a model for each, and a backward pass through its graph."""
+
+    def __init__(self, problems: list[Problem], double: bool) -> None:
+        each = [problem.in_double() if double else problem for problem in problems]
+        self.models = [problem.live() for problem in each]
+        self.leaves = [list(model.leaves.values()) for model in self.models]
+        held = numbers_held(each[0]) * next(iter(each[0].start.values())).element_size()
+        self.some = max(1, HELD_BYTES // max(held, 1))
+
+    @property
+    def gradients(self) -> list[list[torch.Tensor | None]]:
+        """Of each leaf of each run; None where the loss does not use it."""
+        return [[leaf.grad for leaf in leaves] for leaves in self.leaves]
+
+    def position(self) -> torch.Tensor:
+        """Return where the runs are, (parameters, runs)."""
+        return torch.stack([torch.cat([leaf.detach().reshape(-1) for leaf in leaves]) for leaves in self.leaves], 1)
+
+    def evaluate(self, gradients: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the losses (runs,), and the gradients (runs, parameters) where they are wanted.
+
+        As many graphs are gone back through at once as memory should hold.
+        """
+        losses: list[torch.Tensor] = []
+        with torch.set_grad_enabled(gradients):
+            for first in range(0, len(self.models), self.some):
+                for leaf in (leaf for leaves in self.leaves[first : first + self.some] for leaf in leaves):
+                    leaf.grad = None
+                found = [scalar(model.loss()).reshape(()) for model in self.models[first : first + self.some]]
+                if gradients:
+                    torch.autograd.backward(found)
+                losses += [loss.detach() for loss in found]
+        return torch.stack(losses), self._rows() if gradients else None
+
+    def _rows(self) -> torch.Tensor:
+        """Return the gradients as rows, 0 where a parameter has none."""
+        every = [[torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in each] for each in self.leaves]
+        return torch.stack([torch.cat([gradient.reshape(-1) for gradient in each]) for each in every])
+
+
+class Gap:
+    """How far runs are apart, and which are not; their numbers are shown to it some steps at a time, runs last."""
+
+    def __init__(self, runs: int) -> None:
+        self.equal = torch.ones(runs, dtype=torch.bool)
+        self.apart: dict[str, torch.Tensor] = {}
+        self.size: dict[str, torch.Tensor] = {}
+
+    def add(self, name: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+        """Compare numbers of shape (…, runs)."""
+        runs = ours.shape[-1]
+        self.equal &= ((ours == theirs) | (ours.isnan() & theirs.isnan())).reshape(-1, runs).all(0)
+        one, other = ours.double(), theirs.double()
+        both = torch.isfinite(one) & torch.isfinite(other)
+        for held, numbers in ((self.size, other.abs()), (self.apart, (one - other).abs())):
+            largest = torch.where(both, numbers, 0.0).reshape(-1, runs).amax(0)
+            held[name] = torch.maximum(held.get(name, largest), largest)
+
+    def shares(self) -> torch.Tensor:
+        """Return the largest difference in each run, as a share of its largest number."""
+        return torch.stack([self.apart[name] / self.size[name] for name in self.apart]).nan_to_num(0.0).amax(0)
