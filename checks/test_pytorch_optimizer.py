@@ -46,3 +46,38 @@ def test_equals_a_bare_loop_in_every_bit(name, problem):
             positions.append(torch.cat([leaf.detach().reshape(-1) for leaf in leaves]))
     assert torch.equal(torch.from_numpy(run.position.values), torch.stack(positions))
     assert str(run.optimizer.values) == name
+
+
+WANTS = (
+    {},
+    {"create_graph": True},
+    {"groups": {"*": {"use_muon": False}}},
+    {"num_iterations": 3},
+    {"num_data": 16},
+)
+"""What some of them cannot do without: gradients that can be differentiated, or settings without a default."""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nearly_all_run():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        inputs = torch.randn(16, 2)
+        deep = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+        matrices = torch.nn.Sequential(torch.nn.Linear(2, 4, bias=False), torch.nn.Linear(4, 1, bias=False))
+    data = inputs, inputs[:, :1] * inputs[:, 1:]
+    problems = [ravine.Problem.of(each, torch.nn.MSELoss(), data) for each in (deep, matrices)]
+    refused = {}
+    for name in package.get_supported_optimizers():
+        kind = package.load_optimizer(name)
+        for problem, wants in [(problems[0], wants) for wants in WANTS] + [(problems[1], {})]:
+            try:
+                run = ravine.descend(problem, kind, steps=3, **wants)
+            except Exception as reason:
+                refused.setdefault(name, []).append(str(reason))
+            else:
+                assert run.sizes["step"] == 4
+                refused.pop(name, None)
+                break
+    assert len(package.get_supported_optimizers()) - len(refused) >= 122, refused
+    assert all(all(words) for words in refused.values())  # whatever cannot be says why

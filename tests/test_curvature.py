@@ -723,3 +723,20 @@ def test_slopes_of_a_constant_and_of_chance():
     chance = ravine.Problem(lambda p: p["x"] * torch.rand(()) + p["y"], {"x": 1.0, "y": 1.0})
     found = slopes(chance, land)
     assert np.unique(found.sel(parameter="x")).size == 1
+
+
+def test_no_curvature_where_a_run_diverged():
+    bowl = ravine.gallery.rosenbrock()
+    wide = ravine.Problem(lambda p: (p["x"] ** 4).sum(), start={"x": np.ones(30)})  # by Lanczos's method
+    for problem, lr in ((bowl, 1.0), (wide, 10.0)):
+        far = ravine.descend(problem.in_double(), lr=lr, steps=30)
+        last = int(np.flatnonzero(np.isfinite(far.position.values).all(1))[-1])
+        with pytest.raises(ValueError) as caught:
+            ravine.sharpness(problem, far, steps=[last])
+        assert f"sharpness at step {last}: the Hessian is not finite here" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert float(ravine.sharpness(problem, far, steps=[0])[0]) > 0
+    with pytest.raises(ValueError, match="the Hessian is not finite here"):
+        ravine.curvature.top_eigenpairs(bowl, {"x": 1e200})
+    with pytest.raises(ValueError, match="no position of this run is finite"):
+        ravine.sharpness(bowl, far.isel(step=[-1], parameter=slice(2)))

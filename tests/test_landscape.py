@@ -161,7 +161,7 @@ def test_a_loss_that_vmap_gets_wrong_is_found_out():
             "no parameter 'wieght' (did you mean weight?); the problem has weight, bias",
         ),
         ({"bias": (-1, 1)}, "a surface needs two parameters with their ranges, got bias"),
-        ({"bias": (1, 1), "weight": (0, 1)}, "axis 'bias' needs at least two values, all different, got (1, 1)"),
+        ({"bias": (1, 1), "weight": (0, 1)}, "axis 'bias' needs values that are all different, got (1, 1)"),
         ({"bias": (0, float("nan")), "weight": (0, 1)}, "all finite"),
         ({"bias": "wide", "weight": (0, 1)}, "axis 'bias' must be a range (low, high) or grid values, got 'wide'"),
         ({"bias": (-1, 1), "weight": (0, 1), "points": 1}, "points must be a whole number of at least 2, got 1"),
@@ -270,3 +270,44 @@ def test_a_figure_draws_its_arrows_by_the_slope(article, decay):
         worst[by] = min(cosines)
     assert worst["slope"] > 1 - 1e-6
     assert worst["grid"] < 1 - 1e-3
+
+
+def test_a_single_value_on_an_axis_is_a_slice(case):
+    (across, wide), (down, high) = case.axes.items()
+    whole = ravine.surface(case.problem, case.axes, points=5)
+    there = float(whole[down][2])
+    row = ravine.surface(case.problem, {across: wide, down: [there]}, points=5)
+    assert row.surface.shape == (1, 5)
+    assert np.allclose(row.surface[0], whole.surface[2], rtol=1e-6)
+    column = ravine.surface(case.problem, {across: [float(whole[across][1])], down: high}, points=5)
+    assert np.allclose(column.surface[:, 0], whole.surface[:, 1], rtol=1e-6)
+    point = ravine.surface(case.problem, {across: [float(whole[across][1])], down: np.array([there])})
+    assert float(point.surface) == pytest.approx(float(whole.surface[2, 1]), rel=1e-6)
+    assert len(ravine.plot.slice(row, along=across, at={down: there}).axes[0].lines) >= 1
+
+
+def test_the_words_say_how_many_points_were_looked_at(case):
+    land = ravine.surface(case.problem, case.axes, points=21)
+    told = provenance.describe(land, "surface")["equals_torch"]
+    count = int(told.partition(" at ")[2].partition(" of 441 points checked")[0])
+    assert 30 <= count <= 34
+    tiny = provenance.describe(ravine.surface(case.problem, case.axes, points=2), "surface")["equals_torch"]
+    assert tiny.endswith("at 4 of 4 points checked")
+
+
+def test_the_lowest_point_is_among_those_looked_at():
+    """Where the loss is lowest, rounding is the largest share of it: a logistic loss of 4e-8 came out as 0."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = torch.randn(40, 2)
+        model = torch.nn.Linear(2, 1)
+    y = (x[:, :1] > 0).float()
+    for weight in (3.0, 0.5):
+        problem = ravine.Problem.of(model, torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([weight])), (x, y))
+        land = ravine.surface(problem, {"weight[0,0]": (-5, 800), "bias": (-5, 5)}, points=31)
+        told = provenance.describe(land, "surface")["equals_torch"]
+        low = land.surface.argmin(...)
+        here = {name: float(land[name][int(low[name])]) for name in land.surface.dims}
+        place = problem.starting_at(weight=[[here["weight[0,0]"], float(model.weight[0, 1])]], bias=here["bias"])
+        true = float(ravine.descend(place, steps=0).loss[0])
+        assert not told.startswith("every bit") or float(land.surface.min()) == true

@@ -7,11 +7,15 @@ import io
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 import bare
 import ravine
+from ravine.cli.sources import scheduler_of
+
+S = torch.optim.lr_scheduler
 
 pytestmark = pytest.mark.quick
 
@@ -127,10 +131,151 @@ def test_what_a_script_cannot_hold_is_said(all_cases, article):
     hooked.register_forward_hook(lambda module, inputs, output: output * 2)
     refused(ravine.Problem.of(hooked, torch.nn.MSELoss(), pair), "hooks")
     refused(article["MSELoss"], "differentiable=True", differentiable=True)
-    refused(
-        article["MSELoss"],
-        "functools.partial",
-        scheduler=lambda rule: torch.optim.lr_scheduler.ExponentialLR(rule, 0.9),
-    )
     with pytest.raises(ValueError, match="one run expected; this study has one for each criterion"):
         ravine.code(ravine.descend(article, steps=1))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lr": np.float64(0.1)},
+        {"lr": np.float32(0.1), "momentum": np.float16(0.5), "nesterov": np.True_},
+        {"lr": np.geomspace(0.1, 1, 3)[0], "scheduler": partial(S.StepLR, step_size=np.int64(3))},
+        {"lr": 0.1, "scheduler": partial(S.MultiStepLR, milestones=np.array([2, 4]).tolist(), gamma=np.float64(0.5))},
+        {"lr": float("inf")},
+        {"lr": 0.1, "weight_decay": float("nan")},
+        {"optimizer": torch.optim.Adam, "lr": torch.tensor(0.1), "betas": (torch.tensor(0.9), torch.tensor(0.99))},
+        {"optimizer": torch.optim.Adam, "lr": 0.1, "betas": (np.float64(0.9), 0.99), "eps": np.float64(1e-6)},
+        {"optimizer": partial(torch.optim.SGD, momentum=np.float64(0.9)), "lr": 0.1},
+        {"lr": 0.1, "groups": {"bias": {"lr": np.float64(0.2), "momentum": torch.tensor(0.5).item()}}},
+    ],
+    ids=str,
+)
+def test_spelled_values_are_code(settings, article):
+    assert_same(ravine.descend(article["MSELoss"], steps=5, **settings))
+
+
+def warm_up(optimizer):
+    """Three steps up, then down along a cosine."""
+    parts = [S.LinearLR(optimizer, total_iters=3), S.CosineAnnealingLR(optimizer, T_max=6)]
+    return S.SequentialLR(optimizer, parts, milestones=[3])
+
+
+def made_of_functions(optimizer):
+    return S.LambdaLR(optimizer, decays)
+
+
+def decays(k):
+    return SCALE / (SCALE + k)
+
+
+SHARE = 0.8
+SCHEDULES = {
+    "lambda": partial(S.LambdaLR, lr_lambda=lambda k: 1 - k / 20),
+    "uses a number": partial(S.LambdaLR, lr_lambda=lambda k: SHARE**k),
+    "by name": partial(S.LambdaLR, lr_lambda=decays),
+    "multiplicative": partial(S.MultiplicativeLR, lr_lambda=lambda k: 0.95),
+    "a function": warm_up,
+    "a function that uses another": made_of_functions,
+    "a lambda": lambda o: S.ChainedScheduler([S.LinearLR(o), S.ExponentialLR(o, 0.9)]),
+    "words": scheduler_of("SequentialLR([LinearLR(total_iters=3), CosineAnnealingLR(T_max=6)], milestones=[3])"),
+    "words in a chain": scheduler_of("ChainedScheduler([LinearLR(total_iters=3), ExponentialLR(gamma=0.9)])"),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_are_code(name, article):
+    assert_same(ravine.descend(article["MSELoss"], lr=0.1, steps=9, scheduler=SCHEDULES[name]))
+
+
+def test_words_make_the_schedule_that_torch_makes(article):
+    plain = ravine.descend(article["MSELoss"], lr=0.1, steps=9, scheduler=warm_up)
+    assert bare.same_bits(
+        plain.position, ravine.descend(article["MSELoss"], lr=0.1, steps=9, scheduler=SCHEDULES["words"]).position
+    )
+    for words, said in (
+        ("SequentialLR(milestones=[3])", "needs a list of schedulers first"),
+        ("StepLR([LinearLR()], step_size=3)", "StepLR takes no schedulers"),
+        ("StepLR(30)", "settings are written with their names"),
+        ("ChainedScheduler([LinearLR(total_iters=open('x'))])", "settings must be numbers"),
+        ("ChainedScheduler([Linear()])", "no scheduler 'Linear'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            scheduler_of(words)
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0])),
+        torch.nn.BCEWithLogitsLoss(weight=torch.linspace(0.1, 1, 9).reshape(9, 1)),
+        torch.nn.HuberLoss(delta=float("inf")),
+        torch.nn.HuberLoss(delta=np.float64(0.3)),
+    ],
+    ids=str,
+)
+def test_criteria_that_hold_tensors_and_odd_numbers(criterion):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = torch.nn.Linear(2, 1), torch.randn(9, 2)
+    y = (x[:, :1] > 0).float()
+    assert_same(ravine.descend(ravine.Problem.of(model, criterion, (x, y)), lr=0.1, steps=5))
+
+
+def test_class_weights():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x, y = torch.nn.Linear(2, 3), torch.randn(9, 2), torch.randint(3, (9,))
+    for criterion in (
+        torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.1, 2.0]), label_smoothing=np.float64(0.1)),
+        torch.nn.CrossEntropyLoss(ignore_index=1),
+    ):
+        assert_same(ravine.descend(ravine.Problem.of(model, criterion, (x, y)), lr=0.1, steps=5, batch_size=4))
+
+
+@pytest.mark.parametrize("name", ['w"1', "w\n", "a b", "θ", "loss", "{x}", "it's", "\\"])
+def test_names_of_any_kind(name):
+    problem = ravine.Problem(lambda p: sum((v**2).sum() for v in p.values()), start={name: [1.0, 2.0], "o": 2.0})
+    assert_same(ravine.descend(problem, lr=0.1, steps=3, groups={"o": {"lr": 0.2}}))
+
+
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
+def test_optimizers_with_closures_and_modes():
+    from test_loop import Newton, Polyak, Sharp
+
+    for kind, more in ((Sharp, {}), (Polyak, {}), (Newton, {"create_graph": True})):
+        bowl = ravine.Problem(lambda p: p["x"] ** 4 + p["y"] ** 2, start={"x": 2.0, "y": 1.0})
+        assert_same(ravine.descend(bowl, kind, steps=4, **more))
+
+
+def test_two_dtypes_are_written_out():
+    start = {"a": torch.tensor(0.25), "b": torch.tensor(0.1, dtype=torch.float64)}
+    assert_same(
+        ravine.descend(
+            ravine.Problem(lambda p: (p["a"].double() - 1) ** 2 + p["b"] ** 2, start=start),
+            lr=0.1,
+            momentum=0.9,
+            steps=6,
+        )
+    )
+
+
+def test_a_thinned_run_has_the_script_of_the_whole(case):
+    if case.problem.parts is None:
+        case.problem = ravine.Problem(lambda p: (1 - p["x"]) ** 2 + p["y"] ** 2, start={"x": -1.2, "y": 1.0})
+    run = ravine.descend(case.problem, lr=case.lr, steps=20)
+    assert ravine.code(run.isel(step=slice(None, None, 10))) == ravine.code(run)
+    with pytest.raises(ValueError, match="this study begins at step 5, and a script at the start"):
+        ravine.code(run.isel(step=slice(5, None)))
+
+
+def test_a_run_of_a_batch_says_how_near_it_came(article):
+    runs = ravine.sweep(article, lr=[0.1, 0.2], momentum=0.9, steps=5)
+    script = ravine.code(ravine.at(runs, lr=0.1, criterion="MSELoss"))
+    first = script.partition("import torch")[0]
+    assert all(line.startswith("#") for line in first.splitlines())
+    assert "one of a batch (every bit, 5 steps of one random run compared)" in " ".join(first.split()).replace("# ", "")
+    assert_same(ravine.at(runs, lr=0.1, criterion="MSELoss"))
+    single = ravine.sweep(article["MSELoss"], torch.optim.Adam, lr=[0.1, float("inf")], steps=3)
+    assert not ravine.code(single.isel(lr=1)).startswith("#")
+    assert 'lr=float("inf")' in ravine.code(single.isel(lr=1))

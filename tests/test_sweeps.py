@@ -579,3 +579,62 @@ def test_no_minimum_is_claimed_where_it_is_not_known_what_is_minimised(article):
         for k, decay in enumerate((0.0, 2.0)):
             direct = ravine.descend(problem, rule, lr=0.1, weight_decay=decay, steps=3)
             assert float(swept.minimum_loss[k]) == float(direct.minimum_loss)
+
+
+def test_a_loss_that_holds_float32_of_its_own_can_be_swept():
+    """To be held against float64 is a remark in the provenance, and must not end a sweep."""
+    matrix, shift = torch.tensor([[2.0, 0.3], [0.3, 1.0]]), torch.tensor([1.0, -1.0])
+    losses = {
+        "matrix": lambda p: 0.5 * p["t"] @ (matrix @ p["t"]),
+        "einsum": lambda p: torch.einsum("i,ij,j->", p["t"], matrix, p["t"]),
+        "linear": lambda p: torch.nn.functional.linear(p["t"], matrix, shift).square().mean(),
+    }
+    for name, loss in losses.items():
+        runs = ravine.sweep(ravine.Problem(loss, start={"t": [1.0, 1.0]}), lr=[0.1, 0.2], momentum=[0.0, 0.9], steps=8)
+        for lr in (0.1, 0.2):
+            leaves = {"t": torch.tensor([1.0, 1.0], requires_grad=True)}
+            rule = torch.optim.SGD(leaves.values(), lr=lr, momentum=0.9)
+            for _ in range(8):
+                rule.zero_grad()
+                loss(leaves).backward()
+                rule.step()
+            found = ravine.at(runs, lr=lr, momentum=0.9).position[-1]
+            assert np.allclose(found, leaves["t"].detach().numpy(), rtol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lr": [0.1, 1e308]},
+        {"lr": 0.1, "weight_decay": [0.0, 1e300]},
+        {"lr": 0.1, "momentum": 0.5, "dampening": [0.0, -1e300]},
+        {"lr": [0.1, 1e39], "momentum": [0.0, 0.9]},
+    ],
+    ids=str,
+)
+def test_what_the_dtype_cannot_hold_is_an_error_of_that_cell(settings, article):
+    runs = ravine.sweep(article["MSELoss"], steps=4, **settings)
+    many = {name: values for name, values in settings.items() if isinstance(values, list)}
+    for place in np.ndindex(runs.error.shape):
+        given = {**settings, **{n: many[n][k] for n, k in zip(runs.error.dims, place, strict=True)}}
+        said = str(runs.error.values[place])
+        if said:
+            with pytest.raises(RuntimeError) as caught:
+                ravine.descend(article["MSELoss"], steps=4, **given)
+            assert str(caught.value) == said
+            assert np.isnan(runs.loss.values[place]).all()
+        else:
+            alone = ravine.descend(article["MSELoss"], steps=4, **given)
+            assert bare.same_bits(runs.loss.values[place], alone.loss)
+    assert (runs.error != "").any()
+    assert (runs.error == "").any()
+
+
+def test_a_loss_that_fails_far_out_is_an_error_of_that_cell():
+    def loss(p):
+        if float(p["x"].detach().abs()) > 10:
+            raise ValueError("only defined up to 10")
+        return p["x"] ** 2
+
+    runs = ravine.sweep(ravine.Problem(loss, start={"x": 1.0}), lr=[0.1, 2.0, 0.2], steps=10)
+    assert runs.error.values.tolist() == ["", "only defined up to 10", ""]

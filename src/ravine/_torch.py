@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def as_data(name: str, value: Any) -> torch.Tensor:
         tensor = copied(value)
     except (TypeError, ValueError, RuntimeError) as reason:
         raise ValueError(f"{name} are no array or tensor: {reason}") from None
-    if tensor.ndim == 0 or tensor.shape[0] == 0:
+    if tensor.numel() == 0:
         raise ValueError(f"{name} are empty: shape {tuple(tensor.shape)}")
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         place = tuple(int(i) for i in (~torch.isfinite(tensor)).nonzero()[0])
@@ -85,3 +86,17 @@ def _torch_state() -> Iterator[None]:
                 asked.join()
                 torch.set_num_threads(found[0])
         yield
+
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def with_gradients(call: Call) -> Call:
+    """Let a function differentiate wherever it is called, under `torch.no_grad` and `torch.inference_mode` too."""
+
+    @functools.wraps(call)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False), torch.enable_grad():
+            return call(*args, **kwargs)
+
+    return cast(Call, inner)

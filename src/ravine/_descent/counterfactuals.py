@@ -13,7 +13,7 @@ import xarray as xr
 from ravine._descent.descend import descend
 from ravine._format import listed
 from ravine._problem.problem import Problem
-from ravine._study.contract import check, check_single
+from ravine._study.contract import check, check_single, last_step, until_taken
 from ravine._study.script import pieces_of
 from ravine._study.select import join
 
@@ -66,12 +66,13 @@ def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -
     if feed and "seed" in run.coords:
         feed["seed"] = int(run["seed"])
     kept = {name: run[name].item() for name in ("lr",) if name in run.coords} | turned
-    steps = run.sizes["step"] - 1
+    steps, held = last_step(run), until_taken(run)["step"].values if "step" in run.coords else None
     made = {}
     for name in turned:
         left = {key: value for key, value in kept.items() if key != name and key not in LEANS_ON.get(name, ())}
-        made[f"without {name}"] = descend(start, optimizer, steps, **feed, **left)
-        _check_same_loss(run, made[f"without {name}"])
+        other = descend(start, optimizer, steps, **feed, **left)
+        _check_same_loss(run, other)
+        made[f"without {name}"] = other if held is None else other.sel(step=held)
     extra = [name for name in next(iter(made.values())).data_vars if name not in run]  # a sweep keeps no prediction
     return join({label: each.drop_vars(extra, errors="ignore") for label, each in made.items()}, "run")
 
@@ -97,6 +98,10 @@ def _optimizer(name: Any) -> Any:
     if not isinstance(name, str):
         raise ValueError(f"the run cannot be made again: {name['cannot']}")
     home, _, plain = name.rpartition(".")
+    if not home:
+        raise ValueError(
+            "the run's optimizer was made by a function, which a study does not hold: make the other run yourself"
+        )
     return getattr(importlib.import_module(home), plain)
 
 
@@ -120,7 +125,9 @@ def _start(problem: Problem, run: xr.Dataset) -> Problem:
     labels = [str(label) for label in run["parameter"].values]
     if tuple(labels) != problem.labels:
         raise ValueError(f"the run's parameters are {listed(labels)}, the problem's {listed(problem.labels)}")
-    flat, begin, values = run["position"].values[0], 0, {}
+    if "step" in run.coords and run["step"].values[0] != 0:
+        raise ValueError(f"the run begins at step {run['step'].values[0]}: the start is needed to make it again")
+    flat, begin, values = run["position"].transpose("step", "parameter").values[0], 0, {}
     for name, value in problem.start.items():
         values[name] = flat[begin : begin + value.numel()].reshape(tuple(value.shape))
         begin += value.numel()

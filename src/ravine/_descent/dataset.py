@@ -11,61 +11,30 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine._descent.trace import Rows, Trace
 from ravine._problem.problem import Parts, Problem
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import provenance
-from ravine._study.rule import Leaf, minimised_decay, path_of
+from ravine._study.rule import Leaf, minimised_decay
 from ravine._torch import numpy_of
 from ravine.curvature._landmarks import ends_of, minima_of_runs
 
 HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
 """Settings that choose an implementation, not a path; they are kept in the provenance alone."""
 
-DRAWABLE = 10_000
-"""Numbers in inputs or targets up to which the data travels with a run, so that it can be drawn."""
-
 LABELLED = 10_000
 """Parameters up to which each has a label of its own; beyond, they are numbered."""
 
 
-class Trace:
-    """What one run left behind: lists of tensors, stacked once at the end.
-
-    Positions, gradients and velocities hold one tensor for each leaf and step. A loss that was not evaluated is
-    None.
-    """
-
-    def __init__(self, rule: torch.optim.Optimizer, leaves: Sequence[Leaf]) -> None:
-        self.name = type(rule).__name__
-        self.home = type(rule).__module__
-        self.path = path_of(type(rule))
-        self.settings = dict(rule.defaults)
-        self.leaves = leaves
-        self.positions: list[torch.Tensor] = []
-        self.gradients: list[torch.Tensor] = []
-        self.velocities: list[torch.Tensor] = []
-        self.losses: list[torch.Tensor | None] = []
-        self.batch_losses: list[torch.Tensor | None] = []
-        self.scheduled: list[float] = []
-        self.prediction: torch.Tensor | None = None
-        self.interrupted = False
-        self.closure = False
-
-    def trim(self, leaves: int) -> None:
-        """Drop what an interrupted step recorded in part; what was never begun stays empty."""
-        per_leaf = (self.positions, self.gradients, self.velocities)
-        single: tuple[list[Any], ...] = (self.losses, self.batch_losses, self.scheduled)
-        begun = [len(each) // leaves for each in per_leaf if each] + [len(each) for each in single if each]
-        count = min(begun, default=0)
-        for each in per_leaf:
-            del each[count * leaves :]
-        for one in single:
-            del one[count:]
+DRAWABLE = 10_000
+"""Numbers in inputs or targets up to which the data travels with a run, so that it can be drawn."""
 
 
 def is_drawable(parts: Parts | None) -> bool:
-    """Tell whether a problem's data is small enough to travel with its runs."""
-    return parts is not None and max(parts.inputs.numel(), parts.targets.numel()) <= DRAWABLE
+    """Tell whether a problem's data is small enough to travel with its runs, row by row."""
+    if parts is None or parts.inputs.shape[:1] != parts.targets.shape[:1]:
+        return False
+    return max(parts.inputs.numel(), parts.targets.numel()) <= DRAWABLE
 
 
 def dataset_of(
@@ -76,15 +45,16 @@ def dataset_of(
 ) -> xr.Dataset:
     """Stack traces to one study; `choices` are the dimensions that `problems` run through, the last fastest."""
     first = traces[0]
-    size = sum(value.numel() for value in problems[0].start.values())
     lead, shape = tuple(choices), tuple(len(labels) for labels in choices.values())
+    code = spelled["code"] | {"closure": first.closure, "trains": first.trains}
     fate = provenance(
         f"{'torch.optim.' if first.home.startswith('torch.optim') else first.home + '.'}{first.name}, step by step",
         equals_torch="is torch",
         settings={name: plain(value) for name, value in first.settings.items()},
         threads=torch.get_num_threads(),
         **made_by(first.path, first.leaves),
-        **{**spelled, "code": spelled["code"] | {"closure": first.closure}},
+        **_remarks(problems[0], first),
+        **{**spelled, "code": code},
     )
 
     def variable(name: str, dims: Sequence[str], arrays: Sequence[NDArray[Any]]) -> xr.Variable:
@@ -92,17 +62,18 @@ def dataset_of(
         attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
         return xr.Variable((*lead, *dims), stacked.reshape(*shape, *stacked.shape[1:]), attrs)
 
-    positions = [numpy_of(rows(t.positions, size)) for t in traces]
+    positions = [numpy_of(t.positions.whole()) for t in traces]
     data = {
         "position": variable("position", ("step", "parameter"), positions),
-        "loss": variable("loss", ("step",), [numpy_of(curve(t.losses)) for t in traces]),
+        "loss": variable("loss", ("step",), [numpy_of(t.loss) for t in traces]),
     }
-    for name, recorded in (("gradient", "gradients"), ("velocity", "velocities")):
-        if getattr(first, recorded):
-            arrays = [numpy_of(rows(getattr(t, recorded), size)) for t in traces]
-            data[name] = variable(name, ("step", "parameter"), arrays)
+    for name in ("gradient", "velocity"):
+        recorded: list[Rows] = [t.gradients if name == "gradient" else t.velocities for t in traces]
+        if recorded[0]:
+            data[name] = variable(name, ("step", "parameter"), [numpy_of(each.whole()) for each in recorded])
     if first.batch_losses:
-        data["batch_loss"] = variable("batch_loss", ("step",), [numpy_of(curve(t.batch_losses)) for t in traces])
+        arrays = [numpy_of(t.batch_losses.whole()[:, 0]) for t in traces]
+        data["batch_loss"] = variable("batch_loss", ("step",), arrays)
     if first.scheduled:
         data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
     if len(traces) < len(problems) or any(trace.interrupted for trace in traces):
@@ -121,7 +92,7 @@ def dataset_of(
         coords["criterion"] = problems[0].criterion
     if "hessian" in data:
         coords["parameter_"] = coords["parameter"].values
-    if first.batch_losses:
+    if "seed" in spelled["code"]:
         coords["seed"] = spelled["code"]["seed"]
     return xr.Dataset(data, coords)
 
@@ -181,16 +152,35 @@ def _data_of(
     if len({(p.inputs.shape, p.targets.shape) for p in parts}) > 1:
         return {}
     predictions = [_squeezed(numpy_of(t.prediction)) for t in traces if t.prediction is not None]
-    found = {"prediction": variable("prediction", _sample_dims(predictions[0], "output"), predictions)}
+    found = {}
     if shared:
-        return shared_data(parts[0]) | found
-    for name, inner, tensors in (
-        ("inputs", "feature", [p.inputs for p in parts]),
-        ("targets", "output", [p.targets for p in parts]),
-    ):
-        arrays = [_squeezed(numpy_of(tensor)) for tensor in tensors]
-        found[name] = variable(name, _sample_dims(arrays[0], inner), arrays)
+        found = shared_data(parts[0])
+    else:
+        for name, inner, tensors in (
+            ("inputs", "feature", [p.inputs for p in parts]),
+            ("targets", "output", [p.targets for p in parts]),
+        ):
+            arrays = [_squeezed(numpy_of(tensor)) for tensor in tensors]
+            found[name] = variable(name, _sample_dims(arrays[0], inner), arrays)
+    rows = parts[0].inputs.shape[0]
+    alike = len({each.shape for each in predictions}) == 1 and len(predictions) == len(traces)
+    if alike and len(predictions[0]) == rows:  # a model may return a tuple, or one number for all samples
+        target = _squeezed(numpy_of(parts[0].targets))
+        other = "output" if target.ndim == 1 or predictions[0].shape == target.shape else "unit"
+        found["prediction"] = variable("prediction", _sample_dims(predictions[0], other), predictions)
     return found
+
+
+def _remarks(problem: Problem, trace: Trace) -> dict[str, str]:
+    """Say in which mode a loss was evaluated where that matters, and what positions are where there are two kinds."""
+    said: dict[str, str] = {}
+    if problem.parts is not None and problem.parts.mode_matters:
+        said["mode"] = problem.parts.mode
+    if trace.trains:
+        said["positions"] = "the training sequence: the optimizer was told train()"
+    dtypes = {str(value.dtype).removeprefix("torch.") for value in problem.start.values()}
+    said["dtype"] = " and ".join(sorted(dtypes))
+    return said
 
 
 def shared_data(parts: Parts) -> dict[str, xr.Variable]:
@@ -221,18 +211,6 @@ def is_coordinate(name: str, value: Any, overridden: Collection[str] = ()) -> bo
     """Tell whether a setting is one number that makes a path."""
     one_number = isinstance(value, (bool, int, float)) or (torch.is_tensor(value) and value.numel() == 1)
     return one_number and name not in HOW_NOT_WHAT and name not in overridden
-
-
-def rows(tensors: Sequence[torch.Tensor], size: int) -> torch.Tensor:
-    """Join what was recorded for each leaf and step to (step, parameter)."""
-    return torch.cat([each.reshape(-1) for each in tensors]).reshape(-1, size)
-
-
-def curve(losses: Sequence[torch.Tensor | None]) -> torch.Tensor:
-    """Join losses to (step,), NaN where none was evaluated."""
-    some = next(each for each in losses if each is not None)
-    missing = some.new_full((1,), torch.nan)
-    return torch.cat([missing if each is None else each.reshape(1) for each in losses])
 
 
 def _squeezed(array: NDArray[Any]) -> NDArray[Any]:

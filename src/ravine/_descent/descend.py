@@ -12,15 +12,17 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ravine._descent.dataset import Trace, dataset_of
+from ravine._descent.dataset import dataset_of
 from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed, record_run
 from ravine._descent.to_source import source_of_run
+from ravine._descent.trace import Trace
 from ravine._format import hint, listed
-from ravine._problem.problem import Problem, dimension
+from ravine._problem.problem import Mode, Problem, dimension
 from ravine._system import check_fits
-from ravine._torch import fork_random_state
+from ravine._torch import fork_random_state, with_gradients
 
 
+@with_gradients
 def descend(
     problem: Problem | Mapping[str, Problem],
     optimizer: Optimizer = torch.optim.SGD,
@@ -34,6 +36,8 @@ def descend(
     loss_every: int = 1,
     also: Collection[str] = (),
     throw: bool = False,
+    mode: Mode | None = None,
+    create_graph: bool = False,
     **settings: Any,
 ) -> xr.Dataset:
     r"""Run a torch optimizer and record where it went.
@@ -54,7 +58,9 @@ def descend(
         criterion differs, else ``problem``.
     optimizer
         Called as ``optimizer(parameters, **settings)``: any class of torch.optim or of a third party. It is the
-        real one that takes the steps; one that needs a closure (LBFGS) gets it.
+        real one that takes the steps; one that needs a closure (LBFGS, SAM) gets it, with a gradient that is there
+        before if it looks for one, and one that has ``train()`` is told it. It gets copies of settings, and what makes
+        it, and a scheduler, is copied too: no run leaves anything to the next.
     steps
         Number of optimizer steps; ``loss`` and ``position`` have one entry more, the start.
     starts
@@ -77,6 +83,12 @@ def descend(
         ``momentum_buffer``).
     throw
         Raise when the loss is no longer finite. Otherwise the inf and NaN that torch produced are kept.
+    mode
+        How ``loss`` is evaluated, ``"eval"`` or ``"train"``, as in `Problem.of`; left out, as the problem says. It
+        changes no step: a module trains in the modes it has.
+    create_graph
+        Give the optimizer gradients that can be differentiated again, as ``loss.backward(create_graph=True)`` does,
+        for those that look at curvature (AdaHessian, Sophia).
     **settings
         The optimizer's own settings under torch's names.
 
@@ -84,7 +96,8 @@ def descend(
     -------
     xarray.Dataset
         ``position`` (…, step, parameter) and ``loss`` (…, step) in the problem's dtype, the settings as
-        coordinates; under a scheduler ``scheduled_lr``; with mini-batches ``batch_loss``; where the data is
+        coordinates; under a scheduler ``scheduled_lr``; with mini-batches, and for modules with dropout or BatchNorm,
+        ``batch_loss``, the loss that the optimizer saw; where the data is
         small enough ``inputs``, ``targets``, ``prediction`` (…, sample). Interrupted by Ctrl-C it returns what was
         done, with ``steps_taken``.
 
@@ -116,6 +129,8 @@ def descend(
     """
     check_call(optimizer, steps, also, settings)
     labelled = list(problem.items()) if isinstance(problem, Mapping) else [("", problem)]
+    if mode is not None:
+        labelled = [(label, each.in_mode(mode)) for label, each in labelled]
     choices: dict[str, list[Any]] = {}
     if isinstance(problem, Mapping):
         choices[dimension(problem)] = [label for label, _ in labelled]
@@ -128,7 +143,7 @@ def descend(
     else:
         cells = [each for _, each in labelled]
     feed = make_feed(cells, batch_size, seed, loss_every)
-    spec = RunSpec(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw)
+    spec = RunSpec(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw, create_graph)
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
     check_fits(
         f"{len(cells):,} run{'' if len(cells) == 1 else 's'} of {steps:,} steps take",
@@ -140,7 +155,7 @@ def descend(
         for each in cells:
             done.append(record_run(each, spec))
             if done[-1].interrupted:
-                if not done[-1].losses:  # not even the start was evaluated
+                if not len(done[-1].losses):  # not even the start was evaluated
                     done.pop()
                 if not done:
                     raise KeyboardInterrupt

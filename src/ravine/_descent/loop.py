@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ravine._descent.dataset import Trace, is_drawable, plain
+from ravine._descent.dataset import is_drawable, plain
+from ravine._descent.trace import ClosureUse, Trace
 from ravine._format import listed
+from ravine._problem.copies import buffers_kept, make_copy
 from ravine._problem.problem import Live, Problem, scalar
 from ravine._progress import tracked
 from ravine._study.rule import Leaf
+from ravine._torch import with_gradients
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ def make_feed(problems: Sequence[Problem], batch_size: int | None, seed: int, lo
     for each in problems:
         if each.parts is None:
             raise ValueError("mini-batches need a problem that knows its data: make it with Problem.of or from_csv")
+        if each.parts.inputs.shape[:1] != each.parts.targets.shape[:1]:
+            raise ValueError(
+                f"mini-batches need a row of targets for each row of inputs; inputs have shape "
+                f"{tuple(each.parts.inputs.shape)} and targets {tuple(each.parts.targets.shape)}"
+            )
         if batch_size > len(each.parts.inputs):
             raise ValueError(f"batch_size is {batch_size}, but there are only {len(each.parts.inputs)} samples")
     return Feed(batch_size, seed, loss_every)
@@ -85,12 +93,9 @@ def check_seed(seed: Any) -> None:
 
 def whole_loss(live: Live) -> torch.Tensor:
     """Evaluate the loss over all data and leave no trace: buffers and random state are put back."""
-    buffers = {buffer: buffer.clone() for buffer in live.buffers}
     state = torch.get_rng_state()
-    with torch.no_grad():
-        loss = live.loss().detach()
-        for buffer, kept in buffers.items():
-            buffer.copy_(kept)
+    with torch.no_grad(), buffers_kept(*live.modules):
+        loss = (live.evaluate or live.loss)().detach()
     torch.set_rng_state(state)
     return loss
 
@@ -111,11 +116,26 @@ class RunSpec:
     feed: Feed | None
     also: frozenset[str]
     throw: bool
+    create_graph: bool = False
 
-    def rule_for(self, leaves: Mapping[str, torch.Tensor]) -> torch.optim.Optimizer:
-        """Make the optimizer over these leaves, in groups where settings differ."""
-        if not self.groups:
-            return self.optimizer(list(leaves.values()), **self.settings)
+    def rule_for(
+        self, leaves: Mapping[str, torch.Tensor], model: torch.nn.Module | None = None
+    ) -> torch.optim.Optimizer:
+        """Make the optimizer over these leaves, in groups where settings differ; it gets settings of its own.
+
+        One that asks for the model in place of parameters (AdamMini) gets the run's own copy.
+        """
+        own = make_copy([self.optimizer, dict(self.settings), dict(self.groups)])
+        optimizer, settings, groups = own
+        if next(iter(inspect.signature(optimizer).parameters), "") == "model":
+            if model is None or groups:
+                raise TypeError(
+                    f"{getattr(optimizer, '__name__', optimizer)} wants a model and not its parameters: that takes "
+                    "ravine.descend, a problem made of a module, and no groups"
+                )
+            return optimizer(model, **settings)  # type: ignore[no-any-return]
+        if not groups:
+            return optimizer(list(leaves.values()), **settings)  # type: ignore[no-any-return]
         members: dict[str | None, list[torch.Tensor]] = {None: [], **{pattern: [] for pattern in self.groups}}
         for name, leaf in leaves.items():
             members[next((p for p in self.groups if fnmatchcase(name, p)), None)].append(leaf)
@@ -123,8 +143,12 @@ class RunSpec:
             if not members[pattern]:
                 raise ValueError(f"groups: no parameter fits {pattern!r}; the problem has {listed(leaves)}")
         made = [{"params": members[None]}] if members[None] else []
-        made += [{"params": members[pattern], **self.groups[pattern]} for pattern in self.groups]
-        return self.optimizer(made, **self.settings)
+        made += [{"params": members[pattern], **groups[pattern]} for pattern in self.groups]
+        return optimizer(made, **settings)  # type: ignore[no-any-return]
+
+    def schedule_for(self, rule: torch.optim.Optimizer) -> Any:
+        """Make the scheduler of one run, which what it is made of does not outlive; None without one."""
+        return _schedule(make_copy(self.scheduler), rule)
 
 
 def leaves_of(rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], spec: RunSpec) -> list[Leaf]:
@@ -147,43 +171,95 @@ def _equal(one: Any, other: Any) -> bool:
     return one is other or bool(plain(one) == plain(other))
 
 
+@with_gradients
 def record_run(problem: Problem, spec: RunSpec) -> Trace:
     """Run one plan with the real optimizer and return what it left behind."""
+    begun = torch.get_rng_state()
+    live, rule, handed = _begin(problem, spec)
+    try:
+        return _record(problem, spec, live, rule, handed, needs_closure(rule) and closure_use(problem, spec))
+    except _WantsClosureError as reason:
+        use = _tried_use(problem, spec)
+        if use is False:
+            raise reason.refused from None
+        torch.set_rng_state(begun)  # from the start again, with what it asked for
+        return _record(problem, spec, *_begin(problem, spec), use)
+
+
+class _StepFailedError(Exception):
+    """The optimizer's own step failed, not the loss."""
+
+    def __init__(self, refused: Exception) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+
+
+class _WantsClosureError(_StepFailedError):
+    """It was the first step, and the optimizer would have taken a closure."""
+
+
+def _begin(problem: Problem, spec: RunSpec) -> tuple[Live, torch.optim.Optimizer, Mapping[str, torch.Tensor]]:
     live = problem.live()
-    leaves = live.leaves
     # torch refuses to write into leaves under autograd: hand the optimizer aliases of the same memory
     alias = spec.settings.get("differentiable")
-    handed = {name: leaf.detach() for name, leaf in leaves.items()} if alias else leaves
-    rule = spec.rule_for(handed)
+    handed = {name: leaf.detach() for name, leaf in live.leaves.items()} if alias else live.leaves
+    model = next((each for each in live.modules if isinstance(each, torch.nn.Module)), None)
+    return live, spec.rule_for(handed, model), handed
+
+
+def _record(
+    problem: Problem,
+    spec: RunSpec,
+    live: Live,
+    rule: torch.optim.Optimizer,
+    handed: Mapping[str, torch.Tensor],
+    use: ClosureUse,
+) -> Trace:
     if "velocity" in spec.also and "momentum" not in rule.defaults:
         raise ValueError(f"{type(rule).__name__} keeps no momentum_buffer: no velocity can be recorded")
-    trace = Trace(rule, leaves_of(rule, handed, spec))  # before a scheduler sets the lr of the first step
-    schedule = _schedule(spec.scheduler, rule)
-    trace.closure = needs_closure(rule)
-    stepper = _with_closure if trace.closure else _without_closure
+    # before the scheduler, which moves settings, and before the first step
+    trace = Trace(rule, leaves_of(rule, handed, spec))
+    trace.closure = use
+    schedule = spec.schedule_for(rule)
+    if callable(getattr(rule, "train", None)):  # schedule-free optimizers refuse to step before it
+        rule.train()  # type: ignore[attr-defined]
+        trace.trains = True
     deal = spec.feed.deal(problem) if spec.feed else itertools.repeat(None)
+    own = spec.feed is not None or live.apart  # what the optimizer sees is another number than the loss
     try:
         for step in tracked(range(spec.steps), "steps"):
             batch = next(deal)
-            _record_before(trace, spec, step, live, rule, handed, batched=batch is not None)
-            loss = stepper(live, rule, handed, batch, spec, trace)
-            if step == 0:
-                check_start(loss)
-            if batch is None:
-                trace.losses.append(loss)
+            _record_before(trace, spec, step, live, rule, handed, own=own)
+            try:
+                loss = _take_step(live, rule, handed, batch, spec, trace, use)
+            except _StepFailedError as reason:
+                if step == 0 and use is False and _closure_of(rule) is not None:
+                    raise _WantsClosureError(reason.refused) from None
+                raise reason.refused from None
+            if own:
+                trace.batch_losses.add([loss])
             else:
-                trace.batch_losses.append(loss)
+                if step == 0:
+                    check_start(loss)
+                trace.losses.add([loss])
             if spec.throw and not torch.isfinite(loss).all():
                 raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
             if schedule is not None:
                 _advance(schedule, loss)
-        _record_last(trace, spec, live, rule, handed)
+        _record_last(trace, spec, live, rule, handed, own=own)
     except KeyboardInterrupt:
         trace.interrupted = True
-        trace.trim(len(leaves))
+        trace.trim()
+    finally:
+        for leaf in live.leaves.values():
+            leaf.grad = None  # with create_graph it holds the leaf that holds it
     if is_drawable(problem.parts) and live.predict is not None:
+        state = torch.get_rng_state()
         with torch.no_grad():
-            trace.prediction = live.predict().detach()
+            prediction = live.predict()
+        torch.set_rng_state(state)
+        if isinstance(prediction, torch.Tensor) and prediction.ndim:
+            trace.prediction = prediction.detach()
     return trace
 
 
@@ -195,95 +271,196 @@ def _record_before(
     rule: torch.optim.Optimizer,
     handed: Mapping[str, torch.Tensor],
     *,
-    batched: bool,
+    own: bool,
 ) -> None:
-    trace.positions.extend(leaf.detach().clone() for leaf in live.leaves.values())
-    if batched:
-        assert spec.feed is not None
-        trace.losses.append(whole_loss(live) if step % spec.feed.loss_every == 0 else None)
+    trace.positions.add([leaf.detach().clone() for leaf in live.leaves.values()])
+    if own:
+        every = spec.feed.loss_every if spec.feed else 1
+        loss = whole_loss(live) if step % every == 0 else None
+        if step == 0 and loss is not None and not trace.losses:
+            check_start(loss)
+        trace.losses.add([loss if loss is not None else next(iter(live.leaves.values())).new_full((), torch.nan)])
     if spec.scheduler is not None:
         trace.scheduled.append(float(rule.param_groups[0]["lr"]))
     if "velocity" in spec.also:
-        trace.velocities.extend(_velocity(rule, one) for one in handed.values())
+        trace.velocities.add([_velocity(rule, one) for one in handed.values()])
 
 
 def _record_last(
-    trace: Trace, spec: RunSpec, live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor]
+    trace: Trace,
+    spec: RunSpec,
+    live: Live,
+    rule: torch.optim.Optimizer,
+    handed: Mapping[str, torch.Tensor],
+    *,
+    own: bool,
 ) -> None:
     """Record the last position: its loss, and its gradient where gradients are asked for; no step is taken."""
-    _record_before(trace, spec, 0, live, rule, handed, batched=spec.feed is not None)
+    _record_before(trace, spec, 0, live, rule, handed, own=own)
     leaves = list(live.leaves.values())
-    if spec.feed is not None:  # no batch was dealt here: neither its loss nor its gradient exists
-        trace.batch_losses.append(None)
+    if own:  # the optimizer saw nothing here: neither its loss nor its gradient exists
+        trace.batch_losses.add([leaves[0].new_full((), torch.nan)])
         if "gradient" in spec.also:
-            trace.gradients.extend(torch.full_like(leaf, torch.nan) for leaf in leaves)
+            trace.gradients.add([torch.full_like(leaf, torch.nan) for leaf in leaves])
         return
     for leaf in leaves:
         leaf.grad = None
     with torch.set_grad_enabled("gradient" in spec.also):
         loss = live.loss()
     if spec.steps == 0:
-        check_start(loss)
-    trace.losses.append(loss.detach())
+        check_start(scalar(loss))
+    trace.losses.add([loss.detach()])
     if spec.throw and not torch.isfinite(loss).all():
         raise FloatingPointError(f"the loss is {loss.item()} at step {spec.steps}")
     if "gradient" in spec.also:
         loss.backward()  # type: ignore[no-untyped-call]
-        trace.gradients.extend(_gradients(leaves))
+        trace.gradients.add(_gradients(leaves, trace))
 
 
-def _without_closure(
-    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
+def _take_step(
+    live: Live,
+    rule: torch.optim.Optimizer,
+    handed: Mapping[str, torch.Tensor],
+    batch: Any,
+    spec: RunSpec,
+    trace: Trace,
+    use: ClosureUse,
 ) -> torch.Tensor:
-    leaves = live.leaves.values()
-    for leaf in leaves:
-        leaf.grad = None
-    loss = live.loss() if batch is None else live.loss_of(*batch)
-    scalar(loss).backward()  # type: ignore[no-untyped-call]
-    if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
-        trace.gradients.extend(_gradients(leaves))
-    if handed is not live.leaves:
-        for alias, leaf in zip(handed.values(), leaves, strict=True):
-            alias.grad = leaf.grad
-    rule.step()
-    return loss.detach()
-
-
-def _with_closure(
-    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
-) -> torch.Tensor:
-    """One step of an optimizer that evaluates the loss as often as it likes; the first is that at the position."""
-    leaves = live.leaves.values()
+    """Take one step and return the loss where it began; with a closure, the first that was evaluated."""
     first: list[torch.Tensor] = []
+
+    def keep_first(loss: torch.Tensor) -> None:
+        if not first:
+            first.append(loss)
+            if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
+                trace.gradients.add(_gradients(live.leaves.values(), trace))
+
+    closure = _make_closure(live, handed, batch, spec, keep_first)
+    if use is not True:
+        closure()
+    else:
+        for leaf in live.leaves.values():
+            leaf.grad = None
+    try:
+        rule.step(closure) if use else rule.step()  # type: ignore[arg-type]
+    except NotImplementedError as reason:
+        words = str(reason) or f"{type(rule).__name__} has no step() of its own: it cannot be run by a loop of steps"
+        raise _StepFailedError(NotImplementedError(words)) from None
+    except Exception as reason:
+        raise _StepFailedError(reason) from None
+    if not first:
+        raise RuntimeError(f"{type(rule).__name__} asked for a closure and never called it")
+    return first[0]
+
+
+def _make_closure(
+    live: Live,
+    handed: Mapping[str, torch.Tensor],
+    batch: Any,
+    spec: RunSpec,
+    keep: Callable[[torch.Tensor], None] = lambda loss: None,
+) -> Callable[[], torch.Tensor]:
+    """Return what evaluates the loss and puts gradients on the leaves; `keep` is shown each loss."""
+    leaves = live.leaves.values()
 
     def closure() -> torch.Tensor:
         for leaf in leaves:
             leaf.grad = None
-        loss = live.loss() if batch is None else live.loss_of(*batch)
-        scalar(loss).backward()  # type: ignore[no-untyped-call]
-        if not first:
-            first.append(loss.detach())
-            if "gradient" in spec.also:
-                trace.gradients.extend(_gradients(leaves))
+        with torch.enable_grad():
+            loss = live.loss() if batch is None else live.loss_of(*batch)
+            _differentiate(scalar(loss), leaves, create_graph=spec.create_graph)
+        keep(loss.detach())
+        if handed is not live.leaves:
+            for alias, leaf in zip(handed.values(), leaves, strict=True):
+                alias.grad = leaf.grad
         return loss
 
-    rule.step(closure)  # type: ignore[arg-type]
-    return first[0]
+    return closure
 
 
-def _gradients(leaves: Collection[torch.Tensor]) -> Iterator[torch.Tensor]:
-    return (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.detach().clone() for leaf in leaves)
+def _differentiate(loss: torch.Tensor, leaves: Collection[torch.Tensor], *, create_graph: bool) -> None:
+    if not create_graph:
+        loss.backward()  # type: ignore[no-untyped-call]
+        return
+    # backward(create_graph=True) gives the same numbers, with a warning at each step
+    gradients = torch.autograd.grad(loss, list(leaves), create_graph=True, allow_unused=True)
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        leaf.grad = gradient
+
+
+def _gradients(leaves: Collection[torch.Tensor], trace: Trace) -> list[torch.Tensor]:
+    found = []
+    for leaf in leaves:
+        if leaf.grad is None:
+            found.append(torch.zeros_like(leaf))
+        else:
+            trace.sparse |= leaf.grad.layout != torch.strided
+            found.append(_dense(leaf.grad.detach()).clone())
+    return found
 
 
 def _velocity(rule: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:
     buffer = rule.state.get(parameter, {}).get("momentum_buffer")
-    return torch.full_like(parameter, torch.nan) if buffer is None else buffer.detach().clone()
+    return torch.full_like(parameter, torch.nan) if buffer is None else _dense(buffer.detach()).clone()
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
 def needs_closure(rule: torch.optim.Optimizer) -> bool:
-    """Tell whether an optimizer evaluates the loss itself, as often as it likes."""
-    closure = inspect.signature(rule.step).parameters.get("closure")
+    """Tell whether an optimizer says of itself that it evaluates the loss, as often as it likes."""
+    closure = _closure_of(rule)
     return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _closure_of(rule: torch.optim.Optimizer) -> inspect.Parameter | None:
+    return inspect.signature(rule.step).parameters.get("closure")
+
+
+def closure_use(problem: Problem, spec: RunSpec) -> ClosureUse:
+    """Find out what an optimizer's step wants: nothing, a closure, or a closure and a gradient that is there before.
+
+    torch's own classes say it by their signature. Others are tried, one step each way.
+    """
+    _, rule, _ = _begin(problem, spec)
+    if type(rule).__module__.startswith("torch.optim"):
+        return needs_closure(rule)
+    if _closure_of(rule) is None:
+        return False
+    if not needs_closure(rule) and isinstance(_trial(problem, spec, False), torch.Tensor):
+        return False
+    return _tried_use(problem, spec)
+
+
+def _tried_use(problem: Problem, spec: RunSpec) -> ClosureUse:
+    bare, seen = _trial(problem, spec, True), _trial(problem, spec, "after backward")
+    if isinstance(seen, Exception):
+        return not isinstance(bare, Exception)
+    if isinstance(bare, Exception):
+        return "after backward"
+    return True if torch.equal(bare.nan_to_num(), seen.nan_to_num()) else "after backward"
+
+
+@with_gradients
+def _trial(problem: Problem, spec: RunSpec, use: ClosureUse) -> torch.Tensor | Exception:
+    """Take one step in copies of everything; return where it leads, or why it leads nowhere."""
+    with torch.random.fork_rng():
+        try:
+            live, rule, handed = _begin(problem, spec)
+            if callable(getattr(rule, "train", None)):
+                rule.train()  # type: ignore[attr-defined]
+            batch = next(spec.feed.deal(problem)) if spec.feed else None
+            closure = _make_closure(live, handed, batch, spec)
+            if use is not True:
+                state = torch.get_rng_state()
+                with buffers_kept(*live.modules):  # the gradient alone is to make the difference
+                    closure()
+                torch.set_rng_state(state)
+            rule.step(closure) if use else rule.step()  # type: ignore[arg-type]
+        except Exception as reason:
+            return reason
+        return torch.cat([leaf.detach().reshape(-1) for leaf in live.leaves.values()])
 
 
 def _schedule(make: Scheduler | None, rule: torch.optim.Optimizer) -> Any:

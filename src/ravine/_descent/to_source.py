@@ -5,53 +5,74 @@ What cannot be written as code that stands alone is kept as ``{"cannot": reason}
 
 from __future__ import annotations
 
-import ast
-import copy
 import functools
 import inspect
 import re
-import textwrap
 from collections.abc import Mapping
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 import torch
 
 from ravine._descent.loop import RunSpec
+from ravine._descent.schedulers import Composite, S
+from ravine._descent.spell import CannotSpellError, Code, Speller, captured, source_of
 from ravine._problem.problem import Problem
-
-Code = str | dict[str, str]
 
 
 def source_of_run(spec: RunSpec, problems: Mapping[str, Problem]) -> dict[str, Any]:
     """Spell runs: the problems in words, and everything that a script needs to make one of them again."""
     described = {label: _described(each) for label, each in problems.items()}
     words: dict[str, Any] = {"problem": described if len(described) > 1 else next(iter(described.values()))}
+    speller = Speller()
+    optimizer: Any = spec.optimizer
+    given = dict(spec.settings)
+    while type(optimizer) is functools.partial and not optimizer.args:
+        optimizer, given = optimizer.func, {**optimizer.keywords, **given}
     code: dict[str, Any] = {
-        "optimizer": _name(spec.optimizer),
-        "settings": ", ".join(f"{name}={_value(value)}" for name, value in spec.settings.items()),
-        "groups": {p: {n: _value(v) for n, v in s.items()} for p, s in spec.groups.items()},
+        "optimizer": _tried(lambda: speller.value(optimizer, "make_optimizer")),
+        "settings": _tried(lambda: speller.arguments((), given)),
+        "groups": {
+            p: {n: _tried(functools.partial(speller.value, v, n)) for n, v in s.items()} for p, s in spec.groups.items()
+        },
         "problems": {label: _pieces(each) for label, each in problems.items()},
     }
     if spec.settings.get("differentiable"):
         code["optimizer"] = {"cannot": "differentiable=True needs parameters that are no leaves, not a plain loop"}
     if spec.scheduler is not None:
-        code["scheduler"] = source_of_scheduler(spec.scheduler)
+        code["scheduler"] = _tried(lambda: _scheduler(spec.scheduler, speller))
+    if spec.create_graph:
+        code["create_graph"] = True
     if spec.feed is not None:
         code["batch_size"], code["seed"] = spec.feed.batch_size, spec.feed.seed
         words["loss_every"] = spec.feed.loss_every
+    if speller.imports:
+        code["imports"] = list(speller.imports)
+    if speller.definitions:
+        code["definitions"] = list(reversed(speller.definitions.values()))
     return words | {"code": code}
+
+
+def _tried(spell: Any) -> Code:
+    try:
+        found: str = spell()
+    except CannotSpellError as reason:
+        return {"cannot": str(reason)}
+    return found
 
 
 def _pieces(problem: Problem) -> dict[str, Any]:
     """Spell one problem: its loss, or its model and criterion, with the shapes and dtypes of its tensors."""
     shapes: dict[str, Any] = {name: list(value.shape) for name, value in problem.start.items()}
-    pieces: dict[str, Any] = {"shapes": shapes, "dtype": str(next(iter(problem.start.values())).dtype)}
+    dtypes = {name: str(value.dtype) for name, value in problem.start.items()}
+    pieces: dict[str, Any] = {"shapes": shapes, "dtype": next(iter(dtypes.values()))}
+    if len(set(dtypes.values())) > 1:
+        pieces["dtypes"] = dtypes
     if problem.parts is None:
         return pieces | {"loss": _function(problem.loss)}
     data = {"inputs": problem.parts.inputs, "targets": problem.parts.targets}
     return pieces | {
-        "model": _model(problem.parts.model),
+        "model": _model(problem.parts.model, problem.parts.mode_matters),
         "criterion": _criterion(problem.parts.criterion),
         "data": {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in data.items()},
     }
@@ -63,35 +84,27 @@ def _described(problem: Problem) -> dict[str, str]:
     return {"model": repr(problem.parts.model), "criterion": repr(problem.parts.criterion)}
 
 
-def _name(thing: Any) -> Code:
-    """Name an importable class or function so that ``import`` of its module is enough."""
-    module, name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
-    if not module or not name.isidentifier() or module == "__main__":
-        return {"cannot": f"{name or thing!r} cannot be imported from a module"}
-    if module.startswith("torch.optim"):
-        home = "torch.optim.lr_scheduler" if hasattr(torch.optim.lr_scheduler, name) else "torch.optim"
-        return f"{home}.{name}"
-    return f"{module}.{name}"
-
-
-def _value(value: Any) -> str:
-    if torch.is_tensor(value):
-        return f"torch.tensor({value.tolist()!r}, dtype={value.dtype})"
-    return repr(value)
-
-
 def source_of_scheduler(make: Any) -> Code:
-    """Spell what makes a scheduler: a partial of one of torch's classes."""
-    if not isinstance(make, functools.partial):
-        return {"cannot": "the scheduler is no functools.partial of a class of torch.optim.lr_scheduler"}
-    name = _name(make.func)
-    if isinstance(name, dict):
-        return name
-    given = [*map(_value, make.args), *(f"{key}={_value(value)}" for key, value in make.keywords.items())]
-    return f"{name}({', '.join(['optimizer', *given])})"
+    """Spell what makes a scheduler, where that is one line of torch's classes."""
+    speller = Speller()
+    found = _tried(lambda: _scheduler(make, speller))
+    return {"cannot": "it is a function"} if speller.definitions or speller.imports else found
 
 
-def _model(model: torch.nn.Module) -> Code:
+def _scheduler(make: Any, speller: Speller) -> str:
+    """Spell a call that makes a scheduler for ``optimizer``: of a class, a partial of one, or a function."""
+    if isinstance(make, Composite):
+        parts = f"[{', '.join(_scheduler(each, speller) for each in make.parts)}]"
+        settings = speller.arguments((), make.settings)
+        first = (parts, "optimizer=optimizer") if make.kind is S.ChainedScheduler else ("optimizer", parts)
+        return f"{speller.imported(make.kind)}({', '.join([*first, settings] if settings else first)})"
+    if type(make) is functools.partial:
+        called = speller.value(make.func, "make_scheduler")
+        return f"{called}({speller.arguments(make.args, make.keywords, 'optimizer')})"
+    return f"{speller.value(make, 'make_scheduler')}(optimizer)"
+
+
+def _model(model: torch.nn.Module, matters: bool) -> Code:
     """Spell modules of torch.nn, and Sequential of them, as calls; their buffers must be as new."""
     if next(model.buffers(), None) is not None:
         return {"cannot": f"{type(model).__name__} has buffers, whose state a script of code alone cannot hold"}
@@ -101,6 +114,10 @@ def _model(model: torch.nn.Module) -> Code:
         return {"cannot": f"{type(model).__name__} has hooks"}
     if any(isinstance(each, torch.nn.modules.dropout._DropoutNd) for each in model.modules()):
         return {"cannot": f"{type(model).__name__} has dropout, which depends on where the random generator stood"}
+    if matters:
+        return {
+            "cannot": f"{type(model).__name__} acts otherwise in eval mode, and draws random numbers or keeps count"
+        }
     try:
         return _module(model)
     except ValueError as reason:
@@ -115,16 +132,22 @@ def _module(model: torch.nn.Module) -> str:
         return f"torch.nn.Sequential({', '.join(_module(each) for each in model)})"
     if getattr(torch.nn, kind, None) is not type(model) or next(model.children(), None) is not None:
         raise ValueError(f"{kind} is no module of torch.nn or Sequential of such")
-    if not _is_a_call(repr(model)):
+    if not _is_a_call(_plain(repr(model))):
         raise ValueError(f"{kind} does not say in its repr how it is made")
-    return f"torch.nn.{model!r}"
+    return f"torch.nn.{_plain(repr(model))}"
+
+
+def _plain(said: str) -> str:
+    """Write the numbers in a repr as Python's, numpy's and inf and nan too."""
+    said = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", said)
+    return re.sub(r"(?<==)(-?)(inf|nan)\b", r'float("\1\2")', said)
 
 
 @functools.lru_cache(maxsize=1024)
 def _is_a_call(said: str) -> bool:
     """Tell whether a module's repr makes that module again, as it does for most modules and not for all."""
     try:
-        return repr(eval(f"torch.nn.{said}", {"torch": _without_numbers()})) == said
+        return _plain(repr(eval(f"torch.nn.{said}", {"torch": _without_numbers()}))) == said
     except Exception:
         return False
 
@@ -157,111 +180,42 @@ def _criterion(criterion: Any) -> Code:
         return {"cannot": f"{kind.__name__} is no criterion of torch.nn"}
     taken = inspect.signature(kind).parameters
     given = {name: getattr(criterion, name) for name in taken if hasattr(criterion, name)}
-    changed = {n: v for n, v in given.items() if not torch.is_tensor(v) and v != taken[n].default and v is not None}
-    if any(torch.is_tensor(value) for value in given.values()):
-        return {"cannot": f"{kind.__name__} holds a tensor"}
-    return f"torch.nn.{kind.__name__}({', '.join(f'{n}={v!r}' for n, v in changed.items())})"
-
-
-def _function(function: Any) -> Code:
-    """Spell a function by its source where that stands alone, else by the module it can be imported from."""
-    if not isinstance(function, FunctionType):
-        return {"cannot": f"the loss is a {type(function).__name__}, not a function"}
-    used = inspect.getclosurevars(function)
-    around = {**used.globals, **used.nonlocals}
-    before, foreign = [], []
-    for name, value in around.items():
-        if isinstance(value, ModuleType):
-            if value is not torch:
-                before.append(f"import {value.__name__}" + (f" as {name}" if name != value.__name__ else ""))
-        elif isinstance(value, int | float | str | bool):
-            before.append(f"{name} = {value!r}")
-        else:
-            foreign.append(name)
-    source = None if foreign else _source(function)
-    if source is not None:
-        return "\n".join([*before, "", "", source]) if before else source
-    place = _name(function)
-    if isinstance(place, str):
-        home, _, plain = place.rpartition(".")
-        return f"from {home} import {plain} as loss"
-    reason = f"it uses {', '.join(foreign)} from around it" if foreign else "its source is not to be had"
-    return {"cannot": f"the loss cannot be written into a script: {reason}, and it cannot be imported from a module"}
-
-
-@functools.lru_cache(maxsize=256)
-def _source(function: FunctionType) -> str | None:
-    """Return a definition named ``loss``, or None where it cannot be cut out."""
-    if any(not isinstance(each, int | float | str | bool | None) for each in function.__defaults__ or ()):
-        return None
-    try:
-        nodes = _lambdas(function) if function.__name__ == "<lambda>" else _definitions(function)
-    except (OSError, TypeError, SyntaxError):
-        return None
-    wanted = [node for node in nodes if _could_be(node, function)]
-    # the function itself is always among them; where two could be it, neither is taken
-    return _as_loss(wanted[0], function) if len(wanted) == 1 else None
-
-
-def _definitions(function: FunctionType) -> list[ast.FunctionDef]:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-
-
-def _lambdas(function: FunctionType) -> list[ast.Lambda]:
-    """Parse every lambda on the lines of a function: from the word on, as far as it goes."""
-    lines = inspect.findsource(function)[0]
-    last = max(end or 0 for _, end, _, _ in function.__code__.co_positions())
-    text = "".join(lines[function.__code__.co_firstlineno - 1 : last])
-    found = []
-    for begin in (match.start() for match in re.finditer(r"\blambda\b", text)):
-        for end in range(len(text), begin, -1):
-            try:
-                node = ast.parse(f"({text[begin:end]})", mode="eval").body
-            except SyntaxError:
-                continue
-            if isinstance(node, ast.Lambda):
-                found.append(node)
-                break
+    changed = {
+        n: v for n, v in given.items() if v is not None and (torch.is_tensor(v) or _differs(v, taken[n].default))
+    }
+    speller = Speller()
+    found = _tried(lambda: f"torch.nn.{kind.__name__}({speller.arguments((), changed)})")
+    if speller.definitions or speller.imports:
+        return {"cannot": f"{kind.__name__} holds a function"}
     return found
 
 
-def _could_be(node: ast.Lambda | ast.FunctionDef, function: FunctionType) -> bool:
-    """Tell whether a definition has the function's name, arguments, names and constants."""
-    named = node.name if isinstance(node, ast.FunctionDef) else "<lambda>"
-    space: dict[str, Any] = {}
-    if named != function.__name__ or (isinstance(node, ast.FunctionDef) and node.decorator_list):
-        return False
+def _differs(value: Any, default: Any) -> bool:
     try:
-        exec(_as_loss(node, function), space)
-    except Exception:
-        return False
-    return bool(_traits(space["loss"]) == _traits(function))
+        return bool(value != default)
+    except Exception:  # of arrays, say
+        return True
 
 
-def _traits(function: Any) -> Any:
-    code = function.__code__
-    consts = [const for const in code.co_consts if const is not None and const != function.__doc__]
-    return code.co_varnames, {*code.co_names, *code.co_freevars}, consts
-
-
-def _as_loss(node: ast.Lambda | ast.FunctionDef, function: FunctionType) -> str:
-    arguments = copy.deepcopy(node.args)
-    arguments.defaults = [ast.Constant(each) for each in function.__defaults__ or ()]  # as they were when it was made
-    if isinstance(node, ast.Lambda):
-        return f"def loss({ast.unparse(arguments)}):\n    return {ast.unparse(node.body)}\n"
-    bare = copy.copy(node)
-    bare.name, bare.body, bare.decorator_list, bare.returns = "loss", _without_docstring(node.body), [], None
-    bare.args = arguments
-    for each in ast.walk(bare.args):
-        if isinstance(each, ast.arg):
-            each.annotation = None
-    return ast.unparse(ast.fix_missing_locations(bare)) + "\n"
-
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    first = body[0]
-    spoken = (
-        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    )
-    return body[1:] if spoken else body
+def _function(function: Any) -> Code:
+    """Spell a loss by its source where that stands alone, else by the module it can be imported from."""
+    if not isinstance(function, FunctionType):
+        return {"cannot": f"the loss is a {type(function).__name__}, not a function"}
+    speller, before, foreign = Speller(), [], []
+    for name, value in captured(function).items():
+        if isinstance(value, int | float | str | bool):
+            before.append(f"{name} = {speller.value(value)}")
+        elif not inspect.ismodule(value):
+            foreign.append(name)
+        else:
+            speller._import(value, name)
+    source = None if foreign else source_of(function, "loss")
+    if source is not None:
+        before = [*speller.imports, *before]
+        return "\n".join([*before, "", "", source]) if before else source
+    try:
+        home, _, plain = speller.imported(function).rpartition(".")
+        return f"from {home} import {plain} as loss"
+    except CannotSpellError:
+        reason = f"it uses {', '.join(foreign)} from around it" if foreign else "its source is not to be had"
+    return {"cannot": f"the loss cannot be written into a script: {reason}, and it cannot be imported from a module"}

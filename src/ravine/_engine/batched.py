@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._descent.dataset import curve, rows
 from ravine._descent.descend import random_state_kept
 from ravine._descent.loop import record_run
 from ravine._engine.gradients import numbers_held
@@ -81,9 +80,9 @@ class TorchEngine:
                 return str(reason)
         if trace.interrupted:
             raise KeyboardInterrupt
-        for step, position in enumerate(rows(trace.positions, job.parameters)):
+        for step, position in enumerate(trace.positions.whole()):
             record.write(step, position[:, None])
-        record.loss[:, 0] = curve(trace.losses)
+        record.loss[:, 0] = trace.loss
         return ""
 
     def compare(self, runs: slice, record: Buffer) -> None:

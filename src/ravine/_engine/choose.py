@@ -187,6 +187,11 @@ def why_not_stacked(job: Job) -> Obstacle | None:
     if job.like.dtype not in (torch.float32, torch.float64):
         why = f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
         return Obstacle(why, "in float32 or float64 thousands of runs are one batch")
+    if any(each.parts is not None and each.parts.mode_matters for each in job.problems):
+        why = "the model draws random numbers or keeps statistics while it trains (dropout, BatchNorm)"
+        return Obstacle(why, "in eval mode thousands of runs are one batch")
+    if any(value.dtype != job.like.dtype for each in job.problems for value in each.start.values()):
+        return Obstacle("parameters have unlike dtypes", "parameters of one dtype are one batch")
     for name, given in {"scheduler": spec.scheduler, "groups": spec.groups, "batch_size": spec.feed}.items():
         if given:
             return Obstacle(f"{name} is for runs one by one", LEAVE_OUT)

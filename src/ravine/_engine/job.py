@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ravine._descent.dataset import plain
 from ravine._descent.descend import check_call, check_switch
 from ravine._descent.loop import Optimizer, RunSpec, check_seed, check_start, leaves_of
+from ravine._descent.spell import Code, spelled
 from ravine._engine.product import Axis, Product, axis_of, is_many
 from ravine._format import listed
 from ravine._problem.criteria import name_of
@@ -63,9 +64,8 @@ class Job:
 
     @property
     def like(self) -> torch.Tensor:
-        """Some parameter, for its dtype and device."""
-        first: torch.Tensor = next(iter(self.problems[0].start.values()))
-        return first
+        """A tensor of the dtype that holds all parameters, on their device."""
+        return self.problems[0].like
 
     @property
     def swept(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class Job:
         """Parameters to try an optimizer on."""
         return {n: v.clone().requires_grad_() for n, v in self.problems[0].start.items()}
 
-    def spelled(self) -> dict[str, dict[str, dict[str, str]]]:
+    def spelled(self) -> dict[str, dict[str, dict[str, Code]]]:
         """Spell the values of swept settings that are no numbers, as code; numbers stand in the coordinates."""
         settings = [axis for axis in self.inner.axes if axis.name in self.swept]
         criterion = [axis for axis in self.outer.axes if axis.name not in ("criterion", "problem")]
@@ -164,8 +164,8 @@ class Job:
         return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big") >> 1
 
 
-def _spelled(axis: Axis) -> dict[str, str]:
-    return dict(zip(map(str, axis.labels), map(repr, axis.values), strict=True))
+def _spelled(axis: Axis) -> dict[str, Code]:
+    return dict(zip(map(str, axis.labels), map(spelled, axis.values), strict=True))
 
 
 def make_job(
@@ -252,12 +252,9 @@ def _with_argument(problem: Problem, name: str, value: Any) -> Problem:
     criterion: Any = copy.deepcopy(parts.criterion)
     setattr(criterion, name, value)
     try:
-        made = Problem.of(
-            parts.model, criterion, (parts.inputs, parts.targets), ranges=problem.ranges, names=parts.names
-        )
+        return problem.with_parts(replace(parts, criterion=criterion))
     except (ValueError, TypeError, RuntimeError) as reason:
         raise ValueError(f"{name_of(criterion)} with {name}={value!r}: {reason}") from None
-    return made.starting_at(problem.start)
 
 
 def _check_starts(job: Job) -> None:
@@ -341,21 +338,34 @@ def some_kinds(job: Job, count: int, draw: int) -> NDArray[np.int64]:
 
 
 def _ask(job: Job, setting: int) -> None:
-    replace(job.spec, settings=job.given(setting)).rule_for(job.leaves)
+    spec = replace(job.spec, settings=job.given(setting))
+    spec.rule_for(job.leaves)
+    if _is_plain_sgd(job) and job.steps:
+        leaf = job.like.new_zeros(1, requires_grad=True)
+        rule = spec.rule_for({"": leaf})
+        for _ in range(min(job.steps, 2)):  # numbers that the dtype cannot hold are refused where they are used
+            leaf.grad = torch.zeros_like(leaf)
+            rule.step()
+
+
+def _is_plain_sgd(job: Job) -> bool:
+    return job.spec.optimizer is torch.optim.SGD and not job.spec.groups
 
 
 def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Sort settings into those that torch answers alike; each is named by its place among them."""
     columns = job.inner.columns(settings)
     values = {n: np.asarray(columns.get(n, job.spec.settings.get(n, default))) for n, default in DEFAULTS.items()}
-    plain_sgd = job.spec.optimizer is torch.optim.SGD and not job.spec.groups
-    if not plain_sgd or any(each.dtype.kind not in "fib" for each in values.values()):
+    if not _is_plain_sgd(job) or any(each.dtype.kind not in "fib" for each in values.values()):
         return list(np.arange(len(settings))[:, None])
     # what torch/optim/sgd.py looks at before it takes a setting
     ahead = (values["nesterov"] != 0) & ((values["momentum"] <= 0) | (values["dampening"] != 0))
     negative = [np.minimum(values[name], 0.0) for name in ("lr", "momentum", "weight_decay")]
+    largest = torch.finfo(job.like.dtype).max  # and what no number of the dtype holds
+    undamped = np.where(values["momentum"] != 0, 1 - values["dampening"], 1.0)
+    large = [np.isfinite(each) & (abs(each) > largest) for each in (values["lr"], values["weight_decay"], undamped)]
     kind = np.zeros(len(settings), dtype=np.int64)
-    for doubt in (np.nan_to_num(each) for each in (*negative, ahead)):
+    for doubt in (np.nan_to_num(each) for each in (*negative, ahead, *large)):
         if doubt.any():  # numbers for kinds: to sort rows of doubts would cost a tenth of a large sweep
             apart, place = np.unique(np.broadcast_to(doubt, settings.shape), return_inverse=True)
             kind = kind * len(apart) + place

@@ -88,6 +88,8 @@ def arrives_at(run: Run, **changed: Any) -> float | None:
 
 def hops(run: Run) -> bool:
     """Tell whether the end of a run goes to and fro, no less at last than before, and gets nowhere."""
+    if not run.gapless:
+        return False
     lengths = run.updates
     if len(lengths) < FEWEST or not np.isfinite(lengths).all():
         return False
@@ -133,10 +135,11 @@ def floor(run: Run) -> Finding | None:
     large = np.flatnonzero(changes > 2 * ulp[1:])
     since = int(large[-1]) + 1 if len(large) else 0
     gaps = run.minimised - run.minimum
-    if run.taken - since < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
+    if run.taken - run.steps[since] < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
         return None
-    sentence = f"Nothing more to gain in {run.dtype}: from step {steps(since)} on the loss changes by 2 ulp at most."
-    return Finding("floor", sentence, {"step": float(since), "ulp": float(ulp[-1])}, "measured", "at the end")
+    first = run.steps[since]
+    sentence = f"Nothing more to gain in {run.dtype}: from step {steps(first)} on the loss changes by 2 ulp at most."
+    return Finding("floor", sentence, {"step": float(first), "ulp": float(ulp[-1])}, "measured", "at the end")
 
 
 def climb(run: Run) -> Finding | None:

@@ -23,7 +23,7 @@ def gradients(run: Run) -> NDArray[np.float64] | None:
     """Return the loss's gradient at each place but the last: as recorded, or read off SGD's steps backwards."""
     if "gradient" in run.data:
         return np.asarray(run.study["gradient"].transpose("step", "parameter").values[:-1], dtype=np.float64)
-    if run.rule is None or run.taken < 1 or not run.lr > 0:
+    if run.rule is None or run.taken < 1 or not run.lr > 0 or not run.gapless:
         return None
     mu, kept, wd = run.rule["momentum"], 1 - run.rule["dampening"], run.rule["weight_decay"]
     if mu and kept <= 0:
@@ -151,16 +151,16 @@ def better_before(run: Run) -> Finding | None:
     best = int(np.nanargmin(run.losses))
     now, lowest, goals = run.losses[-1], run.losses[best], run.minimised
     risen = now - lowest > 0.01 * abs(run.losses[0] - lowest) + 1e-3 * abs(lowest)
-    if best == run.taken or not risen or not goals[-1] < goals[best]:
+    if best == len(run.losses) - 1 or not risen or not goals[-1] < goals[best]:
         return None
     spot = run.landmark("minimizer")
     if spot is not None and run.minimum is not None:
         pulled_to = run.minimum - run.penalty(spot)
         if not lowest < pulled_to or now - pulled_to > 0.5 * (pulled_to - lowest):
             return None  # that is a swing beyond the goal
-    then = f"{number(lowest)} at step {steps(best)}, now {number(now)}"
+    then = f"{number(lowest)} at step {steps(run.steps[best])}, now {number(now)}"
     sentence = f"The data loss was better on the way ({then}): decay pulled it back."
-    values = {"best": float(lowest), "step": float(best), "last": float(now)}
+    values = {"best": float(lowest), "step": float(run.steps[best]), "last": float(now)}
     return Finding("better before", sentence, values, "measured", "at the end")
 
 
@@ -168,7 +168,7 @@ def bounded(run: Run) -> Finding | None:
     """Say that far away the slope is one slope, so that a step has a longest length."""
     if not run.steady or run.exact or run.taken < 4 or run.minimum is None or run.decay or not run.lr > 0:
         return None
-    slopes = gradients(run)
+    slopes = gradients(run) if run.gapless else None
     if slopes is None or not np.isfinite(slopes).all() or run.diverged:
         return None
     gaps = measure.gap(run.study).values

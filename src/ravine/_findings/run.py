@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from ravine import measure, theory
 from ravine._findings.quadratic import Modes, modes_of
+from ravine._study.contract import until_taken
 from ravine._study.provenance import fact_of
 from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
+from ravine.measure._objective import step_values
 from ravine.measure._quadratic import Quadratic
 
 Vector = NDArray[np.float64]
@@ -63,8 +65,17 @@ class Run:
     @cached_property
     def study(self) -> xr.Dataset:
         """The run without what was never taken."""
-        taken = self.data["steps_taken"].item() if "steps_taken" in self.data else np.nan
-        return self.data.isel(step=slice(int(taken) + 1)) if taken == taken else self.data
+        return until_taken(self.data)
+
+    @cached_property
+    def steps(self) -> NDArray[np.int64]:
+        """The numbers of the steps that were recorded."""
+        return np.asarray(step_values(self.study))
+
+    @property
+    def gapless(self) -> bool:
+        """Whether every step was recorded: only then are differences of positions updates."""
+        return bool(self.steps[0] == 0 and self.taken == len(self.steps) - 1)
 
     @cached_property
     def positions(self) -> Vector:
@@ -83,8 +94,8 @@ class Run:
 
     @property
     def taken(self) -> int:
-        """Steps taken."""
-        return len(self.positions) - 1
+        """Steps taken, recorded or not."""
+        return int(self.steps[-1])
 
     @property
     def labels(self) -> list[str]:
@@ -103,7 +114,7 @@ class Run:
 
     @cached_property
     def updates(self) -> Vector:
-        """Length of each update that is finite."""
+        """Length of each update that is finite, of a run whose every step was recorded."""
         with np.errstate(over="ignore", invalid="ignore"):
             lengths = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)
         return np.asarray(lengths)
@@ -231,6 +242,8 @@ class Run:
     def exact(self) -> bool:
         """Whether the loss is a quadratic at every place of this run, and the run went by torch's rule."""
         if self.modes is None or self.minimum is None or not self.steady or self.setting("criterion") in PIECEWISE:
+            return False
+        if not self.gapless:  # torch's rule leads from one step to the next
             return False
         hessian, place = (np.asarray(self.data[name].values, dtype=np.float64) for name in ("hessian", "minimizer"))
         bowl = Quadratic(hessian, place, self.minimum, self.eps)

@@ -60,8 +60,8 @@ def _places_seen(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
     if not run.steady or "sharpness" not in run.data:
         return None
     values = np.asarray(run.study["sharpness"].values, dtype=np.float64)
-    steps = np.flatnonzero(np.isfinite(values))
-    return (steps, values[steps]) if len(steps) else None
+    looked = np.flatnonzero(np.isfinite(values))
+    return (run.steps[looked], values[looked]) if len(looked) else None
 
 
 SOURCE = "Goh 2017 (heavy ball); Cohen et al. 2021 (Nesterov)"
@@ -197,7 +197,7 @@ def diverged(run: Run) -> Finding | None:
 def over_schedule(run: Run) -> Finding | None:
     """Set the learning rates of a schedule against the limit, which holds for each moment."""
     rates = run.scheduled
-    if run.modes is None or rates is None:
+    if run.modes is None or rates is None or not run.gapless:
         return None
     limit = run.limit()
     low, high = float(rates[:-1].min()), float(rates[:-1].max())

@@ -17,7 +17,7 @@ from ravine._format import hint, listed
 from ravine._parallel.workers import wrap_executor
 from ravine._problem.problem import Problem, dimension, scalar
 from ravine._progress import work
-from ravine._study.contract import CONTRACT, check
+from ravine._study.contract import CONTRACT, COORDINATES, check
 from ravine._study.provenance import by_label, provenance
 from ravine._torch import fork_random_state, numpy_of, one_thread
 
@@ -50,6 +50,12 @@ def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
         )
     if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
         raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
+    for name in axes:
+        if name in CONTRACT or name in COORDINATES:
+            raise ValueError(
+                f"an axis of a surface cannot be called {name!r}, as this parameter is: studies use that name; runs "
+                "can be made, and a surface along two parameters of other names"
+            )
     horizontal, vertical = axes
     return Grid(
         (horizontal, vertical),
@@ -68,8 +74,8 @@ def _axis(name: str, given: Range, points: int) -> NDArray[np.float64]:
         low, high = values.tolist()
         # not torch.linspace or numpy.linspace: they differ from the article's loop at half of the points
         values = np.array([low + (high - low) * i / (points - 1) for i in range(points)])
-    if len(np.unique(values)) < max(2, len(values)):
-        raise ValueError(f"axis {name!r} needs at least two values, all different, got {given!r}")
+    if not len(values) or len(np.unique(values)) < len(values):
+        raise ValueError(f"axis {name!r} needs values that are all different, got {given!r}")
     return values
 
 
@@ -126,8 +132,8 @@ def around(runs: xr.Dataset, margin: float = 0.15) -> dict[str, tuple[float, flo
 CHUNK_BYTES = 1_200_000
 """Numbers worked on at once: about what stays in a core's own cache (measured: 0.8 to 1.2 MB is best)."""
 
-CHECKED = 24
-"""Points at which a grid is evaluated singly too."""
+CHECKED = 32
+"""Points at which a grid is evaluated singly too, besides the lowest and the highest."""
 
 TURNS = (0.6180339887498949, 0.7548776662466927)
 """How far from one such point to the next, as a share of the grid's sides: irrational, so that they spread over it."""
@@ -161,6 +167,7 @@ def loss_at(problem: Problem, names: Sequence[str]) -> At:
         parameters = dict(problem.start)
         for (name, index), coordinate in zip(chosen, coordinates, strict=True):
             old = parameters[name]
+            coordinate = coordinate.to(old.dtype)
             if old.numel() == 1:
                 parameters[name] = coordinate.reshape(old.shape)
             else:
@@ -180,7 +187,7 @@ def evaluate_grid(
     `many` evaluates a row of points at once. It serves if it raises no error and agrees with `one`, which evaluates
     a single point, at the points that are checked; else all are evaluated singly. `ways` calls both in words.
     """
-    like = next(iter(problem.start.values()))
+    like = problem.like
     across, down = (torch.from_numpy(values).to(like) for values in grid.values)
     rows = Rows(across, down, one)
     with one_thread():
@@ -191,7 +198,10 @@ def evaluate_grid(
     if values is None or not all(_near(each, values[spot]) for spot, each in singles.items()):
         values, way = _gathered(rows, executor), ways[1]
         assert values is not None
-    return GridValues(values, way, agreement([(each, values[spot]) for spot, each in singles.items()]))
+    singles |= {spot: rows.single(*spot) for spot in extremes(values)}
+    return GridValues(
+        values, way, agreement([(each, values[spot]) for spot, each in singles.items()], len(across) * len(down))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,15 +330,24 @@ def check_points(grid: Grid) -> list[tuple[int, int]]:
     return list(dict.fromkeys(places))  # of a small grid each once
 
 
-def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str:
-    """Say how near numbers are to those that torch gives singly.
+def extremes(values: torch.Tensor) -> list[tuple[int, int]]:
+    """Return row and column of the lowest and the highest finite value: rounding tells there first."""
+    flat = values.reshape(*values.shape[:2], -1).double().sum(-1)
+    if not torch.isfinite(flat).any():
+        return []
+    low, high = torch.where(flat.isfinite(), flat, torch.inf), torch.where(flat.isfinite(), flat, -torch.inf)
+    return [divmod(int(place), values.shape[1]) for place in (low.argmin(), high.argmax())]
+
+
+def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], points_in_all: int) -> str:
+    """Say how near numbers are to those that torch gives singly, and at how many points that was looked at.
 
     Examples
     --------
-    >>> agreement([(torch.tensor(1.0), torch.tensor(1.0))])
-    'every bit, at 1 point checked'
+    >>> agreement([(torch.tensor(1.0), torch.tensor(1.0))], 10201)
+    'every bit, at 1 of 10,201 points checked'
     """
-    points = f"at {len(pairs)} point{'s' * (len(pairs) > 1)} checked"
+    points = f"at {len(pairs)} of {points_in_all:,} points checked"
     if all(torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True) for one, other in pairs):
         return f"every bit, {points}"
     return f"within {max(float((one - other).abs().nan_to_num(0.0).max()) for one, other in pairs):.1e}, {points}"

@@ -22,6 +22,7 @@ from ravine._landscape.grid import (
     agreement,
     check_points,
     evaluate_grid,
+    extremes,
     grid_dataset,
     grid_of,
     loss_at,
@@ -32,9 +33,10 @@ from ravine._problem.order import ON_GRID, choose_on_grid
 from ravine._problem.problem import Problem, dimension, is_neuron
 from ravine._study.contract import axes
 from ravine._system import check_fits
-from ravine._torch import fork_random_state, one_thread
+from ravine._torch import fork_random_state, one_thread, with_gradients
 
 
+@with_gradients
 def slopes(
     problem: Problem | Mapping[str, Problem], land: xr.Dataset, *, executor: Executor | None = None
 ) -> xr.DataArray:
@@ -106,6 +108,7 @@ def _field(problem: Problem, grid: Grid, executor: Executor | None) -> GridValue
     return evaluate_grid(problem, grid, one, lambda h, v: torch.stack(gradient(h, v), -1), ways, executor)
 
 
+@with_gradients
 def surface(
     problem: Problem | Mapping[str, Problem],
     axes: Mapping[str, Range] | None = None,
@@ -123,8 +126,8 @@ def surface(
         A problem, or a mapping of them as in `ravine.descend`.
     axes, **named_axes
         Two parameter labels, the horizontal one first, each with a range or with the grid itself: a tuple
-        ``(low, high)`` is a range; a list or an array are the values, in any order. The mapping serves names
-        that are no Python identifiers. Left out, the problem's own ranges are taken.
+        ``(low, high)`` is a range; a list or an array are the values, in any order; a single value makes a slice.
+        The mapping serves names that are no Python identifiers. Left out, the problem's own ranges are taken.
     points
         Grid points along each range: ``low + (high - low) * i / (points - 1)`` in Python floats.
     slope
@@ -221,7 +224,7 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
         maps = [each.T.contiguous() for each in maps]
     points = check_points(grid)
     told = [
-        _agreement(each, grid, losses, points[k % SHARED :: SHARED])
+        _agreement(each, grid, losses, [*points[k % SHARED :: SHARED], *extremes(losses)])
         for k, (each, losses) in enumerate(zip(problems, maps, strict=True))
     ]
     return [GridValues(losses, "broadcast of the linear neuron", each) for losses, each in zip(maps, told, strict=True)]
@@ -235,12 +238,12 @@ def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, points: Seque
     """Compare points with what the layer's own operation gives there; no random number is drawn."""
     parts, found = problem.parts, []
     assert parts is not None
-    for row, column in points:
+    for row, column in dict.fromkeys(points):
         at = {name: v[k] for name, v, k in zip(grid.names, grid.values, (column, row), strict=True)}
         weight, bias = (parts.inputs.new_tensor(at[name]) for name in ("weight", "bias"))
         prediction = F.linear(parts.inputs, weight.reshape(1, 1), bias.reshape(1))
         found.append((parts.criterion(prediction, parts.targets), losses[row, column]))
-    return agreement(found)
+    return agreement(found, losses.numel())
 
 
 def _general_map(problem: Problem, grid: Grid, executor: Executor | None) -> GridValues:

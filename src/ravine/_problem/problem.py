@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from types import FunctionType, MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ravine._format import hint
+from ravine._format import hint, listed
+from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.criteria import ELEMENTWISE, Criterion, elementwise, name_of
 from ravine._problem.read_csv import read
-from ravine._study.contract import RESERVED
 from ravine._system import process_state
 from ravine._torch import as_data, copied, fork_random_state
+
+Mode = Literal["eval", "train"]
+
+OWN = "criterion."
+"""What stands before the names of a criterion's own parameters."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a problem was made of, so that faster engines can recognise it."""
+    """What a problem was made of, so that faster engines can recognise it.
+
+    `mode` says in which mode the loss is evaluated; `columns` names the inputs of a linear neuron.
+    """
 
     model: torch.nn.Module
     criterion: Criterion
     inputs: torch.Tensor
     targets: torch.Tensor
     names: tuple[str, str] = ("x", "y")
+    mode: Mode = "eval"
+    columns: tuple[str, ...] = ()
 
     def alike_but_criterion(self, other: Parts) -> bool:
         """Tell whether only the criterion differs."""
@@ -39,35 +51,125 @@ class Parts:
         return (
             repr(self.model) == repr(other.model)
             and self.model.training == other.model.training
+            and self.mode == other.mode
             and mine.keys() == theirs.keys()
             and all(_same(mine[name], theirs[name]) for name in mine)
             and _same(self.inputs, other.inputs)
             and _same(self.targets, other.targets)
         )
 
+    @property
+    def apart(self) -> bool:
+        """Whether the loss is another number than what the model trains on: it has dropout or BatchNorm, say."""
+        return self.mode == "eval" and self.mode_matters
+
+    @functools.cached_property
+    def mode_matters(self) -> bool:
+        """Whether the model does anything else in eval mode than in its own.
+
+        It is called in both: its output, its buffers, or whether it draws random numbers must differ.
+        """
+        if not any(each.training for each in self.model.modules()):
+            return False
+        own, still = make_copy(self.model), make_copy(self.model)
+        with torch.enable_grad(), torch.random.fork_rng():  # without gradients some layers take a shortcut
+            seen = []
+            for model, mode in ((own, nullcontext()), (still, evaluation_mode(still))):
+                torch.manual_seed(0)
+                with mode:
+                    output = model(self.inputs)
+                seen.append((_tensors(output), list(model.buffers()), [torch.get_rng_state()]))
+        return not all(
+            len(one) == len(other) and all(_alike(a, b) for a, b in zip(one, other, strict=True))
+            for one, other in zip(*seen, strict=True)
+        )
+
+    @functools.cached_property
+    def evaluated(self) -> torch.nn.Module:
+        """The model in the mode that the loss is evaluated in."""
+        if not self.apart:
+            return self.model
+        still: torch.nn.Module = make_copy(self.model)
+        return still.eval()
+
+    @functools.cached_property
+    def stateful(self) -> bool:
+        """Whether the criterion changes when it is called, as one with a running mean does."""
+        if type(self.criterion).__module__.startswith("torch.nn."):
+            return False
+        with torch.no_grad(), torch.random.fork_rng():
+            output = call(self, dict(self.model.named_parameters()))
+            return keeps_state(self.criterion, lambda criterion: criterion(output, self.targets))
+
+    @property
+    def criterion_now(self) -> Criterion:
+        """The criterion for one evaluation: a copy where it would be another one afterwards."""
+        criterion: Criterion = make_copy(self.criterion) if self.stateful else self.criterion
+        return criterion
+
 
 def neuron(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
     """Return a linear layer with these parameters; no random number is drawn."""
     layer: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0])  # type: ignore[no-untyped-call]
+    layer = layer.to(weight.dtype)
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
-    return layer.to(weight.dtype)
+    return layer
 
 
 def loss_of(parts: Parts) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:
-    """Return the loss as a function of named parameters; it leaves the module as it was."""
-    return lambda parameters: parts.criterion(call(parts, parameters), parts.targets)
+    """Return the loss as a function of named parameters; it leaves module and criterion as they were."""
+    if not _own_parameters(parts.criterion):
+        return lambda parameters: parts.criterion_now(call(parts, parameters), parts.targets)
+
+    def loss(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        own = {name.removeprefix(OWN): value for name, value in parameters.items() if name.startswith(OWN)}
+        output = call(parts, {name: value for name, value in parameters.items() if not name.startswith(OWN)})
+        criterion: Any = parts.criterion_now
+        found: torch.Tensor = torch.func.functional_call(criterion, own, (output, parts.targets))
+        return found
+
+    return loss
 
 
 def call(parts: Parts, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the module's output with these parameters."""
+    model = parts.evaluated
     # the module is the one that all threads see, and holds other parameters while it is called
-    with process_state():
+    with process_state(), attributes_kept(model):
         # buffers are cloned at each call: a BatchNorm in train mode writes into them
-        buffers = {name: buffer.clone() for name, buffer in parts.model.named_buffers()}
-        output: torch.Tensor = torch.func.functional_call(parts.model, {**parameters, **buffers}, (parts.inputs,))
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        output: torch.Tensor = torch.func.functional_call(model, {**parameters, **buffers}, (parts.inputs,))
     return output
+
+
+def _own_parameters(criterion: Criterion) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that a criterion has of its own, as one that learns the weights of its terms does."""
+    if not isinstance(criterion, torch.nn.Module):
+        return {}
+    return {f"{OWN}{name}": value for name, value in criterion.named_parameters() if value.requires_grad}
+
+
+def _tensors(output: Any) -> list[torch.Tensor]:
+    if isinstance(output, torch.Tensor):
+        return [output]
+    inner = output.values() if isinstance(output, Mapping) else output if isinstance(output, list | tuple) else ()
+    return [tensor for each in inner for tensor in _tensors(each)]
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
+def _dtype_for(*arrays: NDArray[np.float64]) -> torch.dtype:
+    """Choose torch's default dtype, or float64 where numbers of a column that differ would become one."""
+    usual = torch.get_default_dtype()
+    for column in np.concatenate(arrays, axis=1).T:
+        rounded = torch.from_numpy(np.array(column)).to(usual)
+        if not torch.isfinite(rounded).all() or len(torch.unique(rounded)) < len(np.unique(column)):
+            return torch.float64
+    return usual
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -110,7 +212,7 @@ class Problem:
     Raises
     ------
     ValueError
-        If there is no parameter, a name is one that the study contract uses, or a value is no finite number.
+        If there is no parameter, a name is empty, or a value is no finite number.
     """
 
     loss: Loss
@@ -122,7 +224,8 @@ class Problem:
     def __post_init__(self) -> None:
         if not callable(self.loss):
             raise TypeError(f"loss must be a function of a mapping of parameters, got {type(self.loss).__name__}")
-        object.__setattr__(self, "start", MappingProxyType(_as_start(self.start)))
+        with torch.inference_mode(False):  # tensors made in it could not be differentiated by
+            object.__setattr__(self, "start", MappingProxyType(_as_start(self.start)))
 
     @classmethod
     def of(
@@ -133,11 +236,13 @@ class Problem:
         *,
         ranges: Mapping[str, tuple[float, float]] | None = None,
         names: tuple[str, str] = ("x", "y"),
+        mode: Mode = "eval",
     ) -> Problem:
         """Make a problem from a module, a criterion and the data.
 
-        The module is copied as it is now, with its modes and buffers, and never touched afterwards. Its
-        parameters that require a gradient are the problem's parameters; where they are now is the start.
+        Module and criterion are copied as they are now, with their modes and buffers, and never touched afterwards.
+        The module's parameters that require a gradient are the problem's parameters, and those of the criterion, as
+        ``criterion.name``; where they are now is the start.
 
         Parameters
         ----------
@@ -146,11 +251,16 @@ class Problem:
         criterion
             Called as ``criterion(model(inputs), targets)``; must return one number.
         data
-            ``(inputs, targets)``, as tensors or arrays, the whole batch.
+            ``(inputs, targets)``, as tensors or arrays, the whole batch. Targets have whatever shape the criterion
+            takes; mini-batches need a row of targets for each row of inputs.
         ranges
             See `Problem`.
         names
             What inputs and targets are called in pictures.
+        mode
+            How the loss is evaluated: in eval mode, as after training, so that dropout is off and BatchNorm uses its
+            running statistics; or in the modes that the module has (``"train"``). Runs train in the module's own
+            modes all the same. It makes a difference only for modules with such layers.
 
         Examples
         --------
@@ -165,25 +275,32 @@ class Problem:
         ------
         ValueError
             If inputs and targets do not belong together, hold values that are not finite, or the criterion
-            returns more than one number. Errors of torch itself are passed on in torch's words.
+            returns more than one number, or would compare every prediction with every target. Errors of torch itself
+            are passed on in torch's words.
         """
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        if mode not in ("eval", "train"):
+            raise ValueError(f'mode must be "eval" or "train", got {mode!r}')
         if any(torch.nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
             raise ValueError(f"{type(model).__name__} has lazy parameters: call it on some inputs once, then pass it")
         if not (isinstance(data, Sequence) and len(data) == 2):
             raise TypeError(f"data must be a pair (inputs, targets), got {type(data).__name__}")
-        inputs, targets = (as_data(name, value) for name, value in zip(("inputs", "targets"), data, strict=True))
-        if inputs.shape[:1] != targets.shape[:1]:
-            raise ValueError(
-                f"inputs have {_rows(inputs)} and targets {_rows(targets)}: they must have the same number"
-            )
-        with process_state():
-            parts = Parts(copy.deepcopy(model), copy.deepcopy(criterion), inputs, targets, names)
+        with torch.inference_mode(False):
+            inputs, targets = (as_data(name, value) for name, value in zip(("inputs", "targets"), data, strict=True))
+            if inputs.shape[:1] != targets.shape[:1]:
+                raise ValueError(
+                    f"inputs have {_rows(inputs)} and targets {_rows(targets)}: they must have the same number"
+                )
+            with process_state():
+                parts = Parts(make_copy(model), make_copy(criterion), inputs, targets, names, mode)
         start = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
         if not start:
             raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to optimize")
-        problem = cls(loss_of(parts), start, ranges, parts=parts)
+        own = _own_parameters(parts.criterion)
+        if both := sorted(start.keys() & own.keys()):
+            raise ValueError(f"model and criterion both have a parameter {both[0]!r}: rename the model's module")
+        problem = cls(loss_of(parts), start | own, ranges, parts=parts)
         problem._try_parts()
         return problem
 
@@ -197,13 +314,16 @@ class Problem:
         *,
         standardize: bool = False,
         start: Mapping[str, Any] | None = None,
+        encoding: str | None = None,
+        drop_missing: bool = False,
     ) -> Problem:
         r"""Make the regression of one column of a CSV file on others: a linear neuron, as in the article.
 
         Parameters
         ----------
         path
-            The file. The separator is found out; without a header row columns are named "1", "2", …
+            The file. The separator is found out; lines that begin with # are comments; without a header row columns
+            are named "1", "2", …
         x, y
             Names of the input column (or columns) and of the target. May be left out where there are just two.
         criterion
@@ -212,7 +332,17 @@ class Problem:
             Bring inputs and target to mean 0 and standard deviation 1 first. Plain gradient descent on raw
             columns of very different size needs a tiny lr, and then takes very long.
         start
-            Where to start, by parameter name (``weight``, ``bias``); zero if left out.
+            Where to start, by parameter name (``weight``, ``bias``) or, of several inputs, by column; zero if left out.
+        encoding
+            As in ``"latin-1"``; UTF-8 if left out.
+        drop_missing
+            Leave out the rows with a gap in any column that is used, and say how many in a warning. Otherwise a gap is
+            an error.
+
+        Notes
+        -----
+        The weights of several inputs bear the columns' names as labels. Numbers are torch's default dtype, and
+        float64 where that would make unlike numbers of a column one (seconds since 1970, say).
 
         Examples
         --------
@@ -233,21 +363,46 @@ class Problem:
             If the file is empty, has fewer than two rows, lacks a column, or holds text or gaps in one; the
             message names the place.
         """
-        table = read(Path(path), x, y, standardize=standardize)
-        inputs, targets = (copied(a).to(torch.get_default_dtype()) for a in (table.inputs, table.targets))
-        model = neuron(torch.zeros(1, len(table.x)), torch.zeros(1))
+        table = read(Path(path), x, y, standardize=standardize, encoding=encoding, drop_missing=drop_missing)
+        if table.dropped:
+            warnings.warn(
+                f"{path}: {table.dropped:,} of {table.dropped + len(table.inputs):,} rows are left out, because "
+                f"{listed(table.gaps)} {'is' if len(table.gaps) == 1 else 'are'} missing there",
+                stacklevel=2,
+            )
+        dtype = _dtype_for(table.inputs, table.targets)
+        inputs, targets = (copied(a).to(dtype) for a in (table.inputs, table.targets))
+        model = neuron(torch.zeros(1, len(table.x), dtype=dtype), torch.zeros(1, dtype=dtype))
         names = (", ".join(table.x), table.y)
         problem = cls.of(model, criterion or torch.nn.MSELoss(), (inputs, targets), names=names)
+        if len(table.x) > 1:  # a column that is called as the other parameter is keeps apart from it
+            columns = tuple(f"weight[{name}]" if name in ("weight", "bias") else name for name in table.x)
+            assert problem.parts is not None
+            problem = problem.with_parts(replace(problem.parts, columns=columns))
         return problem.starting_at(start or {})
 
     @functools.cached_property
     def labels(self) -> tuple[str, ...]:
-        """One label for each number among the parameters: the name, with an index where it holds several."""
+        """One label for each number among the parameters: the name, with an index where it holds several.
+
+        Those of a regression on several columns are the columns' own.
+        """
+        columns = self.parts.columns if self.parts is not None else ()
         return tuple(
-            name if value.numel() == 1 else f"{name}[{','.join(map(str, index))}]"
+            columns[index[-1]]
+            if columns and name == "weight"
+            else name
+            if value.numel() == 1
+            else f"{name}[{','.join(map(str, index))}]"
             for name, value in self.start.items()
             for index in np.ndindex(tuple(value.shape))
         )
+
+    @property
+    def like(self) -> torch.Tensor:
+        """An empty tensor of the dtype that holds all parameters, on their device."""
+        dtype = functools.reduce(torch.promote_types, (value.dtype for value in self.start.values()))
+        return next(iter(self.start.values())).new_empty(0, dtype=dtype)  # type: ignore[no-any-return]
 
     @property
     def criterion(self) -> str | None:
@@ -266,17 +421,57 @@ class Problem:
         """
         moved = dict(self.start)
         for name, value in {**(values or {}), **more}.items():
+            place: tuple[int, ...] | None = None
+            of = name
             if name not in moved:
-                raise ValueError(f"no parameter {name!r}; the problem has {', '.join(moved)}{hint(name, moved)}")
-            old = moved[name]
+                if name not in self.labels:
+                    known = dict.fromkeys([*moved, *(self.labels if len(self.labels) <= MANY else ())])
+                    raise ValueError(f"no parameter {name!r}; the problem has {listed(known)}{hint(name, known)}")
+                of, place = self._elements[self.labels.index(name)]
+            old = moved[of]
             try:
-                new = torch.as_tensor(value, dtype=old.dtype, device=old.device)
+                with torch.inference_mode(False):
+                    new = torch.as_tensor(value, dtype=old.dtype, device=old.device)
             except (TypeError, ValueError, RuntimeError):
                 raise ValueError(f"start of {name!r} is no number or array: {value!r}") from None
-            if new.numel() != old.numel():
-                raise ValueError(f"start of {name!r} has {new.numel()} numbers, the parameter {old.numel()}")
-            moved[name] = new.reshape(old.shape)
+            size = old.numel() if place is None else 1
+            if new.numel() != size:
+                raise ValueError(f"start of {name!r} has {new.numel()} numbers, the parameter {size}")
+            if place is None:
+                moved[of] = new.reshape(old.shape)
+            else:
+                moved[of] = old.clone()
+                moved[of][place] = new.reshape(())
         return replace(self, start=moved)
+
+    @property
+    def _elements(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Name and index of each number among the parameters, in the order of the labels."""
+        return [(name, index) for name, value in self.start.items() for index in np.ndindex(tuple(value.shape))]
+
+    def in_mode(self, mode: Mode) -> Problem:
+        """Return the same problem with its loss evaluated in another mode, as in `Problem.of`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from ravine import Problem
+        >>> model = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
+        >>> problem = Problem.of(model, torch.nn.MSELoss(), (torch.ones(9, 1), torch.ones(9, 1)))
+        >>> problem.parts.mode, problem.in_mode("train").parts.mode
+        ('eval', 'train')
+        """
+        if mode not in ("eval", "train"):
+            raise ValueError(f'mode must be "eval" or "train", got {mode!r}')
+        if self.parts is None:
+            raise ValueError("mode is for problems made of a module: a function has the loss that it returns")
+        return self.with_parts(replace(self.parts, mode=mode))
+
+    def with_parts(self, parts: Parts) -> Problem:
+        """Return the problem of other parts, at the same start, if they fit together."""
+        made = replace(self, loss=loss_of(parts), parts=parts)
+        made._try_parts()
+        return made
 
     def in_double(self) -> Problem:
         """Return the same problem in float64, its data and start as they are.
@@ -298,51 +493,109 @@ class Problem:
         kept = self.parts
         inputs, targets = (d.to(dtype) if d.is_floating_point() else d for d in (kept.inputs, kept.targets))
         with process_state():
-            model, criterion = copy.deepcopy(kept.model).to(dtype), copy.deepcopy(kept.criterion)
+            model, criterion = make_copy(kept.model).to(dtype), make_copy(kept.criterion)
         if isinstance(criterion, torch.nn.Module):
             criterion = criterion.to(dtype)
-        parts = Parts(model, criterion, inputs, targets, kept.names)
+        parts = replace(kept, model=model, criterion=criterion, inputs=inputs, targets=targets)
         return replace(self, loss=loss_of(parts), start=start, parts=parts)
 
     def live(self) -> Live:
-        """Return fresh leaves at the start, to be trained.
+        """Return fresh leaves at the start, to be trained, and all that a run may change, copied for it.
 
         A module is copied and the copy trains: calling it costs a quarter less than `functional_call`.
         """
         if self.parts is None:
             leaves = {name: value.clone().requires_grad_() for name, value in self.start.items()}
-            return Live(leaves, lambda: self.loss(leaves))
+            # a plain function is called as it is, and what it writes down is its owner's
+            loss = self.loss if isinstance(self.loss, FunctionType) else make_copy(self.loss)
+            return Live(leaves, lambda: loss(leaves))
         parts = self.parts
         with process_state():
-            model = copy.deepcopy(parts.model)
-        leaves = {name: p for name, p in model.named_parameters() if p.requires_grad}
+            model, criterion = make_copy(parts.model), make_copy(parts.criterion)
+        leaves = {name: p for name, p in model.named_parameters() if p.requires_grad} | _own_parameters(criterion)
         with torch.no_grad():
             for name, leaf in leaves.items():
                 leaf.copy_(self.start[name])
                 leaf.grad = None
-        criterion, inputs, targets = parts.criterion, parts.inputs, parts.targets
+        inputs, targets, apart, stateful = parts.inputs, parts.targets, parts.apart, parts.stateful
+
+        def predict() -> Any:
+            with attributes_kept(model), buffers_kept(model), evaluation_mode(model) if apart else nullcontext():
+                return model(inputs)
+
+        def evaluate() -> torch.Tensor:
+            with buffers_kept(criterion):
+                found: torch.Tensor = (make_copy(criterion) if stateful else criterion)(predict(), targets)
+            return found
+
         return Live(
             leaves,
             lambda: criterion(model(inputs), targets),
-            lambda: model(inputs),
+            predict,
             lambda some, their: criterion(model(some), their),
-            tuple(model.buffers()),
+            evaluate,
+            apart,
+            (model, criterion),
         )
 
     def _try_parts(self) -> None:
         """Call the model once, so that what does not fit together is said now and not in the middle of work."""
         parts = self.parts
         assert parts is not None
+        own = {name: value for name, value in self.start.items() if not name.startswith(OWN)}
         with torch.no_grad(), fork_random_state():
-            prediction = call(parts, self.start)
-            if isinstance(parts.criterion, ELEMENTWISE) and prediction.shape != parts.targets.shape:
-                raise ValueError(
-                    f"the model's output has shape {tuple(prediction.shape)} and the targets "
-                    f"{tuple(parts.targets.shape)}: {name_of(parts.criterion)} would compare every one with every "
-                    "other; reshape the targets"
-                )
-            loss = parts.criterion(prediction, parts.targets)
+            prediction = call(parts, own)
+            if isinstance(prediction, torch.Tensor):
+                _check_shapes(prediction, parts)
+            loss = make_copy(parts.criterion)(prediction, parts.targets)
         scalar(loss, f"{name_of(parts.criterion)} (reduction={getattr(parts.criterion, 'reduction', None)!r})")
+
+
+MANY = 100
+"""Labels up to which an error lists them beside the names."""
+
+
+def _check_shapes(prediction: torch.Tensor, parts: Parts) -> None:
+    """Refuse targets that would be compared every one with every other, as torch does with (n, 1) and (n,).
+
+    Whether the criterion does so is found by calling it with predictions that differ from row to row: which target
+    stands in which row then makes no difference, and does as soon as the shapes are equal.
+    """
+    targets, shape = parts.targets, tuple(prediction.shape)
+    if tuple(targets.shape) == shape or not targets.ndim:
+        return
+    if parts.inputs.shape[:1] != targets.shape[:1] and len(shape) and shape[0] == len(parts.inputs):
+        unlike = f"inputs have {_rows(parts.inputs)} and targets {_rows(targets)}"
+    else:
+        unlike = ""
+    said = (
+        f"the model's output has shape {shape} and the targets {tuple(targets.shape)}: {name_of(parts.criterion)} "
+        "would compare every one with every other; reshape the targets"
+    )
+    if isinstance(parts.criterion, ELEMENTWISE):
+        raise ValueError(f"{unlike}: they must have the same number" if unlike else said)
+    if targets.numel() != prediction.numel() or not prediction.is_floating_point():
+        return
+    apart = prediction + torch.linspace(0.1, 0.9, prediction.numel()).to(prediction).reshape(shape)
+    turned = targets.roll(1, 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about these very shapes
+            as_given = [_called(parts.criterion, apart, each) for each in (targets, turned)]
+            in_pairs = [_called(parts.criterion, apart, each.reshape(shape)) for each in (targets, turned)]
+    except Exception:  # it takes only one of the two
+        return
+    if _near(as_given[0], as_given[1]) and not _near(in_pairs[0], in_pairs[1]):
+        raise ValueError(said)
+
+
+def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-5, equal_nan=True)
+
+
+def _called(criterion: Criterion, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(0)
+    return scalar(make_copy(criterion)(prediction, targets)).reshape(()).double()
 
 
 def _no_batches(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -351,13 +604,19 @@ def _no_batches(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Live:
-    """One run's own leaves, and what holds where they now are: the loss, the model's output, the loss of a batch."""
+    """One run's own leaves, and what holds where they now are: the loss that trains, and that of a batch.
+
+    `evaluate` is the loss over all data as it is recorded, and `predict` the model's output there; `apart` tells
+    whether that is another number than the loss that trains. `modules` are the run's own copies.
+    """
 
     leaves: dict[str, torch.Tensor]
     loss: Callable[[], torch.Tensor]
-    predict: Callable[[], torch.Tensor] | None = None
+    predict: Callable[[], Any] | None = None
     loss_of: Callable[..., torch.Tensor] = _no_batches
-    buffers: tuple[torch.Tensor, ...] = ()
+    evaluate: Callable[[], torch.Tensor] | None = None
+    apart: bool = False
+    modules: tuple[Any, ...] = ()
 
 
 def scalar(loss: Any, maker: str = "the loss") -> torch.Tensor:
@@ -428,8 +687,8 @@ def _as_start(start: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         raise ValueError(f"start must be a mapping of at least one parameter name to its value, got {start!r}")
     tensors = {}
     for name, value in start.items():
-        if not isinstance(name, str) or not name or name in RESERVED:
-            raise ValueError(f"a parameter cannot be called {name!r}: ravine's studies use that name; choose another")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a parameter cannot be called {name!r}: names are words of one letter or more")
         try:
             tensor = copied(value)
         except (TypeError, ValueError, RuntimeError) as reason:
@@ -441,11 +700,9 @@ def _as_start(start: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         if not torch.isfinite(tensor).all():
             raise ValueError(f"start of {name!r} is not finite: {value!r}")
         tensors[name] = tensor
-    dtypes = {name: str(t.dtype).removeprefix("torch.") for name, t in tensors.items()}
-    if len(set(dtypes.values())) > 1:
-        raise ValueError(f"parameters have unlike dtypes ({dtypes}): give them all the same")
     return tensors
 
 
 def _rows(tensor: torch.Tensor) -> str:
-    return f"{tensor.shape[0]} row{'' if tensor.shape[0] == 1 else 's'}"
+    count = tensor.shape[0] if tensor.ndim else 1
+    return f"{count} row{'' if count == 1 else 's'}"

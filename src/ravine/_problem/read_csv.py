@@ -2,30 +2,85 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ravine._format import hint, listed
 
+GAPS = frozenset(
+    {
+        "",
+        "?",
+        ".",
+        "-",
+        "NA",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "<NA>",
+        "NaN",
+        "nan",
+        "-nan",
+        "-NaN",
+        "NULL",
+        "null",
+        "None",
+        "none",
+    }
+)
+"""What stands in a cell that holds nothing."""
+
+SEPARATORS = (";", "\t", "|", ",", " ")
+
+LOOKED_AT = 200
+"""Rows that the separator is chosen by."""
+
+THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
+"""A number as 1,234 in a file whose separator is the comma: such a cell was quoted."""
+
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Input columns and target column: names and float64 arrays of shape (rows, columns)."""
+    """Input columns and target column: names and float64 arrays of shape (rows, columns).
+
+    `dropped` is how many rows were left out for their gaps, and `gaps` names the columns that had them.
+    """
 
     x: tuple[str, ...]
     y: str
     inputs: NDArray[np.float64]
     targets: NDArray[np.float64]
+    dropped: int = 0
+    gaps: tuple[str, ...] = ()
 
 
-def read(path: Path, x: str | Sequence[str] | None, y: str | None, *, standardize: bool = False) -> Columns:
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A file as it is written: cells by column, and the line that each row begins in."""
+
+    columns: dict[str, list[str]]
+    lines: list[int]
+    separator: str
+
+
+def read(
+    path: Path,
+    x: str | Sequence[str] | None,
+    y: str | None,
+    *,
+    standardize: bool = False,
+    encoding: str | None = None,
+    drop_missing: bool = False,
+) -> Columns:
     """Read the named columns; the names may be left out where the file has just two columns.
 
     Raises
@@ -35,51 +90,175 @@ def read(path: Path, x: str | Sequence[str] | None, y: str | None, *, standardiz
     ValueError
         If the file is empty, has fewer than two rows, lacks a column, or holds text or gaps in one.
     """
-    table = _read_csv(path)
+    table = _table(_text(path, encoding), path)
     names, target = _columns(table, x, y)
-    numbers = {name: _numbers(table, name, path) for name in (*names, target)}
+    used = list(dict.fromkeys([*names, target]))
+    missing = {name: np.array([cell in GAPS for cell in table.columns[name]]) for name in used}
+    whole = ~np.any(list(missing.values()), axis=0) if drop_missing else np.ones(len(table.lines), dtype=bool)
+    if whole.sum() < 2:
+        raise ValueError(f"{path}: without the rows that have gaps {whole.sum()} are left; expected at least two")
+    numbers = {name: _numbers(table, name, path, whole) for name in used}
     if standardize:
         numbers = {name: _standardized(name, column) for name, column in numbers.items()}
     inputs = np.stack([numbers[name] for name in names], axis=1)
-    return Columns(tuple(names), target, inputs, numbers[target][:, None])
+    gaps = tuple(name for name in used if drop_missing and missing[name].any())
+    return Columns(tuple(names), target, inputs, numbers[target][:, None], int((~whole).sum()), gaps)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
+def _text(path: Path, encoding: str | None) -> str:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
+    data = path.read_bytes()
+    if encoding is None:
+        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "utf-16" if marked and b"\x00" in data else "utf-8-sig"
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text file in UTF-8") from None
-    if not text.strip():
+        text = data.decode(encoding)
+    except LookupError:
+        raise ValueError(f"there is no encoding {encoding!r}; common ones are utf-8, latin-1, cp1252, utf-16") from None
+    except UnicodeError:
+        if encoding == "utf-8-sig":
+            raise ValueError(
+                f'{path} is no text file in UTF-8; if it is text, name its encoding, as in encoding="latin-1" '
+                "(--encoding latin-1)"
+            ) from None
+        raise ValueError(f"{path} is no text file in {encoding}") from None
+    return text.removeprefix("\ufeff")
+
+
+def _table(text: str, path: Path) -> Table:
+    """Cut a text into columns."""
+    lines, numbers, notes = _lines(text)
+    if not lines:
         raise ValueError(f"{path} is empty; expected a header and at least two rows of numbers")
-    first = next(line for line in text.splitlines() if line.strip())
-    separator = next((each for each in ";\t|," if each in first), None)
-    headless = all(_is_number(cell) for cell in first.split(separator))
+    separator = _separator(lines)
     try:
-        table = pd.read_csv(
-            path,
-            sep=separator or r"\s+",
-            header=None if headless else 0,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        )
-    except pd.errors.ParserError as reason:
-        raise ValueError(f"{path} is no table: {str(reason).strip()}") from None
-    table.columns = [str(i + 1) if headless else str(name).strip() for i, name in enumerate(table.columns)]
-    if len(table) < 2:
-        raise ValueError(f"{path} has {len(table)} row{'' if len(table) == 1 else 's'} of data; expected at least two")
-    return table
+        parsed = list(_rows(lines, separator))
+    except csv.Error as reason:
+        raise ValueError(f"{path} is no table: {reason}") from None
+    rows = [(_cleaned(row), numbers[place]) for place, row in parsed]
+    headless = _is_data(rows[0][0])
+    names = _commented_header(notes, separator, len(rows[0][0])) if headless else rows.pop(0)[0]
+    body = [row for row, _ in rows]
+    width = max(map(len, body), default=0)
+    if not headless and names[-1:] == [""] and all(row[len(names) - 1 : len(names)] in ([], [""]) for row in body):
+        names = names[:-1]  # every row ends in a separator, the header too
+    names = names or [str(i + 1) for i in range(width)]
+    body = [row[: len(names)] if all(cell == "" for cell in row[len(names) :]) else row for row in body]
+    if body and all(len(row) == len(names) + 1 for row in body) and _names_rows(parsed, body, lines):
+        body = [row[1:] for row in body]  # as R writes them: the names of rows have none themselves
+    for row, (_, line) in zip(body, rows, strict=True):
+        if len(row) > len(names):
+            raise ValueError(f"{path} is no table: line {line} has {len(row)} cells, expected {len(names)}")
+    if len(body) < 2:
+        raise ValueError(f"{path} has {len(body)} row{'' if len(body) == 1 else 's'} of data; expected at least two")
+    filled = [row + [""] * (len(names) - len(row)) for row in body]
+    return Table(
+        dict(zip(_apart(names), map(list, zip(*filled, strict=True)), strict=True)), [n for _, n in rows], separator
+    )
 
 
-def _columns(table: pd.DataFrame, x: str | Sequence[str] | None, y: str | None) -> tuple[list[str], str]:
+def _lines(text: str) -> tuple[list[str], list[int], list[str]]:
+    """Return the lines that hold something, their numbers, and the comments that stand before them."""
+    lines: list[str] = []
+    numbers: list[int] = []
+    notes: list[str] = []
+    quoted = False  # a line that begins within quotes belongs to the cell before, whatever it begins with
+    for number, line in enumerate(text.splitlines(), 1):
+        if not quoted and not line.strip():
+            continue
+        if not quoted and line.lstrip().startswith("#"):
+            if not lines:
+                notes.append(line.lstrip().lstrip("#").strip())
+            continue
+        quoted ^= line.count('"') % 2 == 1
+        lines.append(line)
+        numbers.append(number)
+    return lines, numbers, notes
+
+
+def _rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Return the cells of each row, and which line it begins in."""
+    if separator == " ":
+        lines = (line.replace("\t", " ").strip() for line in lines)
+    count = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal count
+        for line in lines:
+            count += 1
+            yield line + "\n"
+
+    reader, begin = csv.reader(counted(), delimiter=separator, skipinitialspace=True), 0
+    for row in reader:
+        yield begin, row
+        begin = count
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """Choose what cuts the rows alike, and leaves most numbers; of two that do, the first of `SEPARATORS`."""
+    best, most = ",", (-1, -1)
+    for separator in SEPARATORS:
+        try:
+            rows = [row for _, row in itertools.islice(_rows(lines[: 2 * LOOKED_AT], separator), LOOKED_AT)]
+        except csv.Error:
+            continue
+        header, body = rows[0], rows[1:] or rows
+        if len(header) < 2:
+            continue
+        alike = sum(abs(len(row) - len(header)) <= 1 for row in body)
+        found = sum(_is_number(cell) or cell.strip() in GAPS - {""} for row in body for cell in row)
+        if (found, alike) > most:
+            best, most = separator, (found, alike)
+    return best
+
+
+def _cleaned(row: Iterable[str]) -> list[str]:
+    """Return cells without the spaces and single quotes around them."""
+    cells = (cell.strip() for cell in row)
+    return [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == "'" else cell for cell in cells]
+
+
+def _is_data(row: Sequence[str]) -> bool:
+    """Tell whether a first row holds numbers, and so is no header."""
+    some = any(_is_number(cell) for cell in row)
+    return some and all(_is_number(cell) or cell in GAPS for cell in row)
+
+
+def _commented_header(notes: Sequence[str], separator: str, width: int) -> list[str]:
+    """Return names that stand in the comment above the numbers, as numpy.savetxt writes them; else nothing."""
+    if not notes:
+        return []
+    _, names = next(_rows([notes[-1]], separator), (0, []))
+    names = _cleaned(names)
+    return names if len(names) == width and all(names) and not any(map(_is_number, names)) else []
+
+
+def _names_rows(parsed: Sequence[tuple[int, list[str]]], body: Sequence[Sequence[str]], lines: Sequence[str]) -> bool:
+    """Tell whether the first cells name the rows: they are words, or in quotes where numbers are not."""
+    if not any(_is_number(row[0]) for row in body):
+        return True
+    return all(lines[place].lstrip().startswith('"') for place, _ in parsed[-len(body) :])
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Give columns of one name a number, and columns without one a place, as pandas does."""
+    found: list[str] = []
+    for place, name in enumerate(names):
+        plain = name or f"Unnamed: {place}"
+        again = (f"{plain}.{k}" for k in itertools.count(1))
+        found.append(plain if plain not in found else next(each for each in again if each not in found))
+    return found
+
+
+def _columns(table: Table, x: str | Sequence[str] | None, y: str | None) -> tuple[list[str], str]:
     present = list(table.columns)
     asked = [x] if isinstance(x, str) else list(x or [])
     for name in [*asked, *([y] if y else [])]:
         if name not in present:
             raise ValueError(f"no column {name!r}; the file has {listed(present)}{hint(name, present)}")
+    if len(set(asked)) < len(asked):
+        raise ValueError(f"x names a column twice: {listed(asked)}")
     rest = [name for name in present if name not in asked and name != y]
     if not asked and (len(rest) == 1 if y else len(rest) == 2):
         asked = rest[:1]
@@ -93,19 +272,27 @@ def _columns(table: pd.DataFrame, x: str | Sequence[str] | None, y: str | None) 
     return asked, y
 
 
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
-    import pandas as pd
-
-    column = table[name]
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    if not np.isfinite(numbers).all():
-        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        cell = column.iloc[row]
-        what = "is empty or NaN" if pd.isna(cell) else f"is {cell!r}, expected a finite number"
-        if re.fullmatch(r"-?\d+,\d+", str(cell)):
-            raise ValueError(f"{path}: column {name!r}, data row {row + 1} {what}; write decimals with a point")
-        raise ValueError(f"{path}: column {name!r}, data row {row + 1} {what}; remove or fill such rows first")
-    return numbers
+def _numbers(table: Table, name: str, path: Path, whole: NDArray[np.bool_]) -> NDArray[np.float64]:
+    found = np.empty(int(whole.sum()))
+    for place, row in enumerate(np.flatnonzero(whole)):
+        cell = table.columns[name][row]
+        plain = cell.replace(",", "") if table.separator == "," and THOUSANDS.fullmatch(cell) else cell
+        try:
+            found[place] = math.nan if cell in GAPS or "_" in cell else float(plain)
+        except ValueError:
+            found[place] = math.nan
+        if math.isfinite(found[place]):
+            continue
+        where = f"{path}: column {name!r}, data row {row + 1}"
+        if cell in GAPS:
+            raise ValueError(
+                f"{where} is empty or NaN; remove or fill such rows first, or leave them out with drop_missing=True "
+                "(--drop-missing)"
+            )
+        if re.fullmatch(r"-?\d+,\d+", cell):
+            raise ValueError(f"{where} is {cell!r}, expected a finite number; write decimals with a point")
+        raise ValueError(f"{where} is {cell!r}, expected a finite number; remove or fill such rows first")
+    return found
 
 
 def _standardized(name: str, column: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,6 +305,6 @@ def _standardized(name: str, column: NDArray[np.float64]) -> NDArray[np.float64]
 
 def _is_number(cell: str) -> bool:
     try:
-        return math.isfinite(float(cell.strip().strip('"')))
+        return math.isfinite(float(cell.strip()))
     except ValueError:
         return False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
+import re
 import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -40,7 +42,7 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
         If it is a folder.
     ValueError
         If the name ends in ``.zarr``, which only `ravine.sweep` writes, or a value does not survive the trip (an
-        integer beyond 2³¹, say).
+        integer beyond 2³¹, say, or an attribute that is no number, text, list or mapping); the message names it.
 
     Examples
     --------
@@ -64,8 +66,23 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists already: choose another name, or force=True to overwrite it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    portable = _retyped(check(study), {n: _portable(str(n), v) for n, v in study.variables.items()})
+    check(study)
+    attrs = {"": study.attrs, **{str(name): each.attrs for name, each in study.variables.items()}}
+    held = {
+        name: {k: _told(name, k, v) for k, v in each.items() if not isinstance(v, str)} for name, each in attrs.items()
+    }
+    portable = _retyped(study, {n: _portable(str(n), v) for n, v in study.variables.items()})
+    for name, each in attrs.items():
+        kept = {k: v for k, v in each.items() if isinstance(v, str | float | np.floating) and str(k).isascii()}
+        held[name] |= {k: v for k, v in each.items() if k not in kept and isinstance(v, str)}
+        (portable if name == "" else portable[name]).attrs = kept  # what other readers can use
     portable.attrs["dtypes"] = json.dumps({str(name): v.dtype.str for name, v in study.variables.items()})
+    if any(held.values()):
+        portable.attrs["attributes"] = json.dumps({name: each for name, each in held.items() if each})
+    plain = _plain_names(portable)
+    if plain:
+        portable = portable.rename(plain)
+        portable.attrs["names"] = json.dumps({new: old for old, new in plain.items()})
     # written beside the target and then renamed: a crash half-way leaves the old file, never half a new one
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -110,9 +127,15 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
         dtypes = {n: np.dtype(t) for n, t in json.loads(study.attrs.pop("dtypes", "{}")).items()}
         if objects := [n for n, t in dtypes.items() if t.kind not in "biufcUSmM"]:
             raise ValueError(f"{objects[0]!r} is said to hold {dtypes[objects[0]]}")
+        study = study.rename(json.loads(study.attrs.pop("names", "{}")))
         study = _retyped(study, dtypes)
+        for name, each in json.loads(study.attrs.pop("attributes", "{}")).items():
+            where = (study if name == "" else study[name]).attrs
+            where.update({k: v if isinstance(v, str) else _value(v) for k, v in each.items()})
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as reason:
-        raise ValueError(f"{path} is no study that ravine wrote: its dtypes cannot be read ({reason})") from None
+        raise ValueError(
+            f"{path} is no study that ravine wrote: what is said of its variables cannot be read ({reason})"
+        ) from None
     study.encoding.clear()
     for name in study.variables:
         study[name].encoding.clear()
@@ -146,6 +169,57 @@ def _portable(name: str, variable: xr.Variable) -> np.dtype[Any]:
             raise ValueError(f"{name!r} holds integers beyond 2³¹, which netCDF3 cannot store: make it a float")
         return np.dtype(np.int32)
     return dtype
+
+
+def _plain_names(study: xr.Dataset) -> dict[str, str]:
+    """Give names that netCDF3 cannot hold, Greek ones say, others that stand for them in the file."""
+    names = dict.fromkeys(map(str, [*study.variables, *study.dims]))
+    odd = [name for name in names if not PLAIN.fullmatch(name) or name in TYPES]
+    free = (each for each in (f"name_{k}" for k in itertools.count()) if each not in names)
+    return dict(zip(odd, free, strict=False))
+
+
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+\-\[\], ()]*(?<! )")
+"""Names that netCDF3 holds."""
+
+TYPES = frozenset(
+    {"byte", "char", "short", "ushort", "int", "uint", "int64", "uint64", "float", "real", "double", "bool"}
+)
+"""Names that netCDF3 keeps for itself."""
+
+
+def _told(owner: str, name: Any, value: Any) -> Any:
+    """Write an attribute as JSON that brings back its very type.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be written so.
+    """
+    if value is None or isinstance(value, bool | str) or type(value) in (int, float):
+        return {"is": value}
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufU":
+        return {"numpy": value.dtype.str, "values": value.tolist(), "scalar": isinstance(value, np.generic)}
+    if type(value) in (list, tuple):
+        return {type(value).__name__: [_told(owner, name, each) for each in value]}
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return {"dict": {key: _told(owner, name, each) for key, each in value.items()}}
+    raise ValueError(
+        f"the attribute {name!r} of {owner or 'the study'} is a {type(value).__name__} ({value!r:.60}), which no file "
+        "holds: make it a number, a text, a list or a mapping of such, or leave it out"
+    )
+
+
+def _value(told: Any) -> Any:
+    if "numpy" in told:
+        found = np.array(told["values"], dtype=told["numpy"])
+        return found[()] if told["scalar"] else found
+    if "list" in told or "tuple" in told:
+        inner = [_value(each) for each in told.get("list", told.get("tuple"))]
+        return inner if "list" in told else tuple(inner)
+    if "dict" in told:
+        return {key: _value(each) for key, each in told["dict"].items()}
+    return told["is"]
 
 
 def _umask() -> int:

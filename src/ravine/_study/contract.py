@@ -79,8 +79,10 @@ CONTRACT: Mapping[str, Entry] = {
 }
 """Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
 
-RESERVED = frozenset({*CONTRACT, "step", "parameter", "sample", "feature", "criterion", "problem", "optimizer", "run"})
-"""Names that a problem's parameters cannot have, because the contract uses them."""
+COORDINATES = frozenset(
+    {"step", "parameter", "parameter_", "sample", "feature", "criterion", "problem", "optimizer", "run"}
+)
+"""Names of coordinates, which no axis of a surface can have."""
 
 
 def check(study: xr.Dataset, *needs: str) -> xr.Dataset:
@@ -159,6 +161,42 @@ select one, for example .sel(criterion='MSELoss')
             f"select one, for example .sel({spare[0]}={study[spare[0]].values[0].item()!r})"
         )
     return values
+
+
+def last_step(run: xr.Dataset) -> int:
+    """Return the number of steps that runs took, by the coordinate ``step``: a thinned run has as many as the whole.
+
+    Of one run that was interrupted, or that is shorter than others it was joined with, ``steps_taken`` says it.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.gallery.rosenbrock(), lr=1e-3, steps=100)
+    >>> last_step(run), last_step(run.isel(step=slice(None, None, 10)))
+    (100, 100)
+    """
+    last = int(run["step"].values[-1]) if "step" in run.coords else run.sizes["step"] - 1
+    if "steps_taken" in run and not run["steps_taken"].ndim and run["steps_taken"] == run["steps_taken"]:
+        return min(last, int(run["steps_taken"]))
+    return last
+
+
+def until_taken(run: xr.Dataset) -> xr.Dataset:
+    """Return one run without the steps that it never took.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.gallery.quadratic()
+    >>> both = ravine.join({"short": ravine.descend(bowl, steps=20), "long": ravine.descend(bowl, steps=50)})
+    >>> until_taken(both.sel(run="short")).sizes["step"]
+    21
+    """
+    if "steps_taken" not in run or "step" not in run.dims or run["steps_taken"].isnull():
+        return run
+    if "step" not in run.coords:
+        return run.isel(step=slice(int(run["steps_taken"]) + 1))
+    return run.isel(step=run["step"].values <= int(run["steps_taken"]))
 
 
 def axes(land: xr.Dataset) -> tuple[str, str]:

@@ -305,7 +305,7 @@ class Reason:
             "settings": f"the study does not say {listed(self.names)}",
             "maximize": "it climbs (maximize=True)",
             "scheduler": "a scheduler changes its lr",
-            "mini-batches": "it sees mini-batches",
+            "mini-batches": "what it sees is not the loss over all data (mini-batches, dropout, BatchNorm)",
         }[self.kind]
 
 

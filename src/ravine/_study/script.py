@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import textwrap
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -11,7 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._study.contract import check_single
+from ravine._format import listed
+from ravine._study.contract import check_single, last_step
 from ravine._study.provenance import facts_of
 
 Pieces = Mapping[str, Any]
@@ -20,7 +23,9 @@ Pieces = Mapping[str, Any]
 def code(run: xr.Dataset) -> str:
     """Write the plain torch script that gives this very run, bit for bit, without ravine.
 
-    The script holds the data, the start, and the loop a person would write; it prints the loss at each step.
+    The script holds the data, the start, and the loop a person would write; it prints the loss at each step. A run of a
+    sweep that was made in a batch may have other last bits than torch gives it by itself; the script then begins by
+    saying how near it came.
 
     Parameters
     ----------
@@ -35,8 +40,9 @@ def code(run: xr.Dataset) -> str:
     Raises
     ------
     ValueError
-        If the study holds several runs, or the run was made of something that a script cannot hold: a loss that
-        uses variables from around it, a module that is not of torch.nn, dropout, too much data. It says which.
+        If the study holds several runs or not the start, or the run was made of something that a script cannot hold:
+        a loss that uses variables from around it, a module that is not of torch.nn, dropout, too much data. It says
+        which.
 
     Examples
     --------
@@ -64,18 +70,20 @@ def code(run: xr.Dataset) -> str:
     <BLANKLINE>
     """
     check_single(run, "position")
-    if "steps_taken" in run:
-        run = run.isel(step=slice(int(run["steps_taken"]) + 1))
     pieces = _pieces(run)
     pieces = _with_swept(run, pieces)
     problem = _one_problem(run, pieces)
     start = _starts(run, problem)
-    blocks = [_imports(pieces, problem)]
+    blocks = [_remark(run) + _imports(pieces, problem)]
     if "model" in problem:
         blocks += [_data(run, problem), _module(problem, start, pieces["criterion"])]
     else:
         blocks += [_loss(problem), _leaves(problem, start)]
-    blocks[-1] += _optimizer(pieces, problem)
+    if "definitions" in pieces:
+        blocks.append("\n" + "\n\n".join(pieces["definitions"]) + "\n")
+        blocks.append(_optimizer(pieces, problem))
+    else:
+        blocks[-1] += _optimizer(pieces, problem)
     return "\n".join([*blocks, _loop(run, pieces, problem)])
 
 
@@ -97,15 +105,30 @@ def pieces_of(run: xr.Dataset) -> Pieces:
 
 def _pieces(run: xr.Dataset) -> Pieces:
     pieces = pieces_of(run)
-    for value in pieces.values():
+    groups = (pieces.get("groups") or {}).values()
+    for value in (*pieces.values(), *(each for group in groups for each in group.values())):
         _check_possible(value)
     return pieces
+
+
+def _remark(run: xr.Dataset) -> str:
+    """Say how near a run of a batch came to torch; nothing where torch made it."""
+    said = [each for each in facts_of(run, "position", "equals_torch") if each != "is torch"]
+    if not said:
+        return ""
+    text = (
+        f"In its sweep this run was one of a batch ({listed(said)}). Here torch.optim takes each step of it alone: "
+        "the last bits may differ."
+    )
+    return "\n".join(textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ")) + "\n"
 
 
 def _with_swept(run: xr.Dataset, pieces: Pieces) -> Pieces:
     """Put the settings that a sweep ran through where one run has them: the coordinates say which it took."""
     swept = pieces.get("swept", {})
     taken = {name: _value_of(run[name], known) for name, known in swept["settings"].items()} if swept else {}
+    for value in taken.values():
+        _check_possible(value)
     given = [pieces["settings"], *(f"{name}={value}" for name, value in taken.items())]
     turned = {name: _value_of(run[name], known) for name, known in swept["criterion"].items()} if swept else {}
     more: dict[str, Any] = {"settings": ", ".join(each for each in given if each), "criterion": turned}
@@ -115,7 +138,9 @@ def _with_swept(run: xr.Dataset, pieces: Pieces) -> Pieces:
 
 
 def _value_of(coordinate: xr.DataArray, known: Mapping[str, str]) -> str:
-    return known.get(str(coordinate.values), repr(coordinate.item()))
+    value = coordinate.item()
+    plain = f'float("{value}")' if isinstance(value, float) and not math.isfinite(value) else repr(value)
+    return known.get(str(coordinate.values), plain)
 
 
 def _one_problem(run: xr.Dataset, pieces: Pieces) -> Pieces:
@@ -135,9 +160,7 @@ def _check_possible(value: Any) -> None:
 def _imports(pieces: Pieces, problem: Pieces) -> str:
     lines = ["import itertools\n"] if "batch_size" in pieces else []
     lines.append("import torch")
-    home = pieces["optimizer"].rpartition(".")[0]
-    if not home.startswith("torch"):
-        lines.append(f"import {home}")
+    lines += [line for line in pieces.get("imports", ()) if line != "import torch"]
     if str(problem.get("loss", "")).startswith("from "):
         lines.append(problem["loss"])
     return "\n".join(lines) + "\n"
@@ -148,7 +171,11 @@ def _loss(problem: Pieces) -> str:
 
 
 def _starts(run: xr.Dataset, problem: Pieces) -> dict[str, NDArray[Any]]:
-    flat, begin, starts = run["position"].values[0], 0, {}
+    if "step" in run.coords and run["step"].values[0] != 0:
+        raise ValueError(
+            f"this study begins at step {run['step'].values[0]}, and a script at the start: select runs with step 0"
+        )
+    flat, begin, starts = run["position"].transpose("step", "parameter").values[0], 0, {}
     for name, shape in problem["shapes"].items():
         size = int(np.prod(shape))
         starts[name] = flat[begin : begin + size].reshape(shape)
@@ -157,8 +184,12 @@ def _starts(run: xr.Dataset, problem: Pieces) -> dict[str, NDArray[Any]]:
 
 
 def _leaves(problem: Pieces, start: Mapping[str, NDArray[Any]]) -> str:
-    lines = [f'    "{n}": {_tensor(v, problem["dtype"], ", requires_grad=True")},' for n, v in start.items()]
+    lines = [f"    {_quoted(n)}: {_tensor(v, _dtype(problem, n), ', requires_grad=True')}," for n, v in start.items()]
     return "\n".join(["parameters = {", *lines, "}\n"])
+
+
+def _dtype(problem: Pieces, name: str) -> str:
+    return str(problem.get("dtypes", {}).get(name, problem["dtype"]))
 
 
 def _data(run: xr.Dataset, problem: Pieces) -> str:
@@ -173,8 +204,12 @@ def _data(run: xr.Dataset, problem: Pieces) -> str:
 
 def _module(problem: Pieces, start: Mapping[str, NDArray[Any]], turned: Mapping[str, str]) -> str:
     cast = "" if problem["dtype"] == "torch.float32" else f".to({problem['dtype']})"
-    lines = [f"model = {problem['model']}{cast}", "with torch.no_grad():"]
-    lines += [f'    model.get_parameter("{n}").copy_({_tensor(v, problem["dtype"])})' for n, v in start.items()]
+    lines = [f"model = {problem['model']}{cast}"]
+    if "dtypes" in problem:  # each module has its own
+        lines += [f'model.get_parameter("{n}").data = {_tensor(v, _dtype(problem, n))}' for n, v in start.items()]
+    else:
+        lines.append("with torch.no_grad():")
+        lines += [f'    model.get_parameter("{n}").copy_({_tensor(v, problem["dtype"])})' for n, v in start.items()]
     lines += [_criterion(problem["criterion"]), *(f"criterion.{name} = {value}" for name, value in turned.items())]
     return "\n".join([*lines, ""])
 
@@ -198,6 +233,8 @@ def _optimizer(pieces: Pieces, problem: Pieces) -> str:
         lines = ["groups = [", *_groups(pieces["groups"], problem), "]"]
         everything = "groups"
     lines.append(f"optimizer = {pieces['optimizer']}({everything}{given})")
+    if pieces.get("trains"):
+        lines.append("optimizer.train()")
     if "scheduler" in pieces:
         lines.append(f"scheduler = {pieces['scheduler']}")
     if "batch_size" in pieces:
@@ -214,13 +251,18 @@ def _groups(groups: Mapping[str, Mapping[str, str]], problem: Pieces) -> list[st
     members: dict[str, list[str]] = {"": [], **{pattern: [] for pattern in groups}}
     for name in problem["shapes"]:
         members[next((p for p in groups if fnmatchcase(name, p)), "")].append(name)
-    one = 'model.get_parameter("{}")' if "model" in problem else 'parameters["{}"]'
+    one = "model.get_parameter({})" if "model" in problem else "parameters[{}]"
     lines = []
     for pattern, names in members.items():
-        settings = "".join(f', "{name}": {value}' for name, value in groups.get(pattern, {}).items())
+        settings = "".join(f", {_quoted(name)}: {value}" for name, value in groups.get(pattern, {}).items())
         if names:
-            lines.append(f'    {{"params": [{", ".join(one.format(name) for name in names)}]{settings}}},')
+            listed_names = ", ".join(one.format(_quoted(name)) for name in names)
+            lines.append(f'    {{"params": [{listed_names}]{settings}}},')
     return lines
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)  # what JSON escapes, Python reads alike
 
 
 def _loop(run: xr.Dataset, pieces: Pieces, problem: Pieces) -> str:
@@ -231,14 +273,21 @@ def _loop(run: xr.Dataset, pieces: Pieces, problem: Pieces) -> str:
     if "batch_size" in pieces:
         body.append("some_inputs, some_targets = next(batches)")
         value = "value = criterion(model(some_inputs), some_targets)"
-    if pieces["closure"]:
-        inner = ["optimizer.zero_grad()", value, "value.backward()", "return value"]
+    backward = f"value.backward({'create_graph=True' * bool(pieces.get('create_graph'))})"
+    evaluate = ["optimizer.zero_grad()", value, backward]
+    if pieces["closure"] and pieces["optimizer"].startswith("torch.optim."):
+        inner = [*evaluate, "return value"]
         body += ["", "def closure():", *(f"    {line}" for line in inner), "", "value = optimizer.step(closure)"]
+    elif pieces["closure"]:  # what its step returns, and whether it lets gradients be made, is its own affair
+        inner = [*evaluate, "values.append(value)", "return value"]
+        body += ["values = []", "", "@torch.enable_grad()", "def closure():", *(f"    {line}" for line in inner), ""]
+        body += ["closure()"] * (pieces["closure"] == "after backward")
+        body += ["optimizer.step(closure)", "value = values[0]"]
     else:
-        body += ["optimizer.zero_grad()", value, "value.backward()", "optimizer.step()"]
+        body += [*evaluate, "optimizer.step()"]
     if "scheduler" in pieces:
         body.append(
             "scheduler.step(value.item())" if "ReduceLROnPlateau" in pieces["scheduler"] else "scheduler.step()"
         )
     body.append('print(f"step {step}, loss {value.item()}")')
-    return "\n".join([f"for step in range({run.sizes['step'] - 1}):", *(f"    {line}".rstrip() for line in body), ""])
+    return "\n".join([f"for step in range({last_step(run)}):", *(f"    {line}".rstrip() for line in body), ""])

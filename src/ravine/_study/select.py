@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import hint, listed
-from ravine._study.contract import CONTRACT
+from ravine._study.contract import CONTRACT, last_step
 from ravine._study.provenance import by_label
 
 TOLERANCE = 1e-6
@@ -108,7 +108,7 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
     Raises
     ------
     ValueError
-        If there is nothing to join, or the studies do not hold the same variables and parameters.
+        If there is nothing to join, or the studies do not hold the same variables, parameters and steps.
     """
     if not studies:
         raise ValueError("nothing to join: the mapping of studies is empty")
@@ -165,13 +165,18 @@ def _with_all_landmarks(studies: Mapping[str, xr.Dataset]) -> dict[str, xr.Datas
 
 
 def _with_steps_taken(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    longest = max((part["step"].values for part in parts if "step" in part.coords), key=len, default=np.arange(0))
+    for part in parts:
+        held = part["step"].values if "step" in part.coords else longest
+        if not np.array_equal(held, longest[: len(held)]):
+            raise ValueError(
+                f"the studies hold other steps of their runs ({listed(held.tolist())} and {listed(longest.tolist())}): "
+                "what one of them lacks would be nothing in it; select the same steps of all"
+            )
     if len({part.sizes.get("step") for part in parts}) == 1 and not any("steps_taken" in part for part in parts):
         return list(parts)
     attrs = {"long_name": CONTRACT["steps_taken"].long_name}
-    return [
-        part if "steps_taken" in part else part.assign(steps_taken=((), part.sizes["step"] - 1, attrs))
-        for part in parts
-    ]
+    return [part if "steps_taken" in part else part.assign(steps_taken=((), last_step(part), attrs)) for part in parts]
 
 
 def _with_all_settings(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:

@@ -18,9 +18,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._descent.dataset import is_coordinate, is_drawable, made_by, overridden_by, parameter_of, plain, shared_data
-from ravine._descent.loop import needs_closure
+from ravine._descent.loop import closure_use
 from ravine._descent.to_source import source_of_run
-from ravine._engine.job import Job, labels_of
+from ravine._engine.job import Job, labels_of, some_valid
 from ravine._engine.keep import Kept, check_disk
 from ravine._engine.product import Axis
 from ravine._format import listed
@@ -108,7 +108,8 @@ def _provenance_of(plan: SweepPlan, agreement: Mapping[int, Agreement | None]) -
     job = plan.job
     lead, _ = _dimensions_of(job)
     spelled = source_of_run(job.spec, job.base)
-    spelled["code"] |= {"swept": job.spelled(), "closure": needs_closure(job.some_optimizer)}
+    use = closure_use(job.problem_of(0), job.spec_of(some_valid(job, 0)))
+    spelled["code"] |= {"swept": job.spelled(), "closure": use}
     problems = {axis.name: axis.labels.tolist() for axis in job.outer.axes}
     words = [describe_agreement(agreement.get(which, Agreement())) for which in range(len(job.problems))]
     return provenance(

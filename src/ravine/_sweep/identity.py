@@ -15,6 +15,7 @@ import torch
 
 from ravine._descent.dataset import plain
 from ravine._descent.descend import random_state_kept
+from ravine._descent.loop import RunSpec
 from ravine._descent.to_source import source_of_scheduler
 from ravine._engine.batched import BatchEngine
 from ravine._engine.job import Job, labels_of
@@ -255,14 +256,14 @@ def _digest_schedule(job: Job) -> str:
         warnings.simplefilter("ignore", UserWarning)  # no step of an optimizer is taken in between
         for rule in (still, copy.deepcopy(job.some_optimizer)):
             try:
-                return digest(*_settings_by_step(job.spec.scheduler, rule))
+                return digest(*_settings_by_step(job.spec, rule))
             except Exception:  # it needs an optimizer of its kind; what fails with that too, fails in the runs
                 continue
     return digest("none")
 
 
-def _settings_by_step(make: Any, rule: torch.optim.Optimizer) -> list[str]:
-    schedule, found = make(rule), list[str]()
+def _settings_by_step(spec: RunSpec, rule: torch.optim.Optimizer) -> list[str]:
+    schedule, found = spec.schedule_for(rule), list[str]()
     waits = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
     for step in range(SCHEDULED):
         groups = [{n: v for n, v in group.items() if n != "params"} for group in rule.param_groups]

@@ -22,6 +22,7 @@ from ravine._study.contract import CONTRACT
 from ravine._study.select import join
 from ravine._sweep.execute import in_memory, on_disk
 from ravine._sweep.plan import make_plan
+from ravine._torch import with_gradients
 
 
 def race(
@@ -55,6 +56,7 @@ def _without_error(run: xr.Dataset) -> xr.Dataset:
     return run.assign(error=loss.astype(str).copy(data=np.full(loss.shape, "")).assign_attrs(attrs))
 
 
+@with_gradients
 def sweep(
     problem: Problem | Mapping[str, Problem],
     optimizer: Optimizer | Mapping[Optimizer, Mapping[str, Any]] = torch.optim.SGD,

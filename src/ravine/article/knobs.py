@@ -12,6 +12,7 @@ import xarray as xr
 import ravine
 from ravine import gallery, measure, plot
 from ravine._html.page import Plate, Section, Table, Text
+from ravine._study.contract import last_step
 from ravine.article.figures import RUNS, STEPS
 from ravine.article.words import find_sentences, format_arrival, group_equal, names, number
 from ravine.plot._canvas.style import Figure
@@ -173,7 +174,7 @@ def _make_table(runs: xr.Dataset, turn: Turn) -> Table:
         for value in values
     ]
     beside = settings_text(runs)
-    return Table(f"Step of arrival, {runs.sizes['step'] - 1:,} steps of {beside}", [turn.title, *folded.values()], rows)
+    return Table(f"Step of arrival, {last_step(runs):,} steps of {beside}", [turn.title, *folded.values()], rows)
 
 
 def _format_value(value: Any) -> str:

@@ -9,6 +9,7 @@ import xarray as xr
 
 import ravine
 from ravine._html.page import Sentences
+from ravine._study.contract import last_step
 from ravine.plot._canvas.words import end_of, steps_text
 
 MINUS = "\N{MINUS SIGN}"
@@ -127,7 +128,7 @@ def format_arrival(run: xr.Dataset) -> str:
 
 
 def _format_outcome(outcome: str, run: xr.Dataset) -> str:
-    return f"not in {run.sizes['step'] - 1:,}" if outcome == "not arrived" else outcome
+    return f"not in {last_step(run):,}" if outcome == "not arrived" else outcome
 
 
 def find_sentences(runs: xr.Dataset) -> list[Sentences]:

@@ -21,6 +21,8 @@ from ravine.cli.options import (
     BatchSize,
     Cluster,
     Criterion,
+    DropMissing,
+    Encoding,
     Force,
     FormatOption,
     OptimizerName,
@@ -174,6 +176,8 @@ def descend(
     y: Y = None,
     criterion: Criterion = None,
     standardize: Standardize = False,
+    encoding: Encoding = None,
+    drop_missing: DropMissing = False,
     start: Start = None,
     steps: Steps = 100,
     optimizer: OptimizerName = "SGD",
@@ -207,8 +211,9 @@ def descend(
 
     _begin_work()
     problem = sources.load_problem(
-        source, x=_columns_of(x), y=y, criteria=criterion, standardize=standardize, start=read_pairs(start)
-    )
+        source, x=_columns_of(x), y=y, criteria=criterion, standardize=standardize, start=read_pairs(start),
+        encoding=encoding, drop_missing=drop_missing,
+    )  # fmt: skip
     chosen = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
@@ -242,6 +247,8 @@ def sweep(
     y: Y = None,
     criterion: Criterion = None,
     standardize: Standardize = False,
+    encoding: Encoding = None,
+    drop_missing: DropMissing = False,
     start: Start = None,
     steps: Steps = 100,
     optimizer: OptimizerName = "SGD",

@@ -26,11 +26,19 @@ Criterion = Annotated[
     ),
 ]
 Standardize = Annotated[bool, typer.Option("--standardize", help="Bring columns to mean 0 and deviation 1 first.")]
+Encoding = Annotated[str | None, typer.Option(help="Of a CSV file, as in latin-1 or cp1252.", show_default="UTF-8")]
+DropMissing = Annotated[
+    bool, typer.Option("--drop-missing", help="Leave out the rows of a CSV file that have gaps, and say how many.")
+]
 Start = Annotated[list[str] | None, typer.Option("--start", help="name=value of a parameter (may be repeated).")]
 Steps = Annotated[int, typer.Option("--steps", "--epochs", help="Optimizer steps.")]
 OptimizerName = Annotated[str, typer.Option(help="A class of torch.optim, or module:name of yours.")]
 Scheduler = Annotated[
-    str | None, typer.Option(help='A learning-rate scheduler of torch, as in "StepLR(step_size=30)".')
+    str | None,
+    typer.Option(
+        help='A learning-rate scheduler of torch, as in "StepLR(step_size=30)", or of several, as in '
+        '"SequentialLR([LinearLR(total_iters=5), CosineAnnealingLR(T_max=45)], milestones=[5])".'
+    ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]

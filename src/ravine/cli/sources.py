@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from typing import Any
 import torch
 
 from ravine import gallery
+from ravine._descent.schedulers import Composite
 from ravine._format import hint, listed
 from ravine._problem.criteria import Criterion
 from ravine._problem.problem import Problem
 from ravine._store.trust import is_in_store
+
+Scheduler = Any
+"""What makes a scheduler: a partial of a class of torch.optim.lr_scheduler, or a `Composite`."""
 
 
 def load_problem(
@@ -29,6 +34,8 @@ def load_problem(
     criteria: Sequence[str] | None = None,
     standardize: bool = False,
     start: Mapping[str, Any] | None = None,
+    encoding: str | None = None,
+    drop_missing: bool = False,
 ) -> Problem | Mapping[str, Problem]:
     """Find the problem that a word means.
 
@@ -37,7 +44,7 @@ def load_problem(
     source
         A name of the gallery, as in ``rosenbrock`` or ``quadratic(condition=100)``, else ``module:name`` (a
         problem, a mapping of them, or a function that returns one), else a CSV file.
-    x, y, standardize
+    x, y, standardize, encoding, drop_missing
         For a CSV file, see `Problem.from_csv`.
     criteria
         Names of torch.nn losses, for a CSV file or to choose among a mapping's problems; several make a mapping.
@@ -51,8 +58,10 @@ def load_problem(
     """
     in_gallery = source.partition("(")[0] in gallery.__all__
     if in_gallery or (":" in source and not Path(source).exists()):
-        if x or y or standardize:
-            raise ValueError(f"--x, --y and --standardize are for CSV files; {source} is none")
+        if x or y or standardize or encoding or drop_missing:
+            raise ValueError(
+                f"--x, --y, --standardize, --encoding and --drop-missing are for CSV files; {source} is none"
+            )
         problem = _make_from_gallery(source) if in_gallery else _import_problem(source)
         if criteria:
             problem = _choose(source, problem, criteria)
@@ -60,7 +69,12 @@ def load_problem(
         if not Path(source).exists():
             raise FileNotFoundError(f"there is no file {source}, and no such problem{hint(source, gallery.__all__)}")
         named = {each: make_criterion(each) for each in criteria or ["MSELoss"]}
-        made = {n: Problem.from_csv(source, x, y, c, standardize=standardize) for n, c in named.items()}
+        reading = {"standardize": standardize, "encoding": encoding, "drop_missing": drop_missing}
+        made = {}
+        with warnings.catch_warnings():
+            for name, criterion in named.items():
+                made[name] = Problem.from_csv(source, x, y, criterion, **reading)  # type: ignore[arg-type]
+                warnings.simplefilter("ignore")  # what is said of the file is said once
         problem = made if len(made) > 1 else next(iter(made.values()))
     if not start:
         return problem
@@ -97,18 +111,58 @@ def find_optimizer(name: str) -> Any:
     return find_name("optimizer", name, torch.optim, known)
 
 
-def make_scheduler(words: str) -> functools.partial[Any]:
+def make_scheduler(words: str) -> Scheduler:
     """Make a scheduler's maker from words such as ``StepLR(step_size=30)``.
+
+    Schedulers of schedulers take a list of such calls:
+    ``SequentialLR([LinearLR(total_iters=5), CosineAnnealingLR(T_max=45)], milestones=[5])``.
 
     Examples
     --------
     >>> make_scheduler("StepLR(step_size=30)").keywords
     {'step_size': 30}
+    >>> [each.func.__name__ for each in scheduler_of("ChainedScheduler([LinearLR(), ExponentialLR(gamma=0.9)])").parts]
+    ['LinearLR', 'ExponentialLR']
     """
-    name, arguments = read_call(words)
+    try:
+        node = ast.parse(words, mode="eval").body
+    except SyntaxError:
+        node = None
+    return _make_scheduler(node, words)
+
+
+def _make_scheduler(node: ast.AST | None, words: str) -> Scheduler:
+    """Make what a name, or a call of one, says; nothing is run."""
+    called = node.func if isinstance(node, ast.Call) else node
+    if not isinstance(called, ast.Name):
+        raise ValueError(f"cannot read {words!r}; expected a name, or a form like StepLR(step_size=30)")
     home = torch.optim.lr_scheduler
-    known = [n for n in home.__all__ if n not in ("LRScheduler",)]
-    return functools.partial(find_name("scheduler", name, home, known), **arguments)
+    kind = find_name("scheduler", called.id, home, [n for n in home.__all__ if n not in ("LRScheduler",)])
+    parts: list[Scheduler] = []
+    given: dict[str, Any] = {}
+    if isinstance(node, ast.Call):
+        inner = [*node.args, *(each.value for each in node.keywords if each.arg == "schedulers")]
+        if len(inner) > 1 or any(not isinstance(each, ast.List | ast.Tuple) for each in inner):
+            raise ValueError(
+                f"cannot read {words!r}: settings are written with their names, as in StepLR(step_size=30); a list "
+                "alone may stand first, of the schedulers that another is made of"
+            )
+        for each in inner:
+            assert isinstance(each, ast.List | ast.Tuple)
+            parts += [_make_scheduler(one, words) for one in each.elts]
+        try:
+            given = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg != "schedulers"}
+        except ValueError:
+            raise ValueError(f"cannot read {words!r}; settings must be numbers, texts or lists of them") from None
+    if kind in (home.SequentialLR, home.ChainedScheduler):
+        if not parts:
+            raise ValueError(
+                f"{called.id} needs a list of schedulers first, as in {called.id}([LinearLR(), StepLR(step_size=30)])"
+            )
+        return Composite(kind, tuple(parts), given)
+    if parts:
+        raise ValueError(f"{called.id} takes no schedulers, got {words!r}")
+    return functools.partial(kind, **given)
 
 
 def read_call(words: str) -> tuple[str, dict[str, Any]]:

@@ -27,7 +27,7 @@ from ravine.cli.sources import find_optimizer, load_problem, make_scheduler
 
 TYPED = (
     "source", "x", "y", "criterion", "standardize", "start", "steps", "optimizer", *SETTINGS, "setting", "scheduler",
-    "batch_size", "seed", "summary",
+    "batch_size", "seed", "summary", "encoding", "drop_missing",
 )  # fmt: skip
 """What says which sweep it is, of all that can be typed; the rest says how and where it is made."""
 
@@ -69,6 +69,8 @@ def run_sweep(
         criteria=typed["criterion"],
         standardize=typed["standardize"],
         start=read_pairs(typed["start"]),
+        encoding=typed.get("encoding"),  # older stores do not say it
+        drop_missing=typed.get("drop_missing", False),
     )
     settings, optimizer, seed = _read_settings(typed), find_optimizer(typed["optimizer"]), read_seeds(typed["seed"])
     scheduler = make_scheduler(typed["scheduler"]) if typed["scheduler"] else None

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ravine._format import hint, listed
@@ -31,9 +32,8 @@ class Function:
 
     @property
     def like(self) -> torch.Tensor:
-        """Some parameter, for its dtype and device."""
-        first: torch.Tensor = next(iter(self.problem.start.values()))
-        return first
+        """A tensor of the dtype that holds all parameters, on their device."""
+        return self.problem.like
 
     @property
     def precision(self) -> str:
@@ -64,7 +64,8 @@ class Function:
 
     def _twice(self, place: Vector) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         leaf = self._leaf(place).requires_grad_()
-        with torch.enable_grad():
+        # of attention only the plain kernel can be differentiated twice
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             loss = self._evaluate(leaf)
             return leaf, loss.detach(), _differentiate(loss, leaf)
 
@@ -74,7 +75,9 @@ class Function:
     def _evaluate(self, leaf: torch.Tensor) -> torch.Tensor:
         start = self.problem.start
         pieces = torch.split(leaf, [value.numel() for value in start.values()])
-        named = {name: piece.reshape(start[name].shape) for name, piece in zip(start, pieces, strict=True)}
+        named = {n: piece.reshape(start[n].shape).to(start[n].dtype) for n, piece in zip(start, pieces, strict=True)}
+        if leaf.requires_grad:
+            named = {name: _Densely.apply(piece) for name, piece in named.items()}  # type: ignore[no-untyped-call]
         # a loss that draws random numbers draws the same ones each time, and the generator is put back
         with fork_random_state() if self.draws else contextlib.nullcontext():
             return scalar(self.problem.loss(named)).reshape(())
@@ -186,6 +189,18 @@ def _differentiate(output: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor
         output, leaf, along, retain_graph=True, create_graph=along is None, allow_unused=True, materialize_grads=True
     )
     return found
+
+
+class _Densely(torch.autograd.Function):
+    """The same tensor, with a dense gradient: a sparse one, as some embeddings have, cannot be reshaped or split."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 
 def _numbers(tensor: torch.Tensor) -> Vector:

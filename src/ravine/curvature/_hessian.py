@@ -8,15 +8,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._progress import tracked
 from ravine._study.contract import CONTRACT, check_single
-from ravine._torch import one_thread
+from ravine._torch import one_thread, with_gradients
 from ravine.curvature._derivatives import Place, function_of, vector_of
 
 Vector = NDArray[np.float64]
 
 
+@with_gradients
 def hessian(problem: Problem, at: Place = None) -> Vector:
     """Return the loss's Hessian at a place, in float64: the gradient of each entry of the gradient.
 
@@ -46,6 +48,7 @@ def hessian(problem: Problem, at: Place = None) -> Vector:
         return function_of(problem).hessian(place)[2]
 
 
+@with_gradients
 def hessian_product(problem: Problem, at: Place, vector: Place) -> Vector:
     """Multiply the loss's Hessian at a place with a vector, without ever holding the Hessian.
 
@@ -77,6 +80,7 @@ def hessian_product(problem: Problem, at: Place, vector: Place) -> Vector:
     return function_of(problem).product(vector_of(problem, at))(along)
 
 
+@with_gradients
 def top_eigenpairs(problem: Problem, at: Place = None, count: int = 1) -> tuple[Vector, Vector]:
     """Return the largest eigenvalues of the loss's Hessian at a place, with their directions.
 
@@ -116,10 +120,14 @@ def top_eigenpairs(problem: Problem, at: Place = None, count: int = 1) -> tuple[
     size = len(problem.labels)
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count <= size:
         raise ValueError(f"count must be a whole number from 1 to {size}, the number of parameters; got {count!r}")
+    place = vector_of(problem, at)
     if size <= max(2 * count + 1, 20):  # Lanczos's method would span the whole space
-        values, directions = np.linalg.eigh(hessian(problem, at))
+        whole = hessian(problem, place)
+        if not np.isfinite(whole).all():
+            raise _no_curvature(problem, place)
+        values, directions = np.linalg.eigh(whole)
     else:
-        values, directions = _lanczos(problem, vector_of(problem, at), int(count))
+        values, directions = _lanczos(problem, place, int(count))
     order = np.argsort(values)[::-1][:count]
     values, directions = values[order], directions[:, order]
     largest = directions[np.abs(directions).argmax(axis=0), range(len(order))]
@@ -132,15 +140,33 @@ def _lanczos(problem: Problem, place: Vector, count: int) -> tuple[Vector, Vecto
     function = function_of(problem)
     product = function.product(place)
     begin = np.random.default_rng(0).standard_normal(len(place))
-    if not product(begin).any():  # no curvature at all, and nothing for Lanczos's method to begin with
+    along = product(begin)
+    if not np.isfinite(along).all():
+        raise _no_curvature(problem, place)
+    if not along.any():  # no curvature at all, and nothing for Lanczos's method to begin with
         return np.zeros(count), np.eye(len(place), count)
     operator = scipy.sparse.linalg.LinearOperator((len(place),) * 2, matvec=product, dtype=np.float64)
-    values, directions = scipy.sparse.linalg.eigsh(
-        operator, k=count, which="LA", v0=begin, tol=0.0 if function.precision == "float64" else 1e-5
-    )
+    try:
+        values, directions = scipy.sparse.linalg.eigsh(
+            operator, k=count, which="LA", v0=begin, tol=0.0 if function.precision == "float64" else 1e-5
+        )
+    except scipy.sparse.linalg.ArpackError as reason:
+        if not np.isfinite(abs(along).max() ** 2):  # its squares overflow on the way
+            raise _no_curvature(problem, place) from None
+        raise ValueError(f"the largest eigenvalue of the Hessian was not found here: {reason}") from None
     return np.asarray(values), np.asarray(directions)
 
 
+def _no_curvature(problem: Problem, place: Vector) -> ValueError:
+    with np.errstate(all="ignore"):
+        loss = function_of(problem).value(place)
+    return ValueError(
+        f"the Hessian is not finite here, where the loss is {loss:.4g} and the largest parameter "
+        f"{abs(place).max():.4g}: there is no curvature to tell; look at a place before the run diverged"
+    )
+
+
+@with_gradients
 def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = None) -> xr.DataArray:
     """Evaluate the largest eigenvalue of the loss's Hessian along a run, for networks of any size.
 
@@ -164,7 +190,8 @@ def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = N
     Raises
     ------
     ValueError
-        If there are several runs, the parameters are not the problem's, or a step is not in the run.
+        If there are several runs, the parameters are not the problem's, a step is not in the run, or the Hessian is
+        not finite there, as far out in a run that diverged.
 
     Examples
     --------
@@ -184,17 +211,28 @@ def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = N
         raise ValueError(
             f"the run has {position.sizes['parameter']:,} parameters and the problem {len(problem.labels):,}"
         )
-    last = position.sizes["step"] - 1
-    finite = np.flatnonzero(np.isfinite(position.values).all(axis=1))
+    position = position.transpose("step", "parameter")
+    known = run["step"].values if "step" in run.coords else np.arange(position.sizes["step"])
+    finite = known[np.isfinite(position.values).all(axis=1)]
+    if not finite.size:
+        raise ValueError("no position of this run is finite: there is no curvature to tell")
     chosen = finite[[0, -1]].tolist() if steps is None else [int(step) for step in steps]
     for step in chosen:
-        if not 0 <= step <= last:
-            raise ValueError(f"there is no step {step} in this run; it has 0 to {last}")
-    found = np.full(last + 1, np.nan)
+        if step not in known:
+            whole = len(known) == known[-1] - known[0] + 1
+            raise ValueError(
+                f"there is no step {step} in this run; it has "
+                f"{f'{known[0]} to {known[-1]}' if whole else listed(known.tolist())}"
+            )
+    found = np.full(len(known), np.nan)
     for step in tracked(sorted(set(chosen)), "steps"):
-        here = position.values[step].astype(float)
+        place = int(np.flatnonzero(known == step)[0])
+        here = position.values[place].astype(float)
         if np.isfinite(here).all():
-            found[step] = top_eigenpairs(problem, here)[0][0]
+            try:
+                found[place] = top_eigenpairs(problem, here)[0][0]
+            except ValueError as reason:
+                raise ValueError(f"sharpness at step {step}: {reason}, as in steps=[{known[0]}]") from None
     attrs = {"long_name": CONTRACT["sharpness"].long_name}
     coords = {"step": run["step"]} if "step" in run.coords else {}
     return xr.DataArray(found, coords, ["step"], "sharpness", attrs)

@@ -15,6 +15,7 @@ from ravine._problem.problem import Problem, dimension
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import by_label, provenance
 from ravine._study.rule import Decay
+from ravine._torch import with_gradients
 from ravine.curvature._derivatives import Place, vector_of
 from ravine.curvature._minima import minima_of
 from ravine.curvature._regression import Minimum, none_found, regression_of
@@ -25,6 +26,7 @@ MOST = 16
 """Parameters up to which a minimum is searched for and its Hessian kept."""
 
 
+@with_gradients
 def landmarks(
     problem: Problem | Mapping[str, Problem],
     weight_decay: float | Sequence[float] | NDArray[Any] | Mapping[str, float] = 0.0,

@@ -71,6 +71,9 @@ def rises(runs: xr.Dataset) -> xr.DataArray:
     return array_of(runs, count, "rises", "steps at which the loss rises")
 
 
+SWING = "steps in a swing of the updates"
+
+
 def period(runs: xr.Dataset) -> xr.DataArray:
     r"""Return how many steps a swing takes, there and back; NaN where a run does not swing.
 
@@ -79,7 +82,7 @@ def period(runs: xr.Dataset) -> xr.DataArray:
     between its two steps by a straight line. Updates need no known minimum, and swing about zero whatever the run
     swings about. Updates within the rounding of the position count for nothing, nor does what follows the first
     that is not finite. A run whose updates turn fewer than three times, or at times as irregular as noise (standard
-    deviation over half the mean), does not swing.
+    deviation over half the mean), does not swing. Nor is it known of runs of which not every step is there.
 
     A zigzag that turns at every step has period 2. Where several modes swing, this is the period of the sum.
 
@@ -108,6 +111,8 @@ def period(runs: xr.Dataset) -> xr.DataArray:
     :math:`a = (1-\tau)\,\text{lr}\,\lambda` (G. Goh, "Why Momentum Really Works", Distill 2017).
     """
     position = check(runs, "position").variables["position"].transpose(..., "step", "parameter")
+    if (np.diff(step_values(runs)) != 1).any():  # between the steps that are there it may have turned
+        return array_of(runs, xr.Variable(position.dims[:-2], np.full(position.shape[:-2], np.nan)), "period", SWING)
     moves, usable = _moves(position.values)
     turns = _turns(moves, usable, step_values(runs))
     count = np.isfinite(turns).sum(-1)
@@ -117,7 +122,7 @@ def period(runs: xr.Dataset) -> xr.DataArray:
     spread = np.sqrt(np.nansum((gaps - mean[..., None]) ** 2, -1) / intervals)
     swings = (count >= 3) & (spread <= IRREGULAR * mean)
     found = xr.Variable(position.dims[:-2], np.where(swings, 2 * mean, np.nan))
-    return array_of(runs, found, "period", "steps in a swing of the updates")
+    return array_of(runs, found, "period", SWING)
 
 
 def rate(runs: xr.Dataset) -> xr.DataArray:

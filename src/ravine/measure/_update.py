@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._study.contract import check, check_single
+from ravine._study.contract import check, check_single, until_taken
 from ravine._study.rule import Reason, Rule, rule_of
 
 Vector = NDArray[np.float64]
@@ -227,8 +227,7 @@ def _find_update(run: xr.Dataset, step: int) -> tuple[xr.Dataset, int]:
     check_single(run, "position")
     if isinstance(step, bool) or not isinstance(step, int | np.integer):
         raise ValueError(f"step must be a whole number, got {step!r}")
-    if "steps_taken" in run and np.isfinite(float(run["steps_taken"])):
-        run = run.isel(step=slice(int(run["steps_taken"]) + 1))
+    run = until_taken(run)
     steps = run["step"].values.tolist() if "step" in run.coords else list(range(run.sizes["step"]))
     run = run.assign_coords(step=steps)
     updates = [one for one, other in itertools.pairwise(steps) if other == one + 1]

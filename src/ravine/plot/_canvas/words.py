@@ -13,6 +13,7 @@ import xarray as xr
 from ravine import measure
 from ravine._findings.explain import shape_of
 from ravine._format import listed
+from ravine._study.contract import last_step, until_taken
 from ravine._study.rule import DEFAULTS, SETTINGS, SGD, conditions_of, decay_of
 
 UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"}
@@ -68,14 +69,14 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
     """
     if "loss" not in run:
         return steps_text(run)
-    if "steps_taken" in run:  # what follows was never run
-        run = run.isel(step=slice(int(run["steps_taken"]) + 1))
+    run = until_taken(run)  # what follows was never run
     losses = run["loss"].values
+    numbers = run["step"].values if "step" in run.coords else np.arange(len(losses))
     taken = len(losses) - 1
     if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
         first = int(np.append(np.flatnonzero(np.isfinite(losses)), -1).max()) + 1 if taken else 0
         first = int(np.flatnonzero(~np.isfinite(losses))[0]) if np.isinf(losses).any() else first
-        return f"loss {number_text(losses[0])} → {losses[first]} at step {first}: it diverged"
+        return f"loss {number_text(losses[0])} → {losses[first]} at step {numbers[first]}: it diverged"
     if not taken:
         return f"loss {number_text(losses[0])}, no step taken"
     grew = ": it diverged" * bool(measure.diverged(run))
@@ -89,7 +90,7 @@ def number_text(value: float) -> str:
 
 def steps_text(runs: xr.Dataset) -> str:
     """Say how many steps the runs took."""
-    count = runs.sizes["step"] - 1
+    count = last_step(runs) - (int(runs["step"].values[0]) if "step" in runs.coords else 0)
     return f"{count:,} step{'' if count == 1 else 's'}"
 
 
@@ -128,7 +129,11 @@ def subtitle(
     if decay_left_out:
         parts.append("contours: loss without weight decay")
     every = dot_every(runs.sizes["step"] - 1)
-    if every > 1:
+    apart = np.unique(np.diff(runs["step"].values)) if "step" in runs.coords else np.ones(1, dtype=int)
+    every *= int(apart[0]) if len(apart) == 1 else 1
+    if len(apart) > 1:
+        parts.append("a dot for each step that was kept")
+    elif every > 1:
         parts.append(f"a dot every {every:,} steps")
     if scheduled:
         parts.append("line width: lr")

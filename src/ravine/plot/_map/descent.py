@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import xarray as xr
 
-from ravine._study.contract import axes, check
+from ravine._study.contract import axes, check, last_step
 from ravine.plot._canvas.layout import Headings, Lines, name_axes, sheet_of
 from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import End, because, coupled_decay, end_of, outcome, settings_text, subtitle, title_of
@@ -93,7 +93,7 @@ def descent(
             raise ValueError("the article's style draws one run in each panel: leave hue out, or choose another style")
         return _article_descent(plan.panels, pair)
     shown = plan.panels
-    lengths = {run.sizes["step"] for panel in shown for run in panel.runs}
+    lengths = {last_step(run) for panel in shown for run in panel.runs}
     counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
     ends = [[end_of(run) for run in panel.runs] for panel in shown]
     alone = hue in ("run", "optimizer") and len(shown) == 1

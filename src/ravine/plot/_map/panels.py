@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import hint, listed
-from ravine._study.contract import axes
+from ravine._study.contract import axes, until_taken
 from ravine.plot._canvas.words import Decays, coupled_decay, label_text
 from ravine.plot._map.contours import gaps_of, shared
 from ravine.plot._map.marks import objective, trajectory
@@ -150,9 +150,7 @@ def _panel(runs: xr.Dataset, land: xr.Dataset, place: dict[str, int], line: str 
 
 def _taken(run: xr.Dataset) -> xr.Dataset:
     """Cut off what stands after the last step of a run that was shorter than its neighbours."""
-    if "steps_taken" not in run or run["steps_taken"].ndim or not np.isfinite(float(run["steps_taken"])):
-        return run
-    return run.isel(step=slice(0, int(run["steps_taken"]) + 1))
+    return run if "steps_taken" in run and run["steps_taken"].ndim else until_taken(run)
 
 
 def _land(run: xr.Dataset, land: xr.Dataset, place: dict[str, int]) -> tuple[xr.Dataset, Hashable]:
