@@ -644,6 +644,6 @@ def test_workings_are_aligned():
 
     run = watched(ravine.gallery.quadratic(), lr=0.1, momentum=0.9, steps=5)
     rows = workings.rows_of(update_of(run, 3), RAVINE)
-    lines = [line for line in workings.texts(rows, ("x", "a_very_long_name_of_a_parameter")) if line]
+    lines = [line for line in workings.align_rows(rows, ("x", "a_very_long_name_of_a_parameter")) if line]
     assert lines[0].endswith("…parameter")
     assert len({len(line) for line in lines if line != "the arrows"}) == 1

@@ -357,7 +357,7 @@ def test_odd_studies_are_drawn(one):
 
 def test_what_cannot_be_is_said(four, one):
     runs, land = four
-    with pytest.raises(ValueError, match="no moving picture in the article's style"):
+    with pytest.raises(ValueError, match="no moving picture in style 'article'"):
         plot.animate(runs, land, style="article")
     with pytest.raises(ValueError, match="the study has no 'surface'"):
         plot.animate(runs, runs)
@@ -366,7 +366,7 @@ def test_what_cannot_be_is_said(four, one):
 
 
 def test_shares_in_words():
-    words = [scoreboard.told_share(share) for share in (1.0, 0.9999, 0.1, 0.01, 9.99e-6, -1e-9, 1.5, 2e5)]
+    words = [scoreboard.share_text(share) for share in (1.0, 0.9999, 0.1, 0.01, 9.99e-6, -1e-9, 1.5, 2e5)]
     assert words == [
         "100 % left",
         "100.0 % left",
@@ -375,7 +375,7 @@ def test_shares_in_words():
         "under 0.001 % left",
         "under 0.001 % left",
         "gap grown 1.5-fold",
-        "gap grown 2e5-fold",
+        "gap grown 200,000-fold",
     ]
 
 
@@ -629,7 +629,7 @@ def test_what_cannot_be_a_film_is_one_line(one, tmp_path):
     assert "a film ends in .gif, .mp4 or .html" in command(path, "-o", "run.png", code=2)
     assert "there is no file" in command(tmp_path / "none.nc", code=2)
     whole = ravine.save(run.assign(surface=land.surface), tmp_path / "whole.nc")
-    assert "article's style" in command(whole, "--style", "article", code=2)
+    assert "style 'article'" in command(whole, "--style", "article", code=2)
     assert os.listdir(tmp_path) != []
 
 

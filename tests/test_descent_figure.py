@@ -162,7 +162,7 @@ def test_hue_says_what_it_cannot_do(three, article):
     many = ravine.join({f"{k}": single for k in range(7)})
     with pytest.raises(ValueError, match=r"7 runs in one panel are too many .* \(at most 6\)"):
         plot.descent(many, land, hue="run")
-    with pytest.raises(ValueError, match="the article's style draws one run in each panel"):
+    with pytest.raises(ValueError, match="style 'article' draws one run in each panel"):
         plot.descent(runs, land, hue="momentum", style="article")
 
 
@@ -237,8 +237,39 @@ def test_words_are_tidy_in_every_width_and_style(four):
         with pytest.raises(ValueError, match="width must be from 2.5 to 20 inches"):
             plot.descent(one, land, width=width)
     wide = ravine.join({f"{k}": one for k in range(16)})
+    narrow = plot.descent(wide, land, width=2.5)
+    assert len({round(ax.get_position().x0, 3) for ax in narrow.axes}) == 2  # fewer stand in a row
+    grid = ravine.join({"one": runs, "other": runs})  # whose rows belong together
     with pytest.raises(ValueError, match="4 panels in a row do not fit into 2.5 inches"):
-        plot.descent(wide, land, width=2.5)
+        plot.descent(grid, land, width=2.5)
+
+
+def test_numbers_of_an_axis_can_be_told_apart():
+    """Far from 0, on tiny and on huge scales: labels differ, and the axis says what they leave out."""
+    from ravine.plot._canvas.ticks import round_numbers, write_ticks
+
+    for low, high in ((1e6 - 1e-3, 1e6 + 1e-3), (25791.8, 25793.2), (-3e9, -3e9 + 40), (0, 3e-7), (-2e12, 5e12)):
+        ticks = write_ticks(round_numbers(low, high, 6))
+        assert len(set(ticks.words)) == len(ticks.places) >= 2, ticks.words
+        assert max(map(len, ticks.words)) <= 9, ticks.words
+        said = [float(word.replace(",", "").replace("−", "-")) for word in ticks.words]
+        again = ticks.base + np.array(said) * 10.0**ticks.power
+        assert np.allclose(again, ticks.places, rtol=1e-15, atol=1e-6 * (high - low))
+        assert (ticks.name("a") == "a") == (ticks.base == 0 and ticks.power == 0)
+
+
+def test_a_map_far_from_zero_says_from_where_its_axes_count():
+    def loss(p):
+        return (p["a"] - 1e6) ** 2 + (p["b"] - 1e6) ** 2
+
+    far = torch.tensor(1e6 + 2e-3, dtype=torch.float64)
+    run = ravine.descend(ravine.Problem(loss, start={"a": far, "b": far}), lr=0.1, steps=40)
+    land = ravine.surface(ravine.Problem(loss, start={"a": far, "b": far}), ravine.around(run), points=21)
+    (ax,) = plot.descent(run, land).axes
+    for axis, name in ((ax.xaxis, "a"), (ax.yaxis, "b")):
+        words = [label.get_text() for label in axis.get_ticklabels()]
+        assert len(set(words)) == len(words) > 2
+        assert axis.get_label_text() == f"{name} − 1,000,000"
 
 
 def test_words_around_panels_do_not_meet(three):
@@ -544,7 +575,7 @@ def test_room_knows_where_a_line_crosses_even_from_far_outside():
 
 def test_one_scale_for_several_surfaces():
     slope = np.linspace(0, 9, 100).reshape(10, 10)
-    edges = contours.shared([slope, 3 * slope + 5])
+    edges = contours.shared_gaps([slope, 3 * slope + 5])
     assert edges[-1] == 27
-    assert contours.shared([np.full((3, 3), 2.0)]) is None
-    assert contours.shared([np.full((3, 3), np.nan)]) is None
+    assert contours.shared_gaps([np.full((3, 3), 2.0)]) is None
+    assert contours.shared_gaps([np.full((3, 3), np.nan)]) is None

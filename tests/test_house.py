@@ -178,8 +178,8 @@ def test_no_code_branches_on_the_article():
     """Only the doors and the gallery may know the article's names."""
     for name in modules():
         wing = wing_of(name)
-        if wing in DOORS | {"gallery"} or wing.startswith("plot"):
-            continue  # plot has a style of that name
+        if wing in DOORS | {"gallery"}:
+            continue
         for node in ast.walk(ast.parse(path_of(name).read_text())):
             if isinstance(node, ast.If | ast.IfExp | ast.Compare):
                 assert "article" not in ast.unparse(node), name

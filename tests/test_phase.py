@@ -17,11 +17,16 @@ import bare
 import ravine
 from artists import of_gid, panels, said, words
 from ravine import measure, plot
-from ravine.plot._canvas import scales
+from ravine._format import number
 from ravine.plot._canvas.style import style_of
 
 LR = np.geomspace(0.01, 5.0, 40)
 MOMENTUM = np.linspace(0.0, 0.975, 30)
+
+
+def value_of(text):
+    """Read a number as pictures write it back."""
+    return float(text.get_text().replace(",", "").replace("\N{MINUS SIGN}", "-"))
 
 
 def descents(curvatures, lr=LR, momentum=MOMENTUM, steps=200, start=(6.0, -3.0), floor=0.0):
@@ -493,7 +498,7 @@ def lab(colors):
 
 @pytest.mark.parametrize("style", ["ravine", "dark"])
 def test_ramps_are_even_and_monotone_in_lightness(style):
-    ramp = scales.ramp_of(style_of(style))
+    ramp = style_of(style).cells
     points = lab([ramp(k / 96) for k in range(97)])
     sizes = np.linalg.norm(np.diff(points[::8], axis=0), axis=1)
     assert sizes.max() < 1.15 * sizes.min()
@@ -546,7 +551,7 @@ def test_key_numbers_are_round_and_at_their_colours(valley):
     key, norm = key_of(figure), of_gid(panels(figure)[0], "values")[0].norm
     (image,) = of_gid(key, "key")[:1]
     _, _, bottom, top = image.get_extent()
-    numbers = [(float(t.get_text()), t.get_position()[1]) for t in key.texts if t.get_gid() == "number"]
+    numbers = [(value_of(t), t.get_position()[1]) for t in key.texts if t.get_gid() == "number"]
     assert len(numbers) >= 3
     for value, y in numbers:
         assert f"{value:.0e}"[0] in "1235"
@@ -571,10 +576,10 @@ def test_isolines_lie_where_the_field_has_their_number():
             levels.append(float(line.levels[0]))
             assert np.allclose(truth[3:-3], levels[-1], rtol=0.03)
     numbers = [t for t in ax.texts if t.get_gid() == "level"]
-    assert sorted(float(t.get_text()) for t in numbers) == sorted(levels)
+    assert sorted(value_of(t) for t in numbers) == sorted(levels)
     for text in numbers:
         x, y = text.get_position()
-        assert 40.3 * 30.0**x * 2.0**y == pytest.approx(float(text.get_text()), rel=0.03)
+        assert 40.3 * 30.0**x * 2.0**y == pytest.approx(value_of(text), rel=0.03)
 
 
 def test_isolines_of_whole_numbers_hold_what_is_at_most_that():
@@ -599,7 +604,7 @@ def test_numbers_stay_on_their_lines_whatever_the_axes_measure():
         for text in numbers:
             across, up = text.get_position()
             there = ((across - 0.4 * span) ** 2 + 3 * (up - 0.5 * span) ** 2) / span**2
-            assert there == pytest.approx(float(text.get_text()), rel=0.03)
+            assert there == pytest.approx(value_of(text), rel=0.03)
 
 
 def test_no_isolines_where_the_field_is_rough_or_coarse():
@@ -626,7 +631,7 @@ def test_other_measures_are_called_by_their_names(valley):
     last = last.where(last < 1e6, np.inf).rename("final_loss")
     last.attrs["units"] = "J"
     figure = plot.phase(last)
-    lowest = f"{float(last.min()):.4g}".replace("e-0", "e-").replace("-", "\N{MINUS SIGN}")
+    lowest = number(float(last.min()), 4)
     assert figure.texts[0].get_text().replace("\n", " ").startswith(f"Lowest final loss: {lowest} J at lr ")
     assert words(key_of(figure), "key") == ["final loss (J)"]
     assert "stay finite" in words(panels(figure)[0], "caption")[0]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import cbook
 from matplotlib.text import Text
 
 import bare
@@ -275,3 +278,70 @@ def test_one_surface_serves_runs_that_differ_in_a_setting(article):
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["momentum 0.0", "momentum 0.5", "momentum 0.9"]
     assert isinstance(figure, paper.Figure)
     assert isinstance(runs, xr.Dataset)
+
+
+NAMES = "$w_1$", "β^2 $5 to $9 <b>\x07"
+"""Names as a file or a model may have them: mathtext to matplotlib, and a character that no SVG may hold."""
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory):
+    """Runs, surface and a sweep whose parameters, labels and columns have such names."""
+    one, other = NAMES
+    problem = ravine.Problem(lambda p: p[one] ** 2 + 3 * p[other] ** 2, start={one: 2.0, other: 1.0})
+    run = ravine.descend(problem, lr=0.1, momentum=0.5, steps=30, also=("gradient", "velocity"))
+    land = ravine.surface(problem, {one: (-3, 3), other: (-3, 3)}, points=31)
+    path = tmp_path_factory.mktemp("csv") / "points.csv"
+    path.write_text("$price_$,cost $5 to $9\n0,1\n1,2\n2,4\n")
+    line = ravine.descend(ravine.Problem.from_csv(path, x="$price_$", y="cost $5 to $9"), lr=0.1, steps=20)
+    return problem, run, land, line
+
+
+def draw_all(awkward, style):
+    problem, run, land, line = awkward
+    several = ravine.join(dict.fromkeys(("$a_1$", "b $5$"), run) | {"c\x08": run.isel(step=slice(0, 20))}, dim="who$")
+    yield "descent", plot.descent(run, land, style=style), NAMES
+    yield "surface", plot.surface(land, style=style).figure, NAMES if style != "article" else ()
+    yield "anatomy", plot.anatomy(run, land, 3, style=style), NAMES[:1]
+    yield "vectors", plot.vectors(run, 3, land=land, style=style).figure, NAMES
+    yield "slice", plot.slice(land, NAMES[0], {NAMES[1]: 0.0}, style=style), NAMES[:1]
+    yield "fit", plot.fit(line, style=style), ("$price_$", "cost $5 to $9") if style != "article" else ()
+    yield "losses", plot.losses(several, style=style), ("$a_1$ = b $5$", "c\x08")
+    if style != "article":
+        yield "hue", plot.descent(several, land, hue="who$", style=style), ("$a_1$", "b $5$")
+        yield "film", plot.animate(several, land, hue="who$", style=style).frame(-1), ("$a_1$", "b $5$")
+    sweep = ravine.sweep(problem, lr=[0.05, 0.1, 0.2], momentum=[0.0, 0.5, 0.9], steps=30)
+    values = ravine.measure.arrival(sweep).expand_dims({"who$": ["$a_1$", "c\x08"]})
+    yield "phase", plot.phase(values, style=style, marks={"$m_1$": {"lr": 0.1, "momentum": 0.5}}), ("$a_1$",)
+
+
+@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
+def test_names_are_drawn_as_they_are(awkward, style):
+    """No name is mathtext, and an SVG is well-formed whatever a name holds."""
+    for kind, figure, names in draw_all(awkward, style):
+        texts = [text.get_text() for text in figure.findobj(Text) if "mathdefault" not in text.get_text()]
+        assert not [text for text in texts if cbook.is_math_text(text)], kind
+        shown = "\n".join(text.replace(r"\$", "$") for text in texts)
+        for name in names:  # one style begins names with a capital letter
+            visible = re.sub("[\x07\x08]", lambda found: f"\\x{ord(found[0]):02x}", name)
+            assert visible.casefold() in shown.casefold(), (kind, name)
+        ET.fromstring(write(figure, "svg"))
+
+
+def test_a_title_of_ones_own_may_be_mathtext(awkward):
+    _, run, land, _ = awkward
+    assert plot.descent(run, land, title=r"$\beta_1 = 0.5$").texts[0].get_text() == r"$\beta_1 = 0.5$"
+
+
+def test_numbers_are_written_in_one_way():
+    from ravine._format import number
+
+    assert [words.number_text(v) for v in (53.0783, 20000, 1.5e-7, -1e9, np.inf)] == [
+        "53.08", "20,000", "1.5 × 10⁻⁷", "−10⁹", "inf",
+    ]  # fmt: skip
+    for value in 10.0 ** np.arange(-12.0, 13) * 1.23456:
+        for digits in (2, 3, 4, 6):
+            plain = number(value, digits).replace(",", "").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+            mantissa, _, power = plain.partition(" × 10")
+            assert float(mantissa) * 10.0 ** int(power or 0) == pytest.approx(float(f"{value:.{digits}g}"), rel=1e-12)
+            assert number(-value, digits) == "−" + number(value, digits)

@@ -12,7 +12,9 @@ from matplotlib.text import Annotation, Text
 import bare
 import ravine
 from ravine import measure, plot
+from ravine._format import setting
 from ravine._problem.criteria import residuals
+from ravine._problem.problem import neuron
 from ravine._study import provenance
 
 
@@ -111,7 +113,7 @@ def test_curves_that_blow_up_say_so(article):
 
 def test_mini_batches_lie_beneath_and_gaps_are_bridged():
     x = torch.linspace(-1, 1, 40).reshape(-1, 1)
-    problem = ravine.Problem.of(ravine.parts.neuron(torch.zeros(1, 1), torch.zeros(1)), FOUR[0], (x, 3 * x + 1))
+    problem = ravine.Problem.of(neuron(torch.zeros(1, 1), torch.zeros(1)), FOUR[0], (x, 3 * x + 1))
     run = ravine.descend(problem, lr=0.1, steps=40, batch_size=4, loss_every=10).drop_vars("minimum_loss")
     ax = plot.losses(run).axes[0]
     (line,), (dots,) = of_gid(ax, "loss"), of_gid(ax, "batch_loss")
@@ -235,7 +237,7 @@ def test_slices_on_four_problems(case):
     row = np.abs(land[other].values - wanted).argmin()
     assert bare.same_bits(line.get_ydata(), land.surface.isel({other: row}))
     assert bare.same_bits(line.get_xdata(), land[along])
-    assert any(f"the row of the grid nearest to {wanted:g}" in t.get_text() for t in figure.texts)
+    assert any(f"the row of the grid nearest to {setting(wanted)}" in t.get_text() for t in figure.texts)
     column = plot.slice(land, other, {along: float(land[along][3])})
     assert bare.same_bits(of_gid(column.axes[0], "loss")[0].get_ydata(), land.surface.isel({along: 3}))
     assert not any("nearest" in t.get_text() for t in column.texts)

@@ -8,21 +8,58 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-def number(value: float, digits: int = 3) -> str:
-    """Write a number with two or three digits that count.
+
+def number(value: float, digits: int = 3, *, zeros: bool = False) -> str:
+    """Write a number for people: a few digits, thousands with commas, a power of ten only where it is needed.
+
+    Sentences have three digits, pictures and tables four, settings six (`setting`). Every picture, sentence
+    and page writes its numbers here; what is to be typed again, as ``SGD(lr=1e-05)``, is written as Python does.
+
+    Parameters
+    ----------
+    value
+        Any number.
+    digits
+        How many digits count.
+    zeros
+        Keep zeros at the end, for numbers that stand below each other.
 
     Examples
     --------
-    >>> [number(each) for each in (0.97565, 12.0, 1234567.0, 2.5e-7, 1e9)]
-    ['0.976', '12', '1,230,000', '2.5e-07', '1e+09']
-    >>> number(344.0, 2), number(999.9)
-    ('340', '1,000')
+    >>> [number(each) for each in (0.97565, 12.0, 1234567.0, 2.5e-7, 1e9, -0.5)]
+    ['0.976', '12', '1,230,000', '2.5 × 10⁻⁷', '10⁹', '−0.5']
+    >>> number(344.0, 2), number(999.9), number(0.5, 4, zeros=True), number(float("-inf"))
+    ('340', '1,000', '0.5000', '−inf')
     """
-    if not np.isfinite(value):
-        return str(value)
+    value = float(value)
+    if value < 0:
+        return MINUS + number(-value, digits, zeros=zeros)
+    if not np.isfinite(value) or value == 0:
+        return f"{abs(value):g}"
     rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:,.0f}" if 10**digits <= abs(rounded) < 1e7 else f"{rounded:.{digits}g}"
+    if 1e-4 <= rounded < 1e7:
+        decimals = max(digits - 1 - int(f"{rounded:e}".partition("e")[2]), 0)
+        text = f"{rounded:,.{decimals}f}"
+        return text if zeros or "." not in text else text.rstrip("0").rstrip(".")
+    plain, _, power = f"{value:.{digits - 1}e}".partition("e")
+    plain = plain if zeros or "." not in plain else plain.rstrip("0").rstrip(".")
+    raised = f"10{str(int(power)).translate(RAISED)}"
+    return raised if plain == "1" else f"{plain} {TIMES} {raised}"
+
+
+def setting(value: object) -> str:
+    """Write the value of a setting, with as many digits as tell it from its neighbours; labels as they are.
+
+    Examples
+    --------
+    >>> setting(0.1), setting(1e-5), setting(0.123456789), setting(10_000), setting(True), setting("Adam")
+    ('0.1', '10⁻⁵', '0.123457', '10000', 'True', 'Adam')
+    """
+    return number(float(value), 6) if isinstance(value, float | np.floating) else str(value)
 
 
 def steps(count: float) -> str:
@@ -164,3 +201,14 @@ def share_of(part: int, whole: int) -> str:
     if percent == 0 and part:
         return "under 1 %"
     return "over 99 %" if percent == 100 and part < whole else f"{percent} %"
+
+
+def names(words: Sequence[str]) -> str:
+    """Join names as a sentence does.
+
+    Examples
+    --------
+    >>> names(["a"]), names(["a", "b"]), names(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ravine._format import setting
+
 Scope = Literal["exact", "local", "measured"]
 When = Literal["throughout", "at the start", "at the end"]
 
@@ -64,13 +66,9 @@ class Finding:
     @property
     def whose(self) -> str:
         """Labels of the run that it speaks of, for people."""
-        return ", ".join(_label(name, each) for name, each in self.about.items())
+        return ", ".join(
+            each if isinstance(each, str) else f"{name} {setting(each)}" for name, each in self.about.items()
+        )
 
     def __str__(self) -> str:
         return f"{self.whose}: {self.told}" if self.whose else self.told
-
-
-def _label(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{name} {value}" if isinstance(value, bool) else f"{name} {value:g}"

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 import ravine
 from ravine import gallery, measure, theory
+from ravine._format import MINUS, names, number
 from ravine._html.page import Claim, Table
 from ravine.article.figures import RUNS
 from ravine.article.knobs import CONDITION, descend_valley
-from ravine.article.words import MINUS, names, number
 
 CONFIRMED, CORRECTED, NEEDS_A_WORD = "confirmed", "corrected", "needs a word"
 

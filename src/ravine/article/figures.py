@@ -18,7 +18,7 @@ from ravine._progress import tracked
 from ravine._study.select import join
 from ravine.measure._update import update_of
 from ravine.plot._anatomy.arrows import arrows_of, corners_of, draw_update, ends_of, textbook_of
-from ravine.plot._canvas.style import ARTICLE, Figure, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.style import Figure, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import label_text, scalars
 
 RUNS: Mapping[str, Mapping[str, Any]] = {
@@ -172,7 +172,7 @@ def _draw_two_updates(study: xr.Dataset, style: str) -> Figure:
     figure = new_figure(12.6, 4.4, theme)
     names = ("bias", "weight")
     axes = [figure.add_axes((0.055 + 0.325 * k, 0.12, 0.285, 0.725)) for k in range(3)]
-    land = None if theme is ARTICLE else study.sel(criterion="MSELoss")[["surface"]]  # the article's were bare
+    land = None if theme.terrain else study.sel(criterion="MSELoss")[["surface"]]  # the article's were bare
     chosen = {run: study.sel(run=run, criterion="MSELoss") for run in STEPS_SHOWN}
     plot.vectors(
         chosen["momentum"], step_shown(chosen["momentum"], "momentum"), axes[0], land=land, axes=names, style=style

@@ -11,10 +11,11 @@ import xarray as xr
 
 import ravine
 from ravine import gallery, measure, plot
+from ravine._format import names, number
 from ravine._html.page import Plate, Section, Table, Text
 from ravine._study.contract import last_step
 from ravine.article.figures import RUNS, STEPS
-from ravine.article.words import find_sentences, format_arrival, group_equal, names, number
+from ravine.article.words import find_sentences, format_arrival, group_equal
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import settings_text
 
@@ -189,7 +190,7 @@ def _make_maximize_section(given: Mapping[str, Any]) -> Section:
     lr = _setting_beside("lr", given)
     up = ravine.descend(gallery.article(), lr=lr, steps=STEPS, maximize=True)
     rows = [
-        [name, *(number(float(up["loss"].sel(criterion=label, step=k))) for k in (0, 1, 10, STEPS))]
+        [name, *(number(float(up["loss"].sel(criterion=label, step=k)), 4) for k in (0, 1, 10, STEPS))]
         for label, name in group_equal(up).items()
     ]
     words = (

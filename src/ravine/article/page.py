@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ravine import theory
+from ravine._format import names, number, setting
 from ravine._html.page import Block, Claim, Listing, Page, Section, Text
 from ravine._study.provenance import describe
 from ravine.article import figures
@@ -17,7 +18,6 @@ from ravine.article.claims import NEEDS_A_WORD, check_claims
 from ravine.article.figures import STEPS
 from ravine.article.knobs import make_knob_sections, make_valley_section
 from ravine.article.story import StoryData, make_chapters
-from ravine.article.words import names, number
 from ravine.plot._canvas.style import Figure
 
 OURS: Mapping[str, Any] = {
@@ -120,7 +120,7 @@ def _write_notice(study: xr.Dataset, own: xr.Dataset, turned: Mapping[str, Any])
 
 
 def _format_setting(name: str, value: Any, named: bool = True) -> str:
-    text = ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
+    text = ("on" if value else "off") if isinstance(value, bool) else setting(value)
     return f"{name.replace('_', ' ')} {text}" if named else text
 
 

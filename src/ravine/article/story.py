@@ -11,20 +11,17 @@ import xarray as xr
 
 import ravine
 from ravine import plot
+from ravine._format import MINUS, TIMES, names, number
 from ravine._html.page import Block, Listing, Plate, Section, Table, Text
 from ravine.article import figures
 from ravine.article.figures import RUN_OF, STEPS_SHOWN, caption, step_shown
 from ravine.article.words import (
-    MINUS,
-    TIMES,
     compare_arrivals,
     describe_end,
     describe_ends,
     describe_picture,
     find_sentences,
     group_equal,
-    names,
-    number,
 )
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import settings_text, steps_text

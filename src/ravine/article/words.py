@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import xarray as xr
 
 import ravine
+from ravine._format import names
 from ravine._html.page import Sentences
 from ravine._study.contract import last_step
 from ravine.plot._canvas.words import end_of, steps_text
 
-MINUS = "\N{MINUS SIGN}"
-TIMES = "\N{MULTIPLICATION SIGN}"
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
 SHOWN = 2
 """Findings about a run that stand above; the rest is to be opened."""
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Write a number for people: few digits, and a power of ten only where it is needed.
-
-    Examples
-    --------
-    >>> number(0.97566), number(1951.3), number(0.0), number(float("nan"))
-    ('0.976', '1,951', '0', 'nan')
-    >>> number(7.0284e17).replace(TIMES, "*"), number(2.1e-8, 1).replace(TIMES, "*")
-    ('7.03 * 10¹⁷', '2 * 10⁻⁸')
-    """
-    if not np.isfinite(value) or value == 0:
-        return f"{value:g}".replace("-", MINUS)
-    if value < 0:
-        return MINUS + number(-value, digits)
-    if 1000 <= value < 1e7:
-        return f"{value:,.0f}"
-    plain, _, power = f"{value:.{digits}g}".partition("e")
-    return f"{plain} {TIMES} 10{str(int(power)).translate(RAISED)}" if power else plain
-
-
-def names(words: Sequence[str]) -> str:
-    """Join names as a sentence does.
-
-    Examples
-    --------
-    >>> names(["a"]), names(["a", "b"]), names(["a", "b", "c"])
-    ('a', 'a and b', 'a, b and c')
-    """
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def group_equal(runs: xr.Dataset, dim: str = "criterion") -> dict[str, str]:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from ravine._study.contract import check
 from ravine.measure._update import Update, update_of
-from ravine.plot._anatomy.arrows import arrows_of, corners_of, draw_arrows, ends_of, same_loss
-from ravine.plot._anatomy.formula import Row, headline, rows_of, texts, width_of
-from ravine.plot._anatomy.window import Window, draw_ground, names_of, open_window, why_not_drawn, window_of
+from ravine.plot._anatomy.arrows import arrows_of, corners_of, draw_arrows, draw_same_loss, ends_of
+from ravine.plot._anatomy.formula import Row, align_rows, headline, rows_of, width_of
+from ravine.plot._anatomy.window import Window, axis_names, draw_ground, open_window, why_not_drawn, window_of
+from ravine.plot._canvas.labels import literal
 from ravine.plot._canvas.layout import MONO, wrap, wrap_parts, write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.style import Figure, Style, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import Decays, contours_text, coupled_decay, number_text, settings_text
-from ravine.plot._map.contours import bands, gaps_of
+from ravine.plot._map.contours import draw_bands, gaps_of
 from ravine.plot._map.marks import comparable, objective
 
 Vector = NDArray[np.float64]
@@ -52,7 +53,7 @@ def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None =
     The arrows stand head to tail and add up to the recorded update, the broad one; beside them the formula in torch's
     order, line by line. With Nesterov momentum this is torch's own frame, in which the parameters are the look-ahead
     points: the textbook's update and the change of the look-ahead make up the recorded one. Where the parts are not
-    known (see `ravine.updates.update_of`), the picture shows the update and which way is downhill, and says why.
+    known (see `measure/_update.py`), the picture shows the update and which way is downhill, and says why.
 
     Lines of equal loss are drawn where the surface's grid is fine enough for the window: at least 6 cells, or 2 where
     its second differences are small. Else one dashed line through the position, across the gradient, along which the
@@ -96,38 +97,38 @@ def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None =
     check(land, "surface")
     if "criterion" in land["surface"].dims and "criterion" in run.coords and run["criterion"].ndim == 0:
         land = land.sel(criterion=run["criterion"])
-    names = names_of(run, land)
+    names = axis_names(run, land)
     update = update_of(run.sel(parameter=list(names)), step)
     track = run["position"].sel(parameter=list(names)).transpose("step", "parameter").values.astype(float)
     taken = int((run["step"].values <= step).sum()) if "step" in run.coords else int(step) + 1
     decay = coupled_decay(run)
     arrows, spots = arrows_of(update, theme), ends_of(update, theme)
     rows = rows_of(update, theme)
-    lines = texts(rows, names)
-    ratio = _body(lines) / WIDE
-    window = window_of(corners_of(arrows, spots), ratio, _reach(land, names))
+    lines = align_rows(rows, names)
+    ratio = _close_up_height(lines) / WIDE
+    window = window_of(corners_of(arrows, spots), ratio, _least_height(land, names))
     with np.errstate(over="ignore"):
         far = np.asarray((np.abs(track - update.position) > FARTHEST * window.side).any(axis=1))
     track = np.where(far[:, None], np.nan, track)
-    untold = why_not_drawn(land, decay, window)
-    wide = WIDE + GAP + _beside(lines)
-    head = _balanced(title or headline(update), wide)
-    below = wrap_parts([settings_text(run), *_notes(run, update, decay, untold)], wide, 8)
-    close_ax, map_ax = _axes(lines, head.count("\n") * 0.23 + below.count("\n") * 0.16, theme)
+    missing = why_not_drawn(land, decay, window)
+    wide = WIDE + GAP + _formula_width(lines)
+    head = _balance(title or literal(headline(update)), wide)
+    below = wrap_parts([settings_text(run), *_notes(run, update, decay, missing)], wide, 8)
+    close_ax, map_ax = _place_axes(lines, head.count("\n") * 0.23 + below.count("\n") * 0.16, theme)
     open_window(close_ax, window, names, theme)
     ground = draw_ground(close_ax, land, decay, window, theme)
-    if untold:
-        same_loss(close_ax, update, window, theme)
-    _way(close_ax, track, taken, window, theme)
+    if missing:
+        draw_same_loss(close_ax, update, window, theme)
+    _draw_way(close_ax, track, taken, window, theme)
     free = draw_arrows(close_ax, arrows, spots, window, theme, track=track, size=9.0)
     ground.number(free, theme)
-    _map(map_ax, land, decay, track, taken, window, theme)
-    _write(close_ax, map_ax, rows, lines, theme)
+    _draw_map(map_ax, land, decay, track, taken, window, theme)
+    _write_formula(close_ax, map_ax, rows, lines, theme)
     write_head_over(close_ax, head, below, theme)
     return close_ax.get_figure()  # type: ignore[return-value]
 
 
-def _balanced(title: str, wide: float) -> str:
+def _balance(title: str, wide: float) -> str:
     """Break a title into as few lines as it needs, and these about equally long."""
     lines = [wrap(title, wide * share, 13, weight="bold") for share in (0.55, 0.65, 0.75, 0.85, 1.0)]
     return next(each for each in lines if each.count("\n") == lines[-1].count("\n"))
@@ -147,37 +148,37 @@ def _notes(run: xr.Dataset, update: Update, decay: Decays, ground: str) -> list[
     return notes
 
 
-def _reach(land: xr.Dataset, names: tuple[str, str]) -> float:
+def _least_height(land: xr.Dataset, names: tuple[str, str]) -> float:
     """Return how high a window on an update of 0 is: a tenth of the surface."""
     return float(np.ptp(land[names[1]].values.astype(float))) / 10
 
 
-def _beside(lines: Sequence[str]) -> float:
+def _formula_width(lines: Sequence[str]) -> float:
     return max(width_of(lines, SIZE), 2.2)
 
 
-def _body(lines: Sequence[str]) -> float:
+def _close_up_height(lines: Sequence[str]) -> float:
     """Return the inches that the close-up is high: as map and formula beside it."""
     return max(TALL, INSET + 0.3 + len(lines) * LINE / 72)
 
 
-def _axes(lines: Sequence[str], extra: float, theme: Style) -> tuple[Axes, Axes]:
+def _place_axes(lines: Sequence[str], extra: float, theme: Style) -> tuple[Axes, Axes]:
     """Place the close-up at the left, and at the right the map, with room for the formula under it."""
-    body = _body(lines)
+    body = _close_up_height(lines)
     top, bottom, left = 1.0 + extra, 0.55, 0.75
-    width, height = left + WIDE + GAP + _beside(lines) + 0.25, top + body + bottom
+    width, height = left + WIDE + GAP + _formula_width(lines) + 0.25, top + body + bottom
     figure = new_figure(width, height, theme)
 
     def place(name: str, x: float, y: float, w: float, h: float) -> Axes:
         return figure.add_axes((x / width, y / height, w / width, h / height), label=name)
 
     high = bottom + body
-    side = min(_beside(lines), 3.2)
+    side = min(_formula_width(lines), 3.2)
     close = place("update", left, bottom, WIDE, body)
     return close, place("map", left + WIDE + GAP, high - INSET, side, INSET)
 
 
-def _way(ax: Axes, track: Vector, taken: int, window: Window, theme: Style) -> None:
+def _draw_way(ax: Axes, track: Vector, taken: int, window: Window, theme: Style) -> None:
     """Draw faintly how the run came here and where it goes on."""
     shared: dict[str, Any] = {"color": theme.quiet, "scalex": False, "scaley": False}
     points = track - window.origin
@@ -185,7 +186,9 @@ def _way(ax: Axes, track: Vector, taken: int, window: Window, theme: Style) -> N
         ax.plot(*piece.T, lw=1.1, ls=dash, marker="o", ms=3, mew=0, alpha=0.6, zorder=2, gid=gid, **shared)
 
 
-def _map(ax: Axes, land: xr.Dataset, decay: Decays, track: Vector, taken: int, window: Window, theme: Style) -> None:
+def _draw_map(
+    ax: Axes, land: xr.Dataset, decay: Decays, track: Vector, taken: int, window: Window, theme: Style
+) -> None:
     """Draw the whole surface with the run, and a frame around what the close-up shows."""
     x, y, values = objective(land, decay)
     low = np.minimum([x[0], y[0]], window.low)
@@ -196,10 +199,10 @@ def _map(ax: Axes, land: xr.Dataset, decay: Decays, track: Vector, taken: int, w
     for spine in ax.spines.values():
         spine.set(color=theme.grid, linewidth=0.7)
     ax.set_facecolor(theme.ground)
-    if theme is ARTICLE:
-        ax.pcolormesh(x, y, np.ma.masked_invalid(values), cmap="terrain", shading="nearest", rasterized=True)
+    if theme.terrain:
+        ax.pcolormesh(x, y, np.ma.masked_invalid(values), cmap=theme.terrain, shading="nearest", rasterized=True)
     else:
-        bands(ax, x, y, values, theme, gaps_of(values))
+        draw_bands(ax, x, y, values, theme, gaps_of(values))
     ahead: dict[str, Any] = {"scalex": False, "scaley": False, "zorder": 3}
     ax.plot(*track[taken - 1 :].T, color=theme.accent, lw=0.8, alpha=0.45, gid="after", **ahead)
     ax.plot(*track[: taken + 1].T, color=theme.accent, lw=1.3, gid="before", **ahead)
@@ -224,7 +227,7 @@ def _map(ax: Axes, land: xr.Dataset, decay: Decays, track: Vector, taken: int, w
     ax.set_title("where on the map", loc="left", size=8.5, color=theme.quiet, pad=4)
 
 
-def _write(close_ax: Axes, map_ax: Axes, rows: Sequence[Row], lines: Sequence[str], theme: Style) -> None:
+def _write_formula(close_ax: Axes, map_ax: Axes, rows: Sequence[Row], lines: Sequence[str], theme: Style) -> None:
     """Write the formula under the map, each line in the colour of its arrow."""
     figure = close_ax.get_figure()
     assert figure is not None
@@ -233,6 +236,8 @@ def _write(close_ax: Axes, map_ax: Axes, rows: Sequence[Row], lines: Sequence[st
     y = box.y0 * height - 0.35
     for row, line in zip([Row("axes", "", None, theme.quiet), *rows], lines, strict=True):
         if line:
-            text = figure.text(box.x0, y / height, line, size=SIZE, family=MONO, color=row.color, va="top", gid=row.gid)
+            text = figure.text(
+                box.x0, y / height, literal(line), size=SIZE, family=MONO, color=row.color, va="top", gid=row.gid
+            )
             text.set_fontweight("bold" if row.gid in ("next θ", "update") else "normal")
         y -= LINE / 72

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine.measure._update import Update, update_of
-from ravine.plot._anatomy.window import Backdrop, Window, draw_ground, names_of, open_window, window_of
+from ravine.plot._anatomy.window import Backdrop, Window, axis_names, draw_ground, open_window, window_of
 from ravine.plot._canvas.labels import FreeSpace, draw_label
-from ravine.plot._canvas.style import ARTICLE, Style, halo, style_of, with_own_settings
+from ravine.plot._canvas.style import Style, halo, style_of, with_own_settings
 from ravine.plot._canvas.words import coupled_decay
 from ravine.plot._map.marks import own_axes, trajectory
 
@@ -101,7 +101,7 @@ def vectors(
     ['update', 'velocity', 'gradient']
     """
     theme = style_of(style)
-    names = axes or (names_of(run, land) if land is not None else None)
+    names = axes or (axis_names(run, land) if land is not None else None)
     *_, names = trajectory(run, names)
     update = update_of(run.sel(parameter=list(names)), step)
     arrows, spots = textbook_of(update, theme) or (arrows_of(update, theme), ends_of(update, theme))
@@ -134,14 +134,14 @@ def draw_update(
     ground = Backdrop()
     if land is not None:
         ground = draw_ground(ax, land, coupled_decay(run), window, theme)
-    elif theme is ARTICLE:
+    elif theme.terrain:
         ax.set_axis_off()
     else:
         ax.set_facecolor(theme.far)
     ground.number(draw_arrows(ax, arrows, spots, window, theme), theme)
 
 
-def colors_of(theme: Style) -> dict[str, str]:
+def part_colors(theme: Style) -> dict[str, str]:
     """Return the colour of each part, the same in arrows and in words."""
     update, velocity, gradient, decay, ahead = theme.accents[:5]
     return {
@@ -161,12 +161,12 @@ def corners_of(arrows: Sequence[Arrow], spots: Sequence[Spot]) -> Vector:
 
 def arrows_of(update: Update, theme: Style) -> list[Arrow]:
     """Return the recorded update and its parts that are not 0; where these are unknown, which way is downhill."""
-    colors, here = colors_of(theme), update.position
+    colors, here = part_colors(theme), update.position
     whole = Arrow("update", "update", here, update.moved, colors["update"], strong=True)
     arrows = [whole] if update.moved.any() else []
     for name in ORDER:
         if name in update.parts and update.parts[name].any():
-            arrows.append(Arrow(name, _words(name, update), here, update.parts[name], colors[name]))
+            arrows.append(Arrow(name, _part_text(name, update), here, update.parts[name], colors[name]))
             here = here + update.parts[name]
     steep = float(np.hypot(*update.gradient))
     if update.rule is None and 0 < steep < np.inf:
@@ -186,7 +186,7 @@ def ends_of(update: Update, theme: Style) -> list[Spot]:
     ]
 
 
-def _words(name: str, update: Update) -> str:
+def _part_text(name: str, update: Update) -> str:
     rule = update.rule
     assert rule is not None
     kept = "" if rule.kept == 1 else "(1\N{MINUS SIGN}d)·"
@@ -208,7 +208,7 @@ def textbook_of(update: Update, theme: Style) -> tuple[list[Arrow], list[Spot]] 
     rule = update.rule
     if rule is None or not rule.nesterov or update.velocity is None or not rule.momentum:
         return None
-    colors = colors_of(theme)
+    colors = part_colors(theme)
     coast = update.parts.get("velocity", np.zeros_like(update.position))
     here = update.position - coast
     pull = update.parts["gradient"] + update.parts.get("weight decay", 0.0)
@@ -286,7 +286,7 @@ def draw_arrows(
     return free
 
 
-def same_loss(ax: Axes, update: Update, window: Window, theme: Style) -> None:
+def draw_same_loss(ax: Axes, update: Update, window: Window, theme: Style) -> None:
     """Draw, at the position, the direction in which the loss stays the same: across the gradient."""
     steep = float(np.hypot(*update.gradient))
     if not 0 < steep < np.inf or update.batched:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ravine._format import MINUS, number
 from ravine.measure._update import Update
-from ravine.plot._anatomy.arrows import ORDER, colors_of
+from ravine.plot._anatomy.arrows import ORDER, part_colors
 from ravine.plot._canvas.labels import text_size
 from ravine.plot._canvas.style import Style
 from ravine.plot._canvas.words import number_text
@@ -38,7 +39,7 @@ def rows_of(update: Update, theme: Style) -> list[Row]:
 
 
 def _formula(update: Update, theme: Style) -> list[Row]:
-    colors, rule = colors_of(theme), update.rule
+    colors, rule = part_colors(theme), update.rule
     g, v = update.gradient, update.velocity
     whose = "g  mini-batch" if update.batched else "g  gradient"
     rows = [Row("θ", f"θ  step {update.step}", update.position, theme.ink)]
@@ -66,13 +67,13 @@ def _formula(update: Update, theme: Style) -> list[Row]:
         if rule.nesterov:
             name, step = "d", g + rule.momentum * step
             rows.append(Row("d", f"d ← g + {_factor(rule.momentum)}v", step, colors["look-ahead"]))
-    sign = "\N{MINUS SIGN}" if rule.lr >= 0 else "+"
+    sign = MINUS if rule.lr >= 0 else "+"
     words = f"θ ← θ {sign} {_factor(abs(rule.lr))}{name}"
     return [*rows, Row("next θ", words, update.following, colors["update"])]
 
 
 def _sum(update: Update, theme: Style) -> list[Row]:
-    colors = colors_of(theme)
+    colors = part_colors(theme)
     rows = [Row(name, f"  {name}", update.parts[name], colors[name]) for name in ORDER if name in update.parts]
     size = float(np.abs(update.moved).max())
     if update.parts and float(np.abs(update.rounding).max()) > SEEN * size:
@@ -82,12 +83,12 @@ def _sum(update: Update, theme: Style) -> list[Row]:
 
 def _factor(value: float) -> str:
     """Write a factor with its dot; 1 needs none."""
-    return "" if value == 1 else number_text(value).replace("-", "\N{MINUS SIGN}") + "·"
+    return "" if value == 1 else number_text(value) + "·"
 
 
-def texts(rows: Sequence[Row], names: tuple[str, str]) -> list[str]:
+def align_rows(rows: Sequence[Row], names: tuple[str, str]) -> list[str]:
     """Align the rows under the axes' names: words at the left, numbers at the right of their columns."""
-    cells = [["", ""] if row.numbers is None else [_number(v) for v in row.numbers.tolist()] for row in rows]
+    cells = [["", ""] if row.numbers is None else [_cell(v) for v in row.numbers.tolist()] for row in rows]
     heads = [name if len(name) <= 10 else f"…{name[-9:]}" for name in names]
     wide = [max(len(text) for text in (heads[k], *(cell[k] for cell in cells))) for k in (0, 1)]
     left = max(16, *(len(row.words) for row in rows))
@@ -95,19 +96,17 @@ def texts(rows: Sequence[Row], names: tuple[str, str]) -> list[str]:
     return [f"{words:<{left}}  {a:>{wide[0]}}  {b:>{wide[1]}}".rstrip() for words, (a, b) in lines]
 
 
-def _number(value: float) -> str:
-    """Write a number with four digits, zeros at the end kept where it is no power of ten."""
-    value += 0.0  # no negative zero
-    text = number_text(value) if not 1e-3 <= abs(value) < 1e5 else f"{value:#.4g}".rstrip(".")
-    return text.replace("-", "\N{MINUS SIGN}")
+def _cell(value: float) -> str:
+    """Write a number of a column, zeros at the end kept."""
+    return number(value, 4, zeros=True)
 
 
 def headline(update: Update) -> str:
     """Say what is to be seen in one update, from its own angles and lengths."""
-    return f"Step {update.step} to {update.step + 1}: {_told(update)}"
+    return f"Step {update.step} to {update.step + 1}: {_what_happens(update)}"
 
 
-def _told(update: Update) -> str:
+def _what_happens(update: Update) -> str:
     rule, parts = update.rule, update.parts
     downhill = f"downhill{' on this mini-batch' * update.batched}"
     if not update.moved.any():
@@ -116,7 +115,7 @@ def _told(update: Update) -> str:
         idle = [word for word, is_so in _reasons(update).items() if is_so]
         return f"nothing moves{f', {idle[0]}' if idle else ''}"
     if rule is None:
-        angle = _angle(update.moved, -update.gradient)
+        angle = _angle_between(update.moved, -update.gradient)
         return f"the update points {_degrees(angle)} away from {downhill}" if angle == angle else "where it leads"
     pull = parts["gradient"] + parts.get("weight decay", 0.0)
     pullers = "gradient and weight decay" if parts.get("weight decay", np.zeros(1)).any() else "gradient"
@@ -129,25 +128,25 @@ def _told(update: Update) -> str:
         return f"the velocity is 0, the {pullers} alone {'move' if several else 'moves'} it"
     if not pull.any():
         return f"{'gradient and weight decay cancel' if several else 'the gradient is 0'}, the velocity carries on"
-    against = _angle(carried, pull) > 90
-    done = _done(carried, carried + others)
+    against = _angle_between(carried, pull) > 90
+    done = _change_of(carried, carried + others)
     if several:
-        return f"the velocity runs {'against' if against else 'with'} {pullers} and is {_undergone(done)}"
+        return f"the velocity runs {'against' if against else 'with'} {pullers} and is {_passive(done)}"
     way = f"{'uphill' if against != rule.maximize else 'downhill'}{' on this mini-batch' * update.batched}"
     if "look-ahead" in parts:
         return f"the velocity carries {way}, gradient and look-ahead {done.format(s='')}"
     return f"the velocity carries {way}, the gradient {done.format(s='s')}"
 
 
-def _undergone(done: str) -> str:
+def _passive(done: str) -> str:
     """Say the same of the velocity itself."""
     verb, rest = done.split("{s} it")
     return {"stop": "stopped", "turn": "turned", "slow": "slowed", "speed": "sped"}[verb] + rest
 
 
-def _done(carried: Vector, moved: Vector) -> str:
+def _change_of(carried: Vector, moved: Vector) -> str:
     """Say what became of the velocity: it is turned, or only slower or faster."""
-    turn = _angle(carried, moved)
+    turn = _angle_between(carried, moved)
     if turn != turn:
         return "stop{s} it"
     if turn >= 179.5:
@@ -176,7 +175,7 @@ def _without_velocity(update: Update, pullers: str) -> str:
     whose = "the mini-batch's slope" if update.batched else "the slope"
     if pullers != "gradient":
         gradient = update.parts["gradient"]
-        turn = _angle(gradient, gradient + update.parts["weight decay"])
+        turn = _angle_between(gradient, gradient + update.parts["weight decay"])
         if turn != turn:
             return "weight decay alone moves it"
         if turn < 1:
@@ -187,7 +186,7 @@ def _without_velocity(update: Update, pullers: str) -> str:
     return f"{first}straight {way} {whose}{times}"
 
 
-def _angle(one: Vector, other: Any) -> float:
+def _angle_between(one: Vector, other: Any) -> float:
     """Return the angle between two vectors in degrees; NaN where one is 0."""
     sizes = [float(np.abs(each).max()) for each in (one, other)]
     if not all(0 < size < np.inf for size in sizes):

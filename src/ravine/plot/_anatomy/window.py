@@ -14,11 +14,13 @@ from matplotlib.contour import ContourSet
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ravine._format import MINUS, number
 from ravine._study.contract import axes
-from ravine.plot._canvas.labels import FreeSpace
-from ravine.plot._canvas.style import ARTICLE, Style, calm
+from ravine.plot._canvas.labels import FreeSpace, literal
+from ravine.plot._canvas.style import Style, calm
+from ravine.plot._canvas.ticks import round_numbers
 from ravine.plot._canvas.words import Decays
-from ravine.plot._map.contours import bottom, gaps_of, number_lines
+from ravine.plot._map.contours import gaps_of, lowest_loss, number_lines
 from ravine.plot._map.marks import objective, trajectory
 
 Vector = NDArray[np.floating[Any]]
@@ -67,7 +69,7 @@ class Backdrop:
             number_lines(self.lines, free, theme, self.below)
 
 
-def names_of(run: xr.Dataset, land: xr.Dataset) -> tuple[str, str]:
+def axis_names(run: xr.Dataset, land: xr.Dataset) -> tuple[str, str]:
     """Return the surface's two parameters, horizontal first, if the run goes through just these."""
     *_, names = trajectory(run, axes(land))
     return names
@@ -93,12 +95,11 @@ def open_window(ax: Axes, window: Window, names: tuple[str, str], theme: Style) 
     """Give an Axes the window's limits, to one scale, and name its axes."""
     low, high = window.low - window.origin, window.high - window.origin
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-    if theme is not ARTICLE:
-        calm(ax, theme)
+    calm(ax, theme)
     shifted = window.origin.any()
     for axis, name, start in zip((ax.xaxis, ax.yaxis), names, window.origin, strict=True):
-        sign = "\N{MINUS SIGN}" if start >= 0 else "+"
-        axis.set_label_text(f"{name} {sign} {abs(start):.8g}" if shifted else name)
+        sign = MINUS if start >= 0 else "+"
+        axis.set_label_text(literal(f"{name} {sign} {number(abs(start), 8)}" if shifted else name))
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.get_offset_text().set(size=8, color=theme.quiet)
 
@@ -111,17 +112,17 @@ def why_not_drawn(land: xr.Dataset, decay: Decays, window: Window) -> str:
     sides = (x, window.low[0], window.high[0]), (y, window.low[1], window.high[1])
     gaps = [_widest_gap(*side) for side in sides]
     cells = min((high - low) / gap for (_, low, high), gap in zip(sides, gaps, strict=True))
-    coarse = f"no contours: the surface has a value every {max(gaps):.2g} only"
+    coarse = f"no contours: the surface has a value every {number(max(gaps), 2)} only"
     if cells < FEWEST:
         return coarse
-    rows, columns = _near(x, y, window)
+    rows, columns = _cells_in(x, y, window)
     near = values[np.ix_(rows, columns)]
     finite = near[np.isfinite(near)]
     if not finite.size:
         return "no contours: the surface is not finite here"
     if cells < CELLS:
-        apart = np.diff(_edges(float(finite.min()), float(finite.max())))
-        if not apart.size or _interpolation(x[columns], y[rows], near) > OFF * float(apart.min()):
+        apart = np.diff(_choose_losses(float(finite.min()), float(finite.max())))
+        if not apart.size or _interpolation_error(x[columns], y[rows], near) > OFF * float(apart.min()):
             return coarse
     eps = float(np.finfo(land["surface"].dtype).eps)
     if np.ptp(finite) <= NOISE * eps * float(np.abs(finite).max()):
@@ -136,26 +137,26 @@ def draw_ground(ax: Axes, land: xr.Dataset, decay: Decays, window: Window, theme
     own rounding (see `why_not_drawn`).
     """
     if why_not_drawn(land, decay, window):
-        ax.set_facecolor(theme.ground if theme is ARTICLE else theme.far)
+        ax.set_facecolor(theme.ground if theme.terrain else theme.far)
         return Backdrop()
     ax.set_facecolor(theme.ground)  # where the surface ends inside the window
     x, y, values = objective(land, decay)
-    rows, columns = _near(x, y, window)
+    rows, columns = _cells_in(x, y, window)
     near = values[np.ix_(rows, columns)]
     x, y = x[columns] - window.origin[0], y[rows] - window.origin[1]
-    if theme is ARTICLE:
+    if theme.terrain:
         whole = values[np.isfinite(values)]
         scale = Normalize(float(whole.min()), float(whole.max()))
-        ax.pcolormesh(x, y, near, cmap="terrain", norm=scale, shading="nearest", rasterized=True, zorder=0)
+        ax.pcolormesh(x, y, near, cmap=theme.terrain, norm=scale, shading="nearest", rasterized=True, zorder=0)
         return Backdrop()
-    return _contoured(ax, x, y, near, values, theme)
+    return _draw_contours(ax, x, y, near, values, theme)
 
 
-def _contoured(ax: Axes, x: Vector, y: Vector, near: Any, values: Any, theme: Style) -> Backdrop:
+def _draw_contours(ax: Axes, x: Vector, y: Vector, near: Any, values: Any, theme: Style) -> Backdrop:
     finite = near[np.isfinite(near)]
-    base, gaps = bottom(values), gaps_of(values)
+    base, gaps = lowest_loss(values), gaps_of(values)
     assert gaps is not None
-    edges = _edges(float(finite.min()), float(finite.max()))
+    edges = _choose_losses(float(finite.min()), float(finite.max()))
     ramp = LinearSegmentedColormap.from_list("gap", theme.ramp)
 
     def shade(loss: Any) -> Any:
@@ -173,19 +174,17 @@ def _contoured(ax: Axes, x: Vector, y: Vector, near: Any, values: Any, theme: St
     return Backdrop(lines, lambda loss: to_hex(shade(np.array(loss))))
 
 
-def _edges(low: float, high: float) -> Vector:
+def _choose_losses(low: float, high: float) -> Vector:
     """Return the losses of the lines: evenly spaced, or 1, 2, 5 · 10ⁿ where they span more than a decade and a half."""
     if 0 <= 30 * low < high:
-        lowest, highest = np.log10([max(low, high * 1e-4), high])
-        powers = 10.0 ** np.arange(np.floor(lowest), np.ceil(highest) + 1)
-        edges = np.unique(np.outer(powers, [1.0, 2.0, 5.0]))
+        edges = round_numbers(max(low, high * 1e-4), high, most=16, log=True)
     else:
         edges = np.asarray(MaxNLocator(11, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     found: Vector = edges[(edges > low) & (edges < high)]
     return found
 
 
-def _interpolation(x: Vector, y: Vector, values: Vector) -> float:
+def _interpolation_error(x: Vector, y: Vector, values: Vector) -> float:
     """Return how far straight lines between the grid's values are off at most, by its second differences."""
     off = 0.0
     for side, heights in ((x, values), (y, values.T)):
@@ -204,7 +203,7 @@ def _widest_gap(side: Vector, low: float, high: float) -> float:
     return float(np.diff(side)[touched].max())
 
 
-def _near(x: Vector, y: Vector, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _cells_in(x: Vector, y: Vector, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which rows and columns of the grid lie in a window, and one more at each side."""
     found = []
     for side, low, high in ((y, window.low[1], window.high[1]), (x, window.low[0], window.high[0])):

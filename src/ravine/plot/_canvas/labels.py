@@ -7,6 +7,7 @@ tells at once, for every place, whether a box would cover anything there.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,7 @@ class FreeSpace:
         if len(track) < 2:
             self.mark(track, radius)
             return
-        self.mark(_along(track, self.size), radius)
+        self.mark(_sample_line(track, self.size), radius)
 
     def box(self, box: Box) -> None:
         """Take a rectangle."""
@@ -160,7 +161,7 @@ class FreeSpace:
         return np.where(inside, field[cells[:, 1], cells[:, 0]], 0.0)
 
 
-def _along(track: Array, size: Array) -> Array:
+def _sample_line(track: Array, size: Array) -> Array:
     """Return points every few points of the way along a line, its parts inside the panel only."""
     tails, heads = track[:-1], track[1:]
     finite = np.isfinite(tails).all(axis=1) & np.isfinite(heads).all(axis=1)
@@ -181,9 +182,35 @@ def _along(track: Array, size: Array) -> Array:
     return np.asarray(tails[leg] + share[:, None] * ways[leg])
 
 
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no font has and no SVG may hold."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text with its control characters as escapes; line breaks stay.
+
+    Examples
+    --------
+    >>> printable("bell\x07")
+    'bell\\x07'
+    """
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def literal(text: str) -> str:
+    r"""Return a text as matplotlib is to be given it, so that it is drawn as it is: no name is mathtext.
+
+    Examples
+    --------
+    >>> literal("$w_1$")
+    '\\$w_1\\$'
+    """
+    return printable(text).replace("$", r"\$")
+
+
 def text_size(text: str, size: float, *, weight: str = "normal", family: str = "DejaVu Sans") -> tuple[float, float]:
     """Return width and height of a text in points, without drawing it."""
-    lines = text.split("\n")
+    lines = printable(text).split("\n")
     return max(_width(line, weight, family) for line in lines) * size, 1.25 * size * len(lines)
 
 
@@ -220,7 +247,7 @@ def draw_label(
         What to write and what it belongs to, in data coordinates.
     style, color, size
         How.
-    room
+    free
         What is taken; the label takes its place there too.
     near, far
         How far from the point it may stand, in points.
@@ -240,7 +267,7 @@ def draw_label(
     offset = np.array([place.x, place.y]) - anchor
     led = lead and place.gap(anchor) > 13
     note = axes.annotate(
-        text,
+        literal(text),
         xy=(float(point[0]), float(point[1])),
         xytext=(float(offset[0]), float(offset[1])),
         textcoords="offset points",
@@ -281,7 +308,7 @@ def draw_labels_at_right(
     for place, index in zip(places, order, strict=True):
         name, _, color = entries[index]
         axes.annotate(
-            name,
+            literal(name),
             xy=(1.0, heights[index]),
             xycoords="axes fraction",
             xytext=(1.04, place),

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import text_size
+from ravine.plot._canvas.labels import literal, printable, text_size
 from ravine.plot._canvas.scales import Axis
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure
-from ravine.plot._canvas.words import number_text
+from ravine.plot._canvas.style import Figure, Style, calm, new_figure
+from ravine.plot._canvas.ticks import Ticks
 
-Array = NDArray[np.floating[Any]]
 Lines = Sequence[tuple[str, str]]
 """Lines of a caption, each a text and its colour."""
 
 NARROWEST, WIDEST = 2.5, 20.0
 """Inches that a figure may be wide."""
 
+EDGE = 0.2
+"""Inches at the right of everything, and over the title."""
+
 MONO = "DejaVu Sans Mono"
 
 
 @dataclass(frozen=True, eq=False)
 class Headings:
-    """What is written around the panels: above all, above each, under each, and beside each row."""
+    """What is written around the panels: above all, above each, under each, and beside each row.
+
+    The title is written as it is, so that ``$…$`` in a user's own is mathtext; all else is literal.
+    """
 
     title: str
     subtitle: Sequence[str]
@@ -37,213 +41,307 @@ class Headings:
     rows: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class PanelShape:
+    """How large panels are, and what else needs room; in inches.
+
+    `ratio`
+        Height of a panel for its width.
+    `sides`
+        Widths of a panel, by how many stand in a row.
+    `between`, `narrowest`
+        Space between panels in a row; width of a panel below which fewer stand in a row.
+    `pad`
+        Points from a panel to the numbers of its axes.
+    `columns`
+        Panels in a row; by their number if 0.
+    `aside`, `reach`, `foot`
+        What stands at the right of all panels: how wide it is, and how far it reaches down from the top of them; and
+        what stands under everything.
+    """
+
+    ratio: float
+    sides: tuple[float, float, float, float]
+    between: float
+    narrowest: float
+    pad: float = 4.0
+    columns: int = 0
+    aside: float = 0.0
+    reach: float = 0.0
+    foot: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class Measures:
+    """Where everything stands, in inches; the numbers of both axes, and by how many degrees names are turned."""
+
+    shape: PanelShape
+    scale: float
+    columns: int
+    side: float
+    left: float
+    between: float
+    across: Ticks
+    up: Ticks
+    lean: float = 0.0
+
+    @property
+    def tall(self) -> float:
+        """Height of a panel."""
+        return self.side * self.shape.ratio
+
+    @property
+    def width(self) -> float:
+        """Width of the figure."""
+        panels = self.columns * self.side + (self.columns - 1) * self.between
+        return self.left + panels + self.shape.aside + EDGE
+
+    @property
+    def under(self) -> float:
+        """Points from a panel to the name of its horizontal axis."""
+        leaning = widest(self.across.words, self.size(8)) * float(np.sin(np.deg2rad(self.lean)))
+        return self.shape.pad + 4 + self.size(8) * 1.2 + leaning
+
+    def size(self, points: float) -> float:
+        """Return a font size at this scale: never under 6 points, so that print stays legible."""
+        return max(6.0, points * self.scale)
+
+    def height(self, text: str, points: float) -> float:
+        """Return the inches that a text takes."""
+        return text_size(text, self.size(points))[1] * 1.12 / 72 if text else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
     """A figure with one Axes for each panel, placed in inches so that texts have the room they need."""
 
     figure: Figure
     axes: list[Axes]
-    columns: int
-    side: float
-    theme: Style
-    scale: float = 1.0
+    measures: Measures
+
+    @property
+    def scale(self) -> float:
+        """Size of texts and lines for that in a figure of natural width."""
+        return self.measures.scale
 
     def size(self, points: float) -> float:
-        """Return a font size at this figure's scale: never under 6 points, so that print stays legible."""
-        return max(6.0, points * self.scale)
+        """Return a font size at this figure's scale."""
+        return self.measures.size(points)
 
-    def outer(self, k: int) -> bool:
+    def is_lowest(self, k: int) -> bool:
         """Tell whether a panel is the lowest of its column."""
-        return k + self.columns >= len(self.axes)
+        return k + self.measures.columns >= len(self.axes)
+
+    def is_first(self, k: int) -> bool:
+        """Tell whether a panel is the first of its row."""
+        return k % self.measures.columns == 0
+
+    def add_beside(self, label: str, gap: float, down: float, wide: float, tall: float) -> Axes:
+        """Add Axes at the right of all panels: so far from them, and so far down from their top, in inches."""
+        width, height = self.figure.get_size_inches()
+        left = width - EDGE - self.measures.shape.aside + gap
+        top = self.axes[0].get_position().y1 * height - down
+        return self.figure.add_axes((left / width, (top - tall) / height, wide / width, tall / height), label=label)
 
 
-def sheet_of(
-    words: Headings, x: Array, y: Array, theme: Style, *, columns: int | None = None, width: float | None = None
-) -> Sheet:
-    """Lay out equal panels over one grid, with their numbers, and write what stands around them.
+def make_layout(
+    words: Headings, x: Axis, y: Axis, shape: PanelShape, theme: Style, *, width: float | None = None
+) -> Layout:
+    """Lay out equal panels, with their numbers, and write what stands around them.
 
     Parameters
     ----------
     words
-        Everything that needs room.
+        Everything that needs room: a panel for each label.
     x, y
-        The grid's values; their ratio is that of the panels.
-    columns
-        Panels in a row; by their number if left out.
+        The axes of each panel.
+    shape
+        How large panels are.
     width
         Of the figure, in inches; natural if left out.
     """
     count = len(words.labels)
-    columns = columns or {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3 if count <= 9 else 4)
-    ratio = float(np.ptp(y) / np.ptp(x)) if np.ptp(x) and np.ptp(y) else 1.0
-    ratio = ratio if 0.25 <= ratio <= 4 else 0.85
-    side = {1: 4.4, 2: 2.95, 3: 2.6}.get(columns, 2.2) / max(1.0, ratio / 1.6)
-    natural = 0.9 + columns * side + (columns - 1) * 0.42
-    scale = 1.0 if width is None else float(np.clip(width / natural, 0.72, 1.3))
-
-    def size(points: float) -> float:
-        return max(6.0, points * scale)
-
-    ticks = [_ticks(each, s, size(8)) for each, s in ((x, side * scale), (y, side * ratio * scale))]
-    numbers = max((text_size(text, size(8))[0] for text in ticks[1][1]), default=0.0) / 72
-    left = numbers + (22 + size(9) * 1.2 + bool(words.rows) * size(10.5) * 1.6) / 72
-    right, between = 0.2, 0.42 * scale if columns > 1 else 0.0
-    if width is None:
-        width = max(left + columns * side + (columns - 1) * between + right, 3.6)
-    else:
-        if not NARROWEST <= width <= WIDEST:
-            raise ValueError(f"width must be from {NARROWEST} to {WIDEST:g} inches, got {width:g}")
-        side = (width - left - right - (columns - 1) * between) / columns
-    if side < 0.7:
-        raise ValueError(f"{columns} panels in a row do not fit into {width:g} inches: give a larger width=")
-    title = wrap(words.title, width - left - right, size(13), weight="bold")
-    subtitle = wrap_parts(words.subtitle, width - left - right, size(8))
-    under = [[(wrap(text, side + 0.6 * between, size(8.2)), color) for text, color in each] for each in words.captions]
-    heights = _heights(count, columns, bool(words.rows), any(words.labels), under, size)
-    head = 0.2 + _tall(title, size(13)) + 0.07 + _tall(subtitle, size(8)) + 0.12
-    tall = side * ratio
-    height = head + sum(above + tall + below for above, below in heights) + 0.1
-    figure = new_figure(width, height, theme)
-    axes, y0 = [], height - head
-    for row, (above, below) in enumerate(heights):
-        y0 -= above + tall
+    measures = _fit_measures(words, x, y, shape, width)
+    columns, side, tall, size = measures.columns, measures.side, measures.tall, measures.size
+    room = measures.width - measures.left - EDGE
+    title = wrap(words.title, room, size(13), weight="bold")
+    subtitle = wrap_parts(words.subtitle, room, size(8))
+    beneath = [
+        [(wrap(text, side + 0.6 * measures.between, size(8.2)), color) for text, color in each]
+        for each in words.captions
+    ]
+    rows = _heights(measures, words, beneath)
+    head = EDGE + measures.height(title, 13) + 0.07 + measures.height(subtitle, 8) + 0.12
+    body = sum(above + tall + below for above, below in rows) + 0.1
+    foot = shape.foot + max(0.0, shape.reach - (body - rows[0][0]))  # what stands aside may reach farther down
+    height = head + body + foot
+    figure = new_figure(measures.width, height, theme)
+    axes, bottom = [], height - head
+    for row, (above, below) in enumerate(rows):
+        bottom -= above + tall
         for column in range(min(columns, count - row * columns)):
-            x0 = left + column * (side + between)
-            axes.append(figure.add_axes((x0 / width, y0 / height, side / width, tall / height)))
-            axes[-1].set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
-        y0 -= below
-    sheet = Sheet(figure, axes, columns, side, theme, scale)
-    _write_head(figure, left / width, title, subtitle, theme, size(13), size(8))
-    for k, (label, lines) in enumerate(zip(words.labels, under, strict=True)):
-        write_panel(sheet, k, label, ticks, words.rows)
-        write_caption(sheet, k, lines)
-    return sheet
+            left = measures.left + column * (side + measures.between)
+            place = left / measures.width, bottom / height, side / measures.width, tall / height
+            axes.append(figure.add_axes(place))
+        bottom -= below
+    layout = Layout(figure, axes, measures)
+    _write_head(figure, measures.left / measures.width, (title, size(13)), (subtitle, size(8)), theme)
+    for k, label in enumerate(words.labels):
+        _prepare_panel(layout, k, x, y, theme)
+        if label and (not words.rows or k < columns):
+            shrunk = shrink(label, side + 0.3, size(10.5))
+            pad = 6 * measures.scale
+            axes[k].set_title(literal(label), loc="left", size=shrunk, weight="bold", color=theme.ink, pad=pad)
+        if words.rows and layout.is_first(k):
+            _name_row(layout, k, words.rows[k // columns], theme)
+        _write_caption(layout, k, beneath[k])
+    return layout
 
 
-def _heights(
-    count: int, columns: int, grid: bool, titled: bool, under: Sequence[Lines], size: Callable[[float], float]
-) -> list[tuple[float, float]]:
-    """Return the inches above and below each row of panels."""
-    found = []
-    for row in range(-(-count // columns)):
-        members = range(row * columns, min((row + 1) * columns, count))
-        above = 0.3 * max(size(10.5) / 10.5, 0.75) if titled and (not grid or row == 0) else 0.08
-        below = 0.12 + max(sum(_tall(text, size(8.2)) for text, _ in under[k]) for k in members)
-        if any(k + columns >= count for k in members):
-            below += (8 + size(8) * 1.2 + size(9) * 1.4) / 72
-        found.append((above, below + 0.14))
+def _fit_measures(words: Headings, x: Axis, y: Axis, shape: PanelShape, width: float | None) -> Measures:
+    """Find out how large a panel is; where the figure is narrow, fewer of them stand in a row."""
+    if width is not None and not NARROWEST <= width <= WIDEST:
+        raise ValueError(f"width must be from {NARROWEST} to {WIDEST:g} inches, got {width:g}")
+    count = len(words.labels)
+    columns = shape.columns or {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3 if count <= 9 else 4)
+    found = _measure_row(columns, words, x, y, shape, width)
+    while columns > 1 and found.side < shape.narrowest and not shape.columns:
+        columns -= 1
+        found = _measure_row(columns, words, x, y, shape, width)
+    if found.side < 0.7:
+        raise ValueError(f"{columns} panels in a row do not fit into {width:g} inches: give a larger width=")
     return found
 
 
-def _tall(text: str, size: float) -> float:
-    return text_size(text, size)[1] * 1.12 / 72 if text else 0.0
+def _measure_row(columns: int, words: Headings, x: Axis, y: Axis, shape: PanelShape, width: float | None) -> Measures:
+    """Measure panels of which so many stand in a row."""
+    side = shape.sides[min(columns, 4) - 1]
+    natural = 0.9 + columns * side + (columns - 1) * shape.between + shape.aside
+    scale = 1.0 if width is None else float(np.clip(width / natural, 0.72, 1.3))
+    small = max(6.0, 8 * scale)
+    up = y.ticks(side * shape.ratio * scale, small, upright=True)
+    naming = 22 + max(6.0, 9 * scale) * 1.2 + bool(words.rows) * max(6.0, 10.5 * scale) * 1.6
+    left = (widest(up.words, small) + naming) / 72
+    between = shape.between * scale if columns > 1 else 0.0
+    if width is not None:
+        side = (width - left - shape.aside - EDGE - (columns - 1) * between) / columns
+    across = x.ticks(max(side, 0.1), small)
+    leaning = bool(x.names) and widest(across.words, small) + 6 > side * 72 / len(x.names)
+    return Measures(shape, scale, columns, side, left, between, across, up, LEAN * leaning)
 
 
-def write_panel(
-    sheet: Sheet, k: int, label: str, ticks: Sequence[tuple[list[float], list[str]]], rows: Sequence[str]
-) -> None:
-    """Write a panel's name and the numbers of its axes; inner axes share those at the edge."""
-    ax, theme = sheet.axes[k], sheet.theme
-    calm(ax, theme, sheet.size(8))
-    (across, across_words), (up, up_words) = ticks
-    ax.set_xticks(across, across_words if sheet.outer(k) else [""] * len(across))
-    for label_, place in zip(ax.get_xticklabels(), across, strict=True):
-        if k % sheet.columns == 0 and place <= ax.get_xlim()[0] and up and up[0] <= ax.get_ylim()[0]:
-            label_.set_horizontalalignment("left")  # two numbers would meet in the corner
-    ax.set_yticks(up, up_words if k % sheet.columns == 0 else [""] * len(up))
-    if label and (not rows or k < sheet.columns):
-        size = sheet.size(10.5)
-        while size > 6 and text_size(label, size, weight="bold")[0] / 72 > sheet.side + 0.3:
-            size -= 0.5
-        ax.set_title(label, loc="left", size=size, weight="bold", color=theme.ink, pad=6 * sheet.scale)
-    if rows and k % sheet.columns == 0:
-        height = ax.get_position().height * sheet.figure.get_figheight()
-        size = sheet.size(10.5)
-        while size > 6 and text_size(rows[k // sheet.columns], size, weight="bold")[0] / 72 > height:
-            size -= 0.5
-        x = (0.06 + size / 144) / sheet.figure.get_figwidth()
-        y = ax.get_position().y1
-        sheet.figure.text(
-            x,
-            y,
-            rows[k // sheet.columns],
-            rotation=90,
-            ha="center",
-            va="top",
-            size=size,
-            weight="bold",
-            color=theme.ink,
-        )
+LEAN = 32.0
+"""Degrees by which names are turned that would run into each other."""
 
 
-def name_axes(sheet: Sheet, pair: tuple[str, str]) -> None:
-    """Write the names of the axes at the outer panels; at fixed places, which matplotlib need not look for."""
-    width, height = sheet.figure.get_size_inches()
-    size = sheet.size(9)
-    for k, ax in enumerate(sheet.axes):
-        box = ax.get_position()
-        wide, tall = box.width * width * 72, box.height * height * 72
-        if sheet.outer(k):
-            ax.set_xlabel(_cut(pair[0], wide, size), size=size)
-            ax.xaxis.set_label_coords(0.5, -(6 + sheet.size(8) * 1.2 + size * 0.75) / tall)
-            ax.xaxis.label.set_verticalalignment("center")
-        if k % sheet.columns == 0:
-            numbers = max((text_size(t.get_text(), sheet.size(8))[0] for t in ax.get_yticklabels()), default=0.0)
-            ax.set_ylabel(_cut(pair[1], tall, size), size=size)
-            ax.yaxis.set_label_coords(-(9 + numbers + size * 0.6) / wide, 0.5)
-            ax.yaxis.label.set_verticalalignment("center")
+def _heights(measures: Measures, words: Headings, beneath: Sequence[Lines]) -> list[tuple[float, float]]:
+    """Return the inches above and below each row of panels."""
+    found, count = [], len(beneath)
+    for first in range(0, count, measures.columns):
+        members = range(first, min(first + measures.columns, count))
+        titled = any(words.labels) and (not words.rows or first == 0)
+        above = 0.3 * max(measures.size(10.5) / 10.5, 0.75) if titled else 0.08
+        below = 0.26 + max(sum(measures.height(text, 8.2) for text, _ in beneath[k]) for k in members)
+        lowest = any(k + measures.columns >= count for k in members)
+        found.append((above, below + (measures.under + measures.size(9) * 1.4) / 72 * lowest))
+    return found
 
 
-def _cut(name: str, room: float, size: float) -> str:
-    """Shorten a name that is longer than its side; the end says most."""
-    while len(name) > 6 and text_size(name, size)[0] > room:
-        name = "…" + name.lstrip("…")[1:]
-    return name
+def _prepare_panel(layout: Layout, k: int, x: Axis, y: Axis, theme: Style) -> None:
+    """Give a panel its limits, numbers and names, at fixed places; inner ones share those of the outer panels."""
+    ax, measures = layout.axes[k], layout.measures
+    ax.set(xscale="log" if x.log else "linear", yscale="log" if y.log else "linear")
+    ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]], autoscale_on=False)
+    ax.minorticks_off()
+    calm(ax, theme, layout.size(8))
+    ax.tick_params(labelsize=layout.size(8))
+    if not theme.frame:
+        ax.tick_params(pad=measures.shape.pad)
+    across, up, size = measures.across, measures.up, layout.size(9)
+    ax.set_xticks(across.places, _written(across) if layout.is_lowest(k) else [""] * len(across.places))
+    ax.set_yticks(up.places, _written(up) if layout.is_first(k) else [""] * len(up.places))
+    if layout.is_lowest(k):
+        for label, place in zip(ax.get_xticklabels(), across.places, strict=True):
+            if measures.lean:
+                label.set(rotation=measures.lean, ha="right", rotation_mode="anchor")
+            elif layout.is_first(k) and place <= ax.get_xlim()[0] and up.places[0] <= ax.get_ylim()[0]:
+                label.set_horizontalalignment("left")  # two numbers would meet in the corner
+        name = literal(_cut(across.name(x.heading), measures.side * 72, size))
+        ax.set_xlabel(name, size=size, va="center")
+        ax.xaxis.set_label_coords(0.5, -(measures.under + size * 0.5) / (measures.tall * 72))
+    if layout.is_first(k):
+        numbers = widest(up.words, layout.size(8))
+        ax.set_ylabel(literal(_cut(up.name(y.heading), measures.tall * 72, size)), size=size, va="center")
+        ax.yaxis.set_label_coords(-(measures.shape.pad + 5 + numbers + size * 0.6) / (measures.side * 72), 0.5)
 
 
-def write_caption(sheet: Sheet, k: int, lines: Lines) -> None:
+def _written(ticks: Ticks) -> list[str]:
+    return [literal(word) for word in ticks.words]
+
+
+def _name_row(layout: Layout, k: int, name: str, theme: Style) -> None:
+    """Write the name of a row of panels at their left, upright."""
+    box, (width, height) = layout.axes[k].get_position(), layout.figure.get_size_inches()
+    size = shrink(name, box.height * height, layout.size(10.5))
+    how: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "top", "weight": "bold"}
+    layout.figure.text((0.06 + size / 144) / width, box.y1, literal(name), size=size, color=theme.ink, **how)
+
+
+def _write_caption(layout: Layout, k: int, lines: Lines) -> None:
     """Write the lines under a panel."""
-    size = sheet.size(8.2)
-    down = 7.0 + (8 + sheet.size(8) * 1.2 + sheet.size(9) * 1.4 if sheet.outer(k) else 0)
+    measures = layout.measures
+    down = 7.0 + (measures.under + layout.size(9) * 1.4 if layout.is_lowest(k) else 0.0)
     for text, color in lines:
-        sheet.axes[k].annotate(
-            text,
-            xy=(0, 0),
-            xycoords="axes fraction",
-            xytext=(0, -down),
-            textcoords="offset points",
-            va="top",
-            size=size,
-            color=color,
-            linespacing=1.25,
-            annotation_clip=False,
+        note = layout.axes[k].annotate(
+            literal(text), (0, 0), (0, -down), "axes fraction", "offset points", annotation_clip=False
         )
-        down += _tall(text, size) * 72
+        note.set(va="top", size=layout.size(8.2), color=color, linespacing=1.25, gid="caption")
+        down += measures.height(text, 8.2) * 72
 
 
-def _write_head(
-    figure: Figure, x: float, title: str, subtitle: str, theme: Style, title_size: float, subtitle_size: float
-) -> None:
+def write_head_over(ax: Axes, title: str, subtitle: str, theme: Style) -> None:
+    """Write title and subtitle above the only Axes of a figure; the title as it is, the subtitle literally."""
+    figure: Figure = ax.get_figure()  # type: ignore[assignment]
+    _write_head(figure, ax.get_position().x0, (title, 13.0), (subtitle, 8.0), theme)
+
+
+def _write_head(figure: Figure, x: float, title: tuple[str, float], subtitle: tuple[str, float], theme: Style) -> None:
+    """Write title and subtitle, each a text and its size."""
     height = figure.get_figheight()
-    figure.text(x, 1 - 0.2 / height, title, size=title_size, weight="bold", color=theme.ink, va="top", linespacing=1.2)
-    y = 1 - (0.2 + _tall(title, title_size) + 0.07) / height
-    figure.text(x, y, subtitle, size=subtitle_size, color=theme.quiet, va="top", family=MONO, linespacing=1.35)
+    how: dict[str, Any] = {"weight": "bold", "color": theme.ink, "va": "top", "linespacing": 1.2}
+    figure.text(x, 1 - EDGE / height, printable(title[0]), size=title[1], **how)
+    down = EDGE + 0.07 + (text_size(*title)[1] * 1.12 / 72 if title[0] else 0.0)
+    how = {"family": MONO, "color": theme.quiet, "va": "top", "linespacing": 1.35}
+    figure.text(x, 1 - down / height, literal(subtitle[0]), size=subtitle[1], **how)
+
+
+def write_lines_under(ax: Axes, lines: Lines) -> None:
+    """Write lines at the foot of a figure with only these Axes."""
+    figure: Figure = ax.get_figure()  # type: ignore[assignment]
+    for k, (line, color) in enumerate(lines):
+        y = (0.1 + 0.2 * (len(lines) - 1 - k)) / figure.get_figheight()
+        figure.text(ax.get_position().x0, y, literal(line), size=8.2, color=color, va="bottom", gid="caption")
+
+
+FIXED = "\N{NO-BREAK SPACE}"
 
 
 def wrap(text: str, inches: float, size: float, weight: str = "normal", family: str = "DejaVu Sans") -> str:
-    """Break a text into lines that fit."""
+    """Break a text into lines that fit, a number never apart from its unit."""
+    kept = re.sub(r"(?<=\d) (?=%|steps?\b)|(?<=\bstep) (?=\d)", FIXED, text)
     lines: list[str] = []
-    for word in text.split(" "):
+    for word in kept.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_size(longer, size, weight=weight, family=family)[0] <= inches * 72:
             lines[-1] = longer
         else:
             lines.append(word)
-    return "\n".join(lines)
+    return "\n".join(lines).replace(FIXED, " ")
 
 
 def wrap_parts(parts: Sequence[str], inches: float, size: float) -> str:
     """Set parts of a subtitle side by side; one that does not fit begins a new line, unbroken if it can."""
+    inches *= 0.97  # small sizes of this font run wider
     lines: list[str] = []
     for part in parts:
         longer = f"{lines[-1]}   {part}" if lines else part
@@ -254,239 +352,20 @@ def wrap_parts(parts: Sequence[str], inches: float, size: float) -> str:
     return "\n".join(lines)
 
 
-def _ticks(values: Array, inches: float, size: float) -> tuple[list[float], list[str]]:
-    """Return few round numbers along an axis, and how they are written."""
-    low, high = float(values.min()), float(values.max())
-    rough = (high - low) / float(np.clip(inches / 0.6, 2, 8))
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = power * next(each for each in (1.0, 2.0, 5.0, 10.0) if each * power >= rough * 0.75)
-    places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step
-    largest = max(abs(low), abs(high))
-    digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
-    if largest < 1e5 and digits <= 4:
-        texts = [f"{place:.{digits}f}" for place in places]
-    else:
-        exact = max(1, int(np.ceil(np.log10(largest / step))) + 1)
-        texts = [number_text(float(f"{place:.{exact}g}")) for place in places]
-    return places.tolist(), [text.replace("-", "\N{MINUS SIGN}") if float(text) else "0" for text in texts]
-
-
-def write_head_over(ax: Axes, title: str, subtitle: str, theme: Style) -> None:
-    """Write title and subtitle above the only Axes of a figure."""
-    figure: Figure = ax.get_figure()  # type: ignore[assignment]
-    _write_head(figure, ax.get_position().x0, title, subtitle, theme, 13, 8)
-
-
-RATIO = 0.76
-"""Height of a panel for its width."""
-
-SIDES = {1: 4.9, 2: 3.3, 3: 2.6, 4: 2.2}
-"""Width of a panel in inches, by how many stand in a row."""
-
-SMALLEST = 1.6
-"""Inches of a panel below which fewer stand in a row."""
-
-TALLEST = 2.9
-"""Inches of the colour key, at most."""
-
-LEAN = 32.0
-"""Degrees by which names are turned that would run into each other."""
-
-
-@dataclass(frozen=True, eq=False)
-class Board:
-    """A figure with its panels, the Axes of the colour key, and the scale of its texts."""
-
-    figure: Figure
-    axes: list[Axes]
-    key: Axes
-    scale: float
-
-    def size(self, points: float) -> float:
-        """Return a font size at this figure's scale: never under 6 points, so that print stays legible."""
-        return max(6.0, points * self.scale)
-
-
-@dataclass(frozen=True, eq=False)
-class Measures:
-    """Where everything stands, in inches; numbers of both axes; the points from a panel to its axis's name."""
-
-    scale: float
-    columns: int
-    side: float
-    left: float
-    between: float
-    right: float
-    across: tuple[list[float], list[str]]
-    up: tuple[list[float], list[str]]
-    lean: float
-    under: float
-
-    @property
-    def tall(self) -> float:
-        """Height of a panel."""
-        return self.side * RATIO
-
-    @property
-    def width(self) -> float:
-        """Width of the figure."""
-        return self.left + self.columns * self.side + (self.columns - 1) * self.between + self.right
-
-    def size(self, points: float) -> float:
-        """Return a font size at this scale."""
-        return max(6.0, points * self.scale)
-
-    def height(self, text: str, points: float) -> float:
-        """Return the inches that a text takes."""
-        return text_size(text, self.size(points))[1] * 1.12 / 72 if text else 0.0
-
-
-def board_of(
-    words: Headings, x: Axis, y: Axis, key: Sequence[str], theme: Style, *, width: float | None = None
-) -> Board:
-    """Lay out a panel for each label, and write what stands around them; `key` is what the key may have to say."""
-    count = len(words.labels)
-    measures = _measures(count, x, y, key, width)
-    columns, side, tall = measures.columns, measures.side, measures.tall
-    room = measures.width - measures.left - 0.16
-    title = wrapped(words.title, room, measures.size(13), "bold")
-    subtitle = wrap_parts(words.subtitle, 0.95 * room, measures.size(8))  # small sizes of this font run wider
-    caption_room, size = side + 0.5 * measures.between, measures.size(8.2)
-    told = [[(wrapped(text, caption_room, size), color) for text, color in each] for each in words.captions]
-    above = (16 + measures.size(10.5)) / 72 if any(words.labels) else 0.1
-    below = _below(measures, told)
-    head = 0.37 + measures.height(title, 13) + measures.height(subtitle, 8)
-    height = head + sum(above + tall + each for each in below) + 0.04
-    figure = new_figure(measures.width, height, theme)
-    _head(figure, title, subtitle, measures, theme)
-    axes, bottom = [], height - head
-    for k in range(count):
-        row, column = divmod(k, columns)
-        if column == 0:
-            bottom -= above + tall + (below[row - 1] if row else 0.0)
-        place = measures.left + column * (side + measures.between), bottom, side, tall
-        axes.append(_panel(figure, place, x, y, measures, theme, outer=k + columns >= count, first=column == 0))
-        _name(axes[-1], words.labels[k], measures, theme)
-        _tell(axes[-1], told[k], measures, outer=k + columns >= count)
-    bar = min(tall, TALLEST)
-    top = axes[0].get_position().y1 - bar / height
-    beside = measures.width - measures.right + 0.14
-    wide = measures.right - 0.3
-    key_axes = figure.add_axes((beside / measures.width, top, wide / measures.width, bar / height), label="key")
-    return Board(figure, axes, key_axes, measures.scale)
-
-
-def _head(figure: Figure, title: str, subtitle: str, measures: Measures, theme: Style) -> None:
-    """Write title and subtitle."""
-    x, y, height = measures.left / measures.width, 0.2, figure.get_figheight()
-    written = figure.text(x, 1 - y / height, title, size=measures.size(13), weight="bold", color=theme.ink)
-    written.set(va="top", linespacing=1.2)
-    y += measures.height(title, 13) + 0.07
-    written = figure.text(x, 1 - y / height, subtitle, size=measures.size(8), color=theme.quiet, family=MONO)
-    written.set(va="top", linespacing=1.35)
-
-
-def _measures(count: int, x: Axis, y: Axis, key: Sequence[str], width: float | None) -> Measures:
-    """Find out how large a panel is; where the figure is narrow, fewer of them stand in a row."""
-    if width is not None and not NARROWEST <= width <= WIDEST:
-        raise ValueError(f"width must be from {NARROWEST} to {WIDEST:g} inches, got {width:g}")
-    columns = {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3 if count <= 9 else 4)
-    found = _row(columns, x, y, key, width)
-    while columns > 1 and found.side < SMALLEST:
-        columns -= 1
-        found = _row(columns, x, y, key, width)
-    return found
-
-
-def _row(columns: int, x: Axis, y: Axis, key: Sequence[str], width: float | None) -> Measures:
-    """Measure panels of which so many stand in a row, and what has to stand beside them."""
-    side = SIDES[columns]
-    scale = 1.0 if width is None else float(np.clip(width / (1.7 + columns * (side + 0.3)), 0.72, 1.3))
-    small = max(6.0, 8 * scale)
-    between = 0.3 * scale
-    up = y.numbers(side * RATIO * scale, small, upright=True)
-    left = (_widest(up[1], small) + 20 + 9 * scale * 1.3) / 72
-    right = 0.3 + (18 + _widest(key, small)) / 72
-    if width is not None:
-        side = (width - left - right - (columns - 1) * between) / columns
-    across = x.numbers(max(side, 0.1), small)
-    longest = _widest(across[1], small)
-    lean = LEAN if x.names and longest + 6 > side * 72 / len(x.names) else 0.0
-    under = 10 + small * 1.2 + longest * float(np.sin(np.deg2rad(lean)))
-    return Measures(scale, columns, side, left, between, right, across, up, lean, under)
-
-
-FIXED = "\N{NO-BREAK SPACE}"
-
-
-def wrapped(text: str, inches: float, size: float, weight: str = "normal") -> str:
-    """Break a text into lines that fit, a number never apart from its unit."""
-    kept = re.sub(r"(?<=\d) (?=%|steps?\b)|(?<=\bstep) (?=\d)", FIXED, text)
-    return wrap(kept, inches, size, weight=weight).replace(FIXED, " ")
-
-
-def _widest(words: Sequence[str], size: float) -> float:
+def widest(words: Sequence[str], size: float) -> float:
+    """Return the points that the widest of these words takes."""
     return max((text_size(word, size)[0] for word in words), default=0.0)
 
 
-def _below(measures: Measures, told: Sequence[Lines]) -> list[float]:
-    """Return the inches beneath each row of panels: for numbers and a name at the lowest, and for captions."""
-    found = []
-    for first in range(0, len(told), measures.columns):
-        members = range(first, min(first + measures.columns, len(told)))
-        lines = max(sum(measures.height(text, 8.2) for text, _ in told[k]) for k in members)
-        outer = any(k + measures.columns >= len(told) for k in members)
-        found.append(lines + 0.2 + (measures.under + measures.size(9) * 1.5) / 72 * outer)
-    return found
-
-
-def _panel(
-    figure: Figure,
-    place: tuple[float, float, float, float],
-    x: Axis,
-    y: Axis,
-    measures: Measures,
-    theme: Style,
-    *,
-    outer: bool,
-    first: bool,
-) -> Axes:
-    """Return an empty panel with its final limits; inner ones share the numbers of those at the edge."""
-    wide, tall = figure.get_size_inches()
-    ax = figure.add_axes((place[0] / wide, place[1] / tall, place[2] / wide, place[3] / tall))
-    ax.set(xscale="log" if x.log else "linear", yscale="log" if y.log else "linear")
-    ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]], autoscale_on=False)
-    ax.minorticks_off()
-    if theme is ARTICLE:
-        ax.tick_params(labelsize=measures.size(8))
-    else:
-        calm(ax, theme, measures.size(8))
-        ax.tick_params(axis="x", pad=6)  # a symbol on the border reaches over it
-    for side, (places, words), shown in (("x", measures.across, outer), ("y", measures.up, first)):
-        getattr(ax, f"set_{side}ticks")(places, words if shown else [""] * len(places))
-    size = measures.size(9)
-    if outer:
-        for label in ax.get_xticklabels() if measures.lean else []:
-            label.set(rotation=measures.lean, ha="right", rotation_mode="anchor")
-        ax.set_xlabel(x.heading, size=size, va="center")
-        ax.xaxis.set_label_coords(0.5, -(measures.under + size * 0.6) / (place[3] * 72))
-    if first:
-        ax.set_ylabel(y.heading, size=size, va="center")
-        ax.yaxis.set_label_coords(-(measures.left * 72 - 8 - size * 0.6) / (place[2] * 72), 0.5)
-    return ax
-
-
-def _name(ax: Axes, label: str, measures: Measures, theme: Style) -> None:
-    size = measures.size(10.5)
-    while size > 6 and text_size(label, size, weight="bold")[0] / 72 > measures.side + measures.between:
+def shrink(text: str, inches: float, size: float) -> float:
+    """Return the size at which a bold name fits, at least 6 points."""
+    while size > 6 and text_size(text, size, weight="bold")[0] / 72 > inches:
         size -= 0.5
-    ax.set_title(label, loc="left", size=size, weight="bold", color=theme.ink, pad=6 * measures.scale)
+    return size
 
 
-def _tell(ax: Axes, lines: Lines, measures: Measures, *, outer: bool) -> None:
-    """Write the lines under a panel."""
-    down = 7.0 + (measures.under + measures.size(9) * 1.5 if outer else 0.0)
-    for text, color in lines:
-        note = ax.annotate(text, (0, 0), (0, -down), "axes fraction", "offset points", annotation_clip=False)
-        note.set(va="top", size=measures.size(8.2), color=color, linespacing=1.25, gid="caption")
-        down += measures.height(text, 8.2) * 72
+def _cut(name: str, room: float, size: float) -> str:
+    """Shorten a name that is longer than its side; the end says most."""
+    while len(name) > 6 and text_size(name, size)[0] > room:
+        name = "…" + name.lstrip("…")[1:]
+    return name

@@ -1,4 +1,4 @@
-"""Round numbers, axes of settings, and colour scales with the key that says what their colours mean."""
+"""Axes of settings and parameters, and colour scales with the key that says what their colours mean."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, Normalize, to_rgb
+from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgb
 from numpy.typing import NDArray
 
-from ravine._format import listed
+from ravine._format import listed, number, setting
 from ravine.plot._canvas.labels import text_size
-from ravine.plot._canvas.style import ARTICLE, Style
-from ravine.plot._canvas.words import number_text
+from ravine.plot._canvas.style import Style
+from ravine.plot._canvas.ticks import Ticks, round_numbers, write_numbers, write_ticks
 
 Array = NDArray[np.floating[Any]]
 
 SPAN = 20.0
 """Ratio of the largest to the smallest value from which a scale is logarithmic."""
-
-MINUS = "\N{MINUS SIGN}"
 
 FEW = 8
 """Values up to which an axis is numbered at the values themselves, if there is room."""
@@ -31,25 +29,18 @@ FEW = 8
 MOST_NAMED = 12
 """Values up to which 0 and a logarithmic range have even cells, each with its number."""
 
-DECADES = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
-"""Round numbers of a decade, from the most to the fewest."""
+APART = 0.45
+"""Inches from one number of an even axis to the next, at least."""
 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """One side of a diagram of cells: where each cell lies, and where it ends."""
+    """One side of a panel: its name as it is written, its limits, and names for its places where these are labels."""
 
-    name: str
-    values: tuple[Any, ...]
-    places: Array
+    heading: str
     edges: Array
-    log: bool
-    names: tuple[str, ...]
-
-    @property
-    def heading(self) -> str:
-        """The name as it is written."""
-        return self.name.replace("_", " ")
+    log: bool = False
+    names: tuple[str, ...] = ()
 
     def even(self, places: Any) -> Any:
         """Turn places into a scale on which they lie as on paper."""
@@ -61,6 +52,35 @@ class Axis:
         low, high = self.even(self.edges[[0, -1]])
         return (self.even(places) - low) / (high - low)
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Within which places numbers may stand."""
+        return float(self.edges[0]), float(self.edges[-1])
+
+    def ticks(self, inches: float, size: float, *, upright: bool = False) -> Ticks:
+        """Return round numbers with room for each, and how they are written; names in full."""
+        low, high = self.reach
+        most = 9 if self.log else int(np.clip(round(inches / APART), 2, 9))
+        for count in range(most, 0, -1):
+            found = write_ticks(round_numbers(low, high, count, self.log), self.log)
+            if len(found.places) > 1 and self.fits(found, inches, size, upright=upright):
+                return found
+        return write_ticks([low, high])
+
+    def fits(self, ticks: Ticks, inches: float, size: float, *, upright: bool) -> bool:
+        """Tell whether each number has room."""
+        widths = np.array([1.3 * size if upright else text_size(word, size)[0] + 8 for word in ticks.words])
+        return bool((np.diff(self.share(ticks.places)) * inches * 72 >= (widths[1:] + widths[:-1]) / 2).all())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CellAxis(Axis):
+    """One side of a diagram of cells: the setting, its values, and where each cell lies."""
+
+    name: str
+    values: tuple[Any, ...]
+    places: Array
+
     def cell(self, places: Any) -> NDArray[np.intp]:
         """Return which cell each place lies in."""
         found = np.searchsorted(self.edges, np.asarray(places, dtype=float), side="right") - 1
@@ -71,47 +91,42 @@ class Axis:
         inner = np.interp(cells, np.arange(len(self.edges)) - 0.5, self.even(self.edges))
         return np.asarray(10.0**inner if self.log else inner)
 
-    def told(self, index: int) -> str:
+    def value_text(self, index: int) -> str:
         """Say which value of the setting a cell has: ``lr 0.1``, or a label by itself."""
         value = self.values[index]
         if self.names:
             return self.names[index] if isinstance(value, str) else f"{self.heading} {self.names[index]}"
-        return f"{self.heading} {value:.3g}".replace("-", MINUS)
+        return f"{self.heading} {number(value)}"
 
-    def numbers(self, inches: float, size: float, *, upright: bool = False) -> tuple[list[float], list[str]]:
-        """Return as many round numbers as there is room for, and how they are written; names in full."""
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Within which places numbers may stand: beyond the first and the last value lies no run."""
+        return float(self.places[0]), float(self.places[-1])
+
+    def ticks(self, inches: float, size: float, *, upright: bool = False) -> Ticks:
+        """Return the values themselves where they are few and short, else round numbers; names in full."""
         if self.names:
-            return self.places.tolist(), list(self.names)
-        low, high = float(self.places[0]), float(self.places[-1])  # beyond lies no run
+            return Ticks(self.places.tolist(), list(self.names))
         short = all(float(f"{place:.3g}") == round(place, 12) for place in self.places.tolist())
-        sets = [self.places] if short and len(self.places) <= FEW else []
-        sets += [rounds(low, high, most, self.log) for most in range(9, 1, -1)]
-        for places in sets:
-            words = words_of(places, self.log)
-            if len(places) > 1 and self._fit(places, words, inches * 72, size, upright):
-                return places.tolist(), words
-        ends = self.places[[0, -1]]
-        return ends.tolist(), words_of(ends, log=True)
-
-    def _fit(self, places: Array, words: list[str], points: float, size: float, upright: bool) -> bool:
-        widths = np.array([1.3 * size if upright else text_size(word, size)[0] + 8 for word in words])
-        return bool((np.diff(self.share(places)) * points >= (widths[1:] + widths[:-1]) / 2).all())
+        own = write_ticks(self.places, self.log)
+        if short and len(self.places) <= FEW and self.fits(own, inches, size, upright=upright):
+            return own
+        return super().ticks(inches, size, upright=upright)
 
 
-def axis_of(values: xr.DataArray, name: str) -> Axis:
+def cell_axis(values: xr.DataArray, name: str) -> CellAxis:
     """Return the axis of one dimension, whose numbers must ascend; complain about what cannot be one.
 
     Examples
     --------
-    >>> lr = axis_of(xr.DataArray(np.zeros(3), coords={"lr": [0.01, 0.1, 1.0]}), "lr")
+    >>> lr = cell_axis(xr.DataArray(np.zeros(3), coords={"lr": [0.01, 0.1, 1.0]}), "lr")
     >>> lr.log, lr.edges.round(3).tolist()
     (True, [0.003, 0.032, 0.316, 3.162])
     """
     given = values[name].values
+    heading = name.replace("_", " ")
     if given.dtype.kind in "bUSO":
-        names = tuple(str(each) for each in given.tolist())
-        count = np.arange(len(names), dtype=float)
-        return Axis(name, tuple(given.tolist()), count, np.append(count, len(names)) - 0.5, False, names)
+        return _labelled_axis(name, given.tolist(), tuple(str(each) for each in given.tolist()))
     if given.dtype.kind not in "iuf":
         raise TypeError(f"an axis holds numbers, booleans or labels; {name!r} holds {given.dtype}")
     places = given.astype(float)
@@ -121,14 +136,19 @@ def axis_of(values: xr.DataArray, name: str) -> Axis:
         twice = places[1:][np.diff(places) <= 0]
         raise ValueError(f"{name!r} has the value {twice[0]:g} more than once: a cell is one setting")
     if places[0] == 0 and 2 < len(places) <= MOST_NAMED and _is_log(places[1:]):  # 0, 0.001, 0.01: no scale holds them
-        named = tuple(f"{place:g}" for place in places)
-        count = np.arange(len(places), dtype=float)
-        return Axis(name, tuple(places.tolist()), count, np.append(count, len(places)) - 0.5, False, named)
+        return _labelled_axis(name, places.tolist(), tuple(setting(place) for place in places.tolist()))
     log = _is_log(places)
     even = np.log10(places) if log else places
     middles = (even[1:] + even[:-1]) / 2
     edges = np.concatenate([[2 * even[0] - middles[0]], middles, [2 * even[-1] - middles[-1]]])
-    return Axis(name, tuple(places.tolist()), places, 10.0**edges if log else edges, log, ())
+    edges = 10.0**edges if log else edges
+    return CellAxis(heading, edges, log, name=name, values=tuple(places.tolist()), places=places)
+
+
+def _labelled_axis(name: str, values: Sequence[Any], names: tuple[str, ...]) -> CellAxis:
+    count = np.arange(len(names) + 1, dtype=float)
+    heading = name.replace("_", " ")
+    return CellAxis(heading, count - 0.5, names=names, name=name, values=tuple(values), places=count[:-1])
 
 
 def _is_log(places: Array) -> bool:
@@ -142,49 +162,6 @@ def _is_log(places: Array) -> bool:
         return True
     return bool(places[-1] > SPAN * places[0])
 
-
-def rounds(low: float, high: float, most: int, log: bool) -> Array:
-    """Return at most so many round numbers from `low` to `high`.
-
-    Examples
-    --------
-    >>> rounds(2, 600, 9, log=True).tolist(), rounds(2, 600, 5, log=True).tolist()
-    ([2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0], [3.0, 10.0, 30.0, 100.0, 300.0])
-    >>> rounds(0.0, 0.99, 6, log=False).tolist()
-    [0.0, 0.2, 0.4, 0.6, 0.8]
-    """
-    if log and high > 5 * low > 0:
-        first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
-        for digits in DECADES:
-            found = np.array([float(f"{digit:g}e{power}") for power in range(first, last + 1) for digit in digits])
-            found = found[(found >= low * (1 - 1e-9)) & (found <= high * (1 + 1e-9))]
-            if len(found) <= most:
-                return found
-        return found[:: -(-len(found) // most)]
-    step = (high - low) / max(most, 1)
-    power = 10.0 ** np.floor(np.log10(step)) if step > 0 else 1.0
-    step = power * next((each for each in (1.0, 2.0, 5.0) if each * power >= step * (1 - 1e-9)), 10.0)
-    counts = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
-    digits_ = max(0, -int(np.floor(np.log10(step) + 1e-9)))
-    return np.round(counts * step, digits_) + 0.0  # a zero has no sign
-
-
-def words_of(numbers: Array, log: bool) -> list[str]:
-    """Write numbers of one axis: each short on a logarithmic scale, all with the same digits on an even one."""
-    if log or len(numbers) < 2 or not 1e-4 <= np.abs(numbers).max() < 1e5:
-        words = [f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else number_text(value) for value in numbers.tolist()]
-    else:
-        digits = next((d for d in range(5) if np.allclose(numbers, np.round(numbers, d), rtol=1e-6, atol=0)), 4)
-        words = [f"{value:.{digits}f}" for value in numbers.tolist()]
-    return ["0" if float(word.replace(",", "")) == 0 else word.replace("-", MINUS) for word in words]
-
-
-# In equal steps of OKLab (Ottosson 2020), lightness falling or rising all the way: the order of the colours stays
-# in grey print and for colour-blind readers. The best is the most prominent: deep on white paper, bright on dark.
-RAMPS = {
-    "ravine": "#172764 #1a3773 #1f4781 #25588f #2c689b #3679a4 #448aad #569bb6 #69abbe #7cbbc7 #91cbd1 #abdada #c6e8e5",
-    "dark": "#fce076 #d6d974 #b1ce76 #91c079 #75b182 #58a28c #399290 #23808c #226c84 #245978 #1f4767 #1a3653 #14283c",
-}
 
 SPANNED = 8.0
 """Powers of ten that a colour scale spans at most; beyond them only the middle 96 % of the values are told apart."""
@@ -211,18 +188,11 @@ class Shades:
         """Return round numbers of the scale."""
         if self.low == self.high:
             return np.array([self.low])
-        return rounds(self.low, self.high, most, self.log)
+        return round_numbers(self.low, self.high, most, self.log)
 
     def color(self, value: float) -> tuple[float, float, float]:
         """Return the colour of a value."""
         return to_rgb(self.ramp(float(self.norm(value))))
-
-
-def ramp_of(theme: Style) -> Colormap:
-    """Return the ramp of a style, the best (lowest) value first."""
-    if theme is ARTICLE:
-        return mpl.colormaps["cividis_r"]
-    return LinearSegmentedColormap.from_list(theme.name, RAMPS[theme.name].split())
 
 
 def shades_of(values: Array, theme: Style) -> Shades | None:
@@ -236,14 +206,14 @@ def shades_of(values: Array, theme: Style) -> Shades | None:
     low, high = float(values.min()), float(values.max())
     positive = values[values > 0]
     if low < 0 or not positive.size or positive.max() <= SPAN * positive.min():
-        return Shades(low, high, False, (False, False), ramp_of(theme))
+        return Shades(low, high, False, (False, False), theme.cells)
     bottom = float(positive.min())
     if np.log10(high / bottom) > SPANNED:
         bottom, high = (float(each) for each in np.quantile(positive, (0.02, 0.98), method="nearest"))
-    return Shades(bottom, high, True, (low < bottom, high < values.max()), ramp_of(theme))
+    return Shades(bottom, high, True, (low < bottom, high < values.max()), theme.cells)
 
 
-def mixed(one: Any, other: Any, share: float) -> tuple[float, float, float]:
+def mix(one: Any, other: Any, share: float) -> tuple[float, float, float]:
     """Return a colour that lies this share of the way from one to another."""
     a, b = np.array(to_rgb(one)), np.array(to_rgb(other))
     red, green, blue = (float(each) for each in a + share * (b - a))
@@ -297,10 +267,10 @@ def draw_key(
 def key_numbers(shades: Shades, most: float = 9) -> list[tuple[float, str]]:
     """Return numbers of the key; the ends of a scale that values go beyond say so."""
     numbers = shades.numbers(int(np.clip(most, 2, 9)))
-    told = list(zip(numbers.tolist(), words_of(numbers, shades.log), strict=True))
+    written = list(zip(numbers.tolist(), write_numbers(numbers, shades.log), strict=True))
     for end, beyond, sign in ((shades.low, shades.beyond[0], "≤ "), (shades.high, shades.beyond[1], "≥ ")):
         if beyond:
-            near = abs(shades.norm(np.array([value for value, _ in told])) - shades.norm(end)) if told else np.array([])
-            told = [each for each, gap in zip(told, near, strict=True) if gap > 0.06]
-            told.append((end, sign + words_of(np.array([float(f"{end:.2g}")]), log=True)[0]))
-    return told
+            near = [abs(float(shades.norm(value) - shades.norm(end))) for value, _ in written]
+            written = [each for each, gap in zip(written, near, strict=True) if gap > 0.06]
+            written.append((end, sign + number(end, 2)))
+    return written

@@ -7,24 +7,49 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure as PlainFigure
 
 from ravine._system import process_state
+from ravine.plot._canvas.ticks import NumberFormatter
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
+# In equal steps of OKLab (Ottosson 2020), lightness falling or rising all the way: the order of the colours stays
+# in grey print and for colour-blind readers. The best is the most prominent: deep on white paper, bright on dark.
+CELLS = {
+    "ravine": "#172764 #1a3773 #1f4781 #25588f #2c689b #3679a4 #448aad #569bb6 #69abbe #7cbbc7 #91cbd1 #abdada #c6e8e5",
+    "dark": "#fce076 #d6d974 #b1ce76 #91c079 #75b182 #58a28c #399290 #23808c #226c84 #245978 #1f4767 #1a3653 #14283c",
+}
+
+
 @dataclass(frozen=True)
 class Style:
-    """Colours of a picture: the paper, the words, the runs, and the map from lowest to highest loss."""
+    """Colours of a picture, and what is drawn on it: all that tells one style from another.
+
+    `ground`, `ink`, `quiet`
+        The paper, the words, and what is less than they.
+    `accents`, `grid`
+        The runs; lines behind curves.
+    `ramp`, `hairline`, `contour`, `number`, `hole`
+        A map from lowest to highest loss, lines between bands, numbered lines and their numbers, where it has no value.
+    `cells`, `diverging`, `late`
+        A diagram from the best value to the worst; its cells that diverge, and that do not arrive.
+    `head`, `frame`
+        Whether the figure has a title and subtitle, and marks bear their names; whether axes keep matplotlib's frame.
+    `terrain`, `cross`, `points`
+        A map as coloured cells: the name of its colours; a marker at each step of a path; colour of rings at the data.
+        Empty: bands with contours; dots, and a ring at the start; quiet rings.
+    """
 
     name: str
     ground: str
@@ -37,6 +62,14 @@ class Style:
     number: str
     hole: tuple[str, str]
     grid: str
+    diverging: str
+    late: str
+    cells: Colormap = field(compare=False)
+    head: bool = True
+    frame: bool = False
+    terrain: str = ""
+    cross: str = ""
+    points: str = ""
 
     @property
     def accent(self) -> str:
@@ -72,6 +105,9 @@ RAVINE = Style(
     number="#51677a",
     hole=("#f3e9e2", "#d9c4b5"),
     grid="#e8edf1",
+    diverging="#f6e3d8",
+    late="#e8edf1",
+    cells=LinearSegmentedColormap.from_list("ravine", CELLS["ravine"].split()),
 )
 
 DARK = Style(
@@ -87,6 +123,9 @@ DARK = Style(
     number="#a9c3d8",
     hole=("#241d1a", "#4a3a31"),
     grid="#22303c",
+    diverging="#241d1a",
+    late="#182029",
+    cells=LinearSegmentedColormap.from_list("dark", CELLS["dark"].split()),
 )
 
 ARTICLE = Style(
@@ -101,6 +140,14 @@ ARTICLE = Style(
     number="#000000",
     hole=("#ffffff", "#000000"),
     grid="#dddddd",
+    diverging="#f6e3d8",
+    late="#dddddd",
+    cells=mpl.colormaps["cividis_r"],
+    head=False,
+    frame=True,
+    terrain="terrain",
+    cross="+",
+    points="b",
 )
 
 STYLES = {each.name: each for each in (RAVINE, ARTICLE, DARK)}
@@ -131,14 +178,14 @@ RC: dict[str, Any] = {
 }
 
 
-def _ours() -> dict[str, Any]:
+def _own_params() -> dict[str, Any]:
     plain: dict[Any, Any] = dict(mpl.rcParamsDefault)
     kept = ("backend", "interactive", "toolbar", "webagg", "tk.", "date.")
     ours: Any = mpl.RcParams({key: value for key, value in plain.items() if not key.startswith(kept)} | RC)
     return dict(ours)
 
 
-OURS = _ours()
+OURS = _own_params()
 """Matplotlib's defaults and our own settings, validated once."""
 
 
@@ -199,14 +246,22 @@ def new_figure(width: float, height: float, style: Style) -> Figure:
     return figure
 
 
-def calm(axes: Axes, style: Style, size: float = 8.0) -> None:
-    """Take away what does not speak: frame lines, tick marks, dark numbers."""
+def calm(axes: Axes, style: Style, size: float = 8.0, *, grid: bool = False) -> None:
+    """Take away what does not speak: frame lines, tick marks, dark numbers; nothing where the style keeps its frame."""
+    if style.frame:
+        return
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.tick_params(length=0, labelsize=size, labelcolor=style.quiet, pad=4)
+    axes.tick_params(which="both", length=0)
+    axes.tick_params(labelsize=size, labelcolor=style.quiet, pad=4)
     axes.set_facecolor(style.ground)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(NumberFormatter())
     axes.xaxis.label.set_color(style.quiet)
     axes.yaxis.label.set_color(style.quiet)
+    if grid:
+        axes.grid(color=style.grid, lw=0.6)
+        axes.set_axisbelow(True)
 
 
 def halo(style: Style, width: float = 2.5) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import xarray as xr
 
 from ravine import measure
 from ravine._findings.explain import shape_of
-from ravine._format import listed
+from ravine._format import listed, names, number, setting, so_many
 from ravine._study.contract import last_step, until_taken
 from ravine._study.rule import DEFAULTS, SETTINGS, SGD, conditions_of, decay_of
 
@@ -35,11 +34,11 @@ def knobs(runs: xr.Dataset) -> str:
     """
     values = scalars(runs)
     turned = {n: v for n, v in values.items() if n == "lr" or (n in UNWORDED and v != UNWORDED[n])}
-    words = [n if v is True else f"{n.replace('_', ' ')} {v:g}" for n, v in turned.items() if v is not False]
+    words = [n if v is True else label_text(n, v) for n, v in turned.items() if v is not False]
     varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in SETTINGS]
-    words += [_several(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
+    words += [_values_text(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
     optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
-    name = _listed(optimizers) or "Descent"
+    name = names(optimizers) or "Descent"
     own = decays_text(coupled_decay(runs)) if "position" in runs and not varied else ""
     words += [f"weight decay {own}"] * bool(own)
     made = conditions_of(runs)
@@ -47,14 +46,10 @@ def knobs(runs: xr.Dataset) -> str:
     return ", ".join([f"Plain {name}" if plain else name, *words])
 
 
-def _listed(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
-
-
-def _several(name: str, values: Sequence[float]) -> str:
+def _values_text(name: str, values: Sequence[float]) -> str:
     """Name the values a setting takes in one figure: each, or the first and last of many."""
-    words = [f"{v:g}" for v in values]
-    shown = _listed(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
+    words = [setting(value) for value in values]
+    shown = names(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
     return f"{name.replace('_', ' ')} {shown}"
 
 
@@ -76,7 +71,7 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
     if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
         first = int(np.append(np.flatnonzero(np.isfinite(losses)), -1).max()) + 1 if taken else 0
         first = int(np.flatnonzero(~np.isfinite(losses))[0]) if np.isinf(losses).any() else first
-        return f"loss {number_text(losses[0])} → {losses[first]} at step {numbers[first]}: it diverged"
+        return f"loss {number_text(losses[0])} → {number_text(losses[first])} at step {numbers[first]}: it diverged"
     if not taken:
         return f"loss {number_text(losses[0])}, no step taken"
     grew = ": it diverged" * bool(measure.diverged(run))
@@ -84,14 +79,14 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
 
 
 def number_text(value: float) -> str:
-    """Write a number short: four digits, and no padding in the exponent."""
-    return re.sub(r"e([+-])0*", lambda m: "e" + m[1].replace("+", ""), f"{value:.4g}")
+    """Write a number on a picture: with four digits."""
+    return number(value, 4)
 
 
 def steps_text(runs: xr.Dataset) -> str:
     """Say how many steps the runs took."""
     count = last_step(runs) - (int(runs["step"].values[0]) if "step" in runs.coords else 0)
-    return f"{count:,} step{'' if count == 1 else 's'}"
+    return so_many(count)
 
 
 def scalars(runs: xr.Dataset) -> dict[str, Any]:
@@ -162,7 +157,7 @@ def decays_text(decay: Decays) -> str:
     """Write the weight decay of each parameter where they differ; nothing where they do not."""
     if not isinstance(decay, tuple):
         return ""
-    return listed((f"{amount:g} ({label})" for label, amount in decay), 4)
+    return listed((f"{setting(amount)} ({label})" for label, amount in decay), 4)
 
 
 def contours_text(decay: Decays) -> str:
@@ -172,7 +167,7 @@ def contours_text(decay: Decays) -> str:
 
 def label_text(dim: str, value: Any) -> str:
     """Name one entry of a dimension: a label stands for itself, a number needs its setting's name."""
-    return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {value:g}"
+    return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {setting(value)}"
 
 
 def maximizes(run: xr.Dataset) -> bool:
@@ -212,8 +207,8 @@ class End:
     @property
     def words(self) -> str:
         """Say when it arrives, or that it does not; that it diverged, the line with its losses says."""
-        told = {"arrived": f"arrives at step {self.step:.0f}", "not arrived": "has not arrived"}
-        return told.get(self.outcome, "")
+        words = {"arrived": f"arrives at step {self.step:.0f}", "not arrived": "has not arrived"}
+        return words.get(self.outcome, "")
 
 
 def end_of(run: xr.Dataset) -> End | None:
@@ -243,29 +238,24 @@ def title_of(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
     >>> title_of(runs, [end_of(runs.isel(criterion=k)) for k in range(4)])
     'Plain SGD, lr 0.1: one of 4 runs arrives in 100 steps'
     """
-    knobs = knobs_(runs)
+    turned = knobs(runs)
     known = [end for end in ends if end is not None]
     if len(known) < len(ends):
-        return knobs
+        return turned
     if len(known) == 1:
-        return f"{knobs}: {known[0].words or known[0].outcome}"
+        return f"{turned}: {known[0].words or known[0].outcome}"
     broken = sum(end.outcome == "diverged" for end in known)
     steps = [end.step for end in known if end.outcome == "arrived"]
     if broken:
-        return f"{knobs}: {_count(broken, len(known))} diverged"
+        return f"{turned}: {_count(broken, len(known))} diverged"
     if len(steps) < len(known):
         verb = "arrives" if len(steps) == 1 else "arrive"
-        return f"{knobs}: {_count(len(steps), len(known))} {verb} in {steps_(runs)}"
+        return f"{turned}: {_count(len(steps), len(known))} {verb} in {steps_text(runs)}"
     low, high = min(steps), max(steps)
-    return f"{knobs}: all arrive" + (f", at steps {low:.0f} to {high:.0f}" if high > low else f" at step {low:.0f}")
+    return f"{turned}: all arrive" + (f", at steps {low:.0f} to {high:.0f}" if high > low else f" at step {low:.0f}")
 
 
 def _count(some: int, all: int) -> str:
     if some == all:
         return "all runs"
     return f"{ {0: 'none', 1: 'one'}.get(some, str(some)) } of {all} runs"
-
-
-knobs_ = knobs
-
-steps_ = steps_text

@@ -10,14 +10,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
+from ravine._format import MINUS
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, printable
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, RAVINE, Figure, Style, calm, new_figure, style_of, with_own_settings
-from ravine.plot._curves.curve import folded
+from ravine.plot._canvas.style import RAVINE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._curves.curve import fold
 
 Array = NDArray[np.floating[Any]]
-
-MINUS = "\N{MINUS SIGN}"
 
 HOW = "each criterion itself, one residual at a time"
 
@@ -56,7 +55,7 @@ def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style:
     ['L1Loss', 'HuberLoss = SmoothL1Loss']
     """
     theme = style_of(style)
-    entries = _criteria(curves_of_residual)
+    entries = _read_criteria(curves_of_residual)
     x = np.sort(curves_of_residual["residual"].values)
     width, height = 7.6, 6.1
     figure = new_figure(width, height, theme)
@@ -64,29 +63,26 @@ def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style:
     ax = figure.add_axes((left, 2.35 / height, across, 2.75 / height))
     below = figure.add_axes((left, 0.6 / height, across, 1.35 / height), sharex=ax)
     for axes, variable in ((ax, "loss_of_residual"), (below, "pull")):
-        if theme is not ARTICLE:
-            calm(axes, theme)
-            axes.grid(color=theme.grid, lw=0.6)
-            axes.set_axisbelow(True)
+        calm(axes, theme, grid=True)
         for k, (name, one) in enumerate(entries):
             color = theme.accents[k]
-            axes.plot(x, one[variable].values, color=color, lw=1.6, zorder=2.5 - k / 100, gid=name)
+            axes.plot(x, one[variable].values, color=color, lw=1.6, zorder=2.5 - k / 100, gid=printable(name))
         axes.set_xlim(x.min(), x.max())
-        _limit(axes, [one[variable].values for _, one in entries], signed=variable == "pull")
+        _set_limits(axes, [one[variable].values for _, one in entries], signed=variable == "pull")
     ax.tick_params(labelbottom=False)
     ax.set_title("loss of one residual", loc="left", size=8.5, color=theme.quiet)
     below.set_title("its slope: how hard the residual pulls", loc="left", size=8.5, color=theme.quiet)
     below.set_xlabel(f"residual: prediction {MINUS} target")
     _name_losses(ax, x, entries, curves_of_residual, theme)
     _name_pulls(below, x, entries, theme)
-    if theme is not ARTICLE:
+    if theme.head:
         write_head_over(ax, title or "What one residual costs, and how hard it pulls", HOW, theme)
     elif title:
         figure.suptitle(title)
     return figure
 
 
-def _criteria(given: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+def _read_criteria(given: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     if not isinstance(given, xr.Dataset):
         raise TypeError(f"expected an xarray.Dataset from ravine.residuals, got {type(given).__name__}")
     for name in ("loss_of_residual", "pull"):
@@ -95,15 +91,15 @@ def _criteria(given: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     entries = []
     for k, label in enumerate(given["criterion"].values):
         one = given.isel(criterion=k).sortby("residual")
-        said = _arguments(one) if np.isnan(_turn(one)) else ""  # where it turns, the dot says them
-        entries.append((f"{label} ({said})" if said and said not in str(label) else str(label), one))
-    joined = folded(entries, lambda one: one["loss_of_residual"].values)
+        arguments = _arguments(one) if np.isnan(_turn(one)) else ""  # where it turns, the dot says them
+        entries.append((f"{label} ({arguments})" if arguments and arguments not in str(label) else str(label), one))
+    joined = fold(entries, lambda one: one["loss_of_residual"].values)
     if len(joined) > len(RAVINE.accents):
         raise ValueError(f"{len(joined)} criteria are too many to tell apart: select some along 'criterion'")
     return joined
 
 
-def _limit(ax: Axes, heights: Sequence[Array], *, signed: bool) -> None:
+def _set_limits(ax: Axes, heights: Sequence[Array], *, signed: bool) -> None:
     """Choose limits by the middle one of the curves, so that a steep one does not press the others flat."""
     peaks = [float(np.nanmax(np.abs(each[np.isfinite(each)]))) for each in heights]
     top = min(max(peaks), TALLEST * float(np.median(peaks))) or 1.0
@@ -136,10 +132,12 @@ def _name_losses(
         else:
             k = np.flatnonzero((heights >= low) & (heights <= high))[-1]
             draw_label(ax, name, (float(x[k]), float(heights[k])), theme, color=color, free=free)
-        if _dots(ax, x, heights, turn, color, theme):
+        if _mark_turns(ax, x, heights, turn, color, theme):
             labels = name.split(" = ")
-            told = [_arguments(given.sel(criterion=label)) for label in labels if label in given["criterion"].values]
-            words = f"{', '.join(told)}:\na line from here"
+            arguments = [
+                _arguments(given.sel(criterion=label)) for label in labels if label in given["criterion"].values
+            ]
+            words = f"{', '.join(arguments)}:\na line from here"
             draw_label(ax, words, (turn, float(np.interp(turn, x, heights))), theme, color=color, free=free)
     if ends:
         draw_labels_at_right(ax, ends, theme)
@@ -157,13 +155,13 @@ def _name_pulls(ax: Axes, x: Array, entries: Sequence[tuple[str, xr.Dataset]], t
             ends.append((f"{name}: the same however near", float(heights[-1]), color))
             continue
         inside = np.flatnonzero((heights >= low) & (heights <= high))
-        at = turn if _dots(ax, x, heights, turn, color, theme) else float(x[inside[-1]])
+        at = turn if _mark_turns(ax, x, heights, turn, color, theme) else float(x[inside[-1]])
         draw_label(ax, name, (at, float(np.interp(at, x, heights))), theme, color=color, free=free)
     if ends:
         draw_labels_at_right(ax, ends, theme)
 
 
-def _dots(ax: Axes, x: Array, heights: Array, turn: float, color: str, theme: Style) -> bool:
+def _mark_turns(ax: Axes, x: Array, heights: Array, turn: float, color: str, theme: Style) -> bool:
     """Mark where a parabola turns into a line, on both sides; tell whether it does so in sight."""
     if not (0 < turn < x.max() and x.min() < -turn):
         return False

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import listed
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import CELL, Box, FreeSpace, draw_label, draw_labels_at_right, text_size
-from ravine.plot._canvas.style import ARTICLE, Style, calm, halo
+from ravine.plot._canvas.labels import CELL, Box, FreeSpace, draw_label, draw_labels_at_right, printable, text_size
+from ravine.plot._canvas.style import Style, calm, halo
 from ravine.plot._canvas.words import label_text, number_text
 
 Array = NDArray[np.floating[Any]]
@@ -55,13 +55,13 @@ def curves_of(runs: xr.Dataset) -> list[Curve]:
     if len(dims) > 1:
         raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
     if not dims:
-        return [_curve("", runs, has_gap(runs))]
+        return [_make_curve("", runs, has_gap(runs))]
     (dim,) = dims
     if runs.sizes[dim] > MOST:
         raise ValueError(f"{runs.sizes[dim]} curves are too many to tell apart: select at most {MOST} along {dim!r}")
     share = has_gap(runs)
-    curves = [(label_text(dim, v), _curve("", runs.isel({dim: i}), share)) for i, v in enumerate(runs[dim].values)]
-    return [replace(curve, name=name) for name, curve in folded(curves, lambda curve: curve.heights)]
+    curves = [(label_text(dim, v), _make_curve("", runs.isel({dim: i}), share)) for i, v in enumerate(runs[dim].values)]
+    return [replace(curve, name=name) for name, curve in fold(curves, lambda curve: curve.heights)]
 
 
 def has_gap(runs: xr.Dataset) -> bool:
@@ -72,7 +72,7 @@ def has_gap(runs: xr.Dataset) -> bool:
     return bool((np.isfinite(start) & (start > 0)).all())
 
 
-def _curve(name: str, run: xr.Dataset, share: bool) -> Curve:
+def _make_curve(name: str, run: xr.Dataset, share: bool) -> Curve:
     loss = run["loss"].values
     steps = run["step"].values if "step" in run.coords else np.arange(len(loss))
     finite = np.isfinite(loss)
@@ -101,27 +101,23 @@ def _curve(name: str, run: xr.Dataset, share: bool) -> Curve:
 
 def draw_curves(ax: Axes, curves: Sequence[Curve], theme: Style) -> FreeSpace:
     """Draw curves with their names at the right and what happened on the way; return what room is left."""
-    if theme is not ARTICLE:
-        calm(ax, theme)
-        ax.tick_params(which="minor", length=0)
-        ax.grid(color=theme.grid, lw=0.6)
-        ax.set_axisbelow(True)
+    calm(ax, theme, grid=True)
     colors = [theme.accents[k % len(theme.accents)] for k in range(len(curves))]
     for curve, color in zip(curves, colors, strict=True):
         if curve.batch is not None:
             ax.plot(
                 *curve.batch.T, ls="", marker=".", ms=3, mew=0, color=color, alpha=0.4, zorder=1.5, gid="batch_loss"
             )
-        ax.plot(curve.steps, curve.heights, color=color, lw=1.5, zorder=2.5, gid=curve.name or "loss")
-    _scale(ax, curves)
+        ax.plot(curve.steps, curve.heights, color=color, lw=1.5, zorder=2.5, gid=printable(curve.name) or "loss")
+    _set_scale(ax, curves)
     ax.set_xlabel("step")
     if curves[0].share:
         ax.set_title("gap to the minimum, as a share of the start's", loc="left", size=8.5, color=theme.quiet)
     else:
         ax.set_ylabel("loss")
-    if curves[0].share and theme is not ARTICLE:
+    if curves[0].share and theme.head:
         ax.axhline(measure.SHARE, color=theme.quiet, lw=0.7, ls=(0, (1, 3)), zorder=2, gid="share")
-    free = _events(ax, curves, colors, theme)
+    free = _mark_events(ax, curves, colors, theme)
     low, high = ax.get_ylim()
     ends = [(c.name, last_of(c.heights, high), color) for c, color in zip(curves, colors, strict=True)]
     kept = [end for end in ends if end[0] and low <= end[1] <= high]
@@ -136,7 +132,7 @@ def last_of(heights: Array, otherwise: float) -> float:
     return float(finite[-1]) if finite.size else otherwise
 
 
-def _scale(ax: Axes, curves: Sequence[Curve]) -> None:
+def _set_scale(ax: Axes, curves: Sequence[Curve]) -> None:
     """Choose the scale, and limits that a curve which blows up, or sinks into rounding, does not stretch."""
     values = np.concatenate([curve.heights for curve in curves])
     values = values[np.isfinite(values)]
@@ -160,7 +156,7 @@ def _scale(ax: Axes, curves: Sequence[Curve]) -> None:
     ax.set_autoscale_on(False)
 
 
-def _events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme: Style) -> FreeSpace:
+def _mark_events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme: Style) -> FreeSpace:
     """Mark where curves arrive, leave and diverged, and say what the quiet line is."""
     free = FreeSpace(ax)
     for curve in curves:
@@ -225,7 +221,7 @@ def _is_free(free: FreeSpace, box: Box) -> bool:
 Kind = TypeVar("Kind")
 
 
-def folded(entries: Sequence[tuple[str, Kind]], numbers: Callable[[Kind], Array]) -> list[tuple[str, Kind]]:
+def fold(entries: Sequence[tuple[str, Kind]], numbers: Callable[[Kind], Array]) -> list[tuple[str, Kind]]:
     """Join what is equal in every bit under one name."""
     joined: list[tuple[str, Kind]] = []
     for name, thing in entries:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import draw_labels_at_right
+from ravine.plot._canvas.labels import draw_labels_at_right, literal, printable
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import label_text, settings_text, steps_text
-from ravine.plot._curves.curve import folded
+from ravine.plot._curves.curve import fold
 
 Array = NDArray[np.floating[Any]]
 
@@ -25,17 +25,28 @@ def one_axes(runs: xr.Dataset, theme: Style, *, named: bool = False) -> tuple[Ax
     for name in ("inputs", "targets"):
         if runs[name].dims != ("sample",):
             raise ValueError(f"one column of {name} expected to draw points, got dimensions {runs[name].dims}")
-    article = theme is ARTICLE
-    width = 6.4 if article else 7.2 if named else 5.3  # names stand at the right of the curves
+    width = 6.4 if theme.frame else 7.2 if named else 5.3  # names stand at the right of the curves
     figure = new_figure(width, 4.8, theme)
-    ax = figure.add_subplot() if article else figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
-    if not article:
-        calm(ax, theme)
-        ax.set_xlabel(runs["inputs"].attrs.get("long_name", "x"))
-        ax.set_ylabel(runs["targets"].attrs.get("long_name", "y"))
-        ax.grid(color=theme.grid, lw=0.6)
-        ax.set_axisbelow(True)
+    ax = figure.add_subplot() if theme.frame else figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
+    if theme.head:
+        name_data(ax, runs)
+    calm(ax, theme, grid=True)
     return ax, runs["inputs"].values, runs["targets"].values
+
+
+def name_data(ax: Axes, runs: xr.Dataset) -> None:
+    """Name both axes as the columns of the data are named."""
+    ax.set_xlabel(literal(str(runs["inputs"].attrs.get("long_name", "x"))))
+    ax.set_ylabel(literal(str(runs["targets"].attrs.get("long_name", "y"))))
+
+
+def draw_data(ax: Axes, x: Array, y: Array, theme: Style, size: float = 3.6) -> None:
+    """Draw the data as quiet rings."""
+    if theme.points:
+        ax.scatter(x, y, facecolors="none", edgecolors=theme.points)
+        return
+    width = 0.8 if size < 4 else 0.9
+    ax.plot(x, y, ls="", marker="o", ms=size, mew=width, mec=theme.quiet, mfc="none", zorder=2, gid="data")
 
 
 def lines_of(run: xr.Dataset) -> Array | None:
@@ -89,31 +100,28 @@ def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") ->
         raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
     ax, x, y = one_axes(runs, theme, named=bool(dims))
     order = np.argsort(x, kind="stable")
-    if theme is ARTICLE:
-        ax.scatter(x, y, facecolors="none", edgecolors="b")
-    else:
-        ax.plot(x, y, ls="", marker="o", ms=4.2, mew=0.9, mec=theme.quiet, mfc="none", zorder=2, gid="data")
+    draw_data(ax, x, y, theme, 4.2)
     lines = (
         [(label_text(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
         if dims
         else [("", runs)]
     )
     named = []
-    for k, (name, group) in enumerate(folded(lines, lambda run: run["prediction"].values)):
+    for k, (name, group) in enumerate(fold(lines, lambda run: run["prediction"].values)):
         heights = group["prediction"].values[order]
         color = theme.accents[k % len(theme.accents)]
         ax.plot(
             x[order],
             heights,
             color=color,
-            lw=1.5 if theme is not ARTICLE else None,
+            lw=1.5,
             zorder=3,
-            gid=name or "fit",
+            gid=printable(name) or "fit",
         )
         named.append((name, float(heights[-1]), color))
-    if theme is not ARTICLE and named[0][0]:
+    if theme.head and named[0][0]:
         draw_labels_at_right(ax, [each for each in named if np.isfinite(each[1])], theme)
-    if theme is not ARTICLE:
+    if theme.head:
         write_head_over(ax, title or f"What the model learned in {steps_text(runs)}", settings_text(runs), theme)
     return ax.get_figure()  # type: ignore[return-value]
 
@@ -140,9 +148,9 @@ def scatter(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine"
     """
     theme = style_of(style)
     ax, x, y = one_axes(check(runs, "inputs", "targets"), theme)
-    if theme is ARTICLE:
-        ax.scatter(x, y, facecolors="none", edgecolors="b")
-        ax.scatter(x, y, c="r")
+    if theme.points:
+        draw_data(ax, x, y, theme)
+        ax.scatter(x, y, c=theme.accent)
     else:
         ax.plot(x, y, ls="", marker="o", ms=4.6, mew=0, color=theme.accent, alpha=0.85, gid="data")
         write_head_over(ax, title or f"{len(x)} points", "", theme)

@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine import measure
-from ravine._format import share_of
+from ravine._format import number, share_of
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import text_size
-from ravine.plot._canvas.layout import wrap_parts, wrapped, write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.labels import literal, text_size
+from ravine.plot._canvas.layout import wrap, wrap_parts, write_head_over, write_lines_under
+from ravine.plot._canvas.style import Figure, Style, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import knobs, settings_text, steps_text
-from ravine.plot._curves.curve import HIGHEST, MOST, Curve, curves_of, draw_curves, folded, has_gap
+from ravine.plot._curves.curve import HIGHEST, MOST, Curve, curves_of, draw_curves, fold, has_gap
 
 Array = NDArray[np.floating[Any]]
 
@@ -83,19 +83,19 @@ def bands_of(runs: xr.Dataset) -> list[Band]:
     parts = [("", runs)]
     if group is not None:
         parts = [(str(label), runs.isel({group: k})) for k, label in enumerate(runs[group].values)]
-    flat = [(name, _flat(part, settings)) for name, part in parts]
+    flat = [(name, _stack_settings(part, settings)) for name, part in parts]
     share = all(has_gap(part) for _, part in flat)
     if not share:
         flat = [(name, part.drop_vars("minimum_loss", errors="ignore")) for name, part in flat]
-    joined = folded(flat, lambda part: part["loss"].values) if group is not None else flat
-    return [_band(name, part, settings, share) for name, part in joined]
+    joined = fold(flat, lambda part: part["loss"].values) if group is not None else flat
+    return [_make_band(name, part, settings, share) for name, part in joined]
 
 
 def _is_label(runs: xr.Dataset, dim: str) -> bool:
     return runs[dim].dtype.kind in "USO"
 
 
-def _flat(runs: xr.Dataset, settings: Sequence[str]) -> xr.Dataset:
+def _stack_settings(runs: xr.Dataset, settings: Sequence[str]) -> xr.Dataset:
     """Lay all settings along one dimension, those that torch refused left out: they made no run."""
     flat = runs.stack(setting=settings, create_index=False).transpose("setting", ...)
     if "error" in flat:
@@ -105,7 +105,7 @@ def _flat(runs: xr.Dataset, settings: Sequence[str]) -> xr.Dataset:
     return flat
 
 
-def _band(name: str, runs: xr.Dataset, settings: Sequence[str], share: bool) -> Band:
+def _make_band(name: str, runs: xr.Dataset, settings: Sequence[str], share: bool) -> Band:
     if share:
         gap = measure.gap(runs)
         heights = (gap / gap.isel(step=0)).transpose("setting", "step").values
@@ -118,14 +118,14 @@ def _band(name: str, runs: xr.Dataset, settings: Sequence[str], share: bool) -> 
     steps = runs["step"].values if "step" in runs.coords else np.arange(runs.sizes["step"])
     arrivals = measure.arrival(runs).transpose("setting").values if share else np.full(len(heights), np.inf)
     arrivals = np.where(np.isnan(arrivals), np.inf, arrivals)
-    best = _best(heights, arrivals)
-    told = ", ".join(_said(dim, runs[dim].values[best]) for dim in settings)
+    best = _find_best(heights, arrivals)
+    chosen = ", ".join(_value_text(dim, runs[dim].values[best]) for dim in settings)
     (curve,) = curves_of(runs.isel(setting=best))
     return Band(
         name,
         np.asarray(steps, dtype=float)[looked],
         _quantiles(heights[:, looked], seen[:, looked].sum(axis=0)),
-        replace(curve, name=f"best: {told}"),
+        replace(curve, name=f"best: {chosen}"),
         arrivals,
         int(measure.diverged(runs).sum()),
     )
@@ -138,31 +138,31 @@ def _quantiles(heights: Array, counts: NDArray[np.integer[Any]]) -> Array:
     return np.asarray(np.take_along_axis(ordered, ranks, axis=1).T)
 
 
-def _best(heights: Array, arrivals: Array) -> int:
+def _find_best(heights: Array, arrivals: Array) -> int:
     """Return which run arrives first; of those, or if none does, which ends lowest."""
     last = np.where(np.isnan(heights), -1, np.arange(heights.shape[1])).max(axis=1)
     return int(np.lexsort((heights[np.arange(len(heights)), last], arrivals))[0])
 
 
-def _said(dim: str, value: Any) -> str:
+def _value_text(dim: str, value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return f"{dim.replace('_', ' ')} {bool(value)}"
-    return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {value:.3g}"
+    return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {number(value)}"
 
 
-def draw_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
+def draw_quantile_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
     """Draw the median of each band, and its middle half; alone, the best run and the middle nine tenths too."""
     alone = len(bands) == 1
     accents = (theme.accents[1],) if alone else theme.accents
     curves, colors, kinds = [], [], []
     for band, color in zip(bands, accents, strict=False):
-        middle = _shown(band.median)
+        middle = _cut_heights(band.median)
         named = band.name or "median" * bool(np.isfinite(middle[-1]))  # one that leaves the picture needs no name there
         median = Curve(named, band.steps, middle, None, np.nan, np.nan, band.best.share)
         curves.append(median)
         if alone:
             curves.append(replace(band.best, name="") if band.diverged == band.runs else band.best)
-        curves += [replace(median, name="", heights=_shown(band.quantiles[k])) for k in (1, 3)]
+        curves += [replace(median, name="", heights=_cut_heights(band.quantiles[k])) for k in (1, 3)]
         colors += [color, theme.accent, color, color] if alone else [color] * 3
         kinds += ["median", "best", "quantile", "quantile"] if alone else ["median", "quantile", "quantile"]
     draw_curves(ax, curves, replace(theme, accents=tuple(colors)))
@@ -171,12 +171,12 @@ def draw_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
         if kind == "quantile":
             line.set(linewidth=0.5, alpha=0.4)
     for band, color in zip(bands, accents, strict=False):
-        _fill(ax, band, (1, 3), color, 0.22 if alone else 0.11, "middle half")
+        _fill_between(ax, band, (1, 3), color, 0.22 if alone else 0.11, "middle half")
         if alone:
-            _fill(ax, band, (0, 4), color, 0.12, "nine tenths")
+            _fill_between(ax, band, (0, 4), color, 0.12, "nine tenths")
 
 
-def _fill(ax: Axes, band: Band, between: tuple[int, int], color: str, alpha: float, gid: str) -> None:
+def _fill_between(ax: Axes, band: Band, between: tuple[int, int], color: str, alpha: float, gid: str) -> None:
     """Fill between two quantiles; what is infinite goes beyond the border of the picture."""
     low, high = ax.get_ylim()
     reach = (low / 10, high * 10) if ax.get_yscale() == "log" else (2 * low - high, 2 * high - low)
@@ -184,14 +184,14 @@ def _fill(ax: Axes, band: Band, between: tuple[int, int], color: str, alpha: flo
     ax.fill_between(band.steps, under, over, color=color, alpha=alpha, lw=0, zorder=1.2, gid=gid)
 
 
-def _shown(heights: Array) -> Array:
+def _cut_heights(heights: Array) -> Array:
     """Return heights as far as they are worth following upwards; NaN beyond."""
     start = heights[np.isfinite(heights)][:1]
     top = ABOVE * float(np.abs(start[0])) if start.size and start[0] else np.inf
     return np.where(np.isfinite(heights) & (heights <= top), heights, np.nan)
 
 
-def title(bands: Sequence[Band]) -> str:
+def bands_title(bands: Sequence[Band]) -> str:
     """Say how the best and the middle run compare; empty where it is not known when they arrive.
 
     With several bands it says so of each middle run.
@@ -208,10 +208,12 @@ def title(bands: Sequence[Band]) -> str:
     return f"{head}; {share_of(int(np.isfinite(band.arrivals).sum()), band.runs)} arrive"
 
 
-def subtitle(runs: xr.Dataset, bands: Sequence[Band]) -> list[str]:
+def bands_subtitle(runs: xr.Dataset, bands: Sequence[Band]) -> list[str]:
     """Say which settings were turned, what the bands are, and what became of runs that diverged."""
     count, diverged = sum(band.runs for band in bands), sum(band.diverged for band in bands)
-    turned = [_range(runs, str(dim)) for dim in runs["loss"].dims if dim != "step" and not _is_label(runs, str(dim))]
+    turned = [
+        _range_text(runs, str(dim)) for dim in runs["loss"].dims if dim != "step" and not _is_label(runs, str(dim))
+    ]
     parts = [
         settings_text(runs),
         *turned,
@@ -223,9 +225,9 @@ def subtitle(runs: xr.Dataset, bands: Sequence[Band]) -> list[str]:
     return [part for part in parts if part]
 
 
-def _range(runs: xr.Dataset, dim: str) -> str:
+def _range_text(runs: xr.Dataset, dim: str) -> str:
     values = runs[dim].values
-    first, last = (_said(dim, values[k]) for k in (0, -1))
+    first, last = (_value_text(dim, values[k]) for k in (0, -1))
     return f"{first} … {last.removeprefix(dim.replace('_', ' ')).strip()}"
 
 
@@ -291,40 +293,33 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     """
     theme = style_of(style)
     if are_many(runs):
-        return _band_figure(runs, title, theme)
+        return _draw_band_figure(runs, title, theme)
     curves = curves_of(runs)
     width = 7.2 if curves[0].name else 5.3
     figure = new_figure(width, 4.8, theme)
     ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.2 / 4.8))
     draw_curves(ax, curves, theme)
-    if theme is not ARTICLE:
-        write_head_over(ax, title or knobs(runs), f"{settings_text(runs)}   {steps_text(runs)}".strip(), theme)
+    if theme.head:
+        write_head_over(ax, title or literal(knobs(runs)), f"{settings_text(runs)}   {steps_text(runs)}".strip(), theme)
     elif title:
         ax.set_title(title)
     return figure
 
 
-def _band_figure(runs: xr.Dataset, title: str | None, theme: Style) -> Figure:
+def _draw_band_figure(runs: xr.Dataset, title: str | None, theme: Style) -> Figure:
     """Draw many runs as bands, with room for the names of the best at the right or beneath."""
     drawn = bands_of(runs)
-    told = captions_of(drawn, theme)
-    names = [band.name if told else band.best.name for band in drawn]
+    captions = captions_of(drawn, theme)
+    names = [band.name if captions else band.best.name for band in drawn]
     width = max(7.2, 5.4 + max(text_size(name, 8.5)[0] for name in names) / 72)
-    head = wrapped(title or title_(drawn) or knobs(runs), width - 0.8, 13, "bold")
-    subtitle = wrap_parts(subtitle_(runs, drawn), 0.95 * (width - 0.8), 8)
+    head = wrap(title or literal(bands_title(drawn) or knobs(runs)), width - 0.8, 13, "bold")
+    subtitle = wrap_parts(bands_subtitle(runs, drawn), width - 0.8, 8)
     above = 0.95 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
-    below = 0.6 + 0.2 * len(told)
+    below = 0.6 + 0.2 * len(captions)
     height = above + 3.2 + below
     figure = new_figure(width, height, theme)
     ax = figure.add_axes((0.66 / width, below / height, 4.4 / width, 3.2 / height))
-    draw_bands(ax, drawn, theme)
-    for k, (line, color) in enumerate(told):
-        y = (0.1 + 0.2 * (len(told) - 1 - k)) / height
-        figure.text(0.66 / width, y, line, size=8.2, color=color, va="bottom", gid="caption")
+    draw_quantile_bands(ax, drawn, theme)
+    write_lines_under(ax, captions)
     write_head_over(ax, head, subtitle, theme)
     return figure
-
-
-subtitle_ = subtitle
-
-title_ = title

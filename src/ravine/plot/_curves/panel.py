@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine._study.contract import axes, check
-from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, literal
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import coupled_decay, knobs, settings_text, steps_text
 from ravine.plot._curves.curve import Curve, curves_of, draw_curves
-from ravine.plot._curves.fit import lines_of
+from ravine.plot._curves.fit import draw_data, lines_of, name_data
 from ravine.plot._map.marks import comparable, objective, path, surface, trajectory
 
 Array = NDArray[np.floating[Any]]
@@ -71,30 +71,32 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
     track = np.c_[x, y].astype(float)
     across, up, _ = objective(land)
     ratio = float(np.ptp(up) / np.ptp(across)) if comparable(across, up) else 1.0
-    map_ax, curve_ax, fit_ax = _layout(ratio, _has_points(run), theme)
+    map_ax, curve_ax, fit_ax = _place_axes(ratio, _has_points(run), theme)
     decay = coupled_decay(run)
     surface(land, map_ax, weight_decay=dict(decay) if isinstance(decay, tuple) else decay, style=style)
     path(run, map_ax, axes=names, style=style)
-    if "criterion" in run.coords and theme is not ARTICLE:
-        map_ax.set_title(str(run["criterion"].values), loc="left", size=10.5, weight="bold", color=theme.ink, pad=6)
+    if "criterion" in run.coords and theme.head:
+        map_ax.set_title(
+            literal(str(run["criterion"].values)), loc="left", size=10.5, weight="bold", color=theme.ink, pad=6
+        )
     (curve,) = curves_of(run)
     free = draw_curves(curve_ax, [curve], theme)
-    shown = _marked(map_ax, curve_ax, track, curve)
-    _number(map_ax, shown, track[shown], track, theme)
+    shown = _choose_steps(map_ax, curve_ax, track, curve)
+    _number_steps(map_ax, shown, track[shown], track, theme)
     heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
     spots = np.array([[step, heights.get(step, np.nan)] for step in shown], dtype=float)
-    _number(curve_ax, shown, spots, np.c_[curve.steps, curve.heights], theme, free)
+    _number_steps(curve_ax, shown, spots, np.c_[curve.steps, curve.heights], theme, free)
     if fit_ax is not None:
-        _fits(fit_ax, run, shown, theme)
-    if theme is not ARTICLE:
+        _draw_fits(fit_ax, run, shown, theme)
+    if theme.head:
         head = f"{settings_text(run)}   {steps_text(run)}   the numbers are steps"
-        write_head_over(map_ax, title or knobs(run), head, theme)
+        write_head_over(map_ax, title or literal(knobs(run)), head, theme)
     elif title:
         map_ax.set_title(title)
     return map_ax.get_figure()  # type: ignore[return-value]
 
 
-def _layout(ratio: float, has_fit: bool, theme: Style) -> tuple[Axes, Axes, Axes | None]:
+def _place_axes(ratio: float, has_fit: bool, theme: Style) -> tuple[Axes, Axes, Axes | None]:
     """Place a map at the left, and at the right the curve above the fit, or the curve alone."""
     ratio = float(np.clip(ratio, 0.25, 4))
     tall = 3.8
@@ -120,7 +122,7 @@ def _has_points(run: xr.Dataset) -> bool:
     return all(name in run and run[name].dims == ("sample",) for name in ("inputs", "targets", "prediction"))
 
 
-def _marked(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[int]:
+def _choose_steps(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[int]:
     """Choose steps of 0, 1, 2, 5, 10 … and the last that can be seen, and kept apart, on both pictures."""
     last = len(track) - 1
     powers = 10 ** np.arange(int(np.log10(max(last, 1))) + 1)
@@ -144,7 +146,7 @@ def _marked(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[in
     return sorted(set(kept))
 
 
-def _number(
+def _number_steps(
     ax: Axes, steps: Sequence[int], spots: Array, track: Array, theme: Style, free: FreeSpace | None = None
 ) -> None:
     """Put a dot and its step's number at these places."""
@@ -159,16 +161,12 @@ def _number(
         draw_label(ax, str(step), spot, theme, color=theme.ink, free=free, size=8, near=3.5, far=40.0)
 
 
-def _fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], theme: Style) -> None:
+def _draw_fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], theme: Style) -> None:
     """Draw the data with the model's line at these steps, or with the prediction at the end alone."""
     x, y = run["inputs"].values.astype(float), run["targets"].values.astype(float)
-    if theme is not ARTICLE:
-        calm(ax, theme)
-        ax.grid(color=theme.grid, lw=0.6)
-        ax.set_axisbelow(True)
-    ax.plot(x, y, ls="", marker="o", ms=3.6, mew=0.8, mec=theme.quiet, mfc="none", zorder=2, gid="data")
-    ax.set_xlabel(run["inputs"].attrs.get("long_name", "x"))
-    ax.set_ylabel(run["targets"].attrs.get("long_name", "y"))
+    calm(ax, theme, grid=True)
+    draw_data(ax, x, y, theme)
+    name_data(ax, run)
     ax.margins(0.06)
     ends = np.array([x.min(), x.max()])
     low, high = ax.get_ylim()

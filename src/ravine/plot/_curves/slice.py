@@ -8,14 +8,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ravine._format import hint, listed
+from ravine._format import hint, listed, number, setting
 from ravine._study.contract import axes
-from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, literal, printable
 from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import label_text, number_text
-from ravine.plot._curves.criteria import MINUS
-from ravine.plot._curves.curve import folded, last_of
+from ravine.plot._curves.curve import fold, last_of
 
 
 @with_own_settings
@@ -62,7 +61,7 @@ def slice(
     True
     """
     theme = style_of(style)
-    other, value, row = _row(land, along, at)
+    other, value, row = _read_row(land, along, at)
     dims = [str(d) for d in row["surface"].dims if d != along]
     if len(dims) > 1:
         raise ValueError(f"surfaces differ in {listed(dims)}: select all but one, for example with ravine.at(land, …)")
@@ -71,30 +70,27 @@ def slice(
         if dims
         else [("", row)]
     )
-    entries = folded(pairs, lambda one: one["surface"].values)
+    entries = fold(pairs, lambda one: one["surface"].values)
     if len(entries) > len(theme.accents):
         raise ValueError(f"{len(entries)} curves are too many to tell apart: select some along {dims[0]!r}")
     width = 7.2 if dims else 5.3
     figure = new_figure(width, 4.8, theme)
     ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
-    if theme is not ARTICLE:
-        calm(ax, theme)
-        ax.grid(color=theme.grid, lw=0.6)
-        ax.set_axisbelow(True)
+    calm(ax, theme, grid=True)
     x = row[along].values.astype(float)
     ends = []
     for k, (name, one) in enumerate(entries):
         heights = np.where(np.isfinite(one["surface"].values), one["surface"].values, np.nan)
-        ax.plot(x, heights, color=theme.accents[k], lw=1.6, gid=name or "loss")
+        ax.plot(x, heights, color=theme.accents[k], lw=1.6, gid=printable(name) or "loss")
         ends.append((name, last_of(heights, 0.0), theme.accents[k]))
     ax.set_xlim(x.min(), x.max())
     ax.autoscale_view()
     ax.autoscale(False)
-    ax.set_xlabel(along)
+    ax.set_xlabel(literal(along))
     ax.set_ylabel("loss")
-    if theme is not ARTICLE:
+    if theme.head:
         _mark_start(ax, land, along, other, value, entries, theme)
-        write_head_over(ax, title or f"The loss along {along}", _where(other, value, at[other]), theme)
+        write_head_over(ax, title or literal(f"The loss along {along}"), _where_text(other, value, at[other]), theme)
     elif title:
         ax.set_title(title)
     if dims:
@@ -102,7 +98,7 @@ def slice(
     return figure
 
 
-def _row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[str, float, xr.Dataset]:
+def _read_row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[str, float, xr.Dataset]:
     names = axes(land)
     if along not in names:
         raise ValueError(f"no parameter {along!r}{hint(str(along), names)}; the surface lies over {listed(names)}")
@@ -121,8 +117,12 @@ def _row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[str, fl
     return other, float(values[k]), row
 
 
-def _where(other: str, value: float, wanted: float) -> str:
-    near = "" if np.isclose(value, wanted, rtol=1e-6, atol=0) else f", the row of the grid nearest to {wanted:g}"
+def _where_text(other: str, value: float, wanted: float) -> str:
+    near = (
+        ""
+        if np.isclose(value, wanted, rtol=1e-6, atol=0)
+        else f", the row of the grid nearest to {setting(float(wanted))}"
+    )
     return f"{other} = {number_text(value)}{near}"
 
 
@@ -157,4 +157,4 @@ def _mark_start(
             continue
         spot = float(here[0]), float(np.interp(here[0], x, heights))
         ax.plot(*spot, ls="", marker="o", ms=7, mew=1.6, mec=color, mfc=theme.ground, zorder=4, gid="start")
-        draw_label(ax, f"start: slope {slope:.3g}".replace("-", MINUS), spot, theme, color=color, free=free)
+        draw_label(ax, f"start: slope {number(slope)}", spot, theme, color=color, free=free)

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine import measure, theory
-from ravine._format import listed, share_of
+from ravine._format import listed, number, share_of
 from ravine._study.rule import RATE_SETTINGS
 from ravine.measure._stability import curvatures, is_exact, why_no_theory
-from ravine.plot._canvas.labels import FreeSpace, draw_label
-from ravine.plot._canvas.layout import wrap_parts, wrapped, write_head_over
-from ravine.plot._canvas.scales import rounds, words_of
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.labels import FreeSpace, draw_label, literal, printable
+from ravine.plot._canvas.layout import wrap, wrap_parts, write_head_over, write_lines_under
+from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.ticks import round_numbers, write_ticks
 from ravine.plot._canvas.words import label_text, number_text, settings_text, steps_text
 
 Array = NDArray[np.floating[Any]]
@@ -36,7 +36,7 @@ HUES = (*RATE_SETTINGS, "weight_decay")
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class RateCurve:
     """Theory and runs of one value of the setting: rates at `lr`, NaN where a run has none; best lr and its rate."""
 
     name: str
@@ -97,28 +97,26 @@ def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, styl
     G. Goh, "Why Momentum Really Works", Distill 2017.
     """
     theme = style_of(style)
-    curves = _curves(runs, x)
+    curves = _read_curves(runs, x)
     exact = bool(is_exact(runs).values.all())
-    told = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, theme), strict=True)]
+    lines = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, theme), strict=True)]
     width = 7.2
-    head = wrapped(title or _title(curves, exact), width - 0.9, 13, "bold")
-    subtitle = wrap_parts(_subtitle(runs, exact), 0.95 * (width - 0.9), 8)
+    head = wrap(title or literal(_title(curves, exact)), width - 0.9, 13, "bold")
+    subtitle = wrap_parts(_subtitle(runs, exact), width - 0.9, 8)
     above = 0.98 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
-    lines = [*told, (_agreement(curves), theme.quiet)]
+    lines.append((_agreement(curves), theme.quiet))
     below = 0.72 + 0.2 * len(lines)
     tall = 3.5
     height = above + tall + below
     figure = new_figure(width, height, theme)
     ax = figure.add_axes((0.66 / width, below / height, (width - 0.66 - 0.25) / width, tall / height))
     write_head_over(ax, head, subtitle, theme)
-    _draw(ax, curves, theme)
-    for k, (line, color) in enumerate(lines):
-        y = (0.1 + 0.2 * (len(lines) - 1 - k)) / height
-        figure.text(0.66 / width, y, line, size=8.2, color=color, va="bottom", gid="caption")
+    _draw_all(ax, curves, theme)
+    write_lines_under(ax, lines)
     return figure
 
 
-def _curves(runs: xr.Dataset, x: str) -> list[Curve]:
+def _read_curves(runs: xr.Dataset, x: str) -> list[RateCurve]:
     """Read theory and runs, or say what must be selected or made first."""
     if x != "lr":
         raise ValueError(f"x must be 'lr', got {x!r}: theory has a limit for the learning rate; {x!r} may be the hue")
@@ -144,10 +142,10 @@ def _curves(runs: xr.Dataset, x: str) -> list[Curve]:
         )
     runs, rates = runs.sortby("lr"), rates.sortby("lr")
     if not others:
-        return [_curve("", runs, rates)]
+        return [_make_rate_curve("", runs, rates)]
     (hue,) = others
     parts = range(runs.sizes[hue])
-    return [_curve(_name(hue, runs[hue].values[k]), runs.isel({hue: k}), rates.isel({hue: k})) for k in parts]
+    return [_make_rate_curve(_name(hue, runs[hue].values[k]), runs.isel({hue: k}), rates.isel({hue: k})) for k in parts]
 
 
 def _name(hue: str, value: Any) -> str:
@@ -156,7 +154,7 @@ def _name(hue: str, value: Any) -> str:
     return label_text(hue, float(value))
 
 
-def _curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> Curve:
+def _make_rate_curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> RateCurve:
     modes = curvatures(run).values
     modes = modes[np.isfinite(modes)]
     if not modes.size:
@@ -171,7 +169,7 @@ def _curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> Curve:
     if not (settings["nesterov"] and settings["dampening"]):
         found = theory.best_lr(modes, **settings)
         best = (float(found.lr), float(found.rate)) if np.isfinite(found.lr) else None
-    return Curve(
+    return RateCurve(
         name,
         lr,
         _slowest(modes, lr, settings),
@@ -188,11 +186,11 @@ def _slowest(modes: Array, lr: Array, settings: dict[str, float]) -> Array:
     return np.asarray(theory.rate(modes[:, None], lr, **settings).max(axis=0))
 
 
-def _colors(curves: list[Curve], theme: Style) -> list[str]:
+def _colors(curves: list[RateCurve], theme: Style) -> list[str]:
     return [theme.accents[k % len(theme.accents)] for k in range(len(curves))]
 
 
-def _title(curves: list[Curve], exact: bool) -> str:
+def _title(curves: list[RateCurve], exact: bool) -> str:
     """Say which learning rate is best, and of which curve; where theory is local, that it is so near the minimum."""
     found = [(curve, curve.best) for curve in curves if curve.best is not None]
     if not found:
@@ -204,26 +202,26 @@ def _title(curves: list[Curve], exact: bool) -> str:
     if len(first) > 1:
         return f"Equally fast{near} at their best, {left}: {', '.join(curve.name for curve, _ in first)}"
     curve, best = first[0]
-    where = f"at lr {best[0]:.3g}, {left}"
+    where = f"at lr {number(best[0])}, {left}"
     return f"Fastest{near}: {curve.name} {where}" if len(curves) > 1 else f"Fastest{near} {where}"
 
 
-def _caption(curve: Curve) -> str:
+def _caption(curve: RateCurve) -> str:
     """Say the limit and the best learning rate of one curve."""
     parts = []
     if 0 < curve.limit < np.inf:
         parts.append(f"stable below lr {number_text(curve.limit)}")
     if curve.best is not None:
         parts.append(f"fastest at lr {number_text(curve.best[0])}, a step leaves {number_text(curve.best[1])}")
-    said = "; ".join(parts) or "never stable"
-    return f"{curve.name}: {said}" if curve.name else said[0].upper() + said[1:]
+    text = "; ".join(parts) or "never stable"
+    return f"{curve.name}: {text}" if curve.name else text[0].upper() + text[1:]
 
 
 NEAR = 0.01
 """How far a measured rate may be from theory's to count as equal."""
 
 
-def _agreement(curves: list[Curve]) -> str:
+def _agreement(curves: list[RateCurve]) -> str:
     """Count the runs that do as theory says."""
     away = np.concatenate([abs(curve.measured - curve.expected) for curve in curves])
     known = np.isfinite(away)
@@ -239,7 +237,7 @@ def _subtitle(runs: xr.Dataset, exact: bool) -> list[str]:
     """Write the fixed settings, the curvatures, and how far theory holds."""
     modes = curvatures(runs).values
     modes = modes[np.isfinite(modes)]
-    ends = sorted({number_text(float(each)) for each in (modes.min(), modes.max())}, key=float)
+    ends = list(dict.fromkeys(number_text(float(each)) for each in (modes.min(), modes.max())))
     flat = bool(np.isnan(curvatures(runs).values).any())
     parts = [
         settings_text(runs.drop_vars([n for n in ("lr",) if n in runs.coords])),
@@ -250,7 +248,7 @@ def _subtitle(runs: xr.Dataset, exact: bool) -> list[str]:
     return [part for part in parts if part]
 
 
-def _draw(ax: Axes, curves: list[Curve], theme: Style) -> None:
+def _draw_all(ax: Axes, curves: list[RateCurve], theme: Style) -> None:
     """Draw curves, dots and marks, and name each curve where there is room."""
     low, high = curves[0].lr[0], curves[0].lr[-1]
     lowest = min(float(np.nanmin(curve.theory)) for curve in curves)
@@ -260,31 +258,30 @@ def _draw(ax: Axes, curves: list[Curve], theme: Style) -> None:
     top = 1.0 + 0.22 * (1.0 - bottom)
     ax.set(xscale="log", xlim=(low * (low / high) ** 0.02, high * (high / low) ** 0.02), ylim=(bottom, top))
     ax.set_autoscale_on(False)
-    if theme is not ARTICLE:
-        calm(ax, theme)
+    calm(ax, theme)
     ax.minorticks_off()
-    across, up = rounds(low, high, 9, log=True), rounds(bottom, top, 9, log=False)
-    ax.set_xticks(across, words_of(across, log=True))
-    ax.set_yticks(up, words_of(up, log=False))
+    across = write_ticks(round_numbers(low, high, 9, log=True), log=True)
+    up = write_ticks(round_numbers(bottom, top, 9))
+    ax.set_xticks(across.places, across.words)
+    ax.set_yticks(up.places, up.words)
     ax.set_xlabel("lr")
     ax.set_title("share of the distance to the minimum that a step leaves", loc="left", size=8.5, color=theme.quiet)
-    warm = "#f6e3d8" if theme.ground == "#ffffff" else theme.hole[0]
-    ax.axhspan(1.0, top, color=warm, lw=0, zorder=0.5, gid="diverging")
+    ax.axhspan(1.0, top, color=theme.diverging, lw=0, zorder=0.5, gid="diverging")
     ax.axhline(1.0, color=theme.quiet, lw=0.8, zorder=1.5, gid="border")
     free = FreeSpace(ax)
     free.line(free.points([(low, 1.0), (high, 1.0)]), 1.0)
     colors = _colors(curves, theme)
     for curve, color in zip(curves, colors, strict=True):
-        ax.plot(curve.lr, curve.theory, color=color, lw=1.4, zorder=2.5, gid=f"theory {curve.name}".strip())
+        ax.plot(curve.lr, curve.theory, color=color, lw=1.4, zorder=2.5, gid=printable(f"theory {curve.name}".strip()))
         dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.8, "mew": 0.9, "mec": color, "mfc": theme.ground}
-        ax.plot(curve.made, curve.measured, zorder=3, gid=f"measured {curve.name}".strip(), **dots)
+        ax.plot(curve.made, curve.measured, zorder=3, gid=printable(f"measured {curve.name}".strip()), **dots)
         free.line(free.points(np.c_[curve.lr, curve.theory]), 2.0)
         spots = np.c_[curve.made, curve.measured]
         free.mark(free.points(spots[np.isfinite(spots).all(axis=1)]), 3.0)
     for curve, color in zip(curves, colors, strict=True):
-        _mark(ax, curve, free, color, theme)
+        _mark_ends(ax, curve, free, color, theme)
     for curve, color in zip(curves, colors, strict=True):
-        _say(ax, curve, free, color, theme)
+        _name_curve(ax, curve, free, color, theme)
     sides = (("grows", (1.0 + top) / 2, theme.accent), ("shrinks", 1.0 - 0.07 * (top - bottom), theme.quiet))
     for words, y, color in sides:
         note = draw_label(ax, words, (low, y), theme, color=color, free=free, near=0.0, lead=False)
@@ -292,7 +289,7 @@ def _draw(ax: Axes, curves: list[Curve], theme: Style) -> None:
             note.set(style="italic", gid="region", path_effects=[])
 
 
-def _mark(ax: Axes, curve: Curve, free: FreeSpace, color: str, theme: Style) -> None:
+def _mark_ends(ax: Axes, curve: RateCurve, free: FreeSpace, color: str, theme: Style) -> None:
     """Mark the limit and the best learning rate of one curve."""
     low, high = ax.get_xlim()
     if low <= curve.limit <= high:
@@ -305,7 +302,7 @@ def _mark(ax: Axes, curve: Curve, free: FreeSpace, color: str, theme: Style) -> 
         free.mark(free.points([curve.best]), 4.0)
 
 
-def _say(ax: Axes, curve: Curve, free: FreeSpace, color: str, theme: Style) -> None:
+def _name_curve(ax: Axes, curve: RateCurve, free: FreeSpace, color: str, theme: Style) -> None:
     """Write the limit beside its ring where there is room, and the curve's name beside its best, or along it."""
     low, high = ax.get_xlim()
     best = curve.best if curve.best is not None and low <= curve.best[0] <= high else None
@@ -321,7 +318,7 @@ def _say(ax: Axes, curve: Curve, free: FreeSpace, color: str, theme: Style) -> N
             note.set(gid="curve", path_effects=[])
             break
     if low <= curve.limit <= high:
-        number, spot = number_text(curve.limit), (curve.limit, 1.0)
-        note = draw_label(ax, number, spot, theme, color=color, free=free, size=7.6, near=5.0, lead=False)
+        text, spot = number_text(curve.limit), (curve.limit, 1.0)
+        note = draw_label(ax, text, spot, theme, color=color, free=free, size=7.6, near=5.0, lead=False)
         if note is not None:
             note.set(gid="limit", path_effects=[])

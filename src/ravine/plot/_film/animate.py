@@ -17,11 +17,12 @@ from ravine._html.player import embed, make_player
 from ravine._progress import tracked
 from ravine._study.contract import axes, check
 from ravine._system import write_whole
-from ravine.plot._canvas.style import ARTICLE, DARK, RAVINE, Figure, style_of, with_own_settings
+from ravine.plot._canvas.labels import literal
+from ravine.plot._canvas.style import DARK, RAVINE, Figure, style_of, with_own_settings
 from ravine.plot._canvas.words import knobs
 from ravine.plot._film.encode import Palette, find_ffmpeg, make_sheets, png, write_gif, write_mp4
 from ravine.plot._film.moving import MovingArtist
-from ravine.plot._film.stage import staged
+from ravine.plot._film.stage import Clock, make_stage
 from ravine.plot._map.panels import make_panels
 
 MOST = 101
@@ -280,8 +281,8 @@ def animate(
     [13]
     """
     theme = style_of(style)
-    if theme is ARTICLE:
-        raise ValueError('no moving picture in the article\'s style: choose style="ravine" or "dark"')
+    if not theme.head:
+        raise ValueError(f'no moving picture in style {style!r}: choose style="ravine" or "dark"')
     check(runs, "position")
     check(land, "surface")
     plan = make_panels(runs, land, hue, False)
@@ -290,6 +291,7 @@ def animate(
     frames = frames_of(last)
     steps = runs["step"].values if "step" in runs.coords else np.arange(last + 1)
     heading = title or knobs(runs)
-    figure, parts = staged(runs, plan, pair, frames.tolist(), steps, heading, theme)
+    clock = Clock(frames.tolist(), steps)
+    figure, parts = make_stage(runs, plan, pair, clock, title or literal(heading), theme)
     shown = tuple(frames.tolist())
     return Film(figure, tuple(steps[frames].tolist()), tuple(durations_of(len(shown))), heading, shown, tuple(parts))

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.style import Style
-from ravine.plot._canvas.words import number_text
+from ravine.plot._canvas.ticks import write_numbers
 
 Array = NDArray[np.floating[Any]]
 
@@ -29,7 +29,7 @@ FEW_ISLANDS = 4
 """Himmelblau's function has four minima."""
 
 
-def bottom(values: Array) -> float:
+def lowest_loss(values: Array) -> float:
     """Return the lowest finite loss of a surface, 0 where there is none."""
     finite = values[np.isfinite(values)]
     return float(finite.min()) if finite.size else 0.0
@@ -37,22 +37,22 @@ def bottom(values: Array) -> float:
 
 def gaps_of(values: Array) -> Array | None:
     """Return the upper edges of the bands, as gaps over the lowest loss; None where the loss is the same everywhere."""
-    return shared([values])
+    return shared_gaps([values])
 
 
-def shared(surfaces: Sequence[Array]) -> Array | None:
+def shared_gaps(surfaces: Sequence[Array]) -> Array | None:
     """Return one scale for several surfaces: a colour then means the same gap in each.
 
     Examples
     --------
     >>> slope = np.array([[0.0, 1.0], [2.0, 9.0]])
-    >>> edges = shared([slope, slope + 5])
+    >>> edges = shared_gaps([slope, slope + 5])
     >>> len(edges), float(edges[-1])
     (22, 9.0)
     """
     lowest, highest = [], []
     for values in surfaces:
-        base = bottom(values)
+        base = lowest_loss(values)
         gaps = np.sort(values[np.isfinite(values)] - base)
         gaps = gaps[gaps > 0]
         if gaps.size and gaps[-1] >= 1e-12 * max(abs(base), 1e-300):
@@ -77,12 +77,12 @@ def _lowest_band(gap: Array, gaps: Array) -> float:
     return float(min(lowest, gaps[-1] / 10))
 
 
-def numbered(base: float, lowest: float, top: float, most: int = 4) -> Array:
+def choose_levels(base: float, lowest: float, top: float, most: int = 4) -> Array:
     """Choose losses of the form 1, 2, 5 · 10ⁿ (either sign), spread over the logarithm of the gap.
 
     Examples
     --------
-    >>> numbered(base=0.5, lowest=0.51, top=140.0).tolist()
+    >>> choose_levels(base=0.5, lowest=0.51, top=140.0).tolist()
     [1.0, 2.0, 20.0, 100.0]
     """
     scale = max(abs(base), abs(top))
@@ -99,7 +99,7 @@ def numbered(base: float, lowest: float, top: float, most: int = 4) -> Array:
     return chosen
 
 
-def bands(
+def draw_bands(
     ax: Axes,
     x: Array,
     y: Array,
@@ -117,7 +117,7 @@ def bands(
     x, y, values
         The grid, ascending, vertical axis first.
     gaps
-        Upper edges of the bands over `base`, from `levels.shared`; None for a constant surface.
+        Upper edges of the bands over `base`, from `shared_gaps`; None for a constant surface.
     base
         The loss that is gap 0; the lowest of `values` if left out.
     outlined
@@ -126,7 +126,7 @@ def bands(
     finite = np.isfinite(values)
     if not finite.all():  # drawn as a region of its own, never filled in
         ax.patch.set(facecolor=theme.hole[0], hatch="////", edgecolor=theme.hole[1], linewidth=0.0)
-    base = bottom(values) if base is None else base
+    base = lowest_loss(values) if base is None else base
     shown = np.ma.masked_invalid(values)
     if gaps is None:
         if finite.any():
@@ -147,17 +147,17 @@ def bands(
     return lambda loss: to_hex(colors[min(int(np.searchsorted(edges, loss)), len(colors) - 1)])
 
 
-def lines_to_number(ax: Axes, x: Array, y: Array, values: Array, theme: Style, gaps: Array | None) -> ContourSet | None:
+def draw_levels(ax: Axes, x: Array, y: Array, values: Array, theme: Style, gaps: Array | None) -> ContourSet | None:
     """Draw the few lines at round losses that will bear them; None where there is none."""
     if gaps is None:
         return None
-    base, top = bottom(values), float(values[np.isfinite(values)].max())
-    told = numbered(base, base + gaps[0], top)
-    if not told.size:
+    base, top = lowest_loss(values), float(values[np.isfinite(values)].max())
+    levels = choose_levels(base, base + gaps[0], top)
+    if not levels.size:
         return None
     shown = np.ma.masked_invalid(values)
     # solid below zero too: dashes are matplotlib's habit, and the number bears its sign
-    return ax.contour(x, y, shown, levels=told, colors=theme.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
+    return ax.contour(x, y, shown, levels=levels, colors=theme.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
 
 
 def number_lines(
@@ -169,11 +169,11 @@ def number_lines(
     in a row like those of a hiking map. A line without a place for its number steps back among the others.
     """
     colors, last = [], None
-    for level, path in zip(lines.levels, lines.get_paths(), strict=True):
-        text = number_text(float(level))
+    texts = write_numbers(np.asarray(lines.levels), log=True)
+    for level, text, path in zip(lines.levels, texts, lines.get_paths(), strict=True):
         width, height = text_size(text, size)
         path.should_simplify = False  # it would be to a ninth of a data unit, whatever that is on paper
-        found = _place(path.to_polygons(closed_only=False), free, width + 5, height, last)
+        found = _find_place(path.to_polygons(closed_only=False), free, width + 5, height, last)
         colors.append(theme.hairline if found is None else theme.contour)
         if found is None:  # a strong line without a number would only raise the question
             continue
@@ -206,7 +206,7 @@ ROOMY = 15.0
 """Points of free space around a number beyond which more makes no picture better."""
 
 
-def _place(
+def _find_place(
     pieces: list[Any], free: FreeSpace, width: float, height: float, last: Array | None
 ) -> tuple[Array, float] | None:
     """Return the best place for a number on a line, in points, and its angle in degrees."""
@@ -222,7 +222,7 @@ def _place(
         along = np.concatenate([[0.0], np.cumsum(lengths)])
         middle = (along > 0.6 * width) & (along < along[-1] - 0.6 * width)
         spare = free.at(clear, spots)
-        ahead = _at(along, spots, along + width / 2) - _at(along, spots, along - width / 2)
+        ahead = _interpolate(along, spots, along + width / 2) - _interpolate(along, spots, along - width / 2)
         straight = np.hypot(*ahead.T) / width
         # half the diagonal is what a number needs at any angle
         fits = middle & (spare > 0.5 * np.hypot(width, height) + 1) & (straight > 0.9)
@@ -238,7 +238,7 @@ def _place(
     return best
 
 
-def _at(along: Array, spots: Array, lengths: Array) -> Array:
+def _interpolate(along: Array, spots: Array, lengths: Array) -> Array:
     return np.stack([np.interp(lengths, along, spots[:, 0]), np.interp(lengths, along, spots[:, 1])], axis=1)
 
 
@@ -246,7 +246,7 @@ STROKE = 0.11
 """Length of an arrow of the direction field, in inches."""
 
 
-def downhill(ax: Axes, x: Array, y: Array, values: Array, slope: Array | None, theme: Style) -> None:
+def draw_downhill(ax: Axes, x: Array, y: Array, values: Array, slope: Array | None, theme: Style) -> None:
     """Draw short arrows of one length down the slope.
 
     `slope` has shape (y, x, 2), the horizontal component first; without it differences of the grid are taken.
@@ -262,7 +262,7 @@ def downhill(ax: Axes, x: Array, y: Array, values: Array, slope: Array | None, t
     box = ax.get_position()
     sides = box.width * figure.get_figwidth(), box.height * figure.get_figheight()  # type: ignore[union-attr]
     columns, rows = (
-        _spread(each, max(3, round(side / (1.75 * STROKE)))) for each, side in zip((x, y), sides, strict=True)
+        _spaced_indices(each, max(3, round(side / (1.75 * STROKE)))) for each, side in zip((x, y), sides, strict=True)
     )
     down = -slope[np.ix_(rows, columns)]
     # of one length on paper, whatever the two axes measure
@@ -292,7 +292,7 @@ def downhill(ax: Axes, x: Array, y: Array, values: Array, slope: Array | None, t
     arrows.set_gid("downhill")
 
 
-def _spread(values: Array, count: int) -> NDArray[np.intp]:
+def _spaced_indices(values: Array, count: int) -> NDArray[np.intp]:
     """Return which grid values lie nearest to evenly spaced ones, the border left out."""
     low, high = values[0], values[-1]
     wanted = low + (high - low) * (np.arange(count) + 0.5) / count

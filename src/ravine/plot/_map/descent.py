@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import xarray as xr
 
 from ravine._study.contract import axes, check, last_step
-from ravine.plot._canvas.layout import Headings, Lines, name_axes, sheet_of
-from ravine.plot._canvas.style import ARTICLE, Figure, Style, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.labels import literal
+from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout
+from ravine.plot._canvas.scales import Axis
+from ravine.plot._canvas.style import Figure, Style, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import End, because, coupled_decay, end_of, outcome, settings_text, subtitle, title_of
 from ravine.plot._map.marks import comparable, path, surface
-from ravine.plot._map.notes import draw_panel, rates
-from ravine.plot._map.panels import Panel, make_panels
+from ravine.plot._map.notes import draw_panel, scheduled_rates
+from ravine.plot._map.panels import Panel, PanelGrid, make_panels
 
 FEW = 6
 """Panels up to which each may have an inset; more are looked at side by side, and want to be simple."""
@@ -88,30 +91,50 @@ def descent(
     check(land, "surface")
     plan = make_panels(runs, land, hue, fold)
     pair = axes(land)
-    if theme is ARTICLE:
+    if not theme.head:
         if hue is not None:
-            raise ValueError("the article's style draws one run in each panel: leave hue out, or choose another style")
-        return _article_descent(plan.panels, pair)
+            raise ValueError(f"style {style!r} draws one run in each panel: leave hue out, or choose another style")
+        return _draw_plain(plan.panels, pair, theme)
     shown = plan.panels
     lengths = {last_step(run) for panel in shown for run in panel.runs}
     counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
     ends = [[end_of(run) for run in panel.runs] for panel in shown]
     alone = hue in ("run", "optimizer") and len(shown) == 1
     words = Headings(
-        title or title_of(runs, [end for each in ends for end in each]),
-        subtitle_of(runs, shown, field, pair),
+        title or literal(title_of(runs, [end for each in ends for end in each])),
+        descent_subtitle(runs, shown, field, pair),
         [panel.label for panel in shown],
-        [_outcomes(panel, each, theme, counted, alone) for panel, each in zip(shown, ends, strict=True)],
+        [_outcome_lines(panel, each, theme, counted, alone) for panel, each in zip(shown, ends, strict=True)],
         plan.rows,
     )
-    sheet = sheet_of(words, shown[0].x, shown[0].y, theme, columns=plan.columns, width=width)
-    for panel, ax in zip(shown, sheet.axes, strict=True):
-        draw_panel(ax, panel, pair, theme, scale=sheet.scale, field=field, enlarge=len(shown) <= FEW)
-    name_axes(sheet, pair)
-    return sheet.figure
+    layout = make_layout(words, *sides_of(shown[0], pair), shape_of(plan), theme, width=width)
+    for panel, ax in zip(shown, layout.axes, strict=True):
+        draw_panel(ax, panel, pair, theme, scale=layout.scale, field=field, enlarge=len(shown) <= FEW)
+    return layout.figure
 
 
-def subtitle_of(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple[str, str]) -> list[str]:
+def sides_of(panel: Panel, pair: tuple[str, str]) -> tuple[Axis, Axis]:
+    """Return the axes of a panel: the parameters' own names, from end to end of the grid."""
+    across, up = (Axis(name, each[[0, -1]]) for name, each in zip(pair, (panel.x, panel.y), strict=True))
+    return across, up
+
+
+def shape_of(plan: PanelGrid) -> PanelShape:
+    """Return how large maps are: in the proportions of their grid, where neither side is much longer."""
+    x, y = plan.panels[0].x, plan.panels[0].y
+    ratio = float(np.ptp(y) / np.ptp(x)) if comparable(x, y) and np.ptp(x) and np.ptp(y) else 1.0
+    ratio = ratio if comparable(x, y) else 0.85
+    narrow = max(1.0, ratio / 1.6)
+    return PanelShape(
+        ratio,
+        (4.4 / narrow, 2.95 / narrow, 2.6 / narrow, 2.2 / narrow),
+        between=0.42,
+        narrowest=0.7,
+        columns=plan.columns or 0,
+    )
+
+
+def descent_subtitle(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple[str, str]) -> list[str]:
     """Write what all panels have in common, and how they are to be read, in parts that are not to be broken."""
     every = [run for panel in shown for run in panel.runs]
     arrows = "arrows: downhill" if all("slope" in panel.land for panel in shown) else "arrows: downhill, from the grid"
@@ -119,13 +142,13 @@ def subtitle_of(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tup
         runs,
         [panel.decay for panel in shown],
         decay_left_out=any(coupled_decay(run) != panel.decay for panel in shown for run in panel.runs),
-        scheduled=any(rates(run) is not None for run in every),
+        scheduled=any(scheduled_rates(run) is not None for run in every),
         uneven=not all(comparable(panel.x, panel.y) for panel in shown),
         arrows=arrows * field,
     )
 
 
-def _outcomes(panel: Panel, ends: Sequence[End | None], theme: Style, counted: bool, alone: bool) -> Lines:
+def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, counted: bool, alone: bool) -> Lines:
     """Say under a panel what happened to each run, in its colour where there are several; how it was made, if alone."""
     happened = [
         ", ".join(filter(None, (outcome(run, counted=counted), end.words if end else "")))
@@ -144,18 +167,18 @@ def _outcomes(panel: Panel, ends: Sequence[End | None], theme: Style, counted: b
     return lines
 
 
-def _article_descent(panels: Sequence[Panel], pair: tuple[str, str]) -> Figure:
-    """As the article arranged them: one map, or two by two; but titles do not overlap the numbers."""
-    figure = new_figure(6.4, 4.8, ARTICLE)
+def _draw_plain(panels: Sequence[Panel], pair: tuple[str, str], theme: Style) -> Figure:
+    """Draw maps in matplotlib's own arrangement, without a head: one, or two by two."""
+    figure = new_figure(6.4, 4.8, theme)
     figure.set_layout_engine("constrained")
     columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
     rows = -(-len(panels) // columns)
     for k, panel in enumerate(panels):
         ax = figure.add_subplot(rows, columns, k + 1)
-        surface(panel.land, ax, style="article")
-        path(panel.runs[0], ax, axes=pair, style="article")
+        surface(panel.land, ax, style=theme.name)
+        path(panel.runs[0], ax, axes=pair, style=theme.name)
         if len(panels) > 1:
-            ax.set_title(panel.label)
+            ax.set_title(literal(panel.label))
             ax.set_xlabel("")
             ax.set_ylabel("")
     return figure

@@ -71,7 +71,7 @@ def tail_of(track: Array, low: Array, high: Array, unit: float) -> Tail | None:
     return Tail(first, low + (middle - reach) * (high - low), low + (middle + reach) * (high - low), factor)
 
 
-def draw(
+def draw_inset(
     ax: Axes,
     tail: Tail,
     free: FreeSpace,
@@ -107,12 +107,12 @@ def draw(
         gid="scale",
         path_effects=halo(theme, 2.0),
     )
-    _frame(ax, tail, place, free, theme)
+    _draw_frame(ax, tail, place, free, theme)
     free.box(Box(place.x, place.y, wide + 4, tall + 4))
     return inset
 
 
-def _frame(ax: Axes, tail: Tail, place: Box, free: FreeSpace, theme: Style) -> None:
+def _draw_frame(ax: Axes, tail: Tail, place: Box, free: FreeSpace, theme: Style) -> None:
     """Frame on the map what the inset shows, and join the two by a thin line."""
     (left, low), (right, high) = tail.low, tail.high
     corners = np.array([[left, low], [right, low], [right, high], [left, high], [left, low]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import axes, check_single
-from ravine.plot._canvas.labels import FreeSpace
-from ravine.plot._canvas.style import ARTICLE, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.labels import FreeSpace, literal
+from ravine.plot._canvas.style import Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import Decays, dot_every
-from ravine.plot._map.contours import bands, gaps_of, lines_to_number, number_lines
+from ravine.plot._map.contours import draw_bands, draw_levels, gaps_of, number_lines
 
 Array = NDArray[np.floating[Any]]
 
@@ -64,37 +65,45 @@ def surface(
     horizontal, vertical = axes(land)
     if ax is None:
         ax = own_axes(theme, _ratio(x, y))
-        if theme is not ARTICLE:
+        if theme.head:
             name = str(land["criterion"].values) if "criterion" in land.coords else "loss"
-            ax.set_title(name, loc="left", size=10.5, weight="bold", color=theme.ink, pad=6)
-    if theme is ARTICLE:
-        _terrain(ax, x, y, values)
-        ax.set_xlabel(horizontal.capitalize())
-        ax.set_ylabel(vertical.capitalize())
-        frame(ax, x, y)
-        return ax
+            ax.set_title(literal(name), loc="left", size=10.5, weight="bold", color=theme.ink, pad=6)
     calm(ax, theme)
-    ax.set_xlabel(horizontal)
-    ax.set_ylabel(vertical)
-    frame(ax, x, y)
+    if theme.terrain:
+        _draw_terrain(ax, x, y, values, theme)
+        horizontal, vertical = _capitalize(horizontal), _capitalize(vertical)
+    name_sides(ax, horizontal, vertical)
+    set_limits(ax, x, y)
+    if theme.terrain:
+        return ax
     gaps = gaps_of(values)
-    below = bands(ax, x, y, values, theme, gaps)
-    lines = lines_to_number(ax, x, y, values, theme, gaps)
+    below = draw_bands(ax, x, y, values, theme, gaps)
+    lines = draw_levels(ax, x, y, values, theme, gaps)
     if lines is not None:
         number_lines(lines, FreeSpace(ax), theme, below)
     if gaps is None:
-        say_flat(ax, theme)
+        write_flat(ax, theme)
     return ax
 
 
-def frame(ax: Axes, x: Array, y: Array) -> None:
+def name_sides(ax: Axes, horizontal: str, vertical: str) -> None:
+    """Name both axes, literally."""
+    ax.set_xlabel(literal(horizontal))
+    ax.set_ylabel(literal(vertical))
+
+
+def _capitalize(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def set_limits(ax: Axes, x: Array, y: Array) -> None:
     """Set the limits of a map to its grid, to one scale where that is possible."""
     ax.set_xlim(x.min(), x.max())
     ax.set_ylim(y.min(), y.max())
     ax.set_aspect("equal" if comparable(x, y) else "auto")
 
 
-def say_flat(ax: Axes, theme: Style, size: float = 8.0) -> None:
+def write_flat(ax: Axes, theme: Style, size: float = 8.0) -> None:
     """Say on a map without contours why it has none."""
     ax.text(
         0.5,
@@ -147,14 +156,13 @@ def path(
     (-3.0, 6.0)
     """
     theme = style_of(style)
-    x, y, names = trajectory(run, axes or _labels_of(ax))
+    x, y, names = trajectory(run, axes or _axes_named(ax, run))
     if ax is None:
         ax = own_axes(theme, _ratio(x[np.isfinite(x)], y[np.isfinite(y)]))
-        ax.set_xlabel(names[0])
-        ax.set_ylabel(names[1])
+        name_sides(ax, *names)
     ink = color or theme.accent
-    if theme is ARTICLE:
-        ax.scatter(x, y, c=ink, marker="+")
+    if theme.cross:
+        ax.scatter(x, y, c=ink, marker=theme.cross)
         ax.plot(x, y, c=ink)
         return ax
     draw_path(ax, x, y, theme, color=ink)
@@ -192,7 +200,7 @@ def draw_path(
         Colour of the ring at the start; the path's if left out.
     """
     every = dot_every(len(x) - 1)
-    outside = _outside(ax, x, y)
+    outside = is_outside(ax, x, y)
     strays = outside[:-1] & outside[1:]  # legs that only cross the map, or do not touch it
     wide = 1.3 * weight
     dash, shape = DASHES[turn % len(DASHES)], SHAPES[turn % len(SHAPES)]
@@ -208,9 +216,9 @@ def draw_path(
         ax.plot(across, up, lw=wide, ls=dash, zorder=3, gid="leg", **shared)
     if lr is not None and len(x) > 1:
         line.set(linewidth=0.4 * weight)
-        _by_rate(ax, x, y, lr, color, weight)
+        _draw_rates(ax, x, y, lr, color, weight)
     # dots that touch would only make the line thick; those of a thinned run stand out where they have room
-    apart = _spacing(ax, x[::every], y[::every])
+    apart = _dot_distance(ax, x[::every], y[::every])
     rim = 0.5 * weight if every > 1 and apart > 4 else 0.0
     largest = 3.7 if every > 1 else 2.4 if turn == 0 else 2.8
     size = float(np.clip(0.7 * apart, 1.4, largest)) * weight
@@ -233,7 +241,7 @@ def draw_path(
         )
 
 
-def _spacing(ax: Axes, x: Array, y: Array) -> float:
+def _dot_distance(ax: Axes, x: Array, y: Array) -> float:
     """Return the usual distance in points from one dot to the next, along the way: rest at the end does not count."""
     figure = ax.get_figure()
     assert figure is not None
@@ -243,7 +251,7 @@ def _spacing(ax: Axes, x: Array, y: Array) -> float:
     return float((legs**2).sum() / legs.sum()) * 72 / figure.dpi if legs.sum() > 0 else 0.0
 
 
-def _by_rate(ax: Axes, x: Array, y: Array, lr: Array, color: str, weight: float) -> None:
+def _draw_rates(ax: Axes, x: Array, y: Array, lr: Array, color: str, weight: float) -> None:
     """Draw each leg as wide as its learning rate is large."""
     corners = np.c_[x, y].astype(float)
     legs = np.stack([corners[:-1], corners[1:]], axis=1)
@@ -311,7 +319,7 @@ def own_axes(theme: Style, ratio: float) -> Axes:
     """Return the Axes of a new figure for one map; `ratio` is height to width of what will be drawn."""
     ratio = ratio if 0.25 <= ratio <= 4 else 0.8
     width = 4.4 if ratio <= 1.2 else 4.4 / ratio
-    room = 1.1 if theme is ARTICLE else 0.25  # for the colour bar
+    room = 1.1 if theme.terrain else 0.25  # for the colour bar
     figure = new_figure(0.75 + width + room, 0.6 + width * ratio + 0.4, theme)
     total_width, total_height = figure.get_size_inches()
     return figure.add_axes((0.75 / total_width, 0.6 / total_height, width / total_width, width * ratio / total_height))
@@ -322,13 +330,19 @@ def _ratio(x: Array, y: Array) -> float:
     return up / across if across and up else 1.0
 
 
-def _labels_of(ax: Axes | None) -> tuple[str, str] | None:
+def _axes_named(ax: Axes | None, run: xr.Dataset) -> tuple[str, str] | None:
+    """Return the parameters that the Axes' own labels name, horizontal first; None where they name nothing."""
     if ax is None or not ax.get_xlabel() or not ax.get_ylabel():
         return None
-    return ax.get_xlabel(), ax.get_ylabel()
+    shown = ax.get_xlabel(), ax.get_ylabel()
+    labels = [str(label) for label in run["parameter"].values] if "parameter" in run.coords else []
+    for one, other in itertools.permutations(labels, 2):
+        if shown in ((literal(one), literal(other)), (literal(_capitalize(one)), literal(_capitalize(other)))):
+            return one, other
+    return shown
 
 
-def _outside(ax: Axes, x: Array, y: Array) -> NDArray[np.bool_]:
+def is_outside(ax: Axes, x: Array, y: Array) -> NDArray[np.bool_]:
     """Tell which points lie outside an Axes whose limits are set; none do while it scales itself."""
     if ax.get_autoscale_on():
         return np.zeros(len(x), dtype=bool)
@@ -336,16 +350,16 @@ def _outside(ax: Axes, x: Array, y: Array) -> NDArray[np.bool_]:
     return ~((x >= left) & (x <= right) & (y >= low) & (y <= high))
 
 
-def _terrain(ax: Axes, x: Array, y: Array, values: Array) -> None:
+def _draw_terrain(ax: Axes, x: Array, y: Array, values: Array, theme: Style) -> None:
     """As the article did, but with each cell where it belongs: its extent was half a cell too narrow."""
     figure = ax.get_figure()
     assert figure is not None
     if is_even(x) and is_even(y):
         half_x, half_y = np.ptp(x) / (len(x) - 1) / 2, np.ptp(y) / (len(y) - 1) / 2
         extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
-        drawn = ax.imshow(values, cmap="terrain", origin="lower", interpolation="nearest", extent=extent)
+        drawn = ax.imshow(values, cmap=theme.terrain, origin="lower", interpolation="nearest", extent=extent)
     else:
-        drawn = ax.pcolormesh(x, y, values, cmap="terrain", shading="nearest", rasterized=True)  # type: ignore[assignment]
+        drawn = ax.pcolormesh(x, y, values, cmap=theme.terrain, shading="nearest", rasterized=True)  # type: ignore[assignment]
     figure.colorbar(drawn, ax=ax)
 
 

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from ravine.plot._canvas.labels import FreeSpace, draw_label
 from ravine.plot._canvas.style import Style, halo
 from ravine.plot._canvas.words import dot_every, maximizes, number_text
-from ravine.plot._map.contours import bands, bottom, downhill, lines_to_number, number_lines
-from ravine.plot._map.inset import SIDE, draw, tail_of
-from ravine.plot._map.marks import decay_along, draw_path, frame, objective, say_flat, trajectory
+from ravine.plot._map.contours import draw_bands, draw_downhill, draw_levels, lowest_loss, number_lines
+from ravine.plot._map.inset import SIDE, draw_inset, tail_of
+from ravine.plot._map.marks import decay_along, draw_path, objective, set_limits, trajectory, write_flat
 from ravine.plot._map.panels import Panel
 
 Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class PanelArtists:
     """What was drawn in one panel that has its time: the artists of each run's path, and notes with their step."""
 
     paths: list[list[Artist]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Pen:
     theme: Style
     free: FreeSpace
     scale: float
-    drawn: Drawn = field(default_factory=Drawn)
+    drawn: PanelArtists = field(default_factory=PanelArtists)
 
     def size(self, points: float) -> float:
         """Return a font size at the figure's scale, never under 6 points."""
@@ -73,13 +73,13 @@ class Pen:
 
 def draw_panel(
     ax: Axes, panel: Panel, pair: tuple[str, str], theme: Style, *, scale: float, field: bool, enlarge: bool
-) -> Drawn:
+) -> PanelArtists:
     """Draw everything inside one panel. A run's name that finds no room stands in the caption alone."""
-    frame(ax, panel.x, panel.y)
-    below = bands(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
-    lines = lines_to_number(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
+    set_limits(ax, panel.x, panel.y)
+    below = draw_bands(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
+    lines = draw_levels(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
     if field:
-        downhill(ax, panel.x, panel.y, panel.values, slope_of(panel, pair), theme)
+        draw_downhill(ax, panel.x, panel.y, panel.values, slope_of(panel, pair), theme)
     tracks = [np.c_[trajectory(run, pair)[:2]].astype(float) for run in panel.runs]
     pen = Pen(ax, theme, FreeSpace(ax), scale)
     weight = 0.65 + 0.35 * min(scale, 1.0)
@@ -87,35 +87,35 @@ def draw_panel(
     for k, run in enumerate(panel.runs):
         x, y, _ = trajectory(run, pair)
         before = set(ax.get_children())
-        draw_path(ax, x, y, theme, color=theme.accents[k], turn=k, lr=rates(run), weight=weight, ring=ring)
+        draw_path(ax, x, y, theme, color=theme.accents[k], turn=k, lr=scheduled_rates(run), weight=weight, ring=ring)
         pen.drawn.paths.append([artist for artist in ax.get_children() if artist not in before])
         track = pen.free.points(tracks[k])
         pen.free.line(track, 2.0)
         pen.free.mark(track[[0, -1]], 5.0)
-    goals = _minima(pen, panel, pair)
+    goals = _draw_minima(pen, panel, pair)
     if panel.gaps is None and np.isfinite(panel.values).any():
-        say_flat(ax, theme, pen.size(8))
+        write_flat(ax, theme, pen.size(8))
     if enlarge and len(panel.runs) == 1:
         _enlarge(pen, panel, tracks[0])
     _name_runs(pen, panel, tracks)
-    _borders(pen, panel, tracks)
-    _starts(pen, tracks)
+    _mark_borders(pen, panel, tracks)
+    _name_starts(pen, tracks)
     for spot, text in goals:
         pen.write(text, spot, theme.ink, near=7.0)
     if len(panel.runs) == 1:
-        _drops(pen, panel.runs[0], tracks[0])
+        _write_drops(pen, panel.runs[0], tracks[0])
     if lines is not None:
         number_lines(lines, pen.free, theme, below, pen.size(6.5))
     return pen.drawn
 
 
-def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, str]]:
+def _draw_minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, str]]:
     """Mark known minima, or the lowest point of the grid; return what is to be named where."""
     theme = pen.theme
     if maximizes(panel.runs[0]):
         return []
     known = [spot for run in panel.runs if (spot := _minimizer(run, pair)) is not None]
-    drawn = _lowest(panel.x, panel.y, panel.values)
+    lowest = _lowest_point(panel.x, panel.y, panel.values)
     moved = bool(panel.decay)
     named: list[tuple[Array, str]] = []
     if len({tuple(spot) for spot in known}) > 1:  # runs in one panel that strive for different goals
@@ -125,13 +125,13 @@ def _minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, 
         if _inside(known[0], panel):
             pen.cross(known[0], "minimum", theme.ink)
             named.append((known[0], "the goal" if moved else "minimum"))
-    elif drawn is not None:
-        pen.cross(drawn, "lowest", theme.ink)
+    elif lowest is not None:
+        pen.cross(lowest, "lowest", theme.ink)
         if moved:
-            named.append((drawn, "the goal"))
+            named.append((lowest, "the goal"))
     if moved:
         data = _minimizer(panel.runs[0], pair, "data_minimizer")
-        data = _lowest(*objective(panel.land)) if data is None else data
+        data = _lowest_point(*objective(panel.land)) if data is None else data
         if data is not None and _inside(data, panel):
             pen.cross(data, "data minimum", theme.ink, marker="D", points=4.2)
             named.append((data, "minimum of\nthe data loss"))
@@ -145,7 +145,7 @@ def _minimizer(run: xr.Dataset, pair: tuple[str, str], name: str = "minimizer") 
     return spot if np.isfinite(spot).all() else None
 
 
-def _lowest(x: Array, y: Array, values: Array) -> Array | None:
+def _lowest_point(x: Array, y: Array, values: Array) -> Array | None:
     """Return the lowest point of a grid; None at the border, where it says nothing about a minimum."""
     finite = np.isfinite(values)
     if not finite.any() or np.ptp(values[finite]) == 0:
@@ -169,18 +169,20 @@ def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
     if tail is None:
         return
     theme, ends = pen.theme, pen.ax.lines
-    columns, rows = (_around(each, a, b) for each, a, b in zip((panel.x, panel.y), tail.low, tail.high, strict=True))
+    columns, rows = (
+        _slice_around(each, a, b) for each, a, b in zip((panel.x, panel.y), tail.low, tail.high, strict=True)
+    )
 
     def inside(ax: Axes) -> None:
         part = panel.values[rows, columns]
-        bands(
+        draw_bands(
             ax,
             panel.x[columns],
             panel.y[rows],
             part,
             theme,
             panel.gaps,
-            base=bottom(panel.values),
+            base=lowest_loss(panel.values),
             outlined=False,
         )
         tail_x, tail_y = track[max(tail.first - 1, 0) :].T
@@ -196,10 +198,10 @@ def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
         ax.set_xlim(tail.low[0], tail.high[0])
         ax.set_ylim(tail.low[1], tail.high[1])
 
-    draw(pen.ax, tail, pen.free, theme, max(6.0, 6.4 * pen.scale), inside)
+    draw_inset(pen.ax, tail, pen.free, theme, max(6.0, 6.4 * pen.scale), inside)
 
 
-def _around(values: Array, low: float, high: float) -> slice:
+def _slice_around(values: Array, low: float, high: float) -> slice:
     """Return the grid values from just below `low` to just above `high`."""
     return slice(
         max(int(np.searchsorted(values, low)) - 1, 0),
@@ -207,7 +209,7 @@ def _around(values: Array, low: float, high: float) -> slice:
     )
 
 
-def _starts(pen: Pen, tracks: list[Array]) -> None:
+def _name_starts(pen: Pen, tracks: list[Array]) -> None:
     """Name each start once."""
     seen: list[tuple[float, ...]] = []
     box = np.array([pen.ax.get_xlim(), pen.ax.get_ylim()]).T
@@ -226,7 +228,7 @@ def _name_runs(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
     pixels = [pen.free.points(track) for track in tracks]
     for k, name in enumerate(panel.names):
         others = [p for j, p in enumerate(pixels) if j != k]
-        anchor = _own_place(pen, pixels[k], others)
+        anchor = _find_own_place(pen, pixels[k], others)
         if anchor is not None:
             pen.write(name, tracks[k][anchor], pen.theme.accents[k], points=8, since=anchor, near=5.0, far=30.0)
 
@@ -235,7 +237,7 @@ FEW = 400
 """Places along a path that are looked at for its name."""
 
 
-def _own_place(pen: Pen, track: Array, others: list[Array]) -> int | None:
+def _find_own_place(pen: Pen, track: Array, others: list[Array]) -> int | None:
     """Return the index of the step beside which a run's name is unmistakable."""
     inside = np.flatnonzero(((track >= 0) & (track <= pen.free.size)).all(axis=1))
     if not inside.size:
@@ -256,7 +258,7 @@ def _own_place(pen: Pen, track: Array, others: list[Array]) -> int | None:
     return int(spots[np.argmax(np.minimum(foreign, 40) + 0.3 * np.minimum(rim, 30))])
 
 
-def _borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
+def _mark_borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
     """Say where a path starts outside the map, leaves it for good, or leaves it for a while."""
     unseen = 0
     for k, track in enumerate(tracks):
@@ -266,14 +268,14 @@ def _borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
             continue
         first, last = (int(each) for each in np.flatnonzero(inside)[[0, -1]])
         if first > 0:
-            _arrow(pen, track[first], track[first - 1], color, "starts outside", first, inward=True)
+            _draw_arrow(pen, track[first], track[first - 1], color, "starts outside", first, inward=True)
         if last < len(track) - 1:
-            _arrow(pen, track[last], track[last + 1], color, f"leaves at step {last + 1}", last + 1)
-        away = _longest(~inside[first : last + 1])
+            _draw_arrow(pen, track[last], track[last + 1], color, f"leaves at step {last + 1}", last + 1)
+        away = _longest_stretch(~inside[first : last + 1])
         if away is not None and len(tracks) == 1:
             out, back = first + away[0], first + away[1] - 1
             words = f"step {out} outside" if out == back else f"steps {out} to {back} outside"
-            _arrow(pen, track[out - 1], track[out], color, words, back + 1)
+            _draw_arrow(pen, track[out - 1], track[out], color, words, back + 1)
     if unseen:
         words = (
             "the path lies outside this map"
@@ -294,7 +296,7 @@ def _borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
         )
 
 
-def _longest(flags: NDArray[np.bool_]) -> tuple[int, int] | None:
+def _longest_stretch(flags: NDArray[np.bool_]) -> tuple[int, int] | None:
     """Return start and end of the longest stretch that is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     if not edges.size:
@@ -304,7 +306,9 @@ def _longest(flags: NDArray[np.bool_]) -> tuple[int, int] | None:
     return int(starts[best]), int(ends[best])
 
 
-def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, since: int, *, inward: bool = False) -> None:
+def _draw_arrow(
+    pen: Pen, inner: Array, outer: Array, color: str, words: str, since: int, *, inward: bool = False
+) -> None:
     """Mark where the path crosses the border between two of its positions, and say what happens there."""
     low, high = np.array([pen.ax.get_xlim(), pen.ax.get_ylim()]).T
     way = np.where(np.isfinite(outer), outer, 0) - inner
@@ -327,7 +331,7 @@ def _arrow(pen: Pen, inner: Array, outer: Array, color: str, words: str, since: 
     pen.write(words, edge, color, points=8, since=since, near=5.0)
 
 
-def rates(run: xr.Dataset) -> Array | None:
+def scheduled_rates(run: xr.Dataset) -> Array | None:
     """Return the learning rate of each leg of a run where a scheduler changed it, else None."""
     if "scheduled_lr" not in run or run["scheduled_lr"].dims != ("step",):
         return None
@@ -336,9 +340,9 @@ def rates(run: xr.Dataset) -> Array | None:
     return lr if known.size and known.min() != known.max() else None
 
 
-def _drops(pen: Pen, run: xr.Dataset, track: Array) -> None:
+def _write_drops(pen: Pen, run: xr.Dataset, track: Array) -> None:
     """Write the new learning rate where a scheduler cuts it to two thirds or less, at up to three places."""
-    lr = rates(run)
+    lr = scheduled_rates(run)
     if lr is None:
         return
     with np.errstate(invalid="ignore"):

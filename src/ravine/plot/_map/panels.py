@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ravine._format import hint, listed
 from ravine._study.contract import axes, until_taken
 from ravine.plot._canvas.words import Decays, coupled_decay, label_text
-from ravine.plot._map.contours import gaps_of, shared
+from ravine.plot._map.contours import gaps_of, shared_gaps
 from ravine.plot._map.marks import objective, trajectory
 
 Array = NDArray[np.floating[Any]]
@@ -77,7 +77,7 @@ class PanelGrid:
 def make_panels(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool) -> PanelGrid:
     """Arrange runs and surfaces to panels, or say what must be selected first."""
     runs = runs[[name for name in NEEDED if name in runs]]
-    line, names = _hue(runs, hue)
+    line, names = _read_hue(runs, hue)
     dims = [str(d) for d in runs["position"].dims if d not in ("step", "parameter", line)]
     if len(dims) > 2:
         raise ValueError(
@@ -91,17 +91,17 @@ def make_panels(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool)
         spot = " and ".join(repr(d) for d in dims)
         raise ValueError(f"{count} panels are too many to read (at most {MOST_PANELS}): select some along {spot}")
     grid = [
-        [_panel(runs, land, dict(zip(dims, place, strict=True)), line, names) for place in row]
-        for row in _places(runs, dims)
+        [_make_panel(runs, land, dict(zip(dims, place, strict=True)), line, names) for place in row]
+        for row in _grid_places(runs, dims)
     ]
     rows = [label_text(dims[0], v) for v in runs[dims[0]].values] if len(dims) == 2 else []
     if fold:
-        grid, rows = _folded(grid, rows)
-    panels = _scaled([panel for row in grid for panel in row])
+        grid, rows = _fold_grid(grid, rows)
+    panels = _share_scales([panel for row in grid for panel in row])
     return PanelGrid(panels, len(grid[0]) if rows else None, rows)
 
 
-def _hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]:
+def _read_hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]:
     """Return the dimension along which runs share a panel, and the name of each."""
     if hue is None:
         return None, [""]
@@ -122,7 +122,7 @@ def _hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]:
     return line, [label_text(hue, v) for v in runs[hue].values]
 
 
-def _places(runs: xr.Dataset, dims: Sequence[str]) -> list[list[tuple[int, ...]]]:
+def _grid_places(runs: xr.Dataset, dims: Sequence[str]) -> list[list[tuple[int, ...]]]:
     if not dims:
         return [[()]]
     if len(dims) == 1:
@@ -130,10 +130,10 @@ def _places(runs: xr.Dataset, dims: Sequence[str]) -> list[list[tuple[int, ...]]
     return [[(i, j) for j in range(runs.sizes[dims[1]])] for i in range(runs.sizes[dims[0]])]
 
 
-def _panel(runs: xr.Dataset, land: xr.Dataset, place: dict[str, int], line: str | None, names: list[str]) -> Panel:
+def _make_panel(runs: xr.Dataset, land: xr.Dataset, place: dict[str, int], line: str | None, names: list[str]) -> Panel:
     chosen = runs.isel(place)
     singles = [chosen.isel({line: i}) for i in range(runs.sizes[line])] if line else [chosen]
-    below, key = _land(chosen, land, place)
+    below, key = _surface_under(chosen, land, place)
     pair = axes(land)
     for run in singles:  # complain before drawing
         trajectory(run, pair)
@@ -145,15 +145,15 @@ def _panel(runs: xr.Dataset, land: xr.Dataset, place: dict[str, int], line: str 
         label = label_text(dim, runs[dim].values[place[dim]])
     else:
         label = str(runs["criterion"].values) if "criterion" in runs.coords else ""
-    return Panel(label, [_taken(run) for run in singles], names, below, x, y, values, decay, key)
+    return Panel(label, [_steps_taken(run) for run in singles], names, below, x, y, values, decay, key)
 
 
-def _taken(run: xr.Dataset) -> xr.Dataset:
+def _steps_taken(run: xr.Dataset) -> xr.Dataset:
     """Cut off what stands after the last step of a run that was shorter than its neighbours."""
     return run if "steps_taken" in run and run["steps_taken"].ndim else until_taken(run)
 
 
-def _land(run: xr.Dataset, land: xr.Dataset, place: dict[str, int]) -> tuple[xr.Dataset, Hashable]:
+def _surface_under(run: xr.Dataset, land: xr.Dataset, place: dict[str, int]) -> tuple[xr.Dataset, Hashable]:
     """Return the surface under a run, and what tells surfaces apart that need a scale of their own."""
     key: list[str] = []
     for dim in [str(d) for d in land["surface"].dims[:-2]]:
@@ -171,7 +171,7 @@ def _land(run: xr.Dataset, land: xr.Dataset, place: dict[str, int]) -> tuple[xr.
     return land, tuple(key)
 
 
-def _folded(grid: list[list[Panel]], rows: list[str]) -> tuple[list[list[Panel]], list[str]]:
+def _fold_grid(grid: list[list[Panel]], rows: list[str]) -> tuple[list[list[Panel]], list[str]]:
     """Join equal neighbours under one name: panels of a row, or whole columns and rows of a grid."""
     columns = [list(column) for column in zip(*grid, strict=True)]
     kept: list[list[Panel]] = []
@@ -193,10 +193,10 @@ def _folded(grid: list[list[Panel]], rows: list[str]) -> tuple[list[list[Panel]]
     return lines, names
 
 
-def _scaled(panels: list[Panel]) -> list[Panel]:
+def _share_scales(panels: list[Panel]) -> list[Panel]:
     """Give panels over one surface one scale: with weight decay, or without, a colour means the same gap."""
     scales = {
-        key: shared([panel.values for panel in panels if panel.scale == key])
+        key: shared_gaps([panel.values for panel in panels if panel.scale == key])
         for key in {panel.scale for panel in panels}
     }
     return [

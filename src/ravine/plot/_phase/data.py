@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import measure
-from ravine._format import hint, listed
-from ravine.plot._canvas.scales import Axis, axis_of
+from ravine._format import hint, listed, steps
+from ravine.plot._canvas.scales import CellAxis, cell_axis
 from ravine.plot._canvas.words import label_text, number_text
 from ravine.plot._phase.labels import Best, best_of, best_without
 from ravine.plot._phase.lines import Frontier, frontier_of
@@ -42,8 +42,8 @@ class Field:
 class Diagram:
     """All that a figure shows, and how its values are spoken of."""
 
-    x: Axis
-    y: Axis
+    x: CellAxis
+    y: CellAxis
     fields: list[Field]
     panels: str | None
     quantity: str
@@ -61,25 +61,25 @@ class Diagram:
         """What the best setting is called."""
         return "fastest" if self.arrival else "lowest"
 
-    def told(self, value: float) -> str:
+    def value_text(self, value: float) -> str:
         """Say a value with its unit."""
-        plain = f"{value:,.0f}" if value == round(value) and abs(value) < 1e6 else number_text(value)
+        plain = steps(value) if value == round(value) and 0 <= value < 1e6 else number_text(value)
         unit = self.unit[:-1] if self.unit == "steps" and value == 1 else self.unit
-        return f"{plain.replace('-', chr(0x2212))} {unit}".strip()
+        return f"{plain} {unit}".strip()
 
     def where(self, best: Best) -> str:
         """Say where a best setting lies."""
-        return f"{self.x.told(best.column)}, {self.y.told(best.row)}"
+        return f"{self.x.value_text(best.column)}, {self.y.value_text(best.row)}"
 
     def others(self, best: Best) -> str:
         """Say how many other settings are as good."""
         return f"{best.ties - 1:,} other setting{'s' * (best.ties > 2)}"
 
-    def what(self, field: Field, row: int, column: int, exact: bool) -> str:
+    def cell_text(self, field: Field, row: int, column: int, exact: bool) -> str:
         """Say what became of one cell."""
         if field.outcomes[row, column] != ARRIVED:
             return str(field.outcomes[row, column])
-        return ("" if exact else "about ") + self.told(float(field.values[row, column]))
+        return ("" if exact else "about ") + self.value_text(float(field.values[row, column]))
 
 
 def diagram_of(values: xr.DataArray, x: str, y: str, within: str) -> Diagram:
@@ -112,13 +112,13 @@ def diagram_of(values: xr.DataArray, x: str, y: str, within: str) -> Diagram:
         if values[name].dtype.kind in "iuf":
             values = values.sortby(name)
     values = values.transpose(*others, y, x)
-    across, up = axis_of(values, x), axis_of(values, y)
+    across, up = cell_axis(values, x), cell_axis(values, y)
     parts = [values.isel({others[0]: k}) for k in range(count)] if others else [values]
     counts = values.name in STEPS
     return Diagram(
         across,
         up,
-        [_field(part, others[0] if others else None, across, up) for part in parts],
+        [_read_field(part, others[0] if others else None, across, up) for part in parts],
         others[0] if others else None,
         str(values.name or "value").replace("_", " "),
         str(values.attrs.get("units", "steps" if counts else "")),
@@ -159,22 +159,22 @@ def _no_axis(values: xr.DataArray, name: str) -> str:
     )
 
 
-def _field(part: xr.DataArray, dim: str | None, x: Axis, y: Axis) -> Field:
+def _read_field(part: xr.DataArray, dim: str | None, x: CellAxis, y: CellAxis) -> Field:
     """Read one panel; of equally good settings the plainest stands for all."""
-    told = outcomes_of(part)
-    values = np.where(told == ARRIVED, part.values.astype(float), np.nan)
+    outcomes = outcomes_of(part)
+    values = np.where(outcomes == ARRIVED, part.values.astype(float), np.nan)
     entry = part[dim].values.item() if dim else None
     single = next((str(part[n].values) for n in ("criterion", "problem") if n in part.coords and not part[n].ndim), "")
     label = single if dim is None else f"{dim} {entry}" if isinstance(entry, bool) else label_text(dim, entry)
     best, without = best_of(values), best_without(values, y)
     if best is not None and without is not None and without.value == best.value:
         best = without = replace(without, cells=best.cells)
-    return Field(label, entry, values, told, best, without, frontier_of(part, x, y))
+    return Field(label, entry, values, outcomes, best, without, frontier_of(part, x, y))
 
 
-def told_steps(values: xr.DataArray) -> str:
+def within_text(values: xr.DataArray) -> str:
     """Say how many steps the runs had, where that is known."""
-    steps = values.attrs.get("steps")
-    if steps is None and "steps" in values.coords and not values["steps"].ndim:
-        steps = values["steps"].item()
-    return f" within {int(steps):,} steps" if steps is not None else ""
+    taken = values.attrs.get("steps")
+    if taken is None and "steps" in values.coords and not values["steps"].ndim:
+        taken = values["steps"].item()
+    return f" within {int(taken):,} steps" if taken is not None else ""

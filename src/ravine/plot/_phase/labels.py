@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ravine._format import hint, listed
-from ravine.plot._canvas.labels import CELL, Box, FreeSpace, text_size
-from ravine.plot._canvas.scales import Axis, lightness, mixed
+from ravine.plot._canvas.labels import CELL, Box, FreeSpace, literal, text_size
+from ravine.plot._canvas.scales import CellAxis, lightness, mix
 from ravine.plot._canvas.style import Style
 from ravine.plot._phase.regions import outline
 
@@ -63,7 +63,7 @@ class Underlay:
         return np.asarray(self.colors[low : high + 1, left : right + 1].mean(axis=(0, 1)))
 
 
-def inked(color: Any) -> str:
+def ink_on(color: Any) -> str:
     """Return the ink, light or deep, that stands out on a colour."""
     return LIGHT if lightness(color) < 0.57 else DEEP
 
@@ -71,12 +71,12 @@ def inked(color: Any) -> str:
 def write_labels(ax: Axes, labels: Sequence[Label], free: FreeSpace, ground: Underlay, size: float) -> None:
     """Write labels beside their spots, in the order that keeps each nearest to its own."""
     orders = itertools.islice(itertools.permutations(labels), MOST_ORDERS)
-    placed = min((_placed(order, free, ground, size) for order in orders), key=lambda found: found[0])[1]
+    placed = min((_place_in_order(order, free, ground, size) for order in orders), key=lambda found: found[0])[1]
     for label, words, box in placed:
-        _say(ax, label, words, box, free, ground, size)
+        _write_label(ax, label, words, box, free, ground, size)
 
 
-def _placed(
+def _place_in_order(
     order: Sequence[Label], free: FreeSpace, ground: Underlay, size: float
 ) -> tuple[float, list[tuple[Label, str, Box]]]:
     """Place labels in this order; return how far off they stand, and each with its words and box."""
@@ -114,17 +114,17 @@ def _place_label(label: Label, free: FreeSpace, ground: Underlay, size: float) -
     return None
 
 
-def _say(ax: Axes, label: Label, words: str, box: Box, free: FreeSpace, ground: Underlay, size: float) -> None:
+def _write_label(ax: Axes, label: Label, words: str, box: Box, free: FreeSpace, ground: Underlay, size: float) -> None:
     """Write a label in an ink that stands out on what lies beneath, edged with more of the same."""
     below = ground.under(box)
-    ink = inked(below)
-    edge = to_hex(mixed(below, LIGHT if ink == DEEP else DEEP, 0.3))
+    ink = ink_on(below)
+    edge = to_hex(mix(below, LIGHT if ink == DEEP else DEEP, 0.3))
     anchor = free.points(label.spot)[0]
     led = box.gap(anchor) > LED
     way = Box((box.x + 2 * float(anchor[0])) / 3, (box.y + 2 * float(anchor[1])) / 3, CELL, CELL)
-    line = {"arrowstyle": "-", "lw": 0.6, "color": inked(ground.under(way)), "shrinkA": 1, "shrinkB": 4}
+    line = {"arrowstyle": "-", "lw": 0.6, "color": ink_on(ground.under(way)), "shrinkA": 1, "shrinkB": 4}
     ax.annotate(
-        words,
+        literal(words),
         label.spot,
         (box.x - float(anchor[0]), box.y - float(anchor[1])),
         textcoords="offset points",
@@ -204,7 +204,7 @@ def best_of(values: Array) -> Best | None:
     return Best(lowest, cells, int(row), int(column))
 
 
-def best_without(values: Array, y: Axis) -> Best | None:
+def best_without(values: Array, y: CellAxis) -> Best | None:
     """Return the best of the row in which the vertical setting is 0 or False; None where there is no such row."""
     rows = [k for k, value in enumerate(y.values) if not isinstance(value, str) and value == 0]
     if not rows or len(y.values) == 1:
@@ -214,14 +214,16 @@ def best_without(values: Array, y: Axis) -> Best | None:
     return best_of(alone)
 
 
-def mark_of(label: str, setting: Mapping[str, Any], x: Axis, y: Axis, panels: tuple[str, list[Any]] | None) -> Mark:
+def mark_of(
+    label: str, setting: Mapping[str, Any], x: CellAxis, y: CellAxis, panels: tuple[str, list[Any]] | None
+) -> Mark:
     """Find the cell of a setting to point out, or say why it cannot be."""
     named = [x.name, y.name]
     allowed = [*named, panels[0]] if panels else named
     if not isinstance(setting, Mapping) or not set(named) <= set(setting) or not set(setting) <= set(allowed):
         example = ", ".join(f"{axis.name!r}: {axis.values[0]!r}" for axis in (x, y))
         raise ValueError(f"the mark {label!r} must say where it lies, for example {{{example}}}; got {setting!r}")
-    (column, across), (row, up) = (_place(label, axis, setting[axis.name]) for axis in (x, y))
+    (column, across), (row, up) = (_find_cell(label, axis, setting[axis.name]) for axis in (x, y))
     panel = setting.get(panels[0]) if panels else None
     if panels and panel is not None and panel not in panels[1]:
         raise ValueError(f"the mark {label!r} lies at {panels[0]} = {panel!r}; there are {listed(panels[1])}")
@@ -232,7 +234,7 @@ def mark_of(label: str, setting: Mapping[str, Any], x: Axis, y: Axis, panels: tu
     return Mark(label, across, up, row, column, exact, panel)
 
 
-def _place(label: str, axis: Axis, value: Any) -> tuple[int, float]:
+def _find_cell(label: str, axis: CellAxis, value: Any) -> tuple[int, float]:
     if axis.names:
         if value not in axis.values:
             raise ValueError(
@@ -252,27 +254,34 @@ def _place(label: str, axis: Axis, value: Any) -> tuple[int, float]:
 
 
 def draw_best(
-    ax: Axes, x: Axis, y: Axis, best: Best, free: FreeSpace, words: tuple[str, str, str], ground: Any, theme: Style
+    ax: Axes,
+    x: CellAxis,
+    y: CellAxis,
+    best: Best,
+    free: FreeSpace,
+    words: tuple[str, str, str],
+    ground: Any,
+    theme: Style,
 ) -> Label:
     """Point out the best setting with a star, or draw round all that are as good where they fill a region.
 
     `words` are the value, where it is, and what is not needed for it; `ground` is the colour of the cell.
     Returns what is to be written.
     """
-    told, where, needless = words
+    best_text, where, needless = words
     spot = float(x.places[best.column]), float(y.places[best.row])
     if best.ties > 2 and _area(best.cells, x, y, free) >= AREA:
         for line in outline(ax, x, y, best.cells, closed=True):
-            ax.plot(*line.T, color=inked(ground), lw=1.5, zorder=4, gid="best", clip_on=False)
+            ax.plot(*line.T, color=ink_on(ground), lw=1.5, zorder=4, gid="best", clip_on=False)
             free.line(free.points(line), 1.0)
         anywhere = "anywhere inside" if best.ties < best.cells.size else "everywhere"
-        return Label((f"{told},\n{anywhere}" + f";\n{needless}" * bool(needless),), spot, 2.0, "best")
-    _symbol(ax, spot, "*", 13, free, theme, "best")
-    split = told.replace(": ", ":\n")
-    return Label((told + where, told + where.replace(", ", ",\n"), told, split), spot, 6.0, "best")
+        return Label((f"{best_text},\n{anywhere}" + f";\n{needless}" * bool(needless),), spot, 2.0, "best")
+    _draw_symbol(ax, spot, "*", 13, free, theme, "best")
+    split = best_text.replace(": ", ":\n")
+    return Label((best_text + where, best_text + where.replace(", ", ",\n"), best_text, split), spot, 6.0, "best")
 
 
-def _area(cells: Mask, x: Axis, y: Axis, free: FreeSpace) -> float:
+def _area(cells: Mask, x: CellAxis, y: CellAxis, free: FreeSpace) -> float:
     """Return how many square points the largest connected part of some cells covers."""
     parts, count = ndimage.label(cells, structure=np.ones((3, 3)))
     wide, tall = (np.diff(axis.share(axis.edges)) * side for axis, side in zip((x, y), free.size, strict=True))
@@ -280,15 +289,15 @@ def _area(cells: Mask, x: Axis, y: Axis, free: FreeSpace) -> float:
     return float(np.max(areas))
 
 
-def draw_without(ax: Axes, x: Axis, y: Axis, best: Best, free: FreeSpace, told: str, theme: Style) -> Label:
+def draw_without(ax: Axes, x: CellAxis, y: CellAxis, best: Best, free: FreeSpace, text: str, theme: Style) -> Label:
     """Point out the best setting that leaves the vertical setting out; return what is to be written."""
     spot = float(x.places[best.column]), float(y.places[best.row])
-    _symbol(ax, spot, "D", 6.5, free, theme, "without")
-    words = f"best without {y.heading}:\n{told}", f"best without\n{y.heading}:\n{told}"
+    _draw_symbol(ax, spot, "D", 6.5, free, theme, "without")
+    words = f"best without {y.heading}:\n{text}", f"best without\n{y.heading}:\n{text}"
     return Label(words, spot, 5.0, "without")
 
 
-def _symbol(
+def _draw_symbol(
     ax: Axes, spot: tuple[float, float], marker: str, size: float, free: FreeSpace, theme: Style, gid: str
 ) -> None:
     """Draw a symbol, smaller in small panels, and take its place."""
@@ -311,10 +320,10 @@ def _symbol(
 def draw_marks(ax: Axes, marks: Sequence[tuple[Mark, str]], free: FreeSpace, theme: Style) -> list[Label]:
     """Ring settings that were asked for; return what is to be written."""
     labels = []
-    for mark, told in marks:
+    for mark, text in marks:
         ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 9, "mfc": "none", "clip_on": False}
         ax.plot(mark.x, mark.y, mew=4.2, mec=theme.ground, zorder=4.6, gid="mark_halo", **ring)
         ax.plot(mark.x, mark.y, mew=2.0, mec=theme.accent, zorder=4.7, gid="mark", **ring)
         free.mark(free.points([(mark.x, mark.y)]), 6.0)
-        labels.append(Label((f"{mark.label}: {told}", f"{mark.label}:\n{told}"), (mark.x, mark.y), 6.0, "mark"))
+        labels.append(Label((f"{mark.label}: {text}", f"{mark.label}:\n{text}"), (mark.x, mark.y), 6.0, "mark"))
     return labels

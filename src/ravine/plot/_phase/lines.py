@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ravine.plot._canvas.labels import Box, FreeSpace, text_size
-from ravine.plot._canvas.scales import Axis, Shades, lightness, mixed
+from ravine.plot._canvas.scales import CellAxis, Shades, lightness, mix
 from ravine.plot._canvas.style import Style
 from ravine.plot._map.contours import number_lines
-from ravine.plot._phase.labels import DEEP, LIGHT, Underlay, inked
-from ravine.plot._phase.regions import lines_of, runs_of
+from ravine.plot._phase.labels import DEEP, LIGHT, Underlay, ink_on
+from ravine.plot._phase.regions import contour_lines, runs_of
 
 Array = NDArray[np.floating[Any]]
 
@@ -48,7 +48,7 @@ class Frontier:
         return "stability limit" if self.exact else "local limit"
 
 
-def frontier_of(part: xr.DataArray, x: Axis, y: Axis) -> Frontier | None:
+def frontier_of(part: xr.DataArray, x: CellAxis, y: CellAxis) -> Frontier | None:
     """Return the limit of one panel, at the values of the axis that is not lr; None where it is not known.
 
     It comes from the coordinate ``stability_limit`` of the values (`ravine.measure.arrival`).
@@ -73,12 +73,12 @@ def frontier_of(part: xr.DataArray, x: Axis, y: Axis) -> Frontier | None:
     return Frontier(line, exact)
 
 
-def sentence(frontiers: Sequence[Frontier | None]) -> str:
+def scope_text(frontiers: Sequence[Frontier | None]) -> str:
     """Say what the lines of some panels are, and how far that holds; empty where there are none, or of both kinds.
 
     Examples
     --------
-    >>> sentence([Frontier(np.zeros((2, 2)), exact=True), None])
+    >>> scope_text([Frontier(np.zeros((2, 2)), exact=True), None])
     'line: stability limit in theory, exact: the loss is quadratic'
     """
     kinds = {each.exact for each in frontiers if each is not None}
@@ -107,7 +107,7 @@ def name_frontier(ax: Axes, frontier: Frontier, free: FreeSpace, ground: Underla
     shares = np.linspace(-0.5, 0.5, 25) * width
     best: tuple[float, Any, float] | None = None
     for place in places:
-        middle, tail, head = (_at(along, spots, place + step) for step in (0.0, -width / 2, width / 2))
+        middle, tail, head = (_point_at(along, spots, place + step) for step in (0.0, -width / 2, width / 2))
         way = head - tail
         if not np.hypot(*way) > 0.95 * width:
             continue
@@ -126,8 +126,8 @@ def name_frontier(ax: Axes, frontier: Frontier, free: FreeSpace, ground: Underla
     angle = (angle + 90) % 180 - 90
     below = ground.under(Box(float(center[0]), float(center[1]), height, height))
     plain = abs(lightness(below) - lightness(theme.ground)) < PLAIN
-    ink = theme.accent if plain else inked(below)
-    edge = below if plain else mixed(below, LIGHT if ink == DEEP else DEEP, 0.3)
+    ink = theme.accent if plain else ink_on(below)
+    edge = below if plain else mix(below, LIGHT if ink == DEEP else DEEP, 0.3)
     note = ax.annotate(
         frontier.words,
         (float(center[0]), float(center[1])),
@@ -147,7 +147,7 @@ def name_frontier(ax: Axes, frontier: Frontier, free: FreeSpace, ground: Underla
         free.box(Box(float(spot[0]), float(spot[1]), height, height))
 
 
-def _at(along: Array, spots: Array, place: float) -> Array:
+def _point_at(along: Array, spots: Array, place: float) -> Array:
     return np.array([np.interp(place, along, spots[:, k]) for k in (0, 1)])
 
 
@@ -179,7 +179,7 @@ SHORTEST = 55.0
 
 
 def draw_isolines(
-    ax: Axes, x: Axis, y: Axis, values: Array, shades: Shades, free: FreeSpace, theme: Style, size: float
+    ax: Axes, x: CellAxis, y: CellAxis, values: Array, shades: Shades, free: FreeSpace, theme: Style, size: float
 ) -> None:
     """Draw numbered lines of equal value; none on coarse grids, and none that has no room for its number.
 
@@ -192,35 +192,35 @@ def draw_isolines(
     if not finite.size:
         return
     whole = bool((finite == np.round(finite)).all())
-    across, up, field = x.places, y.places, _smeared(np.log10(np.maximum(values, shades.low)) if shades.log else values)
+    field = _smooth_field(np.log10(np.maximum(values, shades.low)) if shades.log else values)
     for level in shades.numbers(MOST_LINES):
         height = level + 0.5 if whole else level
         if not finite.min() < height < finite.max():
             continue
-        drawn = ax.contour(across, up, field, levels=[np.log10(height) if shades.log else height])
-        drawn.remove()
-        for line in lines_of(drawn):
-            for piece in _smooth(free.points(line)):
-                _draw(ax, float(level), free.data(piece), shades, free, theme, size)
+        contour = ax.contour(x.places, y.places, field, levels=[np.log10(height) if shades.log else height])
+        contour.remove()
+        for line in contour_lines(contour):
+            for piece in _smooth_pieces(free.points(line)):
+                _draw_isoline(ax, float(level), free.data(piece), shades, free, theme, size)
 
 
-def _smeared(field: Array) -> Any:
+def _smooth_field(field: Array) -> Any:
     """Average a field over neighbouring cells; masked where it is rough, or near cells without a value."""
     there = np.isfinite(field)
     filled = np.where(there, field, 0.0)
     with np.errstate(all="ignore"):
-        mean = _spread(filled) / _spread(there.astype(float))
-        rough = np.sqrt(_spread(np.where(there, field - mean, 0.0) ** 2))
+        mean = _blur(filled) / _blur(there.astype(float))
+        rough = np.sqrt(_blur(np.where(there, field - mean, 0.0) ** 2))
     near = ndimage.distance_transform_edt(np.pad(there, 1, mode="edge"))[1:-1, 1:-1] if not there.all() else np.inf
     span = float(np.ptp(field[there]))
     return np.ma.masked_where(~there | (near <= CLEAR) | (rough > ROUGH * span), mean)
 
 
-def _spread(field: Array) -> Array:
+def _blur(field: Array) -> Array:
     return np.asarray(ndimage.gaussian_filter(field, SMEAR, mode="nearest"))
 
 
-def _smooth(line: Array) -> list[Array]:
+def _smooth_pieces(line: Array) -> list[Array]:
     """Return the pieces of a line, in points, that run smoothly on paper."""
     lengths = np.hypot(*np.diff(line, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -237,11 +237,13 @@ def _smooth(line: Array) -> list[Array]:
     return [spots[a:b] for a, b in runs_of(good) if (b - a) * STEP >= SHORTEST]
 
 
-def _draw(ax: Axes, level: float, piece: Array, shades: Shades, free: FreeSpace, theme: Style, size: float) -> None:
+def _draw_isoline(
+    ax: Axes, level: float, piece: Array, shades: Shades, free: FreeSpace, theme: Style, size: float
+) -> None:
     """Draw one line with its number, or nothing where the number has no place."""
     below = shades.color(level)
-    ink = inked(below)
-    quiet, strong = _hex(mixed(below, ink, 0.5)), _hex(mixed(below, ink, 0.92))
+    ink = ink_on(below)
+    quiet, strong = _hex(mix(below, ink, 0.5)), _hex(mix(below, ink, 0.92))
     line = ContourSet(ax, [level], [[piece]], colors=quiet, linewidths=0.75, zorder=1.1)
     line.get_paths()[0].should_simplify = False  # it would take the number off the line
     before = len(ax.texts)

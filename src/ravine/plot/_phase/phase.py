@@ -10,12 +10,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import FreeSpace
-from ravine.plot._canvas.layout import Board, Headings, Lines, board_of
-from ravine.plot._canvas.scales import Axis, Shades, draw_key, key_numbers, shades_of
+from ravine._format import names
+from ravine.plot._canvas.labels import FreeSpace, literal
+from ravine.plot._canvas.layout import Headings, Layout, Lines, PanelShape, make_layout, widest
+from ravine.plot._canvas.scales import CellAxis, Shades, draw_key, key_numbers, shades_of
 from ravine.plot._canvas.style import Figure, Style, style_of, with_own_settings
 from ravine.plot._canvas.words import settings_text
-from ravine.plot._phase.data import Diagram, Field, diagram_of, told_steps, values_of
+from ravine.plot._phase.data import Diagram, Field, diagram_of, values_of, within_text
 from ravine.plot._phase.labels import (
     WIDE,
     Label,
@@ -27,14 +28,14 @@ from ravine.plot._phase.labels import (
     mark_of,
     write_labels,
 )
-from ravine.plot._phase.lines import draw_frontier, draw_isolines, name_frontier, sentence
+from ravine.plot._phase.lines import draw_frontier, draw_isolines, name_frontier, scope_text
 from ravine.plot._phase.regions import (
     NOT_MADE,
-    colors_of,
-    count,
+    colors_under,
+    count_text,
     draw_outcomes,
     name_outcomes,
-    names_of,
+    outcome_names,
     region_style_of,
 )
 
@@ -45,7 +46,7 @@ LISTED = 4
 """Panels whose best values a title lists."""
 
 
-def title(diagram: Diagram) -> str:
+def diagram_title(diagram: Diagram) -> str:
     """Say which setting is best, and how good it is."""
     found = [(field, field.best) for field in diagram.fields if field.best is not None]
     head = "Fastest" if diagram.arrival else f"Lowest {diagram.quantity}"
@@ -55,36 +56,32 @@ def title(diagram: Diagram) -> str:
         return "No setting arrives" if diagram.arrival else f"No setting has a {diagram.quantity}"
     if len(diagram.fields) == 1:
         best = found[0][1]
-        told, where = diagram.told(best.value), f"at {diagram.where(best)}"
-        return f"{head} {where}: {told}" if diagram.arrival else f"{head}: {told} {where}"
+        value, where = diagram.value_text(best.value), f"at {diagram.where(best)}"
+        return f"{head} {where}: {value}" if diagram.arrival else f"{head}: {value} {where}"
     if len(diagram.fields) <= LISTED:
         groups: dict[str, list[str]] = {}
         for each in diagram.fields:
             nowhere = "never" if diagram.arrival else "nowhere"
-            told = nowhere if each.best is None else "in " * diagram.arrival + diagram.told(each.best.value)
-            groups.setdefault(told, []).append(each.label)
-        return f"{head}: {', '.join(f'{_joined(names)} {told}' for told, names in groups.items())}"
+            value = nowhere if each.best is None else "in " * diagram.arrival + diagram.value_text(each.best.value)
+            groups.setdefault(value, []).append(each.label)
+        return f"{head}: {', '.join(f'{names(labels)} {value}' for value, labels in groups.items())}"
     field, best = min(found, key=lambda each: each[1].value)
-    return f"{head} of {len(diagram.fields)} panels: {field.label}, {diagram.told(best.value)}"
+    return f"{head} of {len(diagram.fields)} panels: {field.label}, {diagram.value_text(best.value)}"
 
 
-def _joined(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def caption(diagram: Diagram, field: Field, theme: Style) -> Lines:
+def field_caption(diagram: Diagram, field: Field, theme: Style) -> Lines:
     """Say what happened in one panel: the best setting, unless the title does, and how many met which end."""
     lines: list[tuple[str, str]] = []
     if field.best is not None and len(diagram.fields) > 1:
         others = f" and {diagram.others(field.best)}" if field.best.ties > 1 else ""
         lines.append((f"{diagram.lowest} at {diagram.where(field.best)}{others}", theme.ink))
-    lines.append((count(field.outcomes, diagram.within, diagram.arrival), theme.quiet if lines else theme.ink))
-    if field.frontier is not None and not sentence([each.frontier for each in diagram.fields]):
-        lines.append((sentence([field.frontier]), theme.quiet))
+    lines.append((count_text(field.outcomes, diagram.within, diagram.arrival), theme.quiet if lines else theme.ink))
+    if field.frontier is not None and not scope_text([each.frontier for each in diagram.fields]):
+        lines.append((scope_text([field.frontier]), theme.quiet))
     return lines
 
 
-def subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
+def diagram_subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
     """Write the fixed settings, what is measured, and how many settings there are."""
     fixed = {n: c.variable for n, c in values.coords.items() if not c.ndim and n not in FACTS}
     settings = settings_text(xr.Dataset(coords=fixed))
@@ -92,7 +89,7 @@ def subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
     said = f"{diagram.key}: {meant}" if meant and meant != diagram.key else diagram.key
     cells = diagram.fields[0].outcomes.size
     count = f"{cells:,} settings{' each' * (len(diagram.fields) > 1)}"
-    limits = sentence([field.frontier for field in diagram.fields])
+    limits = scope_text([field.frontier for field in diagram.fields])
     return [part for part in (settings, said, count, limits) if part]
 
 
@@ -170,39 +167,55 @@ def phase(
     """
     theme = style_of(style)
     numbers = values_of(values)
-    diagram = diagram_of(numbers, x, y, told_steps(numbers))
-    rings = _marks(diagram, marks or {})
+    diagram = diagram_of(numbers, x, y, within_text(numbers))
+    rings = _read_marks(diagram, marks or {})
     shown = shades_of(np.concatenate([field.values.ravel() for field in diagram.fields]), theme)
     words = Headings(
-        title or title_(diagram),
-        subtitle(numbers, diagram),
+        title or literal(diagram_title(diagram)),
+        diagram_subtitle(numbers, diagram),
         [field.label for field in diagram.fields],
-        [caption(diagram, field, theme) for field in diagram.fields],
+        [field_caption(diagram, field, theme) for field in diagram.fields],
     )
-    names = sorted({name for field in diagram.fields for name in names_of(field.outcomes)})
-    told = [word for _, word in key_numbers(shown)] if shown is not None else []
-    board = board_of(words, diagram.x, diagram.y, [diagram.key, *told, *names], theme, width=width)
+    regions = sorted({name for field in diagram.fields for name in outcome_names(field.outcomes)})
+    numbered = [word for _, word in key_numbers(shown)] if shown is not None else []
+    key = widest([diagram.key, *numbered, *regions], 8) / 72
+    shape = PanelShape(RATIO, SIDES, between=0.3, narrowest=1.6, pad=PAD, aside=key + 0.35)
+    layout = make_layout(words, diagram.x, diagram.y, shape, theme, width=width)
     unnamed: set[str] = set()
-    for ax, field in zip(board.axes, diagram.fields, strict=True):
-        unnamed |= set(_draw(ax, diagram, field, shown, rings, board, theme))
-    looks = [(name, region_style_of(name, theme)) for name in names if name in unnamed]
+    for ax, field in zip(layout.axes, diagram.fields, strict=True):
+        unnamed |= set(_draw_field(ax, diagram, field, shown, rings, layout, theme))
+    looks = [(name, region_style_of(name, theme)) for name in regions if name in unnamed]
     swatches = [(name, each.fill, each.hatch, each.edge) for name, each in looks]
-    draw_key(board.key, shown, diagram.key, swatches, theme, board.size(8))
-    return board.figure
+    key_ax = layout.add_beside("key", 0.14, 0.0, key + 0.25, min(layout.measures.tall, TALLEST))
+    draw_key(key_ax, shown, diagram.key, swatches, theme, layout.size(8))
+    return layout.figure
 
 
-def _draw(
+RATIO = 0.76
+"""Height of a diagram for its width."""
+
+PAD = 6.0
+"""Points from a diagram to its numbers: a symbol on the border reaches over it."""
+
+SIDES = (4.9, 3.3, 2.6, 2.2)
+"""Inches that one is wide, by how many stand in a row."""
+
+TALLEST = 2.9
+"""Inches of the colour key, at most."""
+
+
+def _draw_field(
     ax: Axes,
     diagram: Diagram,
     field: Field,
     shown: Shades | None,
     rings: Sequence[Mark],
-    board: Board,
+    layout: Layout,
     theme: Style,
 ) -> list[str]:
     """Draw one panel; return the names of the regions that had no room for them."""
     x, y = diagram.x, diagram.y
-    size = board.size(8.2)
+    size = layout.size(8.2)
     if shown is not None:
         ax.pcolormesh(
             x.edges,
@@ -221,15 +234,15 @@ def _draw(
         free.line(free.points(line), 1.0)
     if limit is not None:
         draw_frontier(ax, limit, free, theme)
-    labels = _spots(ax, diagram, field, shown, rings, free, theme)
-    colors = colors_of(free, x, y, field.values, field.outcomes, shown, theme)
-    ground = Underlay(colors, _fence(ax, x, y))
+    labels = _draw_symbols(ax, diagram, field, shown, rings, free, theme)
+    colors = colors_under(free, x, y, field.values, field.outcomes, shown, theme)
+    ground = Underlay(colors, _cell_borders(ax, x, y))
     write_labels(ax, labels, free, ground, size)
     if limit is not None:
-        name_frontier(ax, limit, free, ground, theme, board.size(7.6))
+        name_frontier(ax, limit, free, ground, theme, layout.size(7.6))
     unnamed = name_outcomes(ax, free, x, y, field.outcomes, diagram.within, theme, size)
     if shown is not None:
-        draw_isolines(ax, x, y, field.values, shown, free, theme, board.size(6.8))
+        draw_isolines(ax, x, y, field.values, shown, free, theme, layout.size(6.8))
     return unnamed
 
 
@@ -237,7 +250,7 @@ LARGE = 24.0
 """Points of the smaller side of a cell from which on labels are kept inside one."""
 
 
-def _fence(ax: Axes, x: Axis, y: Axis) -> NDArray[np.bool_]:
+def _cell_borders(ax: Axes, x: CellAxis, y: CellAxis) -> NDArray[np.bool_]:
     """Return where large cells end, at the cells of a panel's room."""
     fence = FreeSpace(ax)
     cells = [np.diff(axis.share(axis.edges)) * side for axis, side in zip((x, y), fence.size, strict=True)]
@@ -249,7 +262,7 @@ def _fence(ax: Axes, x: Axis, y: Axis) -> NDArray[np.bool_]:
     return fence.taken
 
 
-def _spots(
+def _draw_symbols(
     ax: Axes, diagram: Diagram, field: Field, shown: Shades | None, rings: Sequence[Mark], free: FreeSpace, theme: Style
 ) -> list[Label]:
     """Draw the symbols of one panel; return their labels, the most important first."""
@@ -259,18 +272,15 @@ def _spots(
         where = f"\nat {diagram.where(best)}" if alone else ""
         others = f"\nand {diagram.others(best)}" if where and best.ties > 1 else ""
         needless = f"no {y.heading} needed" if field.best is field.without else ""
-        words = f"{diagram.lowest}: {diagram.told(best.value)}", where + others, needless
+        words = f"{diagram.lowest}: {diagram.value_text(best.value)}", where + others, needless
         labels.append(draw_best(ax, x, y, best, free, words, shown.color(best.value), theme))
     if best is not None and field.without is not None and field.without is not best:
-        labels.append(draw_without(ax, x, y, field.without, free, diagram.told(field.without.value), theme))
+        labels.append(draw_without(ax, x, y, field.without, free, diagram.value_text(field.without.value), theme))
     here = [mark for mark in rings if mark.panel is None or mark.panel == field.entry]
-    told = [(mark, diagram.what(field, mark.row, mark.column, mark.exact)) for mark in here]
-    return labels + draw_marks(ax, told, free, theme)
+    texts = [(mark, diagram.cell_text(field, mark.row, mark.column, mark.exact)) for mark in here]
+    return labels + draw_marks(ax, texts, free, theme)
 
 
-def _marks(diagram: Diagram, given: Mapping[str, Mapping[str, Any]]) -> list[Mark]:
+def _read_marks(diagram: Diagram, given: Mapping[str, Mapping[str, Any]]) -> list[Mark]:
     panels = (diagram.panels, [field.entry for field in diagram.fields]) if diagram.panels else None
     return [mark_of(str(label), setting, diagram.x, diagram.y, panels) for label, setting in given.items()]
-
-
-title_ = title

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ravine._format import share_of
-from ravine.plot._canvas.labels import CELL, Box, FreeSpace, text_size
-from ravine.plot._canvas.scales import Axis, Shades
+from ravine.plot._canvas.labels import CELL, Box, FreeSpace, literal, text_size
+from ravine.plot._canvas.scales import CellAxis, Shades
 from ravine.plot._canvas.style import Style, halo
 
 Array = NDArray[np.floating[Any]]
@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 
 def draw_border(
-    ax: Axes, x: Axis, y: Axis, mask: Mask, beside: Mask, theme: Style, known: Array | None = None
+    ax: Axes, x: CellAxis, y: CellAxis, mask: Mask, beside: Mask, theme: Style, known: Array | None = None
 ) -> list[Array]:
     """Draw where a region begins, as far as it lies beside these other cells; return the lines.
 
@@ -39,15 +39,17 @@ def draw_border(
     for whole in outline(ax, x, y, mask, closed=False):
         good = near[y.cell(whole[:, 1]), x.cell(whole[:, 0])]
         if known is not None:
-            good &= ~_beside(free, x, y, known, whole)
+            good &= ~_lies_beside(free, x, y, known, whole)
         parts = [free.points(whole[first:last]) for first, last in runs_of(good) if last - first > 1]
-        lines += [free.data(_calmed(part) if fine else part) for part in parts if _length(part) >= SPECK or not fine]
+        lines += [
+            free.data(_smooth_border(part) if fine else part) for part in parts if _length(part) >= SPECK or not fine
+        ]
     for line in lines:
         ax.plot(*line.T, color=theme.accent, lw=1.4, zorder=2, gid="border", solid_joinstyle="round")
     return lines
 
 
-def _beside(free: FreeSpace, x: Axis, y: Axis, known: Array, places: Array) -> Mask:
+def _lies_beside(free: FreeSpace, x: CellAxis, y: CellAxis, known: Array, places: Array) -> Mask:
     """Tell which places lie beside a line: no farther than the largest cell, in either direction, and a hair."""
     along = np.linspace(0, len(known) - 1, 8 * len(known))
     line = np.stack([np.interp(along, np.arange(len(known)), column) for column in free.points(known).T], axis=1)
@@ -67,16 +69,16 @@ def runs_of(good: Mask) -> list[tuple[int, int]]:
     return list(zip(ends[::2], ends[1::2], strict=True))
 
 
-def outline(ax: Axes, x: Axis, y: Axis, mask: Mask, *, closed: bool) -> list[Array]:
+def outline(ax: Axes, x: CellAxis, y: CellAxis, mask: Mask, *, closed: bool) -> list[Array]:
     """Return the border of some cells as lines of places, corners cut by a point or so.
 
     With `closed` the border of the diagram counts as one of theirs.
     """
     padded = np.pad(mask, 1, constant_values=False) if closed else np.pad(mask, 1, mode="edge")
-    fine, across, up = _fine(ax, x, y, padded)
-    drawn = ax.contour(across, up, fine, levels=[0.5])
-    drawn.remove()
-    return lines_of(drawn)
+    fine, across, up = _divide_cells(ax, x, y, padded)
+    contour = ax.contour(across, up, fine, levels=[0.5])
+    contour.remove()
+    return contour_lines(contour)
 
 
 SMALL = 7.0
@@ -89,7 +91,7 @@ CALM = 24.0
 """Points of its length over which a border is averaged: its steps are those of the grid, not of the runs."""
 
 
-def _calmed(line: Array) -> Array:
+def _smooth_border(line: Array) -> Array:
     """Average a line, in points, along its way; both ends stay where they are, and what is short stays as it is."""
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
     if along[-1] < 4 * CALM:
@@ -104,9 +106,9 @@ def _calmed(line: Array) -> Array:
     return even
 
 
-def lines_of(drawn: ContourSet) -> list[Array]:
+def contour_lines(contour: ContourSet) -> list[Array]:
     """Return the lines of the only level of a contour, each place of them: none is left out as too near."""
-    path = drawn.get_paths()[0]
+    path = contour.get_paths()[0]
     path.should_simplify = False
     return [np.asarray(each) for each in path.to_polygons(closed_only=False)]
 
@@ -117,7 +119,7 @@ FINE = 2.5
 MOST_FINE = 24
 
 
-def _fine(ax: Axes, x: Axis, y: Axis, padded: Mask) -> tuple[Array, Array, Array]:
+def _divide_cells(ax: Axes, x: CellAxis, y: CellAxis, padded: Mask) -> tuple[Array, Array, Array]:
     """Divide cells that are large on paper, so that the corners of their border stay corners.
 
     Around them lies one more cell on either side.
@@ -136,11 +138,11 @@ def _fine(ax: Axes, x: Axis, y: Axis, padded: Mask) -> tuple[Array, Array, Array
     return fine.astype(float), places[0], places[1]
 
 
-def hatch(ax: Axes, x: Axis, y: Axis, mask: Mask, pattern: str, color: str) -> None:
+def draw_hatch(ax: Axes, x: CellAxis, y: CellAxis, mask: Mask, pattern: str, color: str) -> None:
     """Hatch some cells."""
-    fine, across, up = _fine(ax, x, y, np.pad(mask, 1, mode="edge"))
-    hatched = ax.contourf(across, up, fine, levels=[0.5, 1.5], colors="none", hatches=[pattern], zorder=0.6)
-    hatched.set(edgecolor=color, linewidth=0.0, gid="hatch")
+    fine, across, up = _divide_cells(ax, x, y, np.pad(mask, 1, mode="edge"))
+    filled = ax.contourf(across, up, fine, levels=[0.5, 1.5], colors="none", hatches=[pattern], zorder=0.6)
+    filled.set(edgecolor=color, linewidth=0.0, gid="hatch")
 
 
 ARRIVED = "arrived"
@@ -172,10 +174,9 @@ class RegionStyle:
 
 def region_style_of(outcome: str, theme: Style) -> RegionStyle:
     """Return how a region looks: told apart by hatching too, so that grey prints lose nothing."""
-    warm = "#f6e3d8" if theme.ground == "#ffffff" else theme.hole[0]
     known = {
-        DIVERGED: RegionStyle(warm, "", theme.accent, theme.accent),
-        LATE: RegionStyle(theme.grid if theme.ground == "#ffffff" else "#182029", "", theme.quiet, theme.quiet),
+        DIVERGED: RegionStyle(theme.diverging, "", theme.accent, theme.accent),
+        LATE: RegionStyle(theme.late, "", theme.quiet, theme.quiet),
         INVALID: RegionStyle(theme.ground, "////", theme.contour, theme.quiet),
     }
     return known.get(outcome, RegionStyle(theme.ground, "....", theme.contour, theme.quiet))
@@ -195,21 +196,21 @@ def outcomes_of(values: xr.DataArray) -> NDArray[Any]:
     finite = np.isfinite(numbers)
     if "outcome" not in values.coords:
         return np.where(finite, ARRIVED, np.where(np.isnan(numbers), NOTHING, DIVERGED)).astype(object)
-    told = values["outcome"].broadcast_like(values).transpose(*values.dims).values.astype(str).astype(object)
-    return np.where((told == ARRIVED) & ~finite, NOTHING, told)
+    outcomes = values["outcome"].broadcast_like(values).transpose(*values.dims).values.astype(str).astype(object)
+    return np.where((outcomes == ARRIVED) & ~finite, NOTHING, outcomes)
 
 
-def names_of(outcomes: NDArray[Any]) -> list[str]:
+def outcome_names(outcomes: NDArray[Any]) -> list[str]:
     """Return the outcomes that occur, `ARRIVED` left out, in order."""
     return sorted(set(outcomes.ravel().tolist()) - {ARRIVED})
 
 
-def count(outcomes: NDArray[Any], within: str, judged: bool) -> str:
+def count_text(outcomes: NDArray[Any], within: str, judged: bool) -> str:
     """Say which share of the settings met which end.
 
     `within` is how many steps they had, in words; `judged` tells whether arriving was asked at all.
     """
-    names = [*[ARRIVED] * bool((outcomes == ARRIVED).any()), *names_of(outcomes)]
+    names = [*[ARRIVED] * bool((outcomes == ARRIVED).any()), *outcome_names(outcomes)]
     order = [name for name in (ARRIVED, DIVERGED, LATE, INVALID, NOTHING) if name in names]
     order += [name for name in names if name not in order]
     sentences = SENTENCES | {NOTHING: "have no value"}
@@ -229,13 +230,13 @@ def count(outcomes: NDArray[Any], within: str, judged: bool) -> str:
 
 
 def draw_outcomes(
-    ax: Axes, x: Axis, y: Axis, outcomes: NDArray[Any], theme: Style, known: Array | None = None
+    ax: Axes, x: CellAxis, y: CellAxis, outcomes: NDArray[Any], theme: Style, known: Array | None = None
 ) -> list[Array]:
     """Fill the cells without a value, each by its outcome; draw and return where those begin that diverge.
 
     `known` is a line that says so already: beside it no other is drawn.
     """
-    names = names_of(outcomes)
+    names = outcome_names(outcomes)
     if not names:
         return []
     codes = np.full(outcomes.shape, -1)
@@ -257,13 +258,13 @@ def draw_outcomes(
     for name in names:
         own = region_style_of(name, theme)
         if own.hatch:
-            hatch(ax, x, y, outcomes == name, own.hatch, own.edge)
+            draw_hatch(ax, x, y, outcomes == name, own.hatch, own.edge)
     # next to cells that have no value either, a border would say nothing
     beside = (outcomes == ARRIVED) | (outcomes == LATE)
     return draw_border(ax, x, y, outcomes == DIVERGED, beside, theme, known)
 
 
-def seen(free: FreeSpace, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def cells_under(free: FreeSpace, x: CellAxis, y: CellAxis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return which row and column of cells lies under each row and column of a panel's room."""
     rows, columns = free.taken.shape
     across = (np.arange(columns) + 0.5) * CELL / free.size[0]
@@ -278,32 +279,38 @@ def seen(free: FreeSpace, x: Axis, y: Axis) -> tuple[NDArray[np.intp], NDArray[n
     return found[0], found[1]
 
 
-def colors_of(
-    free: FreeSpace, x: Axis, y: Axis, values: Array, outcomes: NDArray[Any], shades: Shades | None, theme: Style
+def colors_under(
+    free: FreeSpace,
+    x: CellAxis,
+    y: CellAxis,
+    values: Array,
+    outcomes: NDArray[Any],
+    shades: Shades | None,
+    theme: Style,
 ) -> Array:
     """Return the colour under each cell of a panel's room, shape (row, column, 3)."""
-    rows, columns = seen(free, x, y)
+    rows, columns = cells_under(free, x, y)
     cells = np.ix_(rows, columns)
-    there, told = values[cells], outcomes[cells]
+    there, ends = values[cells], outcomes[cells]
     colors = np.zeros((*there.shape, 3))
     if shades is not None:
         colors[:] = shades.ramp(shades.norm(np.nan_to_num(there, nan=shades.low)))[..., :3]
-    for name in names_of(told):
-        colors[told == name] = to_rgb(region_style_of(name, theme).fill)
+    for name in outcome_names(ends):
+        colors[ends == name] = to_rgb(region_style_of(name, theme).fill)
     return colors
 
 
 def name_outcomes(
-    ax: Axes, free: FreeSpace, x: Axis, y: Axis, outcomes: NDArray[Any], within: str, theme: Style, size: float
+    ax: Axes, free: FreeSpace, x: CellAxis, y: CellAxis, outcomes: NDArray[Any], within: str, theme: Style, size: float
 ) -> list[str]:
     """Write the name of each region where there is room inside it; return the names that found none."""
-    rows, columns = seen(free, x, y)
+    rows, columns = cells_under(free, x, y)
     below = outcomes[np.ix_(rows, columns)]
     missing = []
-    for name in names_of(outcomes):
+    for name in outcome_names(outcomes):
         inside = FreeSpace(ax)
         inside.taken = free.taken | (below != name)
-        if not _name(ax, inside, free, _spellings(name, within), region_style_of(name, theme), size, theme):
+        if not _write_name(ax, inside, free, _spellings(name, within), region_style_of(name, theme), size, theme):
             missing.append(name)
     return missing
 
@@ -316,7 +323,7 @@ def _spellings(name: str, within: str) -> list[str]:
     return [f"{name} {first} {rest}", f"{name}\n{first} {rest}", f"{name}\n{first}\n{rest}", name]
 
 
-def _name(
+def _write_name(
     ax: Axes, inside: FreeSpace, free: FreeSpace, spellings: Sequence[str], own: RegionStyle, size: float, theme: Style
 ) -> bool:
     clear = inside.clearance(border=True)
@@ -338,7 +345,14 @@ def _name(
             row, column = np.unravel_index(int(score.argmax()), clear.shape)
             spot = (column + 0.5) * CELL, (row + 0.5) * CELL
             note = ax.annotate(
-                words, spot, xycoords="axes points", ha="center", va="center", size=size, color=own.word, rotation=turn
+                literal(words),
+                spot,
+                xycoords="axes points",
+                ha="center",
+                va="center",
+                size=size,
+                color=own.word,
+                rotation=turn,
             )
             note.set(
                 style="italic",
