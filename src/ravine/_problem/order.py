@@ -252,7 +252,7 @@ def choose_on_grid(inputs: torch.Tensor, low: float, high: float) -> str:
     True
     """
     column = inputs[:, 0].contiguous()
-    key = (column.numpy().tobytes(), inputs.dtype, torch.get_num_threads(), torch.__version__)
+    key = (column.view(torch.uint8).numpy().tobytes(), inputs.dtype, torch.get_num_threads(), torch.__version__)
     if key not in _remembered_on_grid:
         random = torch.Generator().manual_seed(0)
         drawn = low + (high - low) * torch.rand(2, POINTS, 1, generator=random, dtype=torch.float64)
