@@ -567,7 +567,7 @@ def test_writes_that_are_no_whole_block_are_refused(path):
     store = Store(path)
     before, good = bytes_of(path), whole_block(store, 1)
     assert store.tiling.count > 2
-    facts = {"told": {}, "errors": {}}
+    facts = {"agreement": {}, "errors": {}}
     with pytest.raises(ValueError, match="block 1 of 'loss' is float32.*written whole"):
         store.write(1, {**good, "loss": good["loss"][:1]}, facts)
     with pytest.raises(ValueError, match="'loss' is float32.*got float64"):
@@ -739,7 +739,7 @@ def test_a_damaged_plan_and_a_later_format_are_told(path):
     write_record(plan, {**facts, "format": 9, "identity": {"ravine": "7.0"}})  # the copy is not asked
     for call in (small_sweep, ravine.open, ravine.verify):
         with pytest.raises(
-            ValueError, match=r"has format 9, and this ravine reads format 1.*ravine 7\.0, which wrote it"
+            ValueError, match=r"has format 9, and this ravine reads format 2.*ravine 7\.0, which wrote it"
         ):
             call(path)
 
