@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import ravine
 from ravine._study import provenance, rule
 from ravine.cli import app
-from ravine.cli.report import lines_of
+from ravine.cli.report import format_report
 from ravine.measure import _stability
 
 DATA = Path(__file__).parent / "data"
@@ -50,7 +50,7 @@ def test_a_study_is_drawn_and_joined(study):
 
 def test_words_by_label_without_a_dimension():
     runs = ravine.open(DATA / "sweep.nc")
-    lines = lines_of(runs)
+    lines = format_report(runs)
     assert lines[-2].startswith("neuron: SGD's rule on a batch, gradient written out; of torch: every bit")
     assert lines[-1].startswith("loss: SGD's rule on a batch, gradient by autograd; of torch: every bit")
     assert ravine.measure.arrival(runs).stability_scope.values.tolist() == ["exact", "exact"]
