@@ -21,7 +21,8 @@ ROOT = Path(ravine.__file__).parent
 HOMES = ("gallery", "measure", "theory", "plot")  # public names that are modules
 
 FLOORS = (  # each wing imports only from wings that stand before its own floor
-    {"_format", "_progress", "_system", "_torch"},
+    {"_format", "_progress", "_system"},
+    {"_torch"},
     {"_study"},
     {"theory", "_html"},
     {"measure", "_problem", "_store", "_parallel"},

@@ -108,7 +108,7 @@ def begun(tmp_path_factory):
     try:
         wait_for(lambda: sum(strike(name, folder, started[name], killed) for name in started) == 3)
         for each in started.values():
-            each.wait(timeout=60)
+            each.wait(timeout=300)
         yield folder, started, killed
     finally:
         for each in started.values():
@@ -140,7 +140,7 @@ def slow_expected(begun):
         return ravine.sweep(slowly.bowl, torch.optim.Adam, 10, lr=RATES)
 
 
-def wait_for(what, seconds=60):
+def wait_for(what, seconds=300):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it does not come"
