@@ -181,7 +181,7 @@ def test_figure_7_adds_up_to_the_recorded_update(told, style):
         quivers = {c.get_gid(): c for c in ax.collections if isinstance(c, Quiver)}
         vector = {gid: np.array([arrow.U[0], arrow.V[0]]) for gid, arrow in quivers.items()}
         tail = {gid: np.ravel(arrow.XY[0]) for gid, arrow in quivers.items()}
-        step = article_module.STEPS_SHOWN[run]
+        step = article_module.figures.STEPS_SHOWN[run]
         cell = told.sel(run=run, criterion="MSELoss", parameter=["bias", "weight"])
         position = cell.position.values.astype(float)
         velocity, gradient = (cell[name].values[step].astype(float) for name in ("velocity", "gradient"))

@@ -13,7 +13,7 @@ import torch
 
 import bare
 import ravine
-from ravine.cli.sources import scheduler_of
+from ravine.cli.sources import make_scheduler
 
 S = torch.optim.lr_scheduler
 
@@ -178,8 +178,8 @@ SCHEDULES = {
     "a function": warm_up,
     "a function that uses another": made_of_functions,
     "a lambda": lambda o: S.ChainedScheduler([S.LinearLR(o), S.ExponentialLR(o, 0.9)]),
-    "words": scheduler_of("SequentialLR([LinearLR(total_iters=3), CosineAnnealingLR(T_max=6)], milestones=[3])"),
-    "words in a chain": scheduler_of("ChainedScheduler([LinearLR(total_iters=3), ExponentialLR(gamma=0.9)])"),
+    "words": make_scheduler("SequentialLR([LinearLR(total_iters=3), CosineAnnealingLR(T_max=6)], milestones=[3])"),
+    "words in a chain": make_scheduler("ChainedScheduler([LinearLR(total_iters=3), ExponentialLR(gamma=0.9)])"),
 }
 
 
@@ -201,7 +201,7 @@ def test_words_make_the_schedule_that_torch_makes(article):
         ("ChainedScheduler([Linear()])", "no scheduler 'Linear'"),
     ):
         with pytest.raises(ValueError, match=said):
-            scheduler_of(words)
+            make_scheduler(words)
 
 
 @pytest.mark.parametrize(
