@@ -31,6 +31,9 @@ TYPED = (
 )  # fmt: skip
 """What says which sweep it is, of all that can be typed; the rest says how and where it is made."""
 
+LATER: Mapping[str, Any] = {"encoding": None, "drop_missing": False}
+"""What could not be typed from the first: plans that were written before do not say it."""
+
 ROOM = 8
 """How many times a loss takes its own memory while it is summed up."""
 
@@ -69,8 +72,8 @@ def run_sweep(
         criteria=typed["criterion"],
         standardize=typed["standardize"],
         start=read_pairs(typed["start"]),
-        encoding=typed.get("encoding"),  # older stores do not say it
-        drop_missing=typed.get("drop_missing", False),
+        encoding=typed["encoding"],
+        drop_missing=typed["drop_missing"],
     )
     settings, optimizer, seed = _read_settings(typed), find_optimizer(typed["optimizer"]), read_seeds(typed["seed"])
     scheduler = make_scheduler(typed["scheduler"]) if typed["scheduler"] else None
@@ -106,6 +109,7 @@ def resume_sweep(path: Path, style: str, format: str, *, workers: int | None, cl
     typed = store.manifest["typed"]
     if typed is None:
         raise ValueError(f"{path} was begun from Python, not by ravine sweep: {store.remedy}")
+    typed = {**LATER, **typed}
     check_typed(store, typed)
     here, folder = store.path.absolute(), Path(store.manifest["folder"])
     folder = folder if folder.is_dir() else Path.cwd()
@@ -130,7 +134,8 @@ def check_typed(store: Store, typed: Mapping[str, Any]) -> None:
     """
     kinds: dict[str, tuple[type, ...]] = dict.fromkeys(TYPED, (str, type(None)))
     kinds |= dict.fromkeys(("x", "criterion", "start", "setting"), (list, type(None)))
-    kinds |= dict.fromkeys(("standardize", "summary"), (bool,)) | {"steps": (int,), "batch_size": (int, type(None))}
+    kinds |= dict.fromkeys(("standardize", "summary", "drop_missing"), (bool,))
+    kinds |= {"steps": (int,), "batch_size": (int, type(None))}
     kinds |= dict.fromkeys(("source", "optimizer", "seed"), (str,))
     for name, kind in kinds.items():
         value = typed.get(name)
