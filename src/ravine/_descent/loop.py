@@ -94,7 +94,7 @@ def check_seed(seed: Any) -> None:
 def whole_loss(live: Live) -> torch.Tensor:
     """Evaluate the loss over all data and leave no trace: buffers and random state are put back."""
     state = torch.get_rng_state()
-    with torch.no_grad(), buffers_kept(*live.modules):
+    with torch.no_grad(), buffers_kept(*live.buffered):
         loss = (live.evaluate or live.loss)().detach()
     torch.set_rng_state(state)
     return loss
@@ -225,13 +225,14 @@ def _record(
         rule.train()  # type: ignore[attr-defined]
         trace.trains = True
     deal = spec.feed.deal(problem) if spec.feed else itertools.repeat(None)
+    take_step = _step_with_closure if use else _step
     own = spec.feed is not None or live.apart  # what the optimizer sees is another number than the loss
     try:
         for step in tracked(range(spec.steps), "steps"):
             batch = next(deal)
             _record_before(trace, spec, step, live, rule, handed, own=own)
             try:
-                loss = _take_step(live, rule, handed, batch, spec, trace, use)
+                loss = take_step(live, rule, handed, batch, spec, trace)
             except _StepFailedError as reason:
                 if step == 0 and use is False and _closure_of(rule) is not None:
                     raise _WantsClosureError(reason.refused) from None
@@ -317,40 +318,58 @@ def _record_last(
         trace.gradients.add(_gradients(leaves, trace))
 
 
-def _take_step(
-    live: Live,
-    rule: torch.optim.Optimizer,
-    handed: Mapping[str, torch.Tensor],
-    batch: Any,
-    spec: RunSpec,
-    trace: Trace,
-    use: ClosureUse,
+def _step(
+    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
 ) -> torch.Tensor:
-    """Take one step and return the loss where it began; with a closure, the first that was evaluated."""
+    """Take one step and return the loss where it began."""
+    leaves = live.leaves.values()
+    for leaf in leaves:
+        leaf.grad = None
+    loss = live.loss() if batch is None else live.loss_of(*batch)
+    _differentiate(scalar(loss), leaves, create_graph=spec.create_graph)
+    if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
+        trace.gradients.add(_gradients(leaves, trace))
+    if handed is not live.leaves:
+        for alias, leaf in zip(handed.values(), leaves, strict=True):
+            alias.grad = leaf.grad
+    try:
+        rule.step()
+    except Exception as reason:
+        raise _StepFailedError(_worded(reason, rule)) from None
+    return loss.detach()
+
+
+def _step_with_closure(
+    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
+) -> torch.Tensor:
+    """One step of an optimizer that evaluates the loss as often as it likes; the first is that at the position."""
     first: list[torch.Tensor] = []
 
     def keep_first(loss: torch.Tensor) -> None:
         if not first:
             first.append(loss)
-            if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
+            if "gradient" in spec.also:
                 trace.gradients.add(_gradients(live.leaves.values(), trace))
 
     closure = _make_closure(live, handed, batch, spec, keep_first)
-    if use is not True:
+    if trace.closure == "after backward":
         closure()
     else:
         for leaf in live.leaves.values():
             leaf.grad = None
     try:
-        rule.step(closure) if use else rule.step()  # type: ignore[arg-type]
-    except NotImplementedError as reason:
-        words = str(reason) or f"{type(rule).__name__} has no step() of its own: it cannot be run by a loop of steps"
-        raise _StepFailedError(NotImplementedError(words)) from None
+        rule.step(closure)  # type: ignore[arg-type]
     except Exception as reason:
-        raise _StepFailedError(reason) from None
+        raise _StepFailedError(_worded(reason, rule)) from None
     if not first:
         raise RuntimeError(f"{type(rule).__name__} asked for a closure and never called it")
     return first[0]
+
+
+def _worded(reason: Exception, rule: torch.optim.Optimizer) -> Exception:
+    if isinstance(reason, NotImplementedError) and not str(reason):
+        return NotImplementedError(f"{type(rule).__name__} has no step() of its own: no loop of steps can run it")
+    return reason
 
 
 def _make_closure(
@@ -454,7 +473,7 @@ def _trial(problem: Problem, spec: RunSpec, use: ClosureUse) -> torch.Tensor | E
             closure = _make_closure(live, handed, batch, spec)
             if use is not True:
                 state = torch.get_rng_state()
-                with buffers_kept(*live.modules):  # the gradient alone is to make the difference
+                with buffers_kept(*live.buffered):  # the gradient alone is to make the difference
                     closure()
                 torch.set_rng_state(state)
             rule.step(closure) if use else rule.step()  # type: ignore[arg-type]

@@ -71,8 +71,13 @@ class Parts:
         """
         if not any(each.training for each in self.model.modules()):
             return False
-        own, still = make_copy(self.model), make_copy(self.model)
-        with torch.enable_grad(), torch.random.fork_rng():  # without gradients some layers take a shortcut
+        with process_state():
+            own, still = make_copy(self.model), make_copy(self.model)
+        with (
+            process_state(),
+            torch.enable_grad(),
+            torch.random.fork_rng(),
+        ):  # some layers take a shortcut without gradients
             seen = []
             for model, mode in ((own, nullcontext()), (still, evaluation_mode(still))):
                 torch.manual_seed(0)
@@ -82,6 +87,20 @@ class Parts:
         return not all(
             len(one) == len(other) and all(_alike(a, b) for a, b in zip(one, other, strict=True))
             for one, other in zip(*seen, strict=True)
+        )
+
+    @functools.cached_property
+    def leaves_traces(self) -> bool:
+        """Whether a forward pass writes into the model: its buffers, or attributes that it keeps."""
+        if next(self.evaluated.buffers(), None) is not None:
+            return True
+        with process_state(), torch.no_grad(), torch.random.fork_rng():
+            model = make_copy(self.evaluated)
+            before = [dict(vars(each)) for each in model.modules()]
+            model(self.inputs)
+        return any(
+            now.keys() != then.keys() or any(now[name] is not then[name] for name in then)
+            for now, then in zip(map(vars, model.modules()), before, strict=True)
         )
 
     @functools.cached_property
@@ -97,7 +116,7 @@ class Parts:
         """Whether the criterion changes when it is called, as one with a running mean does."""
         if type(self.criterion).__module__.startswith("torch.nn."):
             return False
-        with torch.no_grad(), torch.random.fork_rng():
+        with process_state(), torch.no_grad(), torch.random.fork_rng():
             output = call(self, dict(self.model.named_parameters()))
             return keeps_state(self.criterion, lambda criterion: criterion(output, self.targets))
 
@@ -507,8 +526,8 @@ class Problem:
         if self.parts is None:
             leaves = {name: value.clone().requires_grad_() for name, value in self.start.items()}
             # a plain function is called as it is, and what it writes down is its owner's
-            loss = self.loss if isinstance(self.loss, FunctionType) else make_copy(self.loss)
-            return Live(leaves, lambda: loss(leaves))
+            called = self.loss if isinstance(self.loss, FunctionType) else make_copy(self.loss)
+            return Live(leaves, lambda: called(leaves))
         parts = self.parts
         with process_state():
             model, criterion = make_copy(parts.model), make_copy(parts.criterion)
@@ -518,6 +537,7 @@ class Problem:
                 leaf.copy_(self.start[name])
                 leaf.grad = None
         inputs, targets, apart, stateful = parts.inputs, parts.targets, parts.apart, parts.stateful
+        plain = not (apart or stateful or parts.leaves_traces)
 
         def predict() -> Any:
             with attributes_kept(model), buffers_kept(model), evaluation_mode(model) if apart else nullcontext():
@@ -528,12 +548,16 @@ class Problem:
                 found: torch.Tensor = (make_copy(criterion) if stateful else criterion)(predict(), targets)
             return found
 
+        def loss() -> torch.Tensor:
+            found: torch.Tensor = criterion(model(inputs), targets)
+            return found
+
         return Live(
             leaves,
-            lambda: criterion(model(inputs), targets),
+            loss,
             predict,
             lambda some, their: criterion(model(some), their),
-            evaluate,
+            loss if plain else evaluate,
             apart,
             (model, criterion),
         )
@@ -617,6 +641,12 @@ class Live:
     evaluate: Callable[[], torch.Tensor] | None = None
     apart: bool = False
     modules: tuple[Any, ...] = ()
+
+    @functools.cached_property
+    def buffered(self) -> tuple[torch.nn.Module, ...]:
+        """Those of the modules that have buffers."""
+        modules = (each for each in self.modules if isinstance(each, torch.nn.Module))
+        return tuple(each for each in modules if next(each.buffers(), None) is not None)
 
 
 def scalar(loss: Any, maker: str = "the loss") -> torch.Tensor:
