@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -105,6 +106,8 @@ def percent(share: float, digits: int = 2) -> str:
     ('5.1 %', '99.99 %', '100 %')
     """
     if 0.99 < share < 1:  # 99.99 % is not 100 %
+        if 1 - share < 1e-6:
+            return "just under 100 %"
         return f"{100 - float(f'{100 * (1 - share):.1g}'):g} %"
     return f"{number(float(f'{100 * share:.{digits}g}'))} %"
 
@@ -142,6 +145,65 @@ def between(low: float, high: float) -> str:
     """
     least, most = number(low), number(high)
     return f"of {least}" if least == most else f"between {least} and {most}"
+
+
+def at_most(value: float, digits: int = 3) -> str:
+    """Write a bound from above: rounded up, so that what keeps to the value keeps to what is written.
+
+    Examples
+    --------
+    >>> at_most(0.91061, 2), at_most(0.5, 2), at_most(1234.5), at_most(-0.123)
+    ('0.92', '0.5', '1,240', '-0.123')
+    """
+    return _outwards(value, digits, ROUND_CEILING)
+
+
+def at_least(value: float, digits: int = 3) -> str:
+    """Write a bound from below: rounded down.
+
+    Examples
+    --------
+    >>> at_least(0.97565), at_least(2.0)
+    ('0.975', '2')
+    """
+    return _outwards(value, digits, ROUND_FLOOR)
+
+
+def _outwards(value: float, digits: int, way: str) -> str:
+    if not np.isfinite(value) or value == 0:
+        return number(value, digits)
+    exact = Decimal(float(value))
+    rounded = exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), way)
+    near = Decimal(f"{float(value):.{digits + 9}g}")  # 0.1 is no less than 0.1
+    if abs(near - exact) <= abs(exact) * Decimal("1e-12") and near == Decimal(f"{near:.{digits}g}"):
+        rounded = near
+    return number(float(rounded), digits + 1)
+
+
+def told_apart(value: float, other: float, digits: int = 3, most: int = 7) -> tuple[str, str] | None:
+    """Write two numbers with as many digits as tell them apart, and each on its side of the other; None beyond `most`.
+
+    Examples
+    --------
+    >>> told_apart(0.1, 0.976), told_apart(57.3941, 57.3938), told_apart(1.0, 1.0 + 1e-12)
+    (('0.1', '0.976'), ('57.3941', '57.3938'), None)
+    """
+    for count in range(digits, most + 1):
+        one, two = (float(f"{each:.{count}g}") for each in (value, other))
+        if one != two and (one < two) == (value < other):
+            return number(value, count), number(other, count)
+    return None
+
+
+def names(words: Sequence[str]) -> str:
+    """Join names as a sentence does.
+
+    Examples
+    --------
+    >>> names(["a"]), names(["a", "b"]), names(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def place(labels: Sequence[str], values: ArrayLike) -> str:
@@ -201,14 +263,3 @@ def share_of(part: int, whole: int) -> str:
     if percent == 0 and part:
         return "under 1 %"
     return "over 99 %" if percent == 100 and part < whole else f"{percent} %"
-
-
-def names(words: Sequence[str]) -> str:
-    """Join names as a sentence does.
-
-    Examples
-    --------
-    >>> names(["a"]), names(["a", "b"]), names(["a", "b", "c"])
-    ('a', 'a and b', 'a, b and c')
-    """
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -52,6 +52,7 @@ def dataset_of(
         equals_torch="is torch",
         settings={name: plain(value) for name, value in first.settings.items()},
         threads=torch.get_num_threads(),
+        dtype=dtype_of(problems[0]),
         **made_by(first.path, first.leaves),
         **_remarks(problems[0], first),
         **{**spelled, "code": code},
@@ -76,6 +77,8 @@ def dataset_of(
         data["batch_loss"] = variable("batch_loss", ("step",), arrays)
     if first.scheduled:
         data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
+    data |= _moving_settings(traces, lead, shape, fate)
+    data |= _zero_gradient(traces, positions, variable)
     if len(traces) < len(problems) or any(trace.interrupted for trace in traces):
         taken = [max(len(trace.losses) - 1, 0) for trace in traces] + [0] * (len(problems) - len(traces))
         attrs = {"long_name": CONTRACT["steps_taken"].long_name, "provenance": fate}
@@ -95,6 +98,66 @@ def dataset_of(
     if "seed" in spelled["code"]:
         coords["seed"] = spelled["code"]["seed"]
     return xr.Dataset(data, coords)
+
+
+def dtype_of(problem: Problem) -> str:
+    """Name the dtype that trains: a study may hold its numbers in a wider one."""
+    return " and ".join(sorted({str(value.dtype).removeprefix("torch.") for value in problem.start.values()}))
+
+
+def settings_now(group: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a scheduler may move besides the lr: the numbers of a group of parameters.
+
+    Examples
+    --------
+    >>> settings_now({"params": [], "lr": 0.1, "betas": (0.9, 0.999), "amsgrad": False, "eps": 1e-8})
+    {'beta1': 0.9, 'beta2': 0.999, 'eps': 1e-08}
+    """
+    numbers = {f"beta{k}": each for k, each in enumerate(group.get("betas") or (), 1)}
+    numbers |= {name: value for name, value in group.items() if name in MOVABLE}
+    return {
+        name: float(value)
+        for name, value in numbers.items()
+        if isinstance(value, int | float) or (torch.is_tensor(value) and value.numel() == 1)
+    }
+
+
+MOVABLE = ("momentum", "dampening", "weight_decay", "eps", "alpha")
+"""Numbers of torch's optimizers, besides the lr and the betas, that a scheduler can set."""
+
+
+def _moving_settings(
+    traces: Sequence[Trace], lead: tuple[str, ...], shape: tuple[int, ...], fate: str
+) -> dict[str, xr.Variable]:
+    """Return step by step what a scheduler moved besides the lr, or set to another value than was given."""
+    found = {}
+    for name in traces[0].moving:
+        values = [np.array(trace.moving[name]) for trace in traces]
+        given = settings_now(traces[0].settings).get(name)
+        if all((each == given).all() for each in values):
+            continue
+        stacked = _stacked(values, math.prod(shape))
+        entry = CONTRACT.get(f"scheduled_{name}")
+        attrs = {"long_name": entry.long_name if entry else f"{name} at position[step]", "provenance": fate}
+        found[f"scheduled_{name}"] = xr.Variable((*lead, "step"), stacked.reshape(*shape, -1), attrs)
+    return found
+
+
+def _zero_gradient(traces: Sequence[Trace], positions: Sequence[NDArray[Any]], variable: Any) -> dict[str, xr.Variable]:
+    """Tell which parameters never moved because their gradient is zero; nothing where all of them moved."""
+    found = []
+    for trace, places in zip(traces, positions, strict=True):
+        still = (places == places[0]).all(axis=0)
+        if len(trace.end_gradients) < 1 or len(places) < 2:
+            found.append(np.zeros(places.shape[1], dtype=bool))
+            continue
+        if still.any():
+            flat = [torch.cat([each.reshape(-1) for each in row]) for row in trace.end_gradients]
+            still &= np.logical_and.reduce([numpy_of(row == 0) for row in flat])
+        found.append(still)
+    if not any(each.any() for each in found) or len({each.shape for each in found}) > 1:
+        return {}
+    return {"zero_gradient": variable("zero_gradient", ("parameter",), found)}
 
 
 def made_by(path: str, leaves: Sequence[Leaf]) -> dict[str, Any]:

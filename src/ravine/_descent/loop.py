@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ravine._descent.dataset import is_drawable, plain
+from ravine._descent.dataset import is_drawable, plain, settings_now
 from ravine._descent.trace import ClosureUse, Trace
 from ravine._format import listed
 from ravine._problem.copies import buffers_kept, make_copy
@@ -231,6 +231,7 @@ def _record(
         for step in tracked(range(spec.steps), "steps"):
             batch = next(deal)
             _record_before(trace, spec, step, live, rule, handed, own=own)
+            trace.at_end = step in (0, spec.steps - 1)
             try:
                 loss = take_step(live, rule, handed, batch, spec, trace)
             except _StepFailedError as reason:
@@ -283,6 +284,8 @@ def _record_before(
         trace.losses.add([loss if loss is not None else next(iter(live.leaves.values())).new_full((), torch.nan)])
     if spec.scheduler is not None:
         trace.scheduled.append(float(rule.param_groups[0]["lr"]))
+        for name, value in settings_now(rule.param_groups[0]).items():
+            trace.moving.setdefault(name, []).append(value)
     if "velocity" in spec.also:
         trace.velocities.add([_velocity(rule, one) for one in handed.values()])
 
@@ -329,6 +332,8 @@ def _step(
     _differentiate(scalar(loss), leaves, create_graph=spec.create_graph)
     if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
         trace.gradients.add(_gradients(leaves, trace))
+    if trace.at_end:
+        trace.end_gradients.append(_gradients(leaves, trace))
     if handed is not live.leaves:
         for alias, leaf in zip(handed.values(), leaves, strict=True):
             alias.grad = leaf.grad
@@ -350,6 +355,8 @@ def _step_with_closure(
             first.append(loss)
             if "gradient" in spec.also:
                 trace.gradients.add(_gradients(live.leaves.values(), trace))
+            if trace.at_end:
+                trace.end_gradients.append(_gradients(live.leaves.values(), trace))
 
     closure = _make_closure(live, handed, batch, spec, keep_first)
     if trace.closure == "after backward":

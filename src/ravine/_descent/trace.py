@@ -71,6 +71,9 @@ class Trace:
         self.positions, self.gradients, self.velocities = Rows(), Rows(), Rows()
         self.losses, self.batch_losses = Rows(), Rows()
         self.scheduled = array.array("d")
+        self.moving: dict[str, list[float]] = {}
+        self.at_end = False
+        self.end_gradients: list[list[torch.Tensor]] = []
         self.prediction: torch.Tensor | None = None
         self.interrupted = False
         self.closure: ClosureUse = False
@@ -90,3 +93,5 @@ class Trace:
         for each in rows:
             each.cut(count)
         del self.scheduled[count:]
+        for values in self.moving.values():
+            del values[count:]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ravine import measure, theory
 from ravine._findings.finding import Finding
-from ravine._findings.run import Run
+from ravine._findings.run import EDGE, Run, ulps
 from ravine._format import between, number, percent, so_many, steps, times
 
 HORIZON = 20_000
@@ -37,6 +38,10 @@ def arrival(run: Run) -> Finding | None:
     if outcome in ("diverged", "invalid") or not np.isfinite(share):
         return None
     later = arrives_at(run)
+    going = run.modes is not None and run.everywhere and run.lost  # it came near, and does not stay
+    if outcome == "arrived" and going:
+        sentence = f"At step {steps(run.taken)}, the last that was taken, the gap is at {percent(share)} of its start."
+        return Finding("arrival", sentence, values, "measured", "at the end")
     if outcome == "arrived" and not (later is not None and later > run.taken):
         sentence = f"It arrives at step {steps(step)}: from there on the gap stays within 1 % of its start."
         return Finding("arrival", sentence, values, "measured")
@@ -53,6 +58,9 @@ def arrival(run: Run) -> Finding | None:
     if share > measure.SHARE and left == percent(measure.SHARE):
         left = f"just over {left}"
     gap = f"the gap is at {left} of its start"
+    if 1 < share < 1.05:
+        gap = f"the gap is just over {left}" if left == "100 %" else f"the gap is at {left}"
+        gap += " of its start"
     if share >= 1.05:
         gap = f"the gap is {times(share)} that at the start"
     sentence = f"After {so_many(run.taken)} it has not arrived: {gap}."
@@ -64,26 +72,49 @@ def arrives_at(run: Run, **changed: Any) -> float | None:
 
     With other settings of momentum in `changed`, when it would have arrived by those.
     """
-    if not run.exact or run.modes is None or not run.lr > 0:
+    if not run.everywhere or run.modes is None or not run.lr > 0 or not run.modes.awake.any():
         return None
     modes, rates = run.modes, run.rates(**changed)
     slowest = float(rates[modes.awake].max())
-    if not slowest < 1:
+    if not slowest < 1 - EDGE:
         return None
     steps_left = min(HORIZON, int(3 * np.log(0.05) / np.log(slowest)) + 200) if slowest > 0 else 8
     steps_left = max(steps_left, run.taken)
     assert run.rule is not None
     bare = {**run.rule, **changed, "weight_decay": 0.0}  # the modes' curvatures hold it
-    errors = theory.recurrence(modes.curvatures, run.lr, **bare, start=modes.start, steps=steps_left)
-    gaps = (modes.curvatures[:, None] * errors**2).sum(0)
+    begin = np.where(modes.awake, modes.start, 0.0)
+    errors = theory.recurrence(modes.curvatures, run.lr, **bare, start=begin, steps=steps_left)
+    each = modes.curvatures[:, None] * errors**2
+    gaps = each.sum(0)
     limit = measure.SHARE * gaps[0]
     large = np.flatnonzero(gaps > limit)
     step = float(large[-1] + 1) if len(large) else 0.0
-    if step > 0.8 * steps_left:  # the end is not in sight: from here on by the rate alone
-        last = gaps[-(steps_left // 10) :].max()
-        step = steps_left + max(np.log(limit / last) / (2 * np.log(slowest)), 0.0)
-    reach = np.sqrt(limit / modes.curvatures[0]) * (1 - slowest)
+    if step > 0.8 * steps_left:  # the end is not in sight: from here on each mode by its own rate
+        # what swings is as high as its last swing was, what does not as it is now
+        turning = np.isfinite(run.periods(**changed)) & (run.periods(**changed) > 2)
+        heights = np.where(turning, each[:, -max(steps_left // 10, 1) :].max(1), each[:, -1])
+        step = steps_left + _crossing(heights, rates, limit)
+    reach = np.sqrt(limit / modes.curvatures[modes.awake][0]) * (1 - slowest)
     return float(step) if reach > 8 * run.eps * abs(run.positions[0]).max() else None  # else rounding ends it before
+
+
+def _crossing(heights: NDArray[np.float64], rates: NDArray[np.float64], limit: float) -> float:
+    """Return after how many steps the sum of modes that each shrink at their rate is at the limit, by bisection."""
+    with np.errstate(divide="ignore"):
+        speeds = 2 * np.log(rates)
+
+    def left(count: float) -> float:
+        return float((heights * np.exp(speeds * count)).sum())
+
+    if left(0.0) <= limit:
+        return 0.0
+    below, above = 0.0, 1.0
+    while left(above) > limit:
+        below, above = above, 2 * above
+    for _ in range(60):
+        middle = (below + above) / 2
+        below, above = (middle, above) if left(middle) > limit else (below, middle)
+    return above
 
 
 def hops(run: Run) -> bool:
@@ -94,7 +125,7 @@ def hops(run: Run) -> bool:
     if len(lengths) < FEWEST or not np.isfinite(lengths).all():
         return False
     quarter = len(lengths) // 4
-    if run.rule is not None and quarter * (1 - run.rule["momentum"]) < MEMORIES:
+    if quarter * (1 - run.setting_at("momentum").max()) < MEMORIES and run.rule is not None:
         return False  # its swings last longer than what was seen
     last, before = lengths[-quarter:], lengths[-2 * quarter : -quarter]
     went = float(np.linalg.norm(run.positions[-1] - run.positions[-1 - quarter]))
@@ -118,6 +149,12 @@ def jitter(run: Run) -> Finding | None:
         return Finding("jitter", sentence, values, "measured", "at the end")
     if run.modes is not None and run.lr >= run.limit():
         return None  # told there
+    if run.arrival[0] == "arrived":  # within the share that counts as arrived it may go to and fro
+        sentence = (
+            f"It goes on hopping within the 1 % that count as arrived: {number(hop, 2)} a step at the end, "
+            "no less than before."
+        )
+        return Finding("jitter", sentence, values, "measured", "at the end")
     values |= {"low": float(np.nanmin(losses)), "high": float(np.nanmax(losses))}
     sentence = (
         f"It comes no nearer: at the end it goes to and fro, {number(hop, 2)} a step, "
@@ -127,19 +164,20 @@ def jitter(run: Run) -> Finding | None:
 
 
 def floor(run: Run) -> Finding | None:
-    """Say that what is left to gain is lost in rounding."""
+    """Say that what is left to gain is lost in the rounding of the dtype that trained."""
     if run.minimum is None or run.taken < FEWEST or not np.isfinite(run.losses).all() or run.climbs or run.rests:
         return None
-    ulp = np.spacing(np.abs(run.study["loss"].values)).astype(np.float64)
+    ulp = ulps(run.losses, run.loss_eps)
     changes = abs(np.diff(run.losses))
     large = np.flatnonzero(changes > 2 * ulp[1:])
     since = int(large[-1]) + 1 if len(large) else 0
     gaps = run.minimised - run.minimum
-    if run.taken - run.steps[since] < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
+    first = int(run.steps[since])
+    if run.taken - first < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
         return None
-    first = run.steps[since]
-    sentence = f"Nothing more to gain in {run.dtype}: from step {steps(first)} on the loss changes by 2 ulp at most."
-    return Finding("floor", sentence, {"step": float(first), "ulp": float(ulp[-1])}, "measured", "at the end")
+    sentence = f"Nothing more to gain in {run.dtype}: from step {steps(first)} on the loss changes by 2 ulp at most"
+    values = {"step": float(first), "ulp": float(ulp[-1])}
+    return Finding("floor", f"{sentence}.", values, "measured", "at the end")
 
 
 def climb(run: Run) -> Finding | None:

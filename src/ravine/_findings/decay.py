@@ -9,11 +9,17 @@ from ravine import measure
 from ravine._findings.arrival import hops
 from ravine._findings.finding import Finding, When
 from ravine._findings.run import Run
-from ravine._format import number, percent, place, so_many, steps, times
+from ravine._format import at_most, number, percent, place, so_many, steps, times, told_apart
 from ravine._study.rule import is_coupled, is_namesake, name_of
 
 HARDLY = 0.01
 """Share of its distance from the origin by which a goal that hardly moved has moved."""
+
+NOTHING = 1e-12
+"""Share of the start's size below which a coordinate of a minimum is the origin's."""
+
+TELLING = 1000.0
+"""Roundings of what a gradient is summed up from, within which it is none."""
 
 STRAIGHT = 1.5
 """Largest slope over the smallest, along which it counts as one slope."""
@@ -24,6 +30,8 @@ def gradients(run: Run) -> NDArray[np.float64] | None:
     if "gradient" in run.data:
         return np.asarray(run.study["gradient"].transpose("step", "parameter").values[:-1], dtype=np.float64)
     if run.rule is None or run.taken < 1 or not run.lr > 0 or not run.gapless:
+        return None
+    if run.conditions.moved:
         return None
     mu, kept, wd = run.rule["momentum"], 1 - run.rule["dampening"], run.rule["weight_decay"]
     if mu and kept <= 0:
@@ -50,7 +58,11 @@ def gradients(run: Run) -> NDArray[np.float64] | None:
 def goal(run: Run) -> Finding | None:
     """Say where weight decay moves the goal."""
     spot = run.landmark("minimizer")
-    if not run.decay or spot is None or run.minimum is None or run.lost:
+    if not run.decay or spot is None or run.minimum is None or run.lost or run.moves("weight_decay"):
+        return None
+    size = max(float(np.abs(run.positions[0]).max()), 1e-30)
+    spot = np.where(np.abs(spot) > NOTHING * size, spot, 0.0)
+    if not (run.decays * spot).any():  # it does not pull there: the goal is where the loss itself has a minimum
         return None
     loss = run.minimum - run.penalty(spot)
     values: dict[str, float | str | bool] = {"data_loss": loss}
@@ -63,7 +75,7 @@ def goal(run: Run) -> Finding | None:
     own, lowest = run.landmark("data_minimizer"), run.landmark("data_minimum_loss")
     if own is not None and lowest is not None:
         moved = float(np.linalg.norm(own - spot))
-        if moved <= 1e-6 * (1 + float(np.linalg.norm(own))):
+        if moved <= 1e-6 * max(float(np.linalg.norm(own)), NOTHING * size):
             return None
         values |= {"data_minimum_loss": float(lowest), "moved": moved}
         hardly = "hardly " * (moved < HARDLY * float(np.linalg.norm(own)))
@@ -88,9 +100,16 @@ def apart(run: Run) -> Finding | None:
         return None
     sentence = (
         f"{name} shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss "
-        "alone, and its minimum is no place of rest."
+        "alone"
     )
-    return Finding("decoupled", sentence, {"weight_decay": decay}, "exact", source="Loshchilov and Hutter 2019")
+    values: dict[str, float | str | bool] = {"weight_decay": decay}
+    spot = run.landmark("minimizer")
+    if spot is not None:
+        values["pull"] = pull = float(decay * np.linalg.norm(spot))
+        if pull > NOTHING * decay * float(np.abs(run.positions[0]).max()):
+            sentence += ", and its minimum is no place of rest"
+    sentence += "."
+    return Finding("decoupled", sentence, values, "exact", source="Loshchilov and Hutter 2019")
 
 
 def other_rule(run: Run) -> Finding | None:
@@ -109,13 +128,18 @@ def other_rule(run: Run) -> Finding | None:
 
 def pull(run: Run) -> Finding | None:
     """Set decay's pull against the data's, at the start."""
-    slopes = gradients(run) if run.decay and not run.lost else None
+    slopes = gradients(run) if run.decay and not run.lost and not run.moves("weight_decay") else None
     if slopes is None or not len(slopes) or run.batched:
         return None
     decay = float(np.linalg.norm(run.decays * run.positions[0]))
     data = float(np.linalg.norm(slopes[0]))
-    if not (np.isfinite(data) and data > 0 and decay > 0):
+    if not (np.isfinite(data) and decay > 0):
         return None
+    hessian = run.landmark("hessian")
+    steep = 0.0 if hessian is None else float(np.abs(hessian).max()) * float(np.linalg.norm(run.positions[0]))
+    if data <= TELLING * run.eps * (decay + steep):  # a ratio to rounding is none
+        sentence = "At the start decay alone pulls: the data's own pull is zero there, within rounding."
+        return Finding("pull", sentence, {"decay_pull": decay}, "measured", "at the start")
     ratio = decay / data
     values = {"decay_pull": decay, "data_pull": data, "ratio": ratio, "share": decay / (decay + data)}
     harder = f"decay pulls {times(ratio)} as hard as the data"
@@ -158,9 +182,13 @@ def better_before(run: Run) -> Finding | None:
         pulled_to = run.minimum - run.penalty(spot)
         if not lowest < pulled_to or now - pulled_to > 0.5 * (pulled_to - lowest):
             return None  # that is a swing beyond the goal
-    then = f"{number(lowest)} at step {steps(run.steps[best])}, now {number(now)}"
+    texts = told_apart(float(lowest), float(now))
+    if texts is None:
+        return None
+    step = int(run.steps[best])
+    then = f"{texts[0]} at step {steps(step)}, now {texts[1]}"
     sentence = f"The data loss was better on the way ({then}): decay pulled it back."
-    values = {"best": float(lowest), "step": float(run.steps[best]), "last": float(now)}
+    values = {"best": float(lowest), "step": float(step), "last": float(now)}
     return Finding("better before", sentence, values, "measured", "at the end")
 
 
@@ -168,7 +196,9 @@ def bounded(run: Run) -> Finding | None:
     """Say that far away the slope is one slope, so that a step has a longest length."""
     if not run.steady or run.exact or run.taken < 4 or run.minimum is None or run.decay or not run.lr > 0:
         return None
-    slopes = gradients(run) if run.gapless else None
+    if not run.gapless:
+        return None
+    slopes = gradients(run)
     if slopes is None or not np.isfinite(slopes).all() or run.diverged:
         return None
     gaps = measure.gap(run.study).values
@@ -182,13 +212,13 @@ def bounded(run: Run) -> Finding | None:
     steepest = float(lengths.max())
     assert run.rule is not None
     values = {"slope": steepest, "lr": run.lr}
-    sentence = f"On its way the slope never exceeds {number(steepest, 2)}"
+    sentence = f"On its way the slope never exceeds {at_most(steepest, 2)}"
     if run.rule["momentum"]:
         values["longest_step"] = longest = float(run.updates.max())
         sentence += f", and its longest step was {number(longest, 2)}"
     else:
         values["longest_step"] = longest = run.lr * steepest
-        sentence += f", so it walks at most {number(longest, 2)} a step"
+        sentence += f", so it walks at most {at_most(longest, 2)} a step"
     if run.arrival[0] == "not arrived" and not hops(run):
         sentence += f": {so_many(run.taken)} {'is' if run.taken == 1 else 'are'} not enough"
     return Finding("bounded slope", sentence + ".", values, "measured")

@@ -4,7 +4,9 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `FINDINGS`, the most important first:
 
 =============  ====================================================================
+`stillness`    why nothing moves, or some parameters never do
 `stability`    what the learning rate may be, and what became of one beyond it
+`course`       what the loss did on its way, where no minimum is known
 `arrival`      arrived, slow, hopping, at the floor of rounding
 `momentum`     swings, bends, and what momentum, dampening and nesterov do
 `decay`        weight decay against the data, and slopes that stay bounded
@@ -22,12 +24,23 @@ import numpy as np
 import xarray as xr
 
 from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
+from ravine._findings.course import course
 from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
 from ravine._findings.finding import Finding
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
 from ravine._findings.run import Run, choices_of, runs_of
-from ravine._findings.stability import beyond, diverged, here, margin, no_curvature, over_schedule, sharpened
-from ravine._format import listed, number, so_many, steps
+from ravine._findings.stability import (
+    backwards,
+    beyond,
+    diverged,
+    here,
+    margin,
+    no_curvature,
+    over_schedule,
+    sharpened,
+)
+from ravine._findings.stillness import still
+from ravine._format import names, number, so_many, steps
 from ravine._study.contract import check
 from ravine._study.rule import SETTINGS
 
@@ -52,8 +65,7 @@ def same_runs(runs: xr.Dataset) -> Iterator[Finding]:
 
 
 def _same(dim: str, alike: list[str]) -> Finding:
-    names = " and ".join(alike) if len(alike) == 2 else listed(alike)
-    sentence = f"{names} took the same path, in every bit of position and loss"
+    sentence = f"{names(alike)} took the same path, in every bit of position and loss"
     if dim == "criterion" and set(alike) == ONE_FUNCTION:
         sentence += ": with delta 1 and beta 1 they are the same function"
     return Finding("same run", sentence + ".", {"labels": ", ".join(alike), "count": float(len(alike))}, "measured")
@@ -65,6 +77,8 @@ def with_and_without(run: Run, other: Run) -> Finding | None:
     if None in told or not _comparable(run, other):
         return None
     (ours, here), (theirs, there) = told[0] or ("", 0.0), told[1] or ("", 0.0)
+    if run.taken != other.taken and not _is_settled(run, here, other, there):
+        return None
     turned = [name for name in SETTINGS if run.setting(name) != other.setting(name)]
     if not turned or {"weight_decay", "maximize"} & set(turned) or (np.isnan(here) and np.isnan(there)):
         return None
@@ -78,6 +92,20 @@ def with_and_without(run: Run, other: Run) -> Finding | None:
         f"Here {_settings_text(run, turned)} {verdict}: it {ours}; with {_settings_text(other, turned)} it {theirs}."
     )
     return Finding("with and without", sentence, values, "measured", about=run.about)
+
+
+def _is_settled(run: Run, here: float, other: Run, there: float) -> bool:
+    """Tell whether runs of unlike length can be compared: the shorter one would come to the same if it went on.
+
+    Having arrived in half of its steps it stayed as long again; not having arrived, or diverged, it counts only against
+    one that had arrived by then.
+    """
+    short, arrived, otherwise = (run, here, there) if run.taken < other.taken else (other, there, here)
+    if short.diverged:
+        return True
+    if np.isnan(arrived):
+        return bool(otherwise <= short.taken)
+    return bool(2 * arrived <= short.taken)
 
 
 def _arrival(run: Run) -> tuple[str, float] | None:
@@ -97,17 +125,20 @@ def _comparable(run: Run, other: Run) -> bool:
     return bool(same and named and run.minimum == other.minimum)
 
 
-def _settings_text(run: Run, names: list[str]) -> str:
-    values = {name: run.setting(name) for name in names}
-    return listed(f"{name} {each if isinstance(each, bool) else number(float(each))}" for name, each in values.items())
+def _settings_text(run: Run, turned: list[str]) -> str:
+    values = {name: run.setting(name) for name in turned}
+    return names([f"{name} {each if isinstance(each, bool) else number(float(each))}" for name, each in values.items()])
 
 
 FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
+    still,
+    backwards,
     diverged,
     beyond,
     climb,
     arrival,
+    course,
     jitter,
     margin,
     over_schedule,
@@ -133,6 +164,7 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
 
 
 PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
+    backwards,
     beyond,
     diverged,
     climb,

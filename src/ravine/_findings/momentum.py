@@ -9,8 +9,9 @@ from ravine import measure, theory
 from ravine._findings.arrival import arrives_at, hops
 from ravine._findings.finding import RULE, Finding
 from ravine._findings.quadratic import ALIKE
-from ravine._findings.run import Run
-from ravine._format import number, percent, span, times
+from ravine._findings.run import EDGE, MOVED, Run
+from ravine._format import at_most, number, percent, span, steps, told_apart
+from ravine.measure._oscillation import turns_of
 
 GOH = "Goh 2017"
 
@@ -23,6 +24,12 @@ ROUND = 10.0
 NO_MATTER = 1.1
 """Half-lives that differ by less than this factor make no difference."""
 
+THROUGHOUT = 0.8
+"""Share of the steps that lie between the first turn and the last, from which a run swings all the way."""
+
+BENT = 0.995
+"""Cosine of the angle by which a path must turn to be called bent: six degrees."""
+
 SEEN = 0.05
 """Share of an error that must come out on the other side for a swing to be seen."""
 
@@ -33,23 +40,25 @@ def momentum(run: Run) -> Finding | None:
         return None
     if run.rests or (run.exact and not run.modes.awake.all()):
         return None
+    if run.diverged:
+        return None
     mu, tau = run.rule["momentum"], run.rule["dampening"]
     with_it, without = float(run.rates().max()), float(run.rates(momentum=0.0).max())
-    if not max(with_it, without) < 1 or tau >= 1:
+    if not max(with_it, without) < 1 - EDGE or tau >= 1:
         return None
     ahead = bool(run.rule["nesterov"])
-    best = theory.best_momentum(run.modes.curvatures, lr=run.lr * (1 - tau), nesterov=ahead)
+    best = theory.best_momentum(run.modes.curvatures, lr=run.lr, dampening=tau, nesterov=ahead)
     condition = run.modes.condition
     values = {"rate": with_it, "rate_without": without, "condition": condition}
     values |= {"best_momentum": best.momentum, "best_rate": best.rate}
     shrinks = f"in the long run the error shrinks {percent(1 - with_it)} a step instead of {percent(1 - without)}"
-    named = f"momentum {number(mu)}" + " and nesterov" * ahead
+    named = f"momentum {number(mu)}" + " with nesterov" * ahead
     alike = percent(1 - with_it) == percent(1 - without) or _much_alike(with_it, without)
     told = number(condition, 2)
     if alike:
         mine, other = percent(1 - with_it), percent(1 - without)
         both = "with it and without" if mine == other else f"with it and {other} without"
-        sentence = f"In the long run {named} makes little difference here: the error shrinks {mine} a step {both}."
+        sentence = f"In the long run, {named} makes little difference here: the error shrinks {mine} a step {both}."
     elif with_it > without:
         shape = (
             f"On a bowl this round (condition number {told})" if condition < ROUND else f"At condition number {told}"
@@ -57,17 +66,21 @@ def momentum(run: Run) -> Finding | None:
         sentence = f"{shape} and at this lr, {named} is slower than none: {shrinks}."
     else:
         sentence = f"Momentum helps here: with {named} {shrinks} (condition number {told})."
-    if not alike and run.exact:
+    if not alike and run.everywhere:
         there, instead = arrives_at(run), arrives_at(run, momentum=0.0, dampening=0.0, nesterov=False)
         if there is not None and instead is not None and (there < instead) != (with_it < without) and there != instead:
             return None  # what counts in the long run is not what this run shows
-    if np.isfinite(best.momentum) and abs(best.momentum - mu) > 0.01:
-        sentence += f" The best momentum at this lr is {number(best.momentum, 2)} ({percent(1 - best.rate)} a step)."
+    if np.isfinite(best.momentum) and best.rate < with_it and not _much_alike(best.rate, with_it):
+        texts = told_apart(float(best.momentum), 1.0, 2)
+        if best.momentum == 0:
+            sentence += f" At this lr none at all is best ({percent(1 - best.rate)} a step)."
+        elif texts is not None:  # momentum 1 does not converge
+            sentence += f" The best momentum at this lr is {texts[0]} ({percent(1 - best.rate)} a step)."
     narrow = _pays_from(run) if with_it > without and not alike else None
     if narrow is not None:
         values["pays_from_condition"] = narrow
-        sentence += f" In a valley as steep but narrower than {number(narrow, 2)} to 1 it would pay."
-    if not run.exact:
+        sentence += f" In a valley as steep but narrower than {at_most(narrow, 2)} to 1 it would pay."
+    if not run.everywhere:
         sentence = run.locally + sentence[0].lower() + sentence[1:]
     return Finding("momentum", sentence, values, run.scope, source=GOH)
 
@@ -95,7 +108,7 @@ def _pays_from(run: Run) -> float | None:
 
 
 def swing(run: Run) -> Finding | None:
-    """Say that the path swings, how long a swing takes, and how fast it dies."""
+    """Say that the path swings, how long a swing takes, and how fast it dies; elsewhere how often it turned."""
     if run.exact and run.lr > 0:
         return _exact_swing(run)
     if run.taken < 8 or run.climbs or run.refused or run.batched or not np.isfinite(run.positions).all():
@@ -103,10 +116,23 @@ def swing(run: Run) -> Finding | None:
     period = float(measure.period(run.study))
     if not np.isfinite(period) or run.diverged or (run.steady and hops(run)):  # what hops is told as such
         return None
-    sentence = f"It swings on its way: there and back takes about {number(period, 2)} steps."
+    turns = turns_of(run.study)
+    first, last, between = float(turns[0]), float(turns[-1]), run.taken - 1
+    values = {
+        "period": period,
+        "turns": float(len(turns)),
+        "of": float(between),
+        "first_turn": first,
+        "last_turn": last,
+    }
+    whole = last - first > THROUGHOUT * between
+    begins = "" if whole else f" from step {steps(first)} to {steps(np.ceil(last))}"
     if period < 2.05:
-        sentence = "It zigzags: its updates turn round at every step."
-    return Finding("swing", sentence, {"period": period}, "measured")
+        share = f"at {steps(len(turns))} of {steps(between)} steps"
+        where = f"{begins}: its updates turn round {share}" if begins else f": its updates turn round {share}"
+        return Finding("swing", f"It zigzags{where}.", values, "measured")
+    sentence = f"It swings on its way{begins}: there and back takes about {number(period, 2)} steps"
+    return Finding("swing", f"{sentence} ({steps(len(turns))} turns).", values, "measured")
 
 
 def _exact_swing(run: Run) -> Finding | None:
@@ -115,7 +141,9 @@ def _exact_swing(run: Run) -> Finding | None:
         return None
     rates, periods, halves = run.rates(), run.periods(), run.half_lives()
     passed = rates ** (periods / 2)
-    swinging = run.modes.carrying & np.isfinite(periods) & (rates < 1) & (passed >= SEEN)
+    # one full swing must lie within the steps that were taken
+    seen = periods <= run.taken
+    swinging = run.modes.carrying & np.isfinite(periods) & seen & (rates < 1 - EDGE) & (passed >= SEEN)
     if not swinging.any():
         return None
     longest, low = float(periods[swinging].max()), float(periods[swinging].min())
@@ -127,7 +155,7 @@ def _exact_swing(run: Run) -> Finding | None:
     values |= {"shortest_half_life": float(life.min()), "longest_half_life": float(life.max())}
     halved = f"the swing halves every {span(life)} steps"
     if life.max() < 1:
-        halved = f"each step leaves {percent(float(rates[swinging].max()))} of the swing at most"
+        halved = f"each step leaves {at_most(100 * float(rates[swinging].max()), 2)} % of the swing at most"
     if zigzag:
         direction = run.modes.along(slowest)
         where = f" along {direction}" * bool(direction)
@@ -148,7 +176,7 @@ def bend(run: Run) -> Finding | None:
     if len(there) < 2 or np.isfinite(periods[there]).any():
         return None
     fast, slow = there[halves[there].argmin()], there[halves[there].argmax()]
-    if halves[slow] < 1.3 * halves[fast]:
+    if halves[slow] < 1.3 * halves[fast] or not _is_bent(run, halves[fast]):
         return None
     first, last = run.modes.along(int(fast)), run.modes.along(int(slow))
     sentence = (
@@ -159,45 +187,71 @@ def bend(run: Run) -> Finding | None:
     return Finding("bend", sentence, values, "exact", source="eigenvectors of the Hessian")
 
 
+def _is_bent(run: Run, half_life: float) -> bool:
+    """Tell whether the path was seen to turn while the error of its fast direction halved twice."""
+    last = min(run.taken - 1, int(np.ceil(2 * half_life)) + 1)
+    if last < 1:
+        return False
+    first, then = run.positions[1] - run.positions[0], run.positions[last + 1] - run.positions[last]
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(then))
+    return lengths > 0 and float(first @ then) < BENT * lengths
+
+
 def nesterov(run: Run) -> Finding | None:
     """Set Nesterov's swings and limit against plain momentum's."""
     if run.modes is None or not run.steady or run.rule is None or not (run.rule["nesterov"] and run.rule["momentum"]):
         return None
     limit, plain_limit = run.limit(), run.limit(nesterov=False)
     values = {"limit": limit, "limit_without": plain_limit}
-    limits = f"Its limit is lower: {number(limit)} against {number(plain_limit)}."
-    faster = _sooner(run)
     if run.lost:
         return None
-    if faster is None or not 0 < run.lr < limit:
-        if not 0 < limit < plain_limit:
-            return None
-        sentence = f"Nesterov lowers the limit of the learning rate: {number(limit)} against {number(plain_limit)}."
-        if not run.exact:
-            sentence = run.locally + sentence[0].lower() + sentence[1:].replace("Nesterov", "nesterov")
-        return Finding("nesterov", sentence, values, run.scope, source="O'Donoghue and Candès 2015; Cohen et al. 2021")
-    values |= {"least_gain": float(faster.min()), "largest_gain": float(faster.max())}
-    low, high = number(float(faster.min()), 2), number(float(faster.max()), 2)
-    gain = f"{high}x" if low == high else f"{low} to {high}x"
-    sentence = f"Nesterov looks ahead: the swings die {gain} faster than with plain momentum. {limits}"
-    if not run.exact:
+    gains = _gains(run) if 0 < run.lr < limit else None
+    lower = told_apart(limit, plain_limit) if 0 < limit < plain_limit < np.inf else None
+    sentence = f"Nesterov lowers the limit of the learning rate: {lower[0]} against {lower[1]}." if lower else ""
+    if gains is not None:
+        low, high = float(gains.min()), float(gains.max())
+        values |= {"least_gain": low, "largest_gain": high}
+        sentence = f"Nesterov looks ahead: the swings die {_faster(low, high)} with plain momentum."
+        if lower:
+            sentence += f" Its limit is lower: {lower[0]} against {lower[1]}."
+    if not sentence:
+        return None
+    if not run.everywhere:
         sentence = run.locally + sentence[0].lower() + sentence[1:]
     return Finding("nesterov", sentence, values, run.scope, source="O'Donoghue and Candès 2015; Cohen et al. 2021")
 
 
-def _sooner(run: Run) -> NDArray[np.float64] | None:
-    """Return how many times faster the swings die with nesterov, where both swing."""
+def _faster(low: float, high: float) -> str:
+    """Write how many times faster swings die than others, the slowest counted too: "2.3 to 3.2x faster than"."""
+    least, most = number(low, 2), number(high, 2)
+    if low > 1 and least not in ("1", most):
+        return f"{least} to {most}x faster than"
+    if low > 1 and least == most:
+        return f"{most}x faster than"
+    if low > 1:
+        return f"up to {at_most(high, 2)}x faster than"
+    if high > 1:
+        return f"{most}x faster in one direction and at {least} of the speed in another than"
+    return f"more slowly, at {least if least == most else f'{least} to {most}'} of the speed, than"
+
+
+def _gains(run: Run) -> NDArray[np.float64] | None:
+    """Return how many times faster swings die with nesterov, of all directions that swing without or with it."""
     assert run.modes is not None
     ours, theirs = run.half_lives(), run.half_lives(nesterov=False)
-    swings = np.isfinite(run.periods(nesterov=False)) & np.isfinite(theirs) & (ours > 0) & (ours < theirs)
+    swings = np.isfinite(run.periods(nesterov=False)) | np.isfinite(run.periods())
+    swings &= np.isfinite(theirs) & np.isfinite(ours)
     swings &= run.modes.carrying if run.exact else True
-    return theirs[swings] / ours[swings] if swings.any() else None
+    if not (swings & np.isfinite(run.periods(nesterov=False))).any() or not (ours[swings] > 0).all():
+        return None
+    gains = theirs[swings] / ours[swings]
+    return gains if (abs(gains - 1) > ALIKE).any() else None
 
 
 def dampening(run: Run) -> Finding | None:
     """Say what dampening takes away, and that the swings die no faster for it."""
     rule = run.sgd
-    if rule is None or not (rule.dampening and rule.momentum) or rule.nesterov:
+    if rule is None or not (rule.dampening and rule.momentum) or rule.nesterov or run.moves("momentum", "dampening"):
         return None
     kept = 1 - rule.dampening
     if kept > 0 and run.lost:
@@ -226,11 +280,13 @@ def first_step(run: Run) -> Finding | None:
     rule = run.sgd
     if rule is None or not rule.momentum or not rule.lr > 0 or not (rule.nesterov or rule.dampening):
         return None
-    if run.lost or run.rests:
+    if run.lost or run.rests or (run.scheduled is not None and not run.scheduled[0] > 0):
         return None
-    factor = 1 + rule.momentum * bool(rule.nesterov)
+    if run.moves("momentum", "dampening") and MOVED + "momentum" not in run.data:
+        return None  # what it was at the first step is not known
+    factor = 1 + float(run.setting_at("momentum")[0]) * bool(rule.nesterov)
     if rule.nesterov:
-        sentence = f"Nesterov's first step is {times(factor)} plain SGD's."
+        sentence = f"Nesterov's first step is {number(factor)} times plain SGD's."
     else:
         sentence = "Dampening does not touch the first step: it is plain SGD's."
     return Finding("first step", sentence, {"factor": factor}, "exact", "at the start", RULE)
@@ -239,7 +295,13 @@ def first_step(run: Run) -> Finding | None:
 def effective(run: Run) -> Finding | None:
     """Say which lr without momentum takes the same steps down a constant slope."""
     rule = run.sgd
-    if rule is None or run.conditions.scheduled or not 0 < rule.momentum < 1 or not rule.lr > 0:
+    if (
+        rule is None
+        or run.conditions.scheduled
+        or run.moves("momentum")
+        or not 0 < rule.momentum < 1
+        or not rule.lr > 0
+    ):
         return None
     if run.lost or run.rests or not rule.dampening < 1:
         return None

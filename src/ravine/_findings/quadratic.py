@@ -12,11 +12,8 @@ from ravine._format import number
 
 Vector = NDArray[np.float64]
 
-FLAT = 1e-10
-"""Curvatures below this share of the largest are none."""
-
-ASLEEP = 1e-6
-"""A mode with less than this share of the start's error is not seen."""
+NOISY = 8.0
+"""Roundings of the start within which an error along a mode is none."""
 
 CARRIES = 0.01
 """A mode with this share of the gap at the start is part of the picture."""
@@ -32,13 +29,14 @@ MOSTLY = 0.75
 class Modes:
     """Curvatures of what is minimised, the lowest first; the flat ones are left out.
 
-    `start` is the error at step 0 along each, measured from the minimizer.
+    `start` is the error at step 0 along each, measured from the minimizer; within `noise` it is rounding.
     """
 
     curvatures: Vector
     directions: Vector
     start: Vector
     labels: Sequence[str]
+    noise: float
 
     @property
     def condition(self) -> float:
@@ -48,7 +46,7 @@ class Modes:
     @property
     def awake(self) -> NDArray[np.bool_]:
         """Which modes the start has an error along."""
-        return np.asarray(abs(self.start) > ASLEEP * abs(self.start).max(initial=0.0))
+        return np.asarray(abs(self.start) > self.noise)
 
     @property
     def carrying(self) -> NDArray[np.bool_]:
@@ -83,12 +81,18 @@ class Modes:
         return f"the direction of curvature {number(float(self.curvatures[mode]))}" + f" ({name})" * bool(name)
 
 
-def modes_of(hessian: Vector, error: Vector, labels: Sequence[str]) -> Modes | None:
-    """Take a Hessian apart; None where it is not that of a minimum, or has no curvature."""
+def modes_of(
+    hessian: Vector, start: Vector, minimizer: Vector, labels: Sequence[str], *, flat: float, eps: float
+) -> Modes | None:
+    """Take a Hessian apart; None where it is not that of a minimum, or has no curvature.
+
+    Curvatures below the share `flat` of the largest are the Hessian's own rounding; `eps` is that of the run.
+    """
     curvatures, directions = np.linalg.eigh((hessian + hessian.T) / 2)
     largest = float(abs(curvatures).max())
-    bent = abs(curvatures) > FLAT * largest
+    bent = abs(curvatures) > flat * largest
     if not largest > 0 or (curvatures[bent] < 0).any():
         return None
     directions = directions[:, bent]
-    return Modes(curvatures[bent], directions, directions.T @ error, labels)
+    noise = NOISY * eps * float(np.linalg.norm(start) + np.linalg.norm(minimizer))
+    return Modes(curvatures[bent], directions, directions.T @ (start - minimizer), labels, noise)

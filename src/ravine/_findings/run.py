@@ -18,7 +18,7 @@ from ravine._study.contract import until_taken
 from ravine._study.provenance import fact_of
 from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
 from ravine.measure._objective import step_values
-from ravine.measure._quadratic import Quadratic
+from ravine.measure._quadratic import EPS, Quadratic, flatness
 
 Vector = NDArray[np.float64]
 
@@ -34,6 +34,7 @@ NEEDED = (
     "gradient",
     "batch_loss",
     "scheduled_lr",
+    "zero_gradient",
     "sharpness",
     "steps_taken",
     "error",
@@ -46,8 +47,13 @@ NEEDED = (
     "prediction",
 )
 
+MOVED = "scheduled_"
+
 PIECEWISE = ("L1Loss", "HuberLoss", "SmoothL1Loss")
 """Criteria that are a quadratic at best in parts: what holds in one part is not exact elsewhere."""
+
+
+LOCALLY = "Locally, from the curvature at the minimum, "
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +62,8 @@ class Run:
 
     `rule` holds the settings of a plain torch.optim.SGD that goes down over the whole batch, else None: only for
     such a run does curvature tell how it moves. `modes` are the directions of the curvature at the minimum, None where
-    it is not known or there is a kink. `exact` says whether the run went by them within rounding.
+    it is not known or there is a kink. `exact` says whether the run went by them within rounding, and `everywhere`
+    whether it would wherever it went.
     """
 
     data: xr.Dataset
@@ -102,15 +109,22 @@ class Run:
         """Labels of the parameters."""
         return [str(label) for label in self.data["parameter"].values]
 
-    @property
-    def eps(self) -> float:
-        """Rounding of the run's dtype."""
-        return float(np.finfo(self.data["position"].dtype).eps)
-
-    @property
+    @cached_property
     def dtype(self) -> str:
-        """Name of the loss's dtype."""
-        return str(self.data["loss"].dtype)
+        """Name of the dtype that trained, or of two; the study may hold its numbers in a wider one."""
+        trained = self.fact("position", "dtype")
+        return trained if isinstance(trained, str) else str(self.data["position"].dtype)
+
+    @cached_property
+    def eps(self) -> float:
+        """Rounding of the dtype that trained, of two the coarser."""
+        known = [EPS[each] for each in self.dtype.split(" and ") if each in EPS]
+        return max(known) if known else float(np.finfo(self.data["position"].dtype).eps)
+
+    @cached_property
+    def loss_eps(self) -> float:
+        """Rounding of the losses."""
+        return max(self.eps, float(np.finfo(self.data["loss"].dtype).eps))
 
     @cached_property
     def updates(self) -> Vector:
@@ -156,11 +170,20 @@ class Run:
 
     @cached_property
     def scheduled(self) -> Vector | None:
-        """Learning rate of each step, where it changes."""
-        if "scheduled_lr" not in self.data:
+        """Learning rate of each step and after the last, where a schedule sets it."""
+        if "scheduled_lr" not in self.data or not self.conditions.scheduled:
             return None
-        rates = np.asarray(self.study["scheduled_lr"].values, dtype=np.float64)
-        return None if np.isnan(rates).all() or (rates == rates[0]).all() else rates
+        return np.asarray(self.study["scheduled_lr"].values, dtype=np.float64)
+
+    def setting_at(self, name: str) -> Vector:
+        """Return a setting at each recorded step, as a schedule moves it or as it was given."""
+        if MOVED + name in self.data:
+            return np.asarray(self.study[MOVED + name].values, dtype=np.float64)
+        return np.full(len(self.steps), float(self.setting(name, 0.0)))
+
+    def moves(self, *names: str) -> bool:
+        """Tell whether a schedule moves one of these settings, or may have."""
+        return bool({*names} & {*self.conditions.moved})
 
     @cached_property
     def conditions(self) -> Conditions:
@@ -236,7 +259,8 @@ class Run:
         hessian, minimizer = self.landmark("hessian"), self.landmark("minimizer")
         if hessian is None or minimizer is None or self.kinked or self.rule is None:
             return None
-        return modes_of(hessian, self.positions[0] - minimizer, self.labels)
+        flat = flatness(self.fact("hessian", "engine"), len(minimizer))
+        return modes_of(hessian, self.positions[0], minimizer, self.labels, flat=flat, eps=self.eps)
 
     @cached_property
     def exact(self) -> bool:
@@ -252,9 +276,17 @@ class Run:
             return bowl.holds(self.positions, self.minimised) and bowl.is_walked(self.positions, self.lr, self.rule)
 
     @cached_property
+    def everywhere(self) -> bool:
+        """Whether the loss is that quadratic also where the run did not go: only then is it known where it would go."""
+        if not self.exact:
+            return False
+        told, engine = self.fact("hessian", "quadratic"), self.fact("hessian", "engine")
+        return told if isinstance(told, bool) else engine == "closed form"
+
+    @cached_property
     def lost(self) -> bool:
         """Whether it diverged, or will: then little else about it matters."""
-        if self.diverged or not self.exact or self.modes is None or not self.lr > 0:
+        if self.diverged or not self.everywhere or self.modes is None or not self.lr > 0:
             return self.diverged
         return bool(self.rates()[self.modes.awake].max(initial=0.0) > 1 + EDGE)
 
@@ -265,19 +297,20 @@ class Run:
 
     @property
     def scope(self) -> Any:
-        """How far what is said from the curvature goes."""
-        return "exact" if self.exact else "local"
+        """How far what is said from the curvature goes, of where a run would go with these settings or others."""
+        return "exact" if self.everywhere else "local"
 
     @property
     def locally(self) -> str:
         """How such a sentence begins."""
-        return "" if self.exact else "Locally, from the curvature at the minimum, "
+        return "" if self.everywhere else LOCALLY
 
-    def limit(self, **changed: Any) -> float:
-        """Return the limit of the learning rate, with other settings changed."""
+    def limit(self, *, awake: bool = False, **changed: Any) -> float:
+        """Return the limit of the learning rate, with other settings changed; that of the start's own modes alone."""
         settings, modes = self._with(changed), self.modes
         assert modes is not None
-        return float(theory.stability_limit(modes.curvatures - self.decay, **settings))
+        bent = modes.curvatures[modes.awake] if awake else modes.curvatures
+        return float(theory.stability_limit(bent - self.decay, **settings)) if len(bent) else np.inf
 
     def rates(self, **changed: Any) -> Vector:
         """Return the rate of each mode, with settings changed."""
@@ -301,6 +334,18 @@ class Run:
         return {**self.rule, **changed}
 
 
+def ulps(values: Vector, eps: float) -> Vector:
+    """Return the distance from each number to the next in a dtype with this rounding.
+
+    Examples
+    --------
+    >>> ulps(np.array([1.0, 3.0]), 2.0**-7).tolist()
+    [0.0078125, 0.015625]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(eps * 2.0 ** np.floor(np.log2(np.abs(values))))
+
+
 def choices_of(runs: xr.Dataset) -> tuple[str, ...]:
     """Return the dimensions of choice, such as criterion, lr or run."""
     return tuple(str(dim) for dim in runs["position"].dims if dim not in INNER)
@@ -308,7 +353,7 @@ def choices_of(runs: xr.Dataset) -> tuple[str, ...]:
 
 def runs_of(runs: xr.Dataset) -> Iterator[Run]:
     """Take a study apart into its runs, each with its labels."""
-    few = runs[[name for name in NEEDED if name in runs]]
+    few = runs[[str(name) for name in runs.data_vars if name in NEEDED or str(name).startswith(MOVED)]]
     dims = choices_of(runs)
     for places in itertools.product(*(range(runs.sizes[dim]) for dim in dims)):
         one = few.isel(dict(zip(dims, places, strict=True)))

@@ -7,14 +7,33 @@ import numpy as np
 from ravine import measure, theory
 from ravine._findings.arrival import hops
 from ravine._findings.finding import Finding, When
-from ravine._findings.run import EDGE, Run
-from ravine._format import between, number, percent, so_many, steps, times
+from ravine._findings.run import EDGE, MOVED, Run
+from ravine._format import (
+    at_least,
+    at_most,
+    between,
+    names,
+    number,
+    percent,
+    so_many,
+    steps,
+    times,
+    told_apart,
+)
+from ravine.measure._arrival import FEWEST
+
+GREW = 1.0
+"""Growth, in sizes of the loss at the start, from which a few steps that only grew are worth a sentence."""
 
 COHEN = "Cohen et al., ICLR 2021"
 
 
 def here(run: Run) -> Finding | None:
-    """Set the learning rate against the limit of the largest curvature that was looked at last."""
+    """Set the learning rate against the limit of the largest curvature that was looked at last.
+
+    Nothing is known of the other directions: where one of them curves down, as in networks it nearly always does, no
+    learning rate settles.
+    """
     looked = _places_seen(run)
     if looked is None:
         return None
@@ -24,14 +43,22 @@ def here(run: Run) -> Finding | None:
         return None
     assert run.rule is not None
     limit = float(theory.stability_limit([curvature], **run.rule))
+    if not 0 < limit < np.inf:
+        return None
     share = run.lr / limit
     where = f"Locally, the largest curvature at step {step} is {number(curvature)}"
-    if share < 1:
-        mine = f"lr {number(run.lr)} is at {percent(share)} of it"
-        sentence = f"{where}: an lr below {number(limit)} is stable there, and {mine}."
-    else:
+    texts = told_apart(run.lr, limit)
+    if texts is None:
+        sentence = f"{where}: lr {number(run.lr)} is at the limit of that direction."
+    elif share < 1:
         sentence = (
-            f"{where}, where an lr below {number(limit)} is stable: lr {number(run.lr)} is {times(share)} that limit."
+            f"{where}: along its direction alone an lr up to {texts[1]} would not diverge, and lr {texts[0]} is at "
+            f"{percent(share)} of that. Of the other directions this says nothing."
+        )
+    else:
+        over = f"{times(share)} that" if share >= 1.05 else "just over that"
+        sentence = (
+            f"{where}: along its direction an lr above {texts[1]} swings ever wider, and lr {texts[0]} is {over}."
         )
     when: When = "at the end" if step == run.taken else "at the start" if step == 0 else "throughout"
     found = {"step": float(step), "curvature": curvature, "limit": limit, "lr": run.lr, "share": share}
@@ -74,19 +101,52 @@ def margin(run: Run) -> Finding | None:
     limit = run.limit()
     if not 0 < run.lr < limit * (1 - EDGE):
         return None
-    share = run.lr / limit
-    if not run.exact:
-        said = f"the limit of the learning rate is {number(limit)}: lr {number(run.lr)} is at {percent(share)} of it"
-        sentence = f"{run.locally}{said}. Beyond it a run does not settle there."
+    share, texts = run.lr / limit, told_apart(run.lr, limit)
+    values = {"limit": limit, "lr": run.lr, "share": share}
+    others = _other_limit(run, values)
+    if texts is None or share > 1 - 1e-5:
+        sentence = f"lr {number(run.lr)} is just below its limit{others or ': beyond it this diverges'}."
+        if not run.everywhere:
+            sentence = f"{run.locally}lr {number(run.lr)} is just below its limit{others}."
+    elif not run.everywhere:
+        said = f"the limit of the learning rate is {texts[1]}: lr {texts[0]} is at {percent(share)} of it"
+        sentence = (
+            f"{run.locally}{said}{others}. Beyond it a run does not settle there{', rounding aside' * bool(others)}."
+        )
+        if others:
+            sentence = f"{run.locally}{said}{others}."
+    elif others:
+        sentence = f"The limit of the learning rate is {texts[1]}, and lr {texts[0]} at {percent(share)} of it{others}."
     elif share < 0.9:
         digits = 2 if share < 0.5 else 3  # twice 0.5 is over 0.976
         raised = f"You could raise the learning rate about {number(1 / share, digits)} times before this diverges"
         sentence = f"{raised} (limit {number(limit)})."
     else:
-        sentence = (
-            f"lr {number(run.lr, 4)} is at {percent(share)} of its limit, {number(limit, 4)}: beyond it this diverges."
-        )
-    return Finding("margin", sentence, {"limit": limit, "lr": run.lr, "share": share}, run.scope, source=SOURCE)
+        near = told_apart(run.lr, limit, 4) or texts
+        sentence = f"lr {near[0]} is at {percent(share)} of its limit, {near[1]}: beyond it this diverges."
+    return Finding("margin", sentence, values, run.scope, source=SOURCE)
+
+
+def _other_limit(run: Run, values: dict[str, float]) -> str:
+    """Say what the limit is for a start that has no error along some directions; nothing where it is the same."""
+    assert run.modes is not None
+    if run.modes.awake.all() or not run.modes.awake.any():
+        return ""
+    own = run.limit(awake=True)
+    if not own > run.limit() * (1 + EDGE):
+        return ""
+    values["limit_of_start"] = own
+    return (
+        f"; it is that of {_asleep(run)}, along which this start has no error: "
+        f"but for rounding this run would not diverge up to {at_least(own)}"
+    )
+
+
+def _asleep(run: Run) -> str:
+    """Name the steepest direction along which the start has no error."""
+    assert run.modes is not None
+    mode = int(np.flatnonzero(~run.modes.awake)[-1])
+    return run.modes.along(mode) or "a direction"
 
 
 def beyond(run: Run) -> Finding | None:
@@ -96,33 +156,45 @@ def beyond(run: Run) -> Finding | None:
     limit, rates = run.limit(), run.rates()
     if run.lr < limit * (1 - EDGE):
         return None
-    worst = int(np.argmax(np.where(run.modes.awake, rates, 0.0) if run.exact else rates))
+    met = np.where(run.modes.awake, rates, 0.0)
+    asleep = run.exact and met.max() < 1 - EDGE
+    worst = int(np.argmax(met if run.exact and not asleep else rates))
     values = {"limit": limit, "lr": run.lr, "rate": float(rates[worst])}
     over = _over(run, limit)
-    if rates[worst] < 1 - EDGE:  # not met from this start, or a window of convergence above momentum 1
-        return _spared(run, over, values) if run.exact and limit > 0 else None
+    if rates[worst] < 1 - EDGE:  # a window of convergence above momentum 1
+        return None
     if run.rests:
         said = f"{run.locally}{over}: it stays at the minimum only as long as nothing pushes it."
         return Finding("beyond the limit", said, values, run.scope, source=SOURCE)
-    if run.exact:
+    if asleep and not run.diverged:  # this start does not meet it
+        return _spared(run, over, values, worst) if limit > 0 else None
+    if run.everywhere:
         over = over.replace("with", "With", 1) if over.startswith("with") else over
         sentence = f"{over}: the error {_grows(run, worst, float(rates[worst]))}."
+    elif run.minimum is not None and run.arrival[0] == "arrived":  # it came near, and has not yet left
+        sentence = f"{run.locally}{over}: so far it stays near that minimum, where an error {_grows_there(run, worst)}."
     else:
         sentence = f"{run.locally}{over}: it cannot settle at that minimum.{_cycle(run, values)}"
     return Finding("beyond the limit", sentence + _cause(run, values), values, run.scope, source=SOURCE)
 
 
-def _spared(run: Run, over: str, values: dict[str, float]) -> Finding | None:
+def _grows_there(run: Run, mode: int) -> str:
+    assert run.modes is not None
+    direction = run.modes.along(mode)
+    return f"along {direction} grows" if direction else "grows"
+
+
+def _spared(run: Run, over: str, values: dict[str, float], worst: int) -> Finding | None:
     """Say that a run is over a limit it does not feel, because of where it started."""
     assert run.modes is not None
-    worst = int(np.argmax(run.rates()))
-    values["rate"] = float(run.rates()[worst])
-    if run.modes.awake[worst] or values["rate"] < 1 - EDGE:
-        return None
-    where = run.modes.along(worst)
+    where = run.modes.along(worst) or "a direction"
     fate = "grow" if values["rate"] > 1 + EDGE else "not die"
-    sentence = f"{over}, yet it comes near: it starts without an error along {where}, the one that would {fate}."
-    return Finding("beyond the limit", sentence, values, "exact", source=SOURCE)
+    values["limit_of_start"] = own = run.limit(awake=True)
+    sentence = (
+        f"{run.locally}{over}, yet it comes near: it starts without an error along {where}, the one that would {fate}; "
+        f"but for rounding this run would not diverge up to {at_least(own)}."
+    )
+    return Finding("beyond the limit", sentence, values, run.scope, source=SOURCE)
 
 
 def _over(run: Run, limit: float) -> str:
@@ -132,9 +204,12 @@ def _over(run: Run, limit: float) -> str:
         return f"with momentum {number(run.rule['momentum'])}{damped} no small learning rate converges"
     if run.lr <= limit * (1 + EDGE):
         return f"lr {number(run.lr, 5)} is at its limit"
+    texts = told_apart(run.lr, limit, 5 if run.lr < 1.1 * limit else 3)
+    if texts is None:
+        return f"lr {number(run.lr, 5)} is just over its limit"
     if run.lr < 1.1 * limit:
-        return f"lr {number(run.lr, 5)} is over its limit, {number(limit, 5)}"
-    return f"lr {number(run.lr)} is {times(run.lr / limit)} its limit, {number(limit)}"
+        return f"lr {texts[0]} is over its limit, {texts[1]}"
+    return f"lr {texts[0]} is {times(run.lr / limit)} its limit, {texts[1]}"
 
 
 def _grows(run: Run, mode: int, rate: float) -> str:
@@ -169,7 +244,9 @@ def _cause(run: Run, values: dict[str, float]) -> str:
     if run.rule["momentum"]:
         alone = run.limit(momentum=0.0, dampening=0.0, nesterov=False)
         tried.append(("limit_without_momentum", "Without momentum", alone))
-    if run.exact and run.rule["weight_decay"] and (run.modes.curvatures - run.decay > 0).all():  # else it curves anew
+    if (
+        run.everywhere and run.rule["weight_decay"] and (run.modes.curvatures - run.decay > 0).all()
+    ):  # else it curves anew
         tried.append(("limit_without_decay", "Without weight decay", run.limit(weight_decay=0.0)))
     for key, words, limit in tried:
         if run.lr < limit * (1 - EDGE):
@@ -179,9 +256,11 @@ def _cause(run: Run, values: dict[str, float]) -> str:
 
 
 def diverged(run: Run) -> Finding | None:
-    """Say that it diverged, and how far it came."""
-    if run.climbs or run.taken < 1 or not run.diverged:
+    """Say that it diverged, or grew in a few steps, and how far it came."""
+    if run.climbs or run.taken < 1:
         return None
+    if not run.diverged:
+        return _grew(run)
     start, broken = run.losses[0], float(measure.first_nonfinite(run.study))
     values: dict[str, float | str | bool] = {"start_loss": start, "first_nonfinite": broken}
     if np.isfinite(broken):
@@ -194,33 +273,107 @@ def diverged(run: Run) -> Finding | None:
     return Finding("diverged", sentence, values, "measured")
 
 
-def over_schedule(run: Run) -> Finding | None:
-    """Set the learning rates of a schedule against the limit, which holds for each moment."""
-    rates = run.scheduled
-    if run.modes is None or rates is None or not run.gapless:
+def _grew(run: Run) -> Finding | None:
+    """Say of a run too short to be told diverged that its loss only grew."""
+    seen = run.minimised[np.isfinite(run.losses)]
+    if run.taken >= FEWEST or len(seen) < 2 or len(seen) < run.taken + 1:
         return None
-    limit = run.limit()
-    low, high = float(rates[:-1].min()), float(rates[:-1].max())
-    over = np.flatnonzero(rates[:-1] >= limit)
-    said = f"the limit is {number(limit)} at each moment, and the schedule runs from lr {number(low)} to {number(high)}"
-    if len(over):
-        said += f": over it at {steps(len(over))} of {so_many(run.taken)}, the first being step {steps(over[0])}"
+    rises = np.diff(seen)
+    if (rises <= 0).any() or not seen[-1] - seen[0] > GREW * abs(seen[0]):
+        return None
+    what = "loss with its weight decay" if run.decay else "loss"
+    values: dict[str, float | str | bool] = {"start_loss": float(seen[0]), "last_loss": float(seen[-1])}
+    sentence = f"The {what} only grew: from {number(seen[0])} to {number(seen[-1])} in {so_many(run.taken)}."
+    return Finding("grew", sentence, values, "measured")
+
+
+def backwards(run: Run) -> Finding | None:
+    """Say that a schedule makes the lr negative, so that steps go uphill, or no number."""
+    if run.scheduled is None:
+        return None
+    rates, uphill = run.scheduled[:-1], "goes against what the optimizer makes of the gradient"
+    if run.sgd is not None:
+        uphill = "goes down" if run.climbs else "climbs"
+    below, broken = np.flatnonzero(rates < 0), np.flatnonzero(~np.isfinite(rates))
+    if not len(below) and not len(broken):
+        return None
+    values: dict[str, float | str | bool] = {}
+    if len(below) and (not len(broken) or below[0] < broken[0]):
+        first, lowest = int(run.steps[below[0]]), float(rates[below].min())
+        values |= {
+            "step": float(first),
+            "lowest_lr": lowest,
+            "steps_below": float(len(below)),
+            "steps": float(len(rates)),
+        }
+        sentence = (
+            f"The schedule makes the lr negative from step {steps(first)} on, down to {number(lowest)}"
+            if len(below) == len(rates) - below[0]
+            else f"The schedule makes the lr negative at {steps(len(below))} of {so_many(len(rates))}, the first being "
+            f"step {steps(first)}, down to {number(lowest)}"
+        )
+        return Finding("negative lr", f"{sentence}: a step with an lr below 0 {uphill}.", values, "exact")
+    first = int(run.steps[broken[0]])
+    values |= {"step": float(first), "lr": float(rates[broken[0]])}
+    sentence = (
+        f"The schedule makes the lr {rates[broken[0]]} at step {steps(first)}: from there on nothing is a number."
+    )
+    if not np.isnan(rates[broken[0]]):
+        sentence = f"The schedule makes the lr {rates[broken[0]]} at step {steps(first)}."
+    return Finding("negative lr", sentence, values, "measured")
+
+
+def over_schedule(run: Run) -> Finding | None:
+    """Set the learning rates of a schedule against the limit of each moment, with the settings of that moment."""
+    if run.modes is None or run.scheduled is None or run.rule is None or not run.gapless:
+        return None
+    rates = run.scheduled[:-1]
+    moved = [name for name in ("momentum", "dampening") if run.moves(name)]
+    if not len(rates) or not np.isfinite(rates).all() or run.moves("weight_decay"):
+        return None
+    if any(MOVED + name not in run.data for name in moved):
+        return None  # the study does not say how
+    settings = {**run.rule, **{name: run.setting_at(name)[:-1, None] for name in moved}}
+    if any(not (np.asarray(each) >= 0).all() for each in settings.values()):
+        return None
+    curvatures = np.broadcast_to(run.modes.curvatures - run.decay, (len(rates), len(run.modes.curvatures)))
+    limits = np.broadcast_to(
+        theory.stability_limit(curvatures, **{k: np.squeeze(v, -1) if np.ndim(v) else v for k, v in settings.items()}),
+        rates.shape,
+    )
+    low, high = float(rates.min()), float(rates.max())
+    over = np.flatnonzero(rates >= limits)
+    values = {"limit": float(limits.min()), "lowest_lr": low, "highest_lr": high, "steps_over": float(len(over))}
+    values["steps"] = float(len(rates))
+    if np.ptp(limits):
+        values["highest_limit"] = float(limits.max())
+        bounds = f"the limit moves with {names(moved)} between {at_least(limits.min())} and {at_most(limits.max())}"
     else:
+        bounds = f"the limit is {number(limits[0])} at each moment"
+    said = f"{bounds}, and the schedule runs from lr {number(low)} to {number(high)}"
+    if len(over):
+        said += f": over it at {steps(len(over))} of {so_many(len(rates))}, the first being step {steps(over[0])}"
+    elif low >= 0:
         said += ", below it throughout"
-    values = {"limit": limit, "lowest_lr": low, "highest_lr": high, "steps_over": float(len(over))}
     return Finding("margin", f"Locally, from the curvature at the minimum, {said}.", values, "local", source=SOURCE)
 
 
 def no_curvature(run: Run) -> Finding | None:
-    """Say that the curvature is not known, and which call finds it."""
+    """Say that the curvature is not known, and which call looks for it; or that it was looked for in vain, and why."""
     if run.rule is None or run.kinked or run.landmark("hessian") is not None or "sharpness" in run.data:
         return None
+    values: dict[str, float | str | bool] = {"parameters": float(len(run.labels))}
     if "hessian" in run.data:
-        sentence = "Nothing is said here of limits and rates: no minimum was found nearby."
-        return Finding("no curvature", sentence, {"parameters": float(len(run.labels))}, "measured")
+        scope = str(run.fact("hessian", "scope") or "")
+        why = scope.removeprefix("none found: ") if scope.startswith("none found: ") else ""
+        sentence = f"Nothing is said here of limits and rates: no minimum was found nearby{f' ({why})' * bool(why)}."
+        if why.startswith("there is none"):
+            sentence = f"Nothing is said here of limits and rates, for there is no minimum: {why.partition(': ')[2]}."
+        values |= {"reason": why} if why else {}
+        return Finding("no curvature", sentence, values, "measured")
     decay = f", weight_decay={run.decay:g}" * bool(run.decay)
-    call = f"run.assign(ravine.landmarks(problem{decay}, near=…))"
+    call = f"run.assign(ravine.landmarks(problem{decay}, near=…)) looks for a minimum"
     if len(run.labels) > 16:
-        call = "run.assign(sharpness=ravine.sharpness(problem, run))"
-    sentence = f"Nothing is said here of limits and rates: the curvature is not known. {call} gives it."
-    return Finding("no curvature", sentence, {"parameters": float(len(run.labels))}, "measured")
+        call = "run.assign(sharpness=ravine.sharpness(problem, run)) gives the largest"
+    sentence = f"Nothing is said here of limits and rates: the curvature is not known. {call}."
+    return Finding("no curvature", sentence, values, "measured")

@@ -42,6 +42,17 @@ CONTRACT: Mapping[str, Entry] = {
     "scheduled_lr": Entry(
         ("step",), "lr at position[step]", "ravine.descend(problem, scheduler=partial(StepLR, step_size=30))"
     ),
+    "scheduled_momentum": Entry(
+        ("step",), "momentum at position[step]", "ravine.descend(problem, scheduler=partial(OneCycleLR, …))"
+    ),
+    "scheduled_beta1": Entry(
+        ("step",), "first of the betas at position[step]", "ravine.descend(problem, scheduler=partial(OneCycleLR, …))"
+    ),
+    "zero_gradient": Entry(
+        ("parameter",),
+        "whether it never moved, and its gradient was 0 at the first step and at the last",
+        "ravine.descend(problem)",
+    ),
     "steps_taken": Entry((), "steps taken before an interrupt", "ravine.descend(problem)"),
     "error": Entry((), "torch's message where the settings are invalid", "ravine.sweep(problem, lr=[0.1, -0.1])"),
     "final_loss": Entry((), "loss at the last position", 'ravine.sweep(problem, keep="summary")'),

@@ -304,14 +304,17 @@ class Reason:
             "groups": "groups of parameters have settings of their own",
             "settings": f"the study does not say {listed(self.names)}",
             "maximize": "it climbs (maximize=True)",
-            "scheduler": "a scheduler changes its lr",
+            "scheduler": f"a scheduler changes its {' and '.join(self.names) or 'lr'}",
             "mini-batches": "what it sees is not the loss over all data (mini-batches, dropout, BatchNorm)",
         }[self.kind]
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which conditions runs were made, each of any of them; `optimizers` are their classes."""
+    """Under which conditions runs were made, each of any of them; `optimizers` are their classes.
+
+    `moved` are the settings besides the lr that a scheduler moves, or may have moved where the study does not say.
+    """
 
     optimizers: tuple[str, ...]
     missing: tuple[str, ...]
@@ -319,6 +322,7 @@ class Conditions:
     maximizes: bool
     scheduled: bool
     batched: bool
+    moved: tuple[str, ...] = ()
 
     @property
     def why_not_sgd(self) -> Reason | None:
@@ -342,7 +346,7 @@ class Conditions:
             self.why_not_sgd,
             Reason("maximize") if self.maximizes else None,
             Reason("settings", self.missing) if self.missing else None,
-            Reason("scheduler") if self.scheduled else None,
+            Reason("scheduler", ("lr", *self.moved)) if self.scheduled else None,
             Reason("groups") if self.grouped else None,
             Reason("mini-batches") if self.batched else None,
         )
@@ -364,8 +368,14 @@ def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Condi
     grouped |= any({*SETTINGS} & given.keys() for each in codes for given in (each.get("groups") or {}).values())
     scheduled = any("scheduler" in each for each in codes)
     if "scheduled_lr" in runs:  # a schedule may leave the lr as it is
-        rates = runs["scheduled_lr"].values
-        scheduled = bool((np.isfinite(rates) & (rates != rates[..., :1])).any())
+        scheduled = (scheduled or not codes) and _is_moved(runs, "scheduled_lr", "lr")
+    moved = tuple(name.removeprefix("scheduled_") for name in map(str, runs.data_vars) if name in _moving(runs))
+    if not moved and scheduled and not facts_of(runs, _made_by(runs, "code"), "dtype"):
+        # written before settings were recorded step by step: those two move momentum unless told not to
+        spelled = " ".join(str(each.get("scheduler", "")) for each in codes)
+        if any(name in spelled for name in ("OneCycleLR", "CyclicLR", "cannot")):
+            moved = ("momentum",)
+    scheduled |= bool(moved)
     batched = any("batch_size" in each for each in codes)
     batched |= "batch_loss" in runs and bool(np.isfinite(runs["batch_loss"].values).any())
     return Conditions(
@@ -375,7 +385,30 @@ def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Condi
         maximizes="maximize" in runs.coords and bool(runs["maximize"].any()),
         scheduled=scheduled,
         batched=batched,
+        moved=moved,
     )
+
+
+def _moving(runs: xr.Dataset) -> set[str]:
+    """Return the settings besides the lr that were recorded step by step, where any of these runs has them."""
+    names = {str(name) for name in runs.data_vars if str(name).startswith("scheduled_")} - {"scheduled_lr"}
+    return {name for name in names if bool(runs[name].notnull().any())}
+
+
+def _is_moved(runs: xr.Dataset, name: str, setting: str) -> bool:
+    """Tell whether what was recorded step by step is not throughout what was given; runs without it do not count."""
+    values = runs.variables[name].transpose(..., "step")
+    given = runs.variables[setting] if setting in runs.coords else values.isel(step=0)
+    last = xr.Variable((), np.inf)
+    if "steps_taken" in runs:  # NaN where nobody counted
+        counted = runs.variables["steps_taken"]
+        last = xr.Variable(counted.dims, np.nan_to_num(counted.values.astype(np.float64), nan=np.inf))
+    steps = runs["step"].values if "step" in runs.coords else np.arange(values.sizes["step"])
+    taken = xr.Variable("step", steps) <= last
+    there = values.notnull().any("step")
+    if not bool(there.any()):
+        return True  # a schedule that is no number
+    return bool((taken & there & ~(values == given)).any())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._descent.dataset import is_coordinate, is_drawable, made_by, overridden_by, parameter_of, plain, shared_data
+from ravine._descent.dataset import (
+    dtype_of,
+    is_coordinate,
+    is_drawable,
+    made_by,
+    overridden_by,
+    parameter_of,
+    plain,
+    shared_data,
+)
 from ravine._descent.loop import closure_use
 from ravine._descent.to_source import source_of_run
 from ravine._engine.job import Job, labels_of, some_valid
@@ -118,6 +127,7 @@ def _provenance_of(plan: SweepPlan, agreement: Mapping[int, Agreement | None]) -
         equals_torch=by_label(words, problems),
         settings={name: plain(value) for name, value in job.defaults.items() if name not in lead},
         threads=1,
+        dtype=dtype_of(job.problems[0]),
         **made_by(path_of(type(job.some_optimizer)), job.tensors),
         **spelled,
     )

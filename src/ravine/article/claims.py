@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import ravine
 from ravine import gallery, measure, theory
-from ravine._format import MINUS, names, number
+from ravine._format import MINUS, at_least, at_most, names, number
 from ravine._html.page import Claim, Table
 from ravine.article.figures import RUNS
 from ravine.article.knobs import CONDITION, descend_valley
@@ -236,8 +236,8 @@ def _check_same_function(evidence: Evidence) -> Claim:
         same and apart > 0.1 and scaled < 1e-12,
         "At torch's defaults they are the same function: losses, maps and all 101 positions of every run agree in "
         "every bit, so two of the four panels are one picture. Both have a parameter. In general Huber with delta d "
-        f"is d times Smooth L1 with beta d: at d = 0.5 and residuals up to 3 they are up to {number(apart)} apart, "
-        f"and with that factor {number(scaled, 1)}.",
+        f"is d times Smooth L1 with beta d: at d = 0.5 and residuals up to 3 they are up to {at_most(apart)} apart, "
+        f"and with that factor up to {at_most(scaled, 1)}.",
         {"same": same, "apart": apart, "scaled": scaled},
         "delta-beta",
     )
@@ -261,7 +261,7 @@ def _check_accumulated(evidence: Evidence) -> Claim:
         CORRECTED,
         values["all"] < 1e-5 < 0.05 < values["two"],
         "It adds the velocity, in which all past gradients are summed up, each step back counting 0.9 times as much. "
-        f"At step {step}, that sum over all gradients gives torch's velocity within {number(values['all'], 1)} of its "
+        f"At step {step}, that sum over all gradients gives torch's velocity within {at_most(values['all'], 1)} of its "
         f"length; the last two gradients alone miss it by {_format_percent(values['two'])}.",
         values,
         "figure-6",
@@ -344,7 +344,7 @@ def _check_look_ahead(evidence: Evidence) -> Claim:
         values["textbook"] < 1e-5 < values["between"],
         "True of the textbook's position. torch evaluates no second gradient: its parameters *are* those places "
         f"ahead. Put back by lr · momentum · v, the recorded run obeys the textbook's rule within "
-        f"{number(values['textbook'], 1)}; the two positions are up to {number(values['between'])} apart.",
+        f"{at_most(values['textbook'], 1)}; the two positions are up to {at_most(values['between'])} apart.",
         values,
         "figure-7",
     )
@@ -366,8 +366,8 @@ def _check_cuts_overshoot(evidence: Evidence) -> Claim:
         all(after < before for before, after in values.values())
         and max(values, key=lambda name: values[name][0] - values[name][1]) == "MSELoss"
         and limits[1] < limits[0],
-        f"It does, and at a price: with MSELoss the learning rate must stay below {number(limits[1])} instead of "
-        f"{number(limits[0])}. Switching Nesterov on can make a run diverge that converged without.",
+        f"It does, and at a price: with MSELoss the learning rate must stay below {at_least(limits[1])} instead of "
+        f"{at_least(limits[0])}. Switching Nesterov on can make a run diverge that converged without.",
         {**values, "limits": limits},
         "figure-8",
         Table("How far it moves away again, by the distance at the start", ["", "momentum", "nesterov"], rows),
@@ -393,7 +393,7 @@ def _check_goal(evidence: Evidence) -> Claim:
         NEEDS_A_WORD,
         shorter and there < 0.05,
         "The minimum itself has moved: with decay the optimizer minimises loss + ½ · 2 · |θ|², the bias included, and "
-        f"what it ends at is the minimum of that (within {number(there, 2)} here). Nothing is missed or pulled off "
+        f"what it ends at is the minimum of that (within {at_most(there, 2)} here). Nothing is missed or pulled off "
         "course.",
         {**values, "there": there},
         "figure-9",
@@ -450,8 +450,8 @@ def _check_incoming(evidence: Evidence) -> Claim:
         CORRECTED,
         values["first"] == 0 and values["incoming"] < 1e-5 < 0.1 < values["momentum"],
         "It discounts the incoming gradient. The recorded velocities obey `v ← 0.9 v + 0.2 g` within "
-        f"{number(values['incoming'], 1)}; with the momentum discounted instead they would be off by up to "
-        f"{number(values['momentum'])}. The first gradient is taken whole.",
+        f"{at_most(values['incoming'], 1)}; with the momentum discounted instead they would be off by up to "
+        f"{at_most(values['momentum'])}. The first gradient is taken whole.",
         values,
         "figure-10",
     )

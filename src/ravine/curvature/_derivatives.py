@@ -45,6 +45,11 @@ class Function:
         """Relative size of one rounding."""
         return float(torch.finfo(self.like.dtype).eps)
 
+    @property
+    def largest(self) -> float:
+        """The largest number that is finite."""
+        return float(torch.finfo(self.like.dtype).max)
+
     def value(self, place: Vector) -> float:
         """Loss at a place."""
         with torch.no_grad():

@@ -16,6 +16,7 @@ from ravine._study.rule import Decay
 from ravine._torch import one_thread
 from ravine.curvature._derivatives import Function, function_of, vector_of
 from ravine.curvature._regression import Minimum, none_found, penalty, regression_of
+from ravine.curvature._separable import separating_direction
 from ravine.measure._quadratic import Quadratic
 
 Vector = NDArray[np.float64]
@@ -50,6 +51,10 @@ def _search(problem: Problem, decay: Decay, near: Vector | None) -> Minimum:
     function = function_of(problem)
     if function.draws:
         return none_found(len(problem.labels), "the loss draws random numbers, and is another one each time")
+    if not np.any(decay) and separating_direction(problem) is not None:
+        return none_found(
+            len(problem.labels), "there is none: a plane separates the classes, so the loss falls for ever"
+        )
     stated = [vector_of(problem, place) for place in problem.minimizers]
     if stated and not np.any(decay):
         if near is not None:
@@ -62,7 +67,7 @@ def _search(problem: Problem, decay: Decay, near: Vector | None) -> Minimum:
     return _near(function, vector_of(problem), decay, "the start")
 
 
-WAYS = (1.0, -1.0, 3.0, -10.0)
+WAYS = (1.0, -1.0, 3.0, -3.0, 10.0, -10.0, 100.0, -100.0, 1e4, -1e4, 1e6, -1e6)
 """How many times as far as the start, from the minimum, the loss is compared with a quadratic."""
 
 AGREED = 1e-9
@@ -71,6 +76,8 @@ AGREED = 1e-9
 
 def is_quadratic(problem: Problem, minimum: Minimum, decay: Decay) -> bool:
     """Tell whether a loss is the quadratic that its curvature at the minimum says, as far off as the start and farther.
+
+    A run that diverges soon is a million times as far off.
 
     Of regressions a mean square is, and no other; elsewhere it is looked at along the way to the start, and along each
     parameter, in float64.
@@ -99,6 +106,8 @@ def is_quadratic(problem: Problem, minimum: Minimum, decay: Decay) -> bool:
                 minimised = function.value(place) + penalty(decay, place)
             except Exception:  # at the start it was called without: it is not defined everywhere, as a quadratic is
                 return False
+            if bowl.gap(place) > function.largest / 1e6:
+                continue  # there a quadratic too is infinite in this dtype
             if not bowl.is_within(tolerance, place, np.asarray(minimised)):
                 return False
     return True

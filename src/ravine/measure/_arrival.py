@@ -34,6 +34,9 @@ SHARE = 0.01
 GROWTH = 4.0
 """A loss that rises this many times as far late in a run as it went early grows without bound (see `diverged`)."""
 
+STEADY = 0.85
+"""Share of the growth in the quarter before that growth in the last quarter must have (see `diverged`)."""
+
 FEWEST = 8
 """Steps below which growth without bound cannot be told from the first swing of momentum."""
 
@@ -112,6 +115,10 @@ def diverged(runs: xr.Dataset) -> xr.DataArray:
 
     and that is no rounding. Where weight decay is minimised with the loss, and the positions are known, :math:`L`
     holds it: a run may climb out of the loss's minimum on its way to the goal that decay has moved.
+
+    and it did not grow ever more slowly, as what comes to rest does: its height above the lowest of the first half
+    must have grown in the last quarter by at least 0.85 of the factor by which it did in the quarter before. (By a
+    constant factor grows what diverges.)
 
     A loss that climbs along a straight line reaches twice, one that grows by a constant factor any multiple, and
     one that cycles between bounds about once. Scaling or shifting the loss changes nothing, and a run that is merely
@@ -320,6 +327,14 @@ def _is_growing(
     with np.errstate(over="ignore", invalid="ignore"):
         rise = later - start
         beyond = rise / GROWTH > np.maximum(high - start, start - low)
+        if beyond.any():  # the rest is rarely asked
+            second, third = early & (4 * since >= last), seen & (since > middle) & (4 * since < 3 * last)
+            before, between = (
+                np.fmax.reduce(np.where(part, losses, -np.inf), -1).astype(np.float64) - low for part in (second, third)
+            )
+            factor = (later - low) / between
+            slowed = (before > NOISE * eps * abs(start)) & (factor < STEADY * between / before)
+            beyond &= ~slowed
     return np.asarray(beyond & (rise > NOISE * eps * abs(start)) & (last[..., 0] >= FEWEST))
 
 

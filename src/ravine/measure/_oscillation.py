@@ -125,6 +125,21 @@ def period(runs: xr.Dataset) -> xr.DataArray:
     return array_of(runs, found, "period", SWING)
 
 
+def turns_of(run: xr.Dataset) -> NDArray[np.float64]:
+    """Return when the updates of one run turn round, as `period` sees it, in steps.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
+    >>> len(turns_of(ravine.descend(bowl, lr=0.9, steps=12)))
+    11
+    """
+    moves, usable = _moves(check(run, "position")["position"].transpose("step", "parameter").values)
+    turns = _turns(moves, usable, step_values(run))
+    return np.asarray(turns[np.isfinite(turns)])
+
+
 def rate(runs: xr.Dataset) -> xr.DataArray:
     r"""Return the factor by which a step changes the distance: below 1 it shrinks, and above it grows.
 

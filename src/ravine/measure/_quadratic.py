@@ -21,6 +21,25 @@ TELLING = 100.0
 """A gap that is this many times its rounding shows a shape."""
 
 
+FLAT = 1e-10
+"""Share of the largest curvature below which one is none, in a Hessian of float64."""
+
+EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
+"""Rounding of each dtype that trains; numpy does not know all of them."""
+
+
+def flatness(engine: Any, size: int) -> float:
+    """Return the share of the largest curvature below which one is rounding, by how a Hessian was computed.
+
+    Examples
+    --------
+    >>> flatness("closed form", 2), flatness("trust region by scipy's trust-exact, then Newton steps; float32", 2)
+    (1e-10, 3.814697265625e-06)
+    """
+    coarse = [eps for dtype, eps in EPS.items() if dtype != "float64" and f"; {dtype}" in str(engine)]
+    return max([FLAT, *(16 * size * eps for eps in coarse)])
+
+
 @dataclass(frozen=True, eq=False)
 class Quadratic:
     """The quadratic: minimum + ½ (θ-θ*)ᵀ H (θ-θ*), and the rounding of one who walks in it."""

@@ -12,9 +12,7 @@ from ravine._format import listed
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import facts_along
 from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of
-
-FLAT = 1e-9
-"""Share of the largest curvature below which a direction is flat: nothing pulls there, and nothing overshoots."""
+from ravine.measure._quadratic import flatness
 
 
 def why_no_theory(runs: xr.Dataset) -> str | None:
@@ -70,7 +68,13 @@ def curvatures(runs: xr.Dataset) -> xr.DataArray:
     numbers = hessian.values.astype(np.float64)
     known = np.asarray(np.isfinite(numbers).all(axis=(-2, -1), keepdims=True))
     found = np.linalg.eigvalsh(np.where(known, numbers, 0.0))
-    flat = abs(found) <= FLAT * abs(found).max(-1, keepdims=True)
+    dims, told = facts_along(runs, "hessian", "engine")
+    shares = [flatness(engine, found.shape[-1]) for (engine,) in told.flat]
+    share = xr.Variable(dims, np.reshape(shares, told.shape))
+    whole = hessian.variable.isel(parameter=0, parameter_=0)
+    share = (share + xr.zeros_like(whole, dtype=np.float64)).transpose(*whole.dims)
+    # nothing pulls along a flat direction, and nothing overshoots
+    flat = abs(found) <= share.values[..., None] * abs(found).max(-1, keepdims=True)
     outer = hessian.isel(parameter=0, parameter_=0, drop=True)
     found = np.where(flat | ~known[..., 0], np.nan, found)
     return xr.DataArray(found, {n: c for n, c in outer.coords.items() if n in outer.dims}, (*outer.dims, "mode"))

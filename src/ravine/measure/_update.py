@@ -245,6 +245,9 @@ def _at_step(rule: Rule, run: xr.Dataset, place: int) -> StepRule:
     settings = asdict(rule)
     if "scheduled_lr" in run and np.isfinite(run["scheduled_lr"].values[place]):
         settings["lr"] = run["scheduled_lr"].values[place].item()
+    for name in ("momentum", "dampening", "weight_decay"):
+        if f"scheduled_{name}" in run and np.isfinite(run[f"scheduled_{name}"].values[place]):
+            settings[name] = run[f"scheduled_{name}"].values[place].item()
     return StepRule(**settings)
 
 

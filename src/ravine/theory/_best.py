@@ -86,6 +86,7 @@ def best_momentum(
     weight_decay: ArrayLike = 0.0,
     nesterov: ArrayLike = False,
     maximize: ArrayLike = False,
+    dampening: ArrayLike = 0.0,
 ) -> Best:
     r"""Return the momentum at which the slowest mode is fastest: at a given learning rate, or with the best one.
 
@@ -112,15 +113,18 @@ def best_momentum(
     Parameters
     ----------
     curvatures, weight_decay, nesterov, maximize
-        As in `best_lr`. Dampening τ is not among them: it acts as lr(1-τ) does.
+        As in `best_lr`.
     lr
         The learning rate, if it is given; it broadcasts.
+    dampening
+        At a given lr: τ acts as lr(1-τ) does, but for momentum 0, which torch does not dampen. Where that is faster
+        than any other, 0 is the best momentum. It must be below 1, and 0 where no lr is given.
 
     Returns
     -------
     Best
-        ``lr``, ``momentum`` and ``rate``; what was not given is NaN where no momentum makes every mode
-        converge, as in `best_lr`.
+        ``lr``, ``momentum`` (always below 1) and ``rate``; what was not given is NaN where no momentum makes every
+        mode converge, as in `best_lr`.
 
     Raises
     ------
@@ -133,11 +137,21 @@ def best_momentum(
     Best(lr=0.25, momentum=0.25, rate=0.5)
     >>> best_momentum([1.0, 9.0], lr=0.0625)
     Best(lr=0.0625, momentum=0.5625, rate=0.75)
+    >>> best_momentum([1.0, 1.5], lr=0.7, dampening=0.5)[1]  # without momentum there is no dampening either
+    0.0
     >>> best_momentum([1.0, 5.0], nesterov=True)
     Best(lr=0.25, momentum=0.3333333333333333, rate=0.5)
     """
     settings = {"weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize}
     given = {} if lr is None else {"lr": lr}
+    if np.any(np.asarray(dampening) != 0):
+        if lr is None:
+            raise ValueError("dampening acts as a smaller lr: give the lr, or divide the best one by 1 - dampening")
+        if not (np.asarray(dampening) < 1).all():
+            raise ValueError(f"dampening must be below 1, got {float(np.max(np.asarray(dampening)))}")
+        if np.any((np.asarray(dampening) != 0) & np.asarray(nesterov, dtype=bool)):
+            raise ValueError("torch.optim.SGD refuses nesterov with dampening: set dampening to 0")
+        given["dampening"] = dampening
     return Best(*apply_kernel(_best_momentum, LONG_NAMES, extremes_of(curvatures) | settings | given))
 
 
@@ -169,9 +183,19 @@ def _balanced_lr(low: Floats, high: Floats, *settings: Floats) -> Floats:
 
 
 def _best_momentum(
-    low: Floats, high: Floats, weight_decay: Floats, nesterov: Floats, lr: Floats | None = None
+    low: Floats,
+    high: Floats,
+    weight_decay: Floats,
+    nesterov: Floats,
+    lr: Floats | None = None,
+    dampening: Floats | None = None,
 ) -> tuple[Floats, ...]:
     least, most, ahead = low + weight_decay, high + weight_decay, nesterov != 0
+    if lr is not None and dampening is not None:
+        _, momentum, rate = _best_momentum(low, high, weight_decay, nesterov, lr * (1 - dampening))
+        none = np.maximum(abs(1 - lr * least), abs(1 - lr * most))
+        better = (none < 1) & ~(rate <= none)
+        return _alike(lr, np.where(better, 0.0, momentum), np.where(better, none, rate))
     if lr is None:
         lr = np.where(ahead, 4 / (3 * most + least), 4 / (most + least + 2 * np.sqrt(most * least)))
         lr = np.where(least > 0, lr + 0 * nesterov, np.nan)
@@ -180,7 +204,7 @@ def _best_momentum(
         np.where(ahead, nest, other)
         for nest, other in zip(_best_nesterov(lr * least, lr * most), (heavy_ball**2, heavy_ball), strict=True)
     )
-    found = np.where(rate < 1, 0 * nesterov, np.nan)
+    found = np.where((rate < 1) & (momentum < 1), 0 * nesterov, np.nan)
     return _alike(lr, momentum + found, rate + found)
 
 

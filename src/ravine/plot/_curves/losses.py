@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,7 @@ from ravine.plot._canvas.layout import wrap, wrap_parts, write_head_over, write_
 from ravine.plot._canvas.style import Figure, Style, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import knobs, settings_text, steps_text
 from ravine.plot._curves.curve import HIGHEST, MOST, Curve, curves_of, draw_curves, fold, has_gap
+from ravine.plot._curves.range_test import draw_against_lr
 
 Array = NDArray[np.floating[Any]]
 
@@ -242,7 +243,9 @@ def captions_of(bands: Sequence[Band], theme: Style) -> list[tuple[str, str]]:
 
 
 @with_own_settings
-def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
+def losses(
+    runs: xr.Dataset, *, x: Literal["step", "lr"] = "step", title: str | None = None, style: str = "ravine"
+) -> Figure:
     """Draw the loss at every step; where its minimum is known, how much of the way to it is left.
 
     With ``minimum_loss`` the height is the gap of what is minimised (loss plus coupled weight decay, less its
@@ -263,6 +266,9 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     ----------
     runs
         A study with ``loss``; the entries of one dimension of choice each have a curve, up to eight.
+    x
+        ``"lr"`` draws the loss itself against the learning rate that a scheduler had set at its step, which is how a
+        range test is read: the lowest loss is marked, and a cross where the losses are no longer finite.
     title
         What to see; the settings that were turned, in words, if left out.
     style
@@ -271,7 +277,8 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     Raises
     ------
     ValueError
-        If there is no run to draw, because torch refused all of the settings.
+        If there is no run to draw, because torch refused all of the settings; if `x` is neither of the two, or there
+        was no scheduler to draw the loss against.
 
     Examples
     --------
@@ -292,13 +299,17 @@ def losses(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine")
     (['median', 'best'], True)
     """
     theme = style_of(style)
-    if are_many(runs):
+    if x not in ("step", "lr"):
+        raise ValueError(f'x must be "step" or "lr", got {x!r}')
+    if x == "step" and are_many(runs):
         return _draw_band_figure(runs, title, theme)
-    curves = curves_of(runs)
-    width = 7.2 if curves[0].name else 5.3
+    width = 7.2 if runs["loss"].ndim > 1 else 5.3
     figure = new_figure(width, 4.8, theme)
     ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.2 / 4.8))
-    draw_curves(ax, curves, theme)
+    if x == "lr":
+        draw_against_lr(ax, runs, theme)
+    else:
+        draw_curves(ax, curves_of(runs), theme)
     if theme.head:
         write_head_over(ax, title or literal(knobs(runs)), f"{settings_text(runs)}   {steps_text(runs)}".strip(), theme)
     elif title:

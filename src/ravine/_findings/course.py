@@ -1,0 +1,85 @@
+"""What a loss did on its way, where no minimum is known to measure it by: only what was seen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ravine._findings.finding import Finding
+from ravine._findings.run import Run, ulps
+from ravine._format import number, percent, so_many, steps, told_apart
+
+LATE = 10
+"""The last part of a run, one in so many of its losses, that tells whether it still falls."""
+
+PLAIN = 0.01
+"""Change of the loss over the last part, relatively, that is worth a word."""
+
+FEWEST = 10
+"""Losses below which there is no last part."""
+
+HIGH = 2.0
+"""Height over the start, in sizes of the loss at the start, from which a rise is told beside a known minimum."""
+
+
+def course(run: Run) -> Finding | None:
+    """Say how the loss went: first, best, largest and last, how often it rises, and whether it still falls."""
+    if run.climbs or run.refused or run.diverged or run.taken < 2:
+        return None
+    seen = np.flatnonzero(np.isfinite(run.losses))
+    if len(seen) < 3:
+        return None
+    losses, at = run.losses[seen] + 0.0, run.steps[seen]  # -0 is 0
+    noise = 2 * ulps(np.maximum(abs(losses[1:]), abs(losses[:-1])), run.loss_eps)
+    rises = int((np.diff(losses) > noise).sum())
+    best, worst = int(losses.argmin()), int(losses.argmax())
+    first, last, high = float(losses[0]), float(losses[-1]), float(losses[worst])
+    if run.minimum is not None and not high - first > HIGH * abs(first):
+        return None
+    values: dict[str, float | str | bool] = {
+        "start_loss": first,
+        "last_loss": last,
+        "best": float(losses[best]),
+        "best_step": float(at[best]),
+        "largest": high,
+        "largest_step": float(at[worst]),
+        "rises": float(rises),
+        "of": float(len(losses) - 1),
+    }
+    if np.ptp(losses) <= noise.max():
+        sentence = f"The loss stays at {number(first)} for all {so_many(run.taken)}"
+        return Finding("course", f"{sentence}.", values, "measured")
+    one, two = told_apart(first, last) or (number(first), number(last))
+    parts = [f"The loss goes from {one} to {two} in {so_many(run.taken)}"]
+    compared = "steps" if len(losses) - 1 == run.taken else "evaluations"
+    if rises:
+        parts.append(f"it rises at {steps(rises)} of {steps(len(losses) - 1)} {compared}")
+    if worst not in (0, len(losses) - 1) and high > first + noise.max():
+        parts.append(f"is highest at step {steps(at[worst])} ({number(high)})")
+    if best != len(losses) - 1 and losses[best] < last - noise.max():
+        parts.append(f"is best at step {steps(at[best])} ({number(float(losses[best]))})")
+    tail = _tail(run, losses, at, values)
+    sentence = parts[0] + (f"; {_joined(parts[1:])}" if len(parts) > 1 else "") + tail
+    return Finding("course", f"{sentence}.", values, "measured")
+
+
+def _joined(parts: list[str]) -> str:
+    if not parts[0].startswith("it "):
+        parts = [f"it {parts[0]}", *parts[1:]]
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
+
+
+def _tail(run: Run, losses: np.ndarray, at: np.ndarray, values: dict[str, float | str | bool]) -> str:
+    """Say what the mean loss of the last part is against that of the part before."""
+    count = len(losses) // LATE
+    if len(losses) < 2 * FEWEST or count < 1:
+        return ""
+    late, before = float(losses[-count:].mean()), float(losses[-2 * count : -count].mean())
+    if not before > 0 or not late > 0:
+        return ""
+    change = late / before - 1
+    values |= {"late_mean": late, "mean_before": before, "late_count": float(count)}
+    if abs(change) <= PLAIN:
+        return f". Over the last tenth its mean is that of the tenth before, within {percent(PLAIN)}"
+    way, side = ("still falls", "below") if change < 0 else ("rises", "above")
+    mean = f"over the last tenth its mean is {percent(abs(change))} {side} that of the tenth before"
+    return f". It {way} at the end: {mean}"

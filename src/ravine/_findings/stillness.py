@@ -1,0 +1,133 @@
+"""Why nothing moves: no gradient, an lr of zero, updates that are lost in rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ravine._findings.finding import Finding, When
+from ravine._findings.run import Run, ulps
+from ravine._format import at_least, at_most, listed, number, so_many, steps
+
+LONG = 10
+"""Part of its steps, one in so many, for which a run must stand still at its end to be asked why."""
+
+FEWEST = 3
+"""Steps, at least, that it must stand still for, unless it took fewer."""
+
+
+def still(run: Run) -> Finding | None:
+    """Say that nothing moves, or some parameters never do, and what keeps them."""
+    if run.refused or run.taken < 1 or not np.isfinite(run.positions).all() or run.diverged:
+        return None
+    changes = np.diff(run.positions, axis=0) != 0
+    moving = np.flatnonzero(changes.any(axis=1))
+    since = int(run.steps[moving[-1] + 1]) if len(moving) else 0
+    never = ~changes.any(axis=0)
+    long_enough = run.taken - since >= min(max(FEWEST, run.taken // LONG), run.taken)
+    if since < run.taken and long_enough:
+        return None if _is_home(run) else _all_still(run, since)
+    return _some_still(run, never) if never.any() else None
+
+
+def _is_home(run: Run) -> bool:
+    """Tell whether it stands at a minimum that is known, within the rounding of the loss."""
+    if run.minimum is None:
+        return False
+    return bool(run.minimised[-1] - run.minimum <= 16 * float(ulps(run.losses[-1:], run.loss_eps)[0]))
+
+
+def _all_still(run: Run, since: int) -> Finding:
+    values: dict[str, float | str | bool] = {"step": float(since), "steps": float(run.taken)}
+    when: When = "at the end" if since else "throughout"
+    begins = "Nothing moves" if not since else f"From step {steps(since)} on nothing moves"
+    if not since and run.taken == 1:
+        begins = "It does not move"
+    rates = run.setting_at("lr") if run.scheduled is None else run.scheduled
+    late = rates[np.flatnonzero(run.steps >= since)]
+    late = late[:-1] if len(late) > 1 else late
+    zero = _zero_gradient(run)
+    if len(late) and (late == 0).all():
+        whose = "the schedule's lr" if run.scheduled is not None else "the lr"
+        values |= {"cause": "lr 0"}
+        return Finding("still", f"{begins}: {whose} is 0{' there' * bool(since)}.", values, "measured", when)
+    if since == 0 and zero is not None and zero.all():
+        values |= {"cause": "zero gradient"}
+        sentence = (
+            f"{begins}: the gradient is exactly 0, {_all_of(len(zero))}. The loss is level there, or so nearly "
+            f"that {run.dtype} makes 0 of its slope (saturation)."
+        )
+        return Finding("still", sentence, values, "measured", when)
+    slope = _slope(run)
+    if slope is not None and slope == 0:
+        values |= {"cause": "zero gradient"}
+        return Finding("still", f"{begins}: the gradient is exactly 0 there.", values, "measured", when)
+    values |= {"cause": "rounding"}
+    place = np.abs(run.positions[-1])
+    spacing = ulps(place[place > 0], run.eps)
+    why = f"what is left of each update is less than half the distance to the next number in {run.dtype}"
+    if len(spacing) and " and " not in run.dtype:
+        coarse = float(spacing.max())
+        values["spacing"] = coarse
+        why += f", which is {number(coarse)} at {number(float(place.max()))}"
+        if run.rule is not None and not run.conditions.moved and not run.rule["weight_decay"] and len(late):
+            lr = float(late.max())
+            if lr > 0:
+                lost = float(spacing.min()) / 2 / lr
+                values |= {"lost_below": lost, "lr": lr}
+                why += f": at lr {number(lr)} a gradient below {at_least(lost)} is lost"
+    if since == 0 and zero is not None and zero.any():
+        why += f" ({_count(int(zero.sum()))} have no gradient at all)"
+    if slope is not None:
+        values["gradient"] = slope
+        why += f"; the largest gradient here is {at_most(slope)}"
+    return Finding("still", f"{begins}: {why}.", values, "measured", when)
+
+
+def _some_still(run: Run, never: np.ndarray) -> Finding | None:
+    """Say which parameters never move, of how many."""
+    count, whole = int(never.sum()), len(never)
+    values: dict[str, float | str | bool] = {"still": float(count), "parameters": float(whole)}
+    which = [run.labels[k] for k in np.flatnonzero(never)]
+    named = f" ({listed(which, 4)})" if len(which) <= 4 or count < whole else ""
+    verb = "moves" if count == 1 else "move"
+    sentence = f"{steps(count)} of {_count(whole)} never {verb}{named}"
+    zero = _zero_gradient(run)
+    if zero is not None and zero[never].all():
+        values |= {"cause": "zero gradient"}
+        owner = "its" if count == 1 else "their"
+        sentence += f": {owner} gradient is exactly 0 at the first step and at the last"
+    elif zero is not None and zero[never].any():
+        values |= {"zero": float(zero[never].sum())}
+        sentence += (
+            f": {steps(int(zero[never].sum()))} of them have a gradient of exactly 0 at the first step and at the last"
+        )
+    else:
+        sentence += f": no update reached half the distance to the next number in {run.dtype}"
+    return Finding("still", f"{sentence} (in {so_many(run.taken)}).", values, "measured")
+
+
+def _zero_gradient(run: Run) -> np.ndarray | None:
+    """Return which parameters never moved for want of a gradient; None where it was not looked at."""
+    if "gradient" in run.data:
+        slopes = np.asarray(run.study["gradient"].transpose("step", "parameter").values)
+        return np.asarray((slopes[:-1] == 0).all(axis=0))
+    if "zero_gradient" in run.data:
+        return np.asarray(run.data["zero_gradient"].values, dtype=bool)
+    return None
+
+
+def _slope(run: Run) -> float | None:
+    """Return the largest entry of the last gradient that was recorded."""
+    if "gradient" not in run.data:
+        return None
+    slopes = np.asarray(run.study["gradient"].transpose("step", "parameter").values, dtype=np.float64)
+    seen = slopes[np.isfinite(slopes).all(axis=1)]
+    return float(np.abs(seen[-1]).max()) if len(seen) else None
+
+
+def _all_of(count: int) -> str:
+    return "of its one parameter" if count == 1 else f"of all {_count(count)}"
+
+
+def _count(number_of: int) -> str:
+    return f"{steps(number_of)} parameter" + "s" * (number_of != 1)

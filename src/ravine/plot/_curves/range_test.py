@@ -1,0 +1,115 @@
+"""The loss against the learning rate at which it was reached, as learning-rate range tests are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ravine import measure
+from ravine._format import number
+from ravine._study.contract import check
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
+from ravine.plot._canvas.style import Style, calm
+from ravine.plot._canvas.words import label_text
+from ravine.plot._curves.curve import HEADROOM, HIGHEST, MOST
+
+Array = NDArray[np.floating[Any]]
+
+WIDE = 20.0
+"""Largest over smallest from which a scale is logarithmic."""
+
+
+def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
+    """Draw the loss of each run against its lr, with the lowest marked and a cross where it is no longer finite."""
+    check(runs, "loss")
+    if "scheduled_lr" not in runs:
+        raise ValueError(
+            "the study has no 'scheduled_lr' (lr at position[step]) to draw the loss against: make the run with a "
+            "scheduler, for example ravine.descend(problem, lr=1e-4, scheduler=partial(ExponentialLR, gamma=1.1))"
+        )
+    dims = [str(dim) for dim in runs["loss"].dims if dim != "step"]
+    if len(dims) > 1 or any(runs.sizes[dim] > MOST for dim in dims):
+        raise ValueError(f"against the lr at most {MOST} runs along one dimension are drawn; this study has {dims}")
+    parts = (
+        [(label_text(dims[0], v), runs.isel({dims[0]: k})) for k, v in enumerate(runs[dims[0]].values)] if dims else []
+    )
+    calm(ax, theme)
+    curves = [(name, *_points_of(run)) for name, run in parts or [("", runs)]]
+    ends = []
+    for k, (name, rates, losses, _) in enumerate(curves):
+        color = theme.accents[k % len(theme.accents)]
+        ax.plot(rates, losses, color=color, lw=1.5, zorder=2.5, gid=name or "loss")
+        if len(losses):
+            ends.append((name, float(losses[-1]), color))
+    _set_scales(ax, curves)
+    for k, (_, rates, losses, broken) in enumerate(curves):
+        _mark(ax, rates, losses, broken, theme.accents[k % len(theme.accents)], theme)
+    ax.set_xlabel("lr")
+    ax.set_ylabel("loss")
+    low, high = ax.get_ylim()
+    free = FreeSpace(ax)
+    for _, rates, losses, _ in curves:
+        free.line(free.points(np.c_[rates, losses]))
+    named = [end for end in ends if end[0] and low <= end[1] <= high]
+    if named:
+        draw_labels_at_right(ax, named, theme)
+    for k, (_, rates, losses, broken) in enumerate(curves):
+        color = theme.accents[k % len(theme.accents)]
+        if not len(losses):
+            continue
+        best, inside = int(losses.argmin()), np.flatnonzero((losses >= low) & (losses <= high))
+        notes = [(f"lowest at lr {number(rates[best])}", best)]
+        if np.isfinite(broken) and len(inside):
+            notes.append((f"diverged at lr {number(broken)}", int(inside[-1])))
+        for words, place in notes:
+            spot = (float(rates[place]), float(losses[place]))
+            free.mark(free.points([spot]), 4.0)
+            draw_label(ax, words, spot, theme, color=color, free=free)
+
+
+def _points_of(run: xr.Dataset) -> tuple[Array, Array, float]:
+    """Return lr and loss where the loss was evaluated and is finite, and the lr with which that ended, or NaN."""
+    losses = run["loss"].transpose("step").values.astype(float)
+    rates = run["scheduled_lr"].transpose("step").values.astype(float)
+    seen = measure.evaluated(run).values
+    good = np.isfinite(losses) & (np.abs(losses) < HIGHEST) & np.isfinite(rates)
+    bad = np.flatnonzero(seen & ~np.isfinite(losses))
+    # a loss is reached by the step before it
+    broken = float(rates[max(bad[0] - 1, 0)]) if len(bad) else np.nan
+    return rates[good & seen], losses[good & seen], broken
+
+
+def _mark(ax: Axes, rates: Array, losses: Array, broken: float, color: str, theme: Style) -> None:
+    if not len(losses):
+        return
+    best = int(losses.argmin())
+    style: dict[str, Any] = {"ls": "", "ms": 6.5, "mew": 1.2, "mec": theme.ground, "mfc": color, "zorder": 4}
+    ax.plot(rates[best], losses[best], marker="o", gid="lowest", **style)
+    inside = np.flatnonzero(losses <= ax.get_ylim()[1])
+    if np.isfinite(broken) and len(inside):
+        ax.plot(rates[inside[-1]], losses[inside[-1]], marker="X", gid="diverged", **style)
+
+
+def _set_scales(ax: Axes, curves: list[tuple[str, Array, Array, float]]) -> None:
+    """Choose logarithmic scales where numbers span much; what blows up is followed so far and no farther."""
+    rates = np.concatenate([each[1] for each in curves])
+    losses = np.concatenate([each[2] for each in curves])
+    if not len(losses):
+        return
+    if rates.min() > 0 and rates.max() > WIDE * rates.min():
+        ax.set_xscale("log")
+    start = max(abs(each[2][0]) for each in curves if len(each[2]))
+    top = HEADROOM * start if start else np.inf
+    if losses.min() > 0 and losses.max() > WIDE * losses.min():
+        ax.set_yscale("log")
+        if losses.max() > top:
+            ax.set_ylim(losses.min() / 1.4, top)
+    elif losses.max() > top:
+        ax.set_ylim(losses.min(), top)
+    ax.margins(x=0.02)
+    ax.autoscale_view()
+    ax.set_autoscale_on(False)

@@ -1,0 +1,268 @@
+"""Random runs of many kinds: every number of every sentence is read back and found again by other means.
+
+The numbers of a sentence must be those of its values, within the rounding that it is written with, and the values
+must be those that plain numpy makes of the recorded losses and positions, of the Hessian and of the settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import ravine
+
+S = torch.optim.lr_scheduler
+DOUBLE = torch.float64
+
+RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
+NUMBER = re.compile(r"(?<![\w.,\[])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?![\w\]])|\binf\b|\bnan\b")
+
+
+# ----------------------------------------------------------------------------------------------------- runs
+
+
+def problem_of(random):
+    """Return a random problem: a bowl, one that bends elsewhere, a regression, a valley, a small network."""
+    kind = random.choice(["bowl", "huber", "regression", "valley", "network", "logistic", "flat"])
+    size = int(random.integers(1, 4))
+    if kind == "bowl":
+        turn = np.linalg.qr(random.standard_normal((size, size)))[0]
+        hessian = (turn * np.exp(random.uniform(-4, 2, size))) @ turn.T
+        h, at = torch.tensor((hessian + hessian.T) / 2), torch.tensor(random.standard_normal(size))
+        labels = [f"p{k}" for k in range(size)]
+        start = {n: torch.tensor(random.standard_normal() * 3, dtype=DOUBLE) for n in labels}
+
+        def loss(p):
+            e = torch.stack(list(p.values())) - at
+            return e @ h @ e / 2 + 0.25
+
+        return ravine.Problem(loss, start, minimizers=[dict(zip(labels, at.tolist(), strict=True))])
+    if kind == "huber":
+        delta = float(np.exp(random.uniform(0, 4)))
+
+        def bends(p):
+            return torch.nn.functional.huber_loss(p["x"], torch.zeros_like(p["x"]), delta=delta) + p["y"] ** 2
+
+        start = {n: torch.tensor(random.standard_normal() * 3, dtype=DOUBLE) for n in "xy"}
+        return ravine.Problem(bends, start, minimizers=[{"x": 0.0, "y": 0.0}])
+    if kind == "regression":
+        return ravine.gallery.article()[str(random.choice(["MSELoss", "L1Loss", "HuberLoss"]))]
+    if kind == "valley":
+        return ravine.gallery.rosenbrock()
+    if kind == "flat":
+        start = {n: torch.tensor(random.standard_normal() * 30, dtype=torch.float32) for n in "wb"}
+        return ravine.Problem(lambda p: torch.sigmoid(p["w"] + p["b"]) ** 2, start)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(random.integers(2**31)))
+        x = torch.randn(12, 2)
+        if kind == "logistic":
+            targets = (torch.rand(12, 1) > 0.5).float()
+            return ravine.Problem.of(torch.nn.Linear(2, 1), torch.nn.BCEWithLogitsLoss(), (x, targets))
+        model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+        return ravine.Problem.of(model, torch.nn.MSELoss(), (x, x[:, :1] * x[:, 1:]))
+
+
+def run_of(random):
+    """Return a random run of a random problem."""
+    problem = problem_of(random)
+    steps = int(random.choice([1, 2, 3, 5, 10, 30, 60, 120]))
+    lr = float(np.exp(random.uniform(np.log(1e-4), np.log(5))))
+    more = {}
+    if random.random() < 0.2:
+        more["scheduler"] = [
+            partial(S.StepLR, step_size=7, gamma=0.5),
+            partial(S.ExponentialLR, gamma=1.05),
+            partial(S.OneCycleLR, max_lr=lr, total_steps=steps + 1, cycle_momentum=True),
+            partial(S.LambdaLR, lr_lambda=lambda k: 1 - k / 20),
+            partial(S.ConstantLR, factor=0.5, total_iters=1000),
+        ][int(random.integers(5))]
+    if random.random() < 0.2:
+        rule = [torch.optim.Adam, torch.optim.RMSprop, torch.optim.AdamW, torch.optim.Adagrad][int(random.integers(4))]
+        if getattr(more.get("scheduler"), "func", None) is S.OneCycleLR:
+            del more["scheduler"]
+        decay = {"weight_decay": float(random.choice([0.0, 0.1]))}
+        return ravine.descend(problem, rule, lr=lr, steps=steps, **decay, **more)
+    settings = {"momentum": float(random.choice([0.0, 0.3, 0.9, 0.99]))}
+    if settings["momentum"] and random.random() < 0.3:
+        settings["nesterov"] = True
+    elif settings["momentum"] and random.random() < 0.3:
+        settings["dampening"] = float(random.choice([0.2, 0.8, 1.0]))
+    settings["weight_decay"] = float(random.choice([0.0, 0.0, 0.3, 2.0]))
+    if getattr(more.get("scheduler"), "func", None) is S.OneCycleLR and not settings["momentum"]:
+        del more["scheduler"]
+    if problem.parts is not None and random.random() < 0.2:
+        more["batch_size"] = 4
+    return ravine.descend(problem, lr=lr, steps=steps, **settings, **more)
+
+
+# ----------------------------------------------------------------------------------------------- reading back
+
+
+def numbers_in(sentence):
+    """Return the numbers of a sentence with the place of their last digit."""
+    text = re.sub(r" × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "e" + m[1].translate(RAISED), sentence)
+    text = re.sub(r"\b10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "1e" + m[1].translate(RAISED), text).replace("−", "-")
+    for word in NUMBER.findall(text):
+        plain = word.replace(",", "")
+        mantissa, _, power = plain.partition("e")
+        decimals = len(mantissa.partition(".")[2]) if "." in mantissa else 0
+        yield float(plain), 10.0 ** (int(power or 0) - decimals), mantissa.replace(".", "").strip("-0")
+
+
+def is_one_of(value, unit, digits, known):
+    """Tell whether a number is one of those known, as written: within its last digit, or to one digit of three."""
+    for each in known:
+        if math.isnan(value) and math.isnan(each):
+            return True
+        if value == each:
+            return True
+        coarse = 10.0 ** (math.floor(math.log10(abs(each))) - 1) if each and math.isfinite(each) else 0.0
+        slack = 1.001 * unit if unit <= 1 or len(digits) > 2 else max(1.001 * unit, coarse)
+        if math.isfinite(each) and abs(value - each) <= max(slack, 0.006 * abs(each) if len(digits) > 1 else slack):
+            return True
+    return False
+
+
+def known_numbers(run, found):
+    """Return what a sentence's numbers may be: its values, the settings, the shapes, and what is made of the values."""
+    numbers = [float(v) for v in found.values.values() if not isinstance(v, str | bool)]
+    settings = [float(v) for n, v in run.coords.items() if v.ndim == 0 and v.dtype.kind in "fiub"]
+    whole = [float(run.sizes["step"] - 1), float(run.sizes["parameter"]), 1.0]
+    both = numbers + settings + whole
+    derived = [100 * v for v in both] + [1 / v for v in both if v] + [100 * (1 - v) for v in both]
+    derived += [1 - v for v in both] + [100 * (v - 1) for v in both]
+    if {"late_mean", "mean_before"} <= set(found.values):
+        derived.append(100 * abs(found.values["late_mean"] / found.values["mean_before"] - 1))
+    if found.kind in ("still", "goal", "swing"):
+        derived += np.abs(run.position.values[-1].astype(float)).tolist()
+    if "share" in found.values and found.kind == "beyond the limit":
+        derived.append(found.values["lr"] / found.values["limit"])
+    if {"lr", "limit"} <= set(found.values) and found.values["limit"]:
+        derived.append(found.values["lr"] / found.values["limit"])
+    if "last_turn" in found.values:
+        derived.append(math.ceil(found.values["last_turn"]))
+    if found.kind == "first step":
+        derived.append(found.values["factor"])
+    if found.kind == "dampening":
+        derived += [found.values["kept"]]
+    if found.kind == "goal":
+        for name in ("data_minimizer", "minimizer"):
+            if name in run:
+                place = run[name].values.astype(float)
+                derived += [*place.tolist(), float(np.linalg.norm(place))]
+    if found.kind == "swing" and found.scope == "exact":
+        derived.append(
+            100 * 0.5 ** (1 / found.values["longest_half_life"]) if found.values["longest_half_life"] else 0.0
+        )
+    return both + derived
+
+
+def check(run, found):
+    """Hold one finding against the run."""
+    losses, positions = run.loss.values.astype(float), run.position.values.astype(float)
+    values, sentence = found.values, found.sentence
+    if found.kind != "diverged":
+        known = known_numbers(run, found)
+        for value, unit, digits in numbers_in(re.sub(r"\(mostly [^)]*\)|\((?:p\d|[xywb]|weight|bias)\)", "", sentence)):
+            assert is_one_of(value, unit, digits, known), (value, sentence, dict(values))
+    assert "  " not in sentence
+    assert sentence.endswith(".")
+    if found.kind == "course":
+        seen = losses[np.isfinite(losses)]
+        assert (values["start_loss"], values["last_loss"]) == (seen[0], seen[-1])
+        assert (values["best"], values["largest"]) == (seen.min(), seen.max())
+    if found.kind == "still":
+        moved = np.flatnonzero((np.diff(positions, axis=0) != 0).any(axis=1))
+        if "still" in values:
+            assert values["still"] == (positions == positions[0]).all(axis=0).sum()
+        else:
+            assert values["step"] == (moved[-1] + 1 if len(moved) else 0)
+    if found.kind == "arrival" and values.get("outcome") == "arrived" and "from there on" in sentence:
+        goals = ravine.measure.objective(run).values - float(run.minimum_loss)
+        late = goals[int(values["step"]) :]
+        assert (late <= 0.01 * goals[0] + 1e-5 * abs(float(run.minimum_loss))).all()
+    if found.kind == "diverged":
+        assert not np.isfinite(losses).all() or losses[-1] > losses[0] or "weight_decay" in run.coords
+    if found.kind in ("margin", "beyond the limit") and found.scope == "exact":
+        check_limit(run, values)
+
+
+def check_limit(run, values):
+    """Follow the mode beyond which a run diverges on either side of the limit: the radius of its step's matrix."""
+    m, kept = float(run.momentum), 1 - float(run.dampening) if float(run.momentum) else 1.0
+    ahead = m * bool(run.nesterov)
+
+    def radius(lr):
+        radii = []
+        for c in np.linalg.eigvalsh(run.hessian.values):
+            if c > 1e-9:
+                buffer = np.array([kept * c, m])
+                moved = ahead * buffer + [c, 0.0] if ahead else buffer
+                radii.append(abs(np.linalg.eigvals(np.array([[1.0, 0.0] - lr * moved, buffer]))).max())
+        return max(radii)
+
+    limit = values["limit"]
+    if 0 < limit < np.inf:
+        assert radius(limit * 0.999) < 1 + 1e-9
+        assert radius(limit * 1.001) > 1 - 1e-9
+
+
+def adversary(seed, count):
+    random = np.random.default_rng(seed)
+    kinds = set()
+    for _ in range(count):
+        state = random.bit_generator.state["state"]["state"]
+        try:
+            run = run_of(random)
+        except ValueError as reason:
+            if "the loss at the start" not in str(reason):
+                raise
+            continue
+        told = ravine.explain(run)
+        assert len({each.kind for each in told}) == len(told), [each.kind for each in told]
+        for found in told:
+            try:
+                check(run, found)
+            except AssertionError as reason:
+                raise AssertionError(f"seed {seed}, state {state}: {reason}") from reason
+        kinds |= {each.kind for each in told}
+    return kinds
+
+
+def new_seed():
+    seed = int(np.random.SeedSequence().entropy % 2**32)
+    print(f"seed {seed}")
+    return seed
+
+
+@pytest.mark.slow
+def test_three_hundred_random_runs():
+    kinds = adversary(new_seed(), 300)
+    assert {"margin", "beyond the limit", "arrival", "course", "still", "momentum", "swing", "diverged"} <= kinds
+
+
+def test_some_random_runs():
+    assert adversary(new_seed(), 12)
+
+
+def test_reading_back_can_fail():
+    run = ravine.descend(ravine.gallery.quadratic(), lr=0.1)
+    margin = next(each for each in ravine.explain(run) if each.kind == "margin")
+    check(run, margin)
+    with pytest.raises(AssertionError):
+        check(run, dataclasses.replace(margin, sentence="You could raise it 77 times (limit 1)."))
+    with pytest.raises(AssertionError):
+        check(run, dataclasses.replace(margin, values={**margin.values, "limit": 1.2}))
+    assert [value for value, _, _ in numbers_in("1,230 at 2.5 × 10⁻⁷, −0.5, 10⁹ and 1e+09 of p0")] == [
+        1230.0,
+        2.5e-7,
+        -0.5,
+        1e9,
+        1e9,
+    ]
