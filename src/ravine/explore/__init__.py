@@ -1,0 +1,1 @@
+"""The live page: turn a knob, and everything follows."""

@@ -1,0 +1,278 @@
+"""A card: what a page must know of a problem, as JSON; the order in which torch adds here; runs to prove a page by."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import ravine
+from ravine import gallery
+from ravine._descent.loop import RunSpec, record_run
+from ravine._problem.problem import Problem, dimension, is_neuron
+from ravine._torch import numpy_of, one_thread
+
+MOST_POINTS = 10_000
+"""Points of a neuron up to which the page computes by itself."""
+
+MOST_PROBLEMS = 4
+"""Panels of a page."""
+
+PROOFS = 24
+"""Runs of real torch by which a page proves itself."""
+
+SETTINGS: dict[str, float | bool] = {
+    "lr": 0.1, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False,
+}  # fmt: skip
+
+CRITERIA: dict[type[Any], str | None] = {
+    torch.nn.MSELoss: None,
+    torch.nn.L1Loss: None,
+    torch.nn.HuberLoss: "delta",
+    torch.nn.SmoothL1Loss: "beta",
+}
+"""Criteria that the page knows, and the setting that says where they turn."""
+
+GOOD_LR = {
+    "rosenbrock": 1e-3, "beale": 0.01, "himmelblau": 0.01, "rastrigin": 0.002, "styblinski_tang": 0.01,
+}  # fmt: skip
+"""Where the page begins on functions on which lr 0.1 diverges at once."""
+
+Card = dict[str, Any]
+
+
+@functools.cache
+def order_of_operations() -> dict[str, str]:
+    """Ask torch whether this processor rounds once or twice where it multiplies and adds.
+
+    ``gradient`` is the chain that sums a linear neuron's weight gradient over the samples, ``update`` what an
+    optimizer does to parameters. The answer depends on processor and matrix library, not on the numbers.
+
+    Examples
+    --------
+    >>> sorted(order_of_operations()), set(order_of_operations().values()) <= {"fused", "split"}
+    (['gradient', 'update'], True)
+    """
+    one, small = 1.0 + 2.0**-12, 2.0**-24  # one · one = 1 + 2⁻¹¹ + 2⁻²⁴; the last term is lost if the product is rounded
+    with one_thread():
+        weight = torch.zeros(1, 1, requires_grad=True)
+        inputs, pushes = torch.zeros(64, 1), torch.zeros(64, 1)  # not so few that another kernel takes them
+        inputs[-2:, 0] = torch.tensor([1.0, one])
+        pushes[-2:, 0] = torch.tensor([-1.0 - 2.0**-11, one])
+        (torch.nn.functional.linear(inputs, weight) * pushes).sum().backward()  # type: ignore[no-untyped-call]
+        assert weight.grad is not None
+        updated = torch.tensor([-1.0 - 2.0**-11]).add_(torch.tensor([one]), alpha=one)
+    return {
+        "gradient": "fused" if weight.grad.item() == small else "split",
+        "update": "fused" if updated.item() == small else "split",
+    }
+
+
+def make_card(problem: Problem | Mapping[str, Problem], name: str = "") -> Card:
+    """Describe a problem, or up to four, to a page.
+
+    ``family`` is "neuron" or "gallery" where the page can compute the runs itself, else "python".
+
+    Examples
+    --------
+    >>> import ravine
+    >>> card = make_card(ravine.gallery.article())
+    >>> card["family"], card["labels"], [each["label"] for each in card["criteria"]]
+    ('neuron', ['weight', 'bias'], ['MSELoss', 'L1Loss', 'HuberLoss', 'SmoothL1Loss'])
+    >>> make_card(ravine.gallery.quadratic(condition=100))["condition"]
+    100.0
+    """
+    problems = dict(problem) if isinstance(problem, Mapping) else {"": problem}
+    check_problems(problems)
+    first = next(iter(problems.values()))
+    low = first.ranges or {}
+    horizontal = next(iter(low), None) or (first.labels[1] if first.labels == ("weight", "bias") else first.labels[0])
+    card: Card = {
+        "name": name or "your problem",
+        "labels": list(first.labels),
+        "axes": [horizontal, next(each for each in first.labels if each != horizontal)],
+        "ranges": {label: list(span) for label, span in low.items()},
+        "start": numpy_of(torch.cat([v.detach().reshape(-1) for v in first.start.values()])).astype(float).tolist(),
+        "dtype": str(next(iter(first.start.values())).dtype).removeprefix("torch."),
+        "order": order_of_operations(),
+        "torch": torch.__version__.partition("+")[0],
+        "ravine": ravine.__version__,
+    }
+    neuron = _as_neuron(problems)
+    if neuron is not None:
+        return card | neuron
+    known = _as_function(first) if len(problems) == 1 else None
+    if known is not None:
+        return card | known
+    return card | {"family": "python", "panels": [label or first.criterion or card["name"] for label, _ in problems.items()]}
+
+
+def check_problems(problems: Mapping[str, Problem]) -> None:
+    """Refuse what a page has no room for, and say what draws it."""
+    dimension(problems)
+    if len(problems) > MOST_PROBLEMS:
+        raise ValueError(f"a page shows up to {MOST_PROBLEMS} problems side by side, got {len(problems)}: choose some")
+    first = next(iter(problems.values()))
+    if len(first.labels) != 2:
+        raise ValueError(
+            f"a page shows problems of exactly two parameters, this one has {len(first.labels)}: "
+            "ravine.plot.losses(ravine.descend(problem)) draws the losses of any, and ravine.surface the loss along "
+            "two of its parameters, as in ravine.surface(problem, {first}=(-1, 1), {second}=(-1, 1))".format(
+                first=first.labels[0], second=first.labels[1] if len(first.labels) > 1 else "other"
+            )
+        )
+    starts = {tuple(float(v) for value in each.start.values() for v in value.reshape(-1)) for each in problems.values()}
+    if len(starts) > 1:
+        raise ValueError(f"a page begins all its problems at one place, these begin at {sorted(starts)}")
+
+
+def _as_neuron(problems: Mapping[str, Problem]) -> Card | None:
+    """Describe linear neurons on one input that differ in their criterion alone; None where they are none."""
+    first = next(iter(problems.values()))
+    if not all(is_neuron(each) and type(each.parts.criterion) in CRITERIA for each in problems.values()):  # type: ignore[union-attr]
+        return None
+    parts = first.parts
+    assert parts is not None
+    dtypes = {parts.inputs.dtype, parts.targets.dtype, next(iter(first.start.values())).dtype}
+    count, features = parts.inputs.shape
+    if features != 1 or count > MOST_POINTS or len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
+        return None
+    if len(problems) > 1 and dimension(problems) != "criterion":
+        return None
+    criteria = []
+    for label, each in problems.items():
+        assert each.parts is not None
+        kind = type(each.parts.criterion)
+        turn = float(getattr(each.parts.criterion, CRITERIA[kind] or "", 1.0))
+        if not 0 < turn < np.inf:
+            return None
+        criteria.append({"label": label or kind.__name__, "criterion": kind.__name__, "turn": turn})
+    inputs, targets = (numpy_of(each).astype(float).reshape(-1).tolist() for each in (parts.inputs, parts.targets))
+    return {"family": "neuron", "criteria": criteria, "inputs": inputs, "targets": targets, "names": list(parts.names)}
+
+
+def _as_function(problem: Problem) -> Card | None:
+    """Describe a function of the gallery, which is known by where it was written; None for any other."""
+    loss = problem.loss
+    name = getattr(loss, "__qualname__", "").partition(".")[0]
+    if getattr(loss, "__module__", "") != gallery.__name__ or name not in gallery.__all__ or problem.parts is not None:
+        return None
+    if next(iter(problem.start.values())).dtype not in (torch.float32, torch.float64):
+        return None
+    held = inspect.getclosurevars(loss).nonlocals  # type: ignore[arg-type]
+    stated = [[float(place[label]) for label in problem.labels] for place in problem.minimizers]
+    return {
+        "family": "gallery",
+        "name": name,
+        "function": name,
+        "condition": float(held.get("flattening", 10.0)),
+        "minimizers": stated,
+        "lr": GOOD_LR.get(name, 0.1),
+    }
+
+
+# ---- proof -----------------------------------------------------------------------------------------------------------
+
+
+def make_proofs(
+    problem: Problem | Mapping[str, Problem], card: Card, count: int = PROOFS, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Let real torch make random runs, half of them of this problem and half of neurons on random points.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> problems = ravine.gallery.article()
+    >>> proofs = make_proofs(problems, make_card(problems), count=2)
+    >>> [each["steps"] > 0 for each in proofs], sorted(proofs[0]["settings"])[:2]
+    ([True, True], ['dampening', 'lr'])
+    """
+    random = np.random.default_rng(seed)
+    own = [problem] if isinstance(problem, Problem) else list(problem.values())
+    computed = card["family"] != "python"
+    proofs = []
+    for k in range(count):
+        if computed and k % 2 == 0:
+            panel = k // 2 % len(own)
+            one, told = own[panel], {"of": "own", "panel": panel}
+            scale = float(card.get("lr", 0.1))
+        else:
+            one = _random_neuron(random)
+            told, scale = {"card": make_card(one), "panel": 0}, 0.1
+        centre = np.array([float(v) for v in one.start.values()])
+        start = (centre + random.normal(size=2)).tolist()
+        settings, steps = _random_settings(random, scale), int(random.integers(8, 40))
+        position, loss = real_run(one.starting_at(dict(zip(one.start, start, strict=True))), settings, steps)
+        end = [repr(float(v)).replace("inf", "Infinity").replace("nan", "NaN") for v in position[-1]]
+        proofs.append(
+            {**told, "start": start, "settings": settings, "steps": steps, "digest": digest(position, loss), "end": end}
+        )
+    return proofs
+
+
+def _random_neuron(random: np.random.Generator) -> Problem:
+    dtype = (torch.float32, torch.float64)[int(random.integers(2))]
+    count = int(random.choice([3, 8, 17, 64, 200]))
+    x, y = (torch.tensor(random.normal(size=(count, 1)).round(3), dtype=dtype) for _ in range(2))
+    kind = list(CRITERIA)[int(random.integers(4))]
+    setting = CRITERIA[kind]
+    criterion = kind() if setting is None else kind(**{setting: round(float(random.uniform(0.2, 2)), 3)})
+    model = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1).to(dtype)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    return Problem.of(model, criterion, (x, y))
+
+
+def _random_settings(random: np.random.Generator, scale: float) -> dict[str, Any]:
+    momentum = float(random.choice([0.0, 0.9, random.uniform(0.1, 0.99)]))
+    nesterov = bool(momentum and random.random() < 0.4)
+    return {
+        "lr": float(scale * 10 ** random.uniform(-1, 0.7)),
+        "momentum": momentum,
+        "dampening": 0.0 if nesterov else float(random.choice([0.0, random.uniform(0, 1)])),
+        "weight_decay": float(random.choice([0.0, random.uniform(0, 2)])),
+        "nesterov": nesterov,
+        "maximize": bool(random.random() < 0.1),
+    }
+
+
+def real_run(problem: Problem, settings: Mapping[str, Any], steps: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return position (step, parameter) and loss (step,) of a run of the real torch.optim.SGD, in its dtype.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> position, loss = real_run(ravine.gallery.quadratic(), {"lr": 0.1}, 5)
+    >>> position.shape, loss.shape
+    ((6, 2), (6,))
+    """
+    spec = RunSpec(torch.optim.SGD, steps, settings, None, {}, None, frozenset(), throw=False)
+    with one_thread():
+        trace = record_run(problem, spec)
+    if trace.interrupted:
+        raise KeyboardInterrupt
+    flat = torch.cat([each.reshape(-1) for each in trace.positions]).reshape(steps + 1, -1)
+    losses = torch.stack([each.detach().reshape(()) for each in trace.losses if each is not None])
+    return numpy_of(flat), numpy_of(losses)
+
+
+def digest(*arrays: NDArray[Any]) -> int:
+    """Return a checksum of numbers in every bit, NaN in one form.
+
+    Examples
+    --------
+    >>> digest(np.array([1.0, np.nan])) == digest(np.array([1.0, -np.nan])) != digest(np.array([1.0, 2.0]))
+    True
+    """
+    sum = 0
+    for each in arrays:
+        plain = np.where(np.isnan(each), np.array(np.nan, each.dtype), each)
+        sum = zlib.crc32(np.ascontiguousarray(plain).astype(plain.dtype.newbyteorder("<")).tobytes(), sum)
+    return sum

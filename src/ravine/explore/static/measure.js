@@ -1,0 +1,94 @@
+// What became of a run, read off its steps: as ravine.measure does it, for one run of two parameters.
+
+export const SHARE = 0.01;
+const GROWTH = 4, FEWEST = 8, NOISE = 100, ROUNDS = 24, IRREGULAR = 0.5;
+
+// Loss with the weight decay that is minimised with it, in float64.
+export function minimisedOf({ position, loss }, decay) {
+  const found = Float64Array.from(loss);
+  if (decay) for (let k = 0; k < found.length; k++) found[k] += (decay / 2) * (position[2 * k] ** 2 + position[2 * k + 1] ** 2);
+  return found;
+}
+
+// The first step from which the gap stays within 1 % of the start's; NaN where it never does.
+export function arrivalOf(gap, minimum, eps) {
+  const limit = Math.max(SHARE * gap[0], 2 * Math.abs(minimum) * eps);
+  if (!Number.isFinite(limit)) return NaN;
+  let k = gap.length;
+  while (k > 0 && gap[k - 1] <= limit && gap[k - 1] > -Infinity) k--;
+  return k < gap.length ? k : NaN;
+}
+
+export const firstBroken = (loss) => loss.findIndex((each) => !Number.isFinite(each));
+
+// Whether a loss is not finite, or it grew without bound.
+export function hasDiverged(loss, minimised, climbs, eps) {
+  if (firstBroken(loss) >= 0) return true;
+  const last = minimised.length - 1, start = minimised[0];
+  if (climbs || last < FEWEST) return false;
+  const middle = Math.ceil(last / 2);
+  let high = -Infinity, low = Infinity, later = -Infinity;
+  for (let k = 0; k <= last; k++) {
+    if (k <= middle) {
+      high = Math.max(high, minimised[k]);
+      low = Math.min(low, minimised[k]);
+    }
+    if (4 * k >= 3 * last) later = Math.max(later, minimised[k]);
+  }
+  const rise = later - start;
+  return rise / GROWTH > Math.max(high - start, start - low) && rise > NOISE * eps * Math.abs(start);
+}
+
+// Steps of a swing of the updates, there and back; NaN where a run does not swing.
+export function periodOf(position, kind) {
+  const count = position.length / 2 - 1, moves = new Float64Array(2 * count);
+  let finite = 0, largest = 0;
+  while (finite < count) {
+    const p = kind.round(position[2 * finite + 2] - position[2 * finite]), q = kind.round(position[2 * finite + 3] - position[2 * finite + 1]);
+    if (!Number.isFinite(p) || !Number.isFinite(q)) break;
+    moves[2 * finite] = p;
+    moves[2 * finite + 1] = q;
+    largest = Math.max(largest, Math.abs(p), Math.abs(q));
+    finite++;
+  }
+  const unit = largest > 0 ? largest : 1;
+  for (let k = 0; k < moves.length; k++) moves[k] /= unit;
+  const [dp, dq] = findDirection(moves), turns = [];
+  let before = -1, old = 0;
+  for (let k = 0; k < finite; k++) {
+    const move = moves[2 * k] * dp + moves[2 * k + 1] * dq;
+    const scale = (Math.abs(position[2 * k + 2]) * Math.abs(dp) + Math.abs(position[2 * k + 3]) * Math.abs(dq)) / unit;
+    if (!(Math.abs(move) > NOISE * kind.eps * scale)) continue;
+    if (before >= 0 && move > 0 !== old > 0) {
+      turns.push(before + (Math.abs(old) / (Math.abs(old) + Math.abs(move))) * (k - before));
+    }
+    before = k;
+    old = move;
+  }
+  if (turns.length < 3) return NaN;
+  const gaps = turns.slice(1).map((t, k) => t - turns[k]), mean = gaps.reduce((s, g) => s + g, 0) / gaps.length;
+  const spread = Math.sqrt(gaps.reduce((s, g) => s + (g - mean) ** 2, 0) / gaps.length);
+  return spread <= IRREGULAR * mean ? 2 * mean : NaN;
+}
+
+// The direction in which moves are largest, by power iteration from the longest.
+function findDirection(moves) {
+  let a = 0, b = 0, c = 0, far = 0, most = -1;
+  for (let k = 0; k < moves.length; k += 2) {
+    const p = moves[k], q = moves[k + 1];
+    a += p * p;
+    b += p * q;
+    c += q * q;
+    if (p * p + q * q > most) {
+      most = p * p + q * q;
+      far = k;
+    }
+  }
+  let dp = moves[far] ?? 0, dq = moves[far + 1] ?? 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const p = a * dp + b * dq, q = b * dp + c * dq, length = Math.hypot(p, q) || 1;
+    dp = p / length;
+    dq = q / length;
+  }
+  return [dp, dq];
+}

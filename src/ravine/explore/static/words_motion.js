@@ -1,0 +1,177 @@
+// How a run moves on its way, and what momentum, dampening and nesterov do to that.
+
+import { number, percent, span, times } from './format.js';
+import { ALIKE, along } from './quadratic.js';
+import { bestMomentum, effectiveLr, rate } from './theory.js';
+import { arrivesAt } from './words_ending.js';
+import { periodOf } from './measure.js';
+
+const NARROWEST = 1e6, ROUND = 10, NO_MATTER = 1.1, SEEN = 0.05;
+const PLAIN = { momentum: 0, dampening: 0, nesterov: false };
+
+const finding = (kind, sentence, scope) => ({ kind, sentence, scope });
+const scopeOf = (facts) => (facts.exact ? 'exact' : 'local');
+const lower = (facts, sentence) => {
+  if (facts.exact) return sentence;
+  return `Locally, from the curvature at the minimum, ${sentence[0].toLowerCase()}${sentence.slice(1)}`;
+};
+
+export function momentum(facts) {
+  const { modes, rule, settings } = facts, { lr, momentum: mu, dampening: tau, nesterov: ahead } = settings;
+  if (!modes || !rule || !mu || !(lr > 0)) return null;
+  if (facts.rests || (facts.exact && !modes.awake.every(Boolean))) return null;
+  const withIt = Math.max(...facts.rates()), without = Math.max(...facts.rates({ momentum: 0 }));
+  if (!(Math.max(withIt, without) < 1) || tau >= 1) return null;
+  const best = bestMomentum(modes.curvatures, { lr, dampening: tau, weight_decay: 0, nesterov: ahead });
+  const mine = percent(1 - withIt), other = percent(1 - without);
+  const shrinks = `in the long run the error shrinks ${mine} a step instead of ${other}`;
+  const named = `momentum ${number(mu)}${ahead ? ' and nesterov' : ''}`, condition = number(modes.condition, 2);
+  const alike = mine === other || muchAlike(withIt, without);
+  let sentence;
+  if (alike) {
+    const both = mine === other ? 'with it and without' : `with it and ${other} without`;
+    sentence = `In the long run ${named} makes little difference here: the error shrinks ${mine} a step ${both}.`;
+  } else if (withIt > without) {
+    const shape = modes.condition < ROUND ? `On a bowl this round (condition number ${condition})` : `At condition number ${condition}`;
+    sentence = `${shape} and at this lr, ${named} is slower than none: ${shrinks}.`;
+  } else sentence = `Momentum helps here: with ${named} ${shrinks} (condition number ${condition}).`;
+  if (!alike && facts.exact) {
+    const there = arrivesAt(facts), instead = arrivesAt(facts, PLAIN);
+    // what counts in the long run is not what this run shows
+    if (there !== null && instead !== null && there < instead !== withIt < without && there !== instead) return null;
+  }
+  if (Number.isFinite(best.momentum) && Math.abs(best.momentum - mu) > 0.01) {
+    sentence += ` The best momentum at this lr is ${number(best.momentum, 2)} (${percent(1 - best.rate)} a step).`;
+  }
+  const narrow = withIt > without && !alike ? paysFrom(facts) : null;
+  if (narrow !== null) sentence += ` In a valley as steep but narrower than ${number(narrow, 2)} to 1 it would pay.`;
+  return finding('momentum', lower(facts, sentence), scopeOf(facts));
+}
+
+// whether two rates take about the same time to halve an error
+function muchAlike(one, other) {
+  const slow = Math.max(one, other), fast = Math.min(one, other);
+  return fast > 0 && Math.log(fast) / Math.log(slow) < NO_MATTER;
+}
+
+// the condition number, the steep side being as it is, from which this momentum beats none
+function paysFrom({ modes, settings }) {
+  const steep = modes.curvatures.at(-1), ours = { ...settings, weight_decay: 0 }, plain = { ...ours, ...PLAIN };
+  const steepOurs = rate(steep, ours), steepPlain = rate(steep, plain);
+  let low = modes.condition, high = NARROWEST;
+  for (let round = 0; round < 2; round++) {
+    const top = Math.max(low, high), ratio = Math.log(top / low);
+    const at = (k) => (k === 0 ? low : k === 1999 ? top : low * Math.exp((ratio * k) / 1999));
+    let last = -1;
+    for (let k = 1999; k >= 0; k--) {
+      const flat = steep / at(k);
+      if (Math.max(rate(flat, ours), steepOurs) >= Math.max(rate(flat, plain), steepPlain)) {
+        last = k;
+        break;
+      }
+    }
+    if (last < 0 || last === 1999) return null;
+    [low, high] = [at(last), at(last + 1)];
+  }
+  return high;
+}
+
+export function swing(facts) {
+  if (facts.exact && facts.settings.lr > 0) return exactSwing(facts);
+  if (facts.taken < 8 || facts.climbs || !facts.run.position.every(Number.isFinite)) return null;
+  const period = periodOf(facts.run.position, facts.kind);
+  if (!Number.isFinite(period) || facts.diverged || (facts.rule && facts.hops)) return null;
+  if (period < 2.05) return finding('swing', 'It zigzags: its updates turn round at every step.', 'measured');
+  return finding('swing', `It swings on its way: there and back takes about ${number(period, 2)} steps.`, 'measured');
+}
+
+function exactSwing(facts) {
+  const { modes } = facts;
+  if (facts.lost) return null;
+  const rates = facts.rates(), periods = facts.periods(), halves = facts.halfLives();
+  const swinging = rates.map((r, k) => modes.carrying[k] && Number.isFinite(periods[k]) && r < 1 && r ** (periods[k] / 2) >= SEEN);
+  if (!swinging.some(Boolean)) return null;
+  const only = (values) => values.filter((_, k) => swinging[k]);
+  const longest = Math.max(...only(periods)), low = Math.min(...only(periods)), zigzag = longest <= 2;
+  const felt = rates.map((r, k) => (swinging[k] ? r : 0)), slowest = felt.indexOf(Math.max(...felt));
+  const life = zigzag ? [halves[slowest]] : only(halves), goal = facts.decay ? 'its goal' : 'the minimum';
+  let halved = `the swing halves every ${span(life)} steps`;
+  if (Math.max(...life) < 1) halved = `each step leaves ${percent(Math.max(...only(rates)))} of the swing at most`;
+  if (zigzag) {
+    const direction = along(modes, slowest), where = direction ? ` along ${direction}` : '';
+    return finding('swing', `It zigzags${where}: the error flips its sign at every step, and ${halved}.`, 'exact');
+  }
+  const verb = low > 2 && longest > low * (1 + ALIKE) ? 'orbits' : 'swings about';
+  return finding('swing', `The path ${verb} ${goal} every ${span(only(periods))} steps; ${halved}.`, 'exact');
+}
+
+export function bend(facts) {
+  const { modes, settings } = facts;
+  if (!facts.exact || !(settings.lr > 0) || modes.carrying.filter(Boolean).length < 2) return null;
+  const halves = facts.halfLives(), periods = facts.periods();
+  const there = [0, 1].filter((k) => modes.carrying[k] && Number.isFinite(halves[k]));
+  if (there.length < 2 || there.some((k) => Number.isFinite(periods[k]))) return null;
+  const fast = halves[1] < halves[0] ? 1 : 0, slow = halves[1] > halves[0] ? 1 : 0;
+  if (halves[slow] < 1.3 * halves[fast]) return null;
+  const said = `The path bends because ${along(modes, fast)} settles first: its error halves every ${number(halves[fast], 2)} steps, that along ${along(modes, slow)} every ${number(halves[slow], 2)}.`;
+  return finding('bend', said, 'exact');
+}
+
+export function nesterov(facts) {
+  const { modes, rule, settings } = facts;
+  if (!modes || !rule || !(settings.nesterov && settings.momentum)) return null;
+  const limit = facts.limit(), plain = facts.limit({ nesterov: false });
+  if (facts.lost) return null;
+  const faster = findGains(facts);
+  if (!faster.length || !(settings.lr > 0 && settings.lr < limit)) {
+    if (!(limit > 0 && limit < plain)) return null;
+    const lowers = `esterov lowers the limit of the learning rate: ${number(limit)} against ${number(plain)}.`;
+    const said = facts.exact ? `N${lowers}` : `Locally, from the curvature at the minimum, n${lowers}`;
+    return finding('nesterov', said, scopeOf(facts));
+  }
+  const low = number(Math.min(...faster), 2), high = number(Math.max(...faster), 2);
+  const gain = low === high ? `${high}x` : `${low} to ${high}x`;
+  const said = `Nesterov looks ahead: the swings die ${gain} faster than with plain momentum. Its limit is lower: ${number(limit)} against ${number(plain)}.`;
+  return finding('nesterov', lower(facts, said), scopeOf(facts));
+}
+
+// how many times faster the swings die with nesterov, where both swing
+function findGains(facts) {
+  const ours = facts.halfLives(), theirs = facts.halfLives({ nesterov: false }), periods = facts.periods({ nesterov: false });
+  const swings = [...ours.keys()].filter((k) => Number.isFinite(periods[k]) && Number.isFinite(theirs[k]) && ours[k] > 0 && ours[k] < theirs[k] && (!facts.exact || facts.modes.carrying[k]));
+  return swings.map((k) => theirs[k] / ours[k]);
+}
+
+export function dampening(facts) {
+  const { settings, modes } = facts, tau = settings.dampening, kept = 1 - tau;
+  if (!(tau && settings.momentum) || settings.nesterov) return null;
+  if (kept > 0 && facts.lost) return null;
+  let does = `scales each new push by ${number(kept)} after the first`;
+  if (kept <= 0) does = kept < 0 ? 'turns each new push after the first uphill' : 'takes away every push but the first';
+  let said = `Dampening ${number(tau)} ${does}; the velocity still keeps ${number(settings.momentum)} of itself.`;
+  if (facts.exact) {
+    const here = (values) => values.filter((_, k) => modes.carrying[k]);
+    const slow = here(facts.periods()), quick = here(facts.periods({ dampening: 0 }));
+    const lives = here(facts.halfLives()), others = here(facts.halfLives({ dampening: 0 }));
+    const alike = lives.every((each, k) => Math.abs(each - others[k]) <= 1e-8 + 1e-9 * Math.abs(others[k]) || each === others[k]);
+    if ([...slow, ...quick].every(Number.isFinite) && alike && slow.every((each, k) => each > quick[k])) {
+      said = `Dampening ${number(tau)} scales each new push by ${number(kept)}; the swings are slower (${span(slow)} steps instead of ${span(quick)}) but die no faster.`;
+    }
+  }
+  return finding('dampening', said, 'exact');
+}
+
+export function firstStep(facts) {
+  const { momentum: mu, dampening: tau, lr, nesterov: ahead } = facts.settings;
+  if (!mu || !(lr > 0) || !(ahead || tau) || facts.lost || facts.rests) return null;
+  const said = ahead ? `Nesterov's first step is ${times(1 + mu)} plain SGD's.` : "Dampening does not touch the first step: it is plain SGD's.";
+  return finding('first step', said, 'exact');
+}
+
+export function effective(facts) {
+  const { momentum: mu, dampening: tau, lr } = facts.settings;
+  if (!(mu > 0 && mu < 1) || !(lr > 0) || facts.lost || facts.rests || !(tau < 1)) return null;
+  const value = effectiveLr(facts.settings);
+  const said = `Down a steady slope, momentum ${number(mu)} comes to take the steps of a plain lr ${number(value)} (effective lr; lr is ${number(lr)}).`;
+  return finding('effective lr', said, 'exact');
+}
