@@ -57,18 +57,18 @@ export function makeRun(kind, steps) {
 }
 
 // One update of a run opened: gradient, velocity before, what it came to; in float64, for arrows and numbers.
-export function openUpdate(evaluate, run, settings, step) {
-  const { lr, momentum, dampening, weight_decay, nesterov, maximize } = settings;
-  const velocity = [0, 0];
+// `slopeAt(k, here)` gives the loss's gradient at step k.
+export function openUpdate(slopeAt, run, settings, step) {
+  const { lr, momentum, dampening, weight_decay, nesterov, maximize } = settings, velocity = [0, 0];
   let parts = null;
   for (let k = 0; k <= step; k++) {
     const here = [run.position[2 * k], run.position[2 * k + 1]];
-    const slope = [...evaluate(here[0], here[1], true).gradient].map((g) => (maximize ? -g : g));
+    const slope = slopeAt(k, here).map((g) => (maximize ? -g : g)), before = [...velocity];
     const gradient = slope.map((g, j) => g + weight_decay * here[j]);
-    const before = [...velocity];
     for (let j = 0; j < 2; j++) velocity[j] = k === 0 ? gradient[j] : momentum * velocity[j] + (1 - dampening) * gradient[j];
-    const direction = momentum === 0 ? gradient : nesterov ? gradient.map((g, j) => g + momentum * velocity[j]) : [...velocity];
-    parts = { here, slope, gradient, before, velocity: [...velocity], direction, update: direction.map((d) => -lr * d) };
+    const ahead = gradient.map((g, j) => (nesterov ? g + momentum * velocity[j] : velocity[j]));
+    const direction = momentum === 0 ? gradient : ahead;
+    parts = { here, slope, gradient, before, velocity: [...velocity], update: direction.map((d) => -lr * d), first: k === 0 };
   }
   return { ...parts, next: [run.position[2 * step + 2], run.position[2 * step + 3]] };
 }

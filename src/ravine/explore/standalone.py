@@ -1,0 +1,133 @@
+"""The page as one file: its modules joined into one script, and that with style and cards in one HTML text."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from ravine import gallery
+from ravine._problem.problem import Problem
+from ravine.explore.state import Card, make_card, make_proofs
+
+ENTRY = "page.js"
+
+_IMPORT = re.compile(r"^import (?:\{([^}]*)\}|\* as (\w+)) from '\./([\w.]+)';\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|class|function\*?) (\w+))", re.MULTILINE)
+
+
+def read_static(name: str) -> str:
+    """Return a file of the page as it is."""
+    return resources.files("ravine.explore").joinpath("static", name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def join_modules(entry: str = ENTRY) -> str:
+    """Join a module and what it imports into one script; the names that it exports become those of a constant.
+
+    Each module keeps a scope of its own, so that no name can meet another.
+
+    Examples
+    --------
+    >>> script = join_modules("theory.js")
+    >>> script.startswith("const theory$ = (() => {"), "import" in script, "stabilityLimit" in script
+    (True, False, True)
+    """
+    done: dict[str, str] = {}
+
+    def take(name: str, asked: tuple[str, ...] = ()) -> None:
+        if name in asked:
+            raise ValueError(f"{name} imports itself by way of {', '.join(asked)}")
+        if name in done:
+            return
+        source = read_static(name)
+        head = ""
+        for names, whole, other in _IMPORT.findall(source):
+            take(other, (*asked, name))
+            taken = whole or "{ " + ", ".join(each.strip().replace(" as ", ": ") for each in names.split(",")) + " }"
+            head += f"const {taken} = {_constant(other)};\n"
+        body = _IMPORT.sub("", source)
+        exported = _EXPORT.findall(body)
+        body = _EXPORT.sub("", body)
+        done[name] = (
+            f"const {_constant(name)} = (() => {{\n{head}{body}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
+        )
+
+    take(entry)
+    return "".join(done.values())
+
+
+def _constant(module: str) -> str:
+    return module.removesuffix(".js") + "$"
+
+
+def make_page(
+    problem: Problem | Mapping[str, Problem], name: str = "", *, settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return all that a page is given: its cards, which is its own, proofs and settings.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> given = make_page(ravine.gallery.quadratic(condition=100))
+    >>> given["own"], list(given["cards"])[:3]
+    ('quadratic', ['quadratic', 'article', 'beale'])
+    """
+    card = make_card(problem, name)
+    own = card["name"]
+    cards = {own: card}
+    for each in gallery.__all__:
+        if each != own:
+            cards[each] = make_card(getattr(gallery, each)(), each)
+    proofs = make_proofs(problem, card)
+    for proof in proofs:
+        if proof.get("of") == "own":
+            proof["of"] = own
+    return {"cards": cards, "own": own, "proofs": proofs, "settings": dict(settings or {})}
+
+
+def make_html(given: Mapping[str, Any], served: str = "") -> str:
+    """Write the page as one HTML text, whose script and style are allowed by their hashes alone.
+
+    With `served`, the address it may ask; else it asks nobody.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> page = make_html(make_page(ravine.gallery.quadratic()))
+    >>> page.startswith("<!doctype html>"), "http://" in page or "https://" in page
+    (True, False)
+    """
+    style = read_static("page.css")
+    script = f"{join_modules('boot.js')}boot$.start();\n"
+    data = json.dumps(given, allow_nan=False).replace("<", "\\u003c")
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_hash(script)}",
+            f"style-src {_hash(style)}",
+            "style-src-attr 'unsafe-inline'",  # sizes and places are set as properties of elements
+            "img-src data: blob:",
+            f"connect-src {served or repr('none')}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n<title>ravine: what every knob of SGD does</title>\n'
+        f"<style>{style}</style>\n</head>\n<body style=\"margin: 0\">\n<div id=\"page\"></div>\n"
+        f'<script type="application/json" id="given">{data}</script>\n'
+        f'<script type="module">{script}</script>\n</body>\n</html>\n'
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,149 @@
+// The settings: each a slider and a number, with its limit and its best value on the track.
+
+import { element, setText } from './dom.js';
+import { number, printed } from './format.js';
+import { SWITCHES } from './state.js';
+import { bestLr, bestMomentum } from './theory.js';
+import { typed } from './verdict.js';
+
+const GRAIN = 1000;
+const NUMBERS = ['lr', 'momentum', 'dampening', 'weight_decay', 'delta', 'beta', 'condition', 'steps'];
+
+export class Knobs {
+  constructor(app) {
+    this.app = app;
+    this.rows = Object.fromEntries(NUMBERS.map((name) => [name, this.makeRow(name)]));
+    this.switches = Object.fromEntries(SWITCHES.map((name) => [name, element('input', { type: 'checkbox', role: 'switch', onchange: (event) => app.change({ [name]: event.target.checked }) })]));
+    const boxes = SWITCHES.map((name) => element('label', { className: 'switch' }, this.switches[name], name));
+    this.refusal = element('p', { className: 'refusal', role: 'alert', hidden: true });
+    const rows = (names) => names.map((name) => this.rows[name].box);
+    this.box = element('section', { className: 'knobs', 'aria-label': 'settings' },
+      element('h2', {}, 'torch.optim.SGD'), ...rows(NUMBERS.slice(0, 4)), element('div', { className: 'switches' }, ...boxes), this.refusal,
+      ...rows(NUMBERS.slice(4)), this.makeStart());
+  }
+
+  makeRow(name) {
+    const { app } = this, id = `${app.id}-${name}`;
+    const slider = element('input', { type: 'range', id, min: 0, max: GRAIN, step: 1 });
+    const field = element('input', { className: 'value', inputMode: 'decimal', autocomplete: 'off', spellcheck: false, 'aria-label': `${name}, as a number` });
+    const fill = element('i', {}), over = element('em', {}), limit = element('span', { className: 'limit', hidden: true }), star = element('span', { className: 'star', hidden: true, 'aria-hidden': 'true' }, '★');
+    const left = element('b', {}), right = element('span', {});
+    const set = (value, options) => app.change({ [name]: value }, options);
+    slider.addEventListener('input', () => set(this.fromSlider(name, Number(slider.value)), { moving: true }));
+    slider.addEventListener('change', () => app.settle());
+    slider.addEventListener('keydown', (event) => {
+      const way = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+      if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      set(this.stepped(name, way * (event.shiftKey ? 10 : 1)));
+    });
+    field.addEventListener('change', () => this.take(name, field));
+    field.addEventListener('keydown', (event) => {
+      if (event.key === 'Enter') this.take(name, field);
+    });
+    const box = element('div', { className: 'knob' },
+      element('div', { className: 'row' }, element('label', { htmlFor: id }, name), field),
+      element('div', { className: 'track' }, element('div', { className: 'rail' }, fill, over), slider, limit, star),
+      element('div', { className: 'hints' }, left, right));
+    return { box, slider, field, fill, over, limit, star, left, right };
+  }
+
+  makeStart() {
+    const { app } = this;
+    this.start = [0, 1].map((k) => {
+      const field = element('input', { className: 'value', inputMode: 'decimal', autocomplete: 'off' });
+      field.addEventListener('change', () => {
+        const value = Number(field.value.replace('−', '-'));
+        if (field.value.trim() && Number.isFinite(value)) app.change({ start: app.state.start.with(k, value) });
+        else app.say(`the start must be a finite number, got “${field.value}”`);
+      });
+      return field;
+    });
+    this.names = [0, 1].map(() => element('span', {}));
+    return element('div', { className: 'start' }, element('span', {}, 'start'), ...[0, 1].map((k) => element('label', {}, this.names[k], this.start[k])));
+  }
+
+  // a typed number; what is none is said, and the old one stays
+  take(name, field) {
+    const text = field.value.trim().replace('−', '-'), value = Number(text), { whole } = this.app.knobs[name];
+    const least = { delta: 0, beta: 0 }[name];
+    let fault = '';
+    if (!text || !Number.isFinite(value)) fault = `${name} must be a finite number, got “${field.value}”`;
+    else if (whole && !(Number.isInteger(value) && value >= 1 && value <= 10000)) fault = `steps must be a whole number from 1 to 10,000, got “${field.value}”`;
+    else if (least !== undefined && !(value > 0)) fault = `${name} must be above 0, got “${field.value}”`;
+    else if (name === 'condition' && value < 1) fault = `condition must be at least 1, got “${field.value}”`;
+    if (fault) {
+      this.app.say(fault);
+      field.value = typed(this.app.state[name]);
+    } else this.app.change({ [name]: value });
+  }
+
+  toSlider(name, value) {
+    const { low, high, log } = this.app.knobs[name], share = log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+    return Math.max(0, Math.min(1, value > 0 || !log ? share : 0));
+  }
+
+  fromSlider(name, place) {
+    const { low, high, log, step, whole } = this.app.knobs[name], share = place / GRAIN;
+    if (log) {
+      const value = low * (high / low) ** share;
+      return whole ? Math.max(1, Number(value.toPrecision(value < 100 ? 2 : 3)) | 0) : Number(value.toPrecision(3));
+    }
+    return Number((Math.round((low + (high - low) * share) / step) * step).toPrecision(6));
+  }
+
+  stepped(name, count) {
+    const { low, high, log, step, whole } = this.app.knobs[name], value = this.app.state[name];
+    if (whole) return Math.max(low, Math.min(high, value + count));
+    const moved = log ? Number((value > 0 ? value * 1.02 ** count : low).toPrecision(3)) : Number((value + step * count).toPrecision(6));
+    return log ? Math.max(moved, 1e-12) : Math.max(low, Math.min(Math.max(high, value), moved));
+  }
+
+  render() {
+    const { app } = this, { state } = app;
+    for (const [name, row] of Object.entries(this.rows)) {
+      row.box.hidden = state[name] === null || state[name] === undefined;
+      if (row.box.hidden) continue;
+      const share = this.toSlider(name, state[name]), text = typed(state[name]);
+      row.slider.value = String(Math.round(share * GRAIN));
+      row.slider.setAttribute('aria-valuetext', `${name} ${text}`);
+      row.slider.style.setProperty('--share', share);
+      row.fill.style.width = `${100 * share}%`;
+      if (row.field !== document.activeElement && row.field.getRootNode().activeElement !== row.field) row.field.value = text;
+    }
+    for (const name of SWITCHES) this.switches[name].checked = state[name];
+    this.start.forEach((field, k) => {
+      if (field !== field.getRootNode().activeElement) field.value = String(state.start[k]);
+      field.setAttribute('aria-label', `start, ${app.card.labels[k]}`);
+      setText(this.names[k], app.card.labels[k]);
+    });
+    setText(this.refusal, app.refused ? `torch refuses this: ${app.refused}. The pictures show the last settings that it took.` : '');
+    this.refusal.hidden = !app.refused;
+    this.renderLimits();
+  }
+
+  renderLimits() {
+    const { app } = this, { facts } = app.shown[app.state.panel], { lr, momentum, steps } = this.rows, modes = facts.modes;
+    const limit = modes && facts.rule ? facts.limit() : NaN, local = facts.exact ? '' : ', local';
+    const settings = facts.settings, bare = { ...settings, weight_decay: 0 };
+    const place = (node, name, value) => {
+      node.hidden = !Number.isFinite(value);
+      if (!node.hidden) node.style.setProperty('--share', this.toSlider(name, value));
+    };
+    const reached = Number.isFinite(limit) && limit > 0;
+    place(lr.limit, 'lr', reached ? limit : NaN);
+    lr.over.style.left = `${100 * (reached ? this.toSlider('lr', limit) : limit === 0 ? 0 : 1)}%`;
+    let said = reached ? `limit ${printed(number(limit))}${local}` : limit === 0 ? 'no small lr converges' : '';
+    if (facts.kinked && !facts.climbs) said = 'no limit: its slope does not grow';
+    setText(lr.left, said);
+    const best = modes && facts.rule ? bestLr(modes.curvatures, bare) : NaN;
+    place(lr.star, 'lr', best);
+    setText(lr.right, Number.isFinite(best) ? `best ${printed(number(best))}${local}` : '');
+    const pace = modes && facts.rule && settings.lr > 0 && settings.dampening < 1 ? bestMomentum(modes.curvatures, bare).momentum : NaN;
+    place(momentum.star, 'momentum', pace);
+    setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${printed(number(pace, 2))}${local}` : '');
+    const arrived = facts.minimum !== null && facts.arrival.outcome === 'arrived' ? facts.arrival.step : NaN;
+    place(steps.limit, 'steps', NaN);
+    setText(steps.right, Number.isFinite(arrived) ? `arrives at ${arrived.toLocaleString('en')}` : '');
+  }
+}

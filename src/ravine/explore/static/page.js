@@ -1,0 +1,361 @@
+// The page: holds what was chosen, has the runs made, and lets every view follow.
+
+import { Curves, Fit } from './charts.js';
+import { copyText, editPoints, showKeys, showText } from './dialogs.js';
+import { element, readColors, setText } from './dom.js';
+import { Header } from './header.js';
+import { Knobs } from './knobs.js';
+import { Panel } from './panels.js';
+import { Phase } from './phase.js';
+import { drawPicture, saveCanvas } from './picture.js';
+import { checkRun, sayProof } from './proof.js';
+import { OwnRuns, PythonRuns } from './runs.js';
+import { findRefusal } from './sgd.js';
+import { initialState, makePointsCard, rangesOf, readLink, settingsOf, stepOf, writeLink } from './state.js';
+import { StepBar } from './stepbar.js';
+import { headlineOf, scriptOf } from './verdict.js';
+import { Words } from './words_list.js';
+
+const RUN_KEYS = ['lr', 'momentum', 'dampening', 'weight_decay', 'nesterov', 'maximize', 'start', 'steps'];
+const SHAPE_KEYS = ['delta', 'beta', 'condition', 'points'];
+const REST = 180;
+
+export class App {
+  // `given` {cards, own, proofs, settings}; `host` {address: whether the address holds the state, ask}
+  constructor(root, given, host) {
+    Object.assign(this, { root, host, cards: given.cards, own: given.own, proofs: given.proofs, begun: given.settings ?? {} });
+    this.id = `ravine-${Math.random().toString(36).slice(2, 8)}`;
+    Object.assign(this, { version: 0, moving: false, editing: false, refused: '', headline: '', past: [], shown: [], wanted: true });
+    this.header = new Header(this);
+    this.knobs_ = new Knobs(this);
+    this.curves = new Curves(this);
+    this.fit = new Fit(this);
+    this.phase = new Phase(this);
+    this.words = new Words(this);
+    this.bar = new StepBar(this);
+    this.message = element('p', { className: 'message', role: 'status' });
+    this.tabs = element('nav', { className: 'tabs', 'aria-label': 'panels' });
+    this.maps = element('main', { className: 'maps' });
+    this.proof = element('p', { className: 'proof' });
+    const side = element('aside', { className: 'settings' }, this.knobs_.box, this.proof);
+    const right = element('div', { className: 'charts' }, this.curves.box, this.fit.box, this.words.box);
+    root.classList.add('ravine');
+    root.replaceChildren(element('div', { className: 'page' }, this.header.box, this.header.headline, this.message, this.tabs, side, this.maps, right, this.bar.box, this.header.live));
+    this.restore(host.address ? location.hash : '');
+    this.followKeys();
+    new ResizeObserver(() => this.paint()).observe(root);
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.dress());
+    if (host.address) addEventListener('popstate', () => this.restore(location.hash, true));
+    this.prove();
+  }
+
+  // ---- what is shown -----------------------------------------------------------------------------------------------------
+
+  restore(fragment, again = false) {
+    const { state, card, left } = readLink(fragment, this.cards, this.own);
+    this.take(card, again || new URLSearchParams(fragment.replace(/^#/, '')).size ? state : { ...state, ...this.begun });
+    if (left.length) this.say(`The link held what does not fit here, and it was left out: ${left.join(', ')}`);
+    this.marked = writeLink(this.state, this.card);
+  }
+
+  take(card, state) {
+    this.card = card;
+    this.state = state;
+    this.knobs = rangesOf(card);
+    this.swap = card.axes[0] === card.labels[1];
+    this.ranges = null;
+    this.makeRuns();
+    this.panelViews = this.runs.panels.map((panel, k) => new Panel(this, k, panel.label));
+    this.maps.replaceChildren(...this.panelViews.map((view) => view.box), this.phase.box);
+    this.tabs.replaceChildren(...this.runs.panels.map((panel, k) => element('button', { type: 'button', onclick: () => this.change({ panel: k }) }, element('span', { className: `dot c${k}` }), shortOf(panel.label))));
+    this.tabs.hidden = this.runs.panels.length < 2;
+    this.maps.dataset.panels = String(this.runs.panels.length);
+    this.shown = [];
+    this.header.build();
+    this.dress();
+    this.dirty = true;
+    this.paint();
+    this.settle();
+  }
+
+  makeRuns() {
+    this.version++;
+    this.runs = this.card.family === 'python' ? new PythonRuns(this.card, this.host, () => this.repaintGround()) : new OwnRuns(this.card, this.state);
+  }
+
+  repaintGround() {
+    this.version++;
+    this.paint();
+  }
+
+  open(name) {
+    const card = this.cards[name];
+    if (card) this.take(card, { ...initialState(card), theme: this.state.theme });
+  }
+
+  change(patch, { moving = false, quiet = false } = {}) {
+    const before = this.state;
+    this.state = { ...before, ...patch };
+    if (this.state.step !== null && this.state.step >= this.state.steps) this.state.step = null;
+    const changed = (name) => name in patch && this.state[name] !== before[name];
+    this.editing = SHAPE_KEYS.some(changed);
+    if (this.editing) this.makeRuns();
+    if (this.editing || RUN_KEYS.some(changed)) this.dirty = true;
+    if ('theme' in patch) this.dress();
+    setText(this.message, '');
+    this.moving = moving;
+    this.paint();
+    clearTimeout(this.calm);
+    if (moving) this.calm = setTimeout(() => this.settle(), REST);
+    else if (!quiet) this.settle();
+  }
+
+  // The hand rests: sharpen, fold, announce, and write the address.
+  settle() {
+    clearTimeout(this.calm);
+    this.moving = this.editing = false;
+    this.resting = true;
+    this.paint();
+  }
+
+  paint() {
+    this.request ??= requestAnimationFrame(() => {
+      this.request = null;
+      this.frame();
+    });
+  }
+
+  frame() {
+    if (this.dirty) this.compute();
+    if (!this.shown.length) return;
+    if (this.resting) this.fold();
+    this.renderAll();
+    if (this.resting) {
+      this.resting = false;
+      for (const view of [this.header, this.curves, this.fit]) view.say();
+      this.mark();
+    }
+  }
+
+  compute() {
+    this.dirty = false;
+    this.refused = findRefusal(settingsOf(this.state));
+    if (this.refused && this.shown.length) return;
+    const state = this.refused ? { ...this.state, ...settingsOf(initialState(this.card)) } : this.state;
+    this.runs.compute(state, (all, settings) => this.accept(all, settings), (gone, refused) => {
+      this.refused = refused;
+      if (gone) this.say(gone);
+      this.paint();
+    });
+  }
+
+  accept(all, settings) {
+    this.lastSettings = settings;
+    this.ranges ??= this.card.ranges[this.card.axes[0]] ? { x: this.card.ranges[this.card.axes[0]], y: this.card.ranges[this.card.axes[1]] } : frameOf(all, this.state.start, this.swap);
+    const before = this.shown;
+    this.shown = all.map(({ facts, error }, index) => ({
+      index, facts, error, color: index, panel: this.runs.panels[index], label: this.runs.panels[index].label, short: shortOf(this.runs.panels[index].label),
+      panelView: this.panelViews[index], folded: before[index]?.folded ?? false, note: before[index]?.note ?? '', pinned: null,
+    }));
+    if (this.runs instanceof PythonRuns) this.paint();
+  }
+
+  // Panels that are equal in every bit become one.
+  fold() {
+    for (const one of this.shown) Object.assign(one, { folded: false, note: '' });
+    for (const one of this.shown) for (const other of this.shown.slice(one.index + 1)) {
+      if (one.folded || other.folded || !sameBits(one.facts.run, other.facts.run)) continue;
+      other.folded = true;
+      one.note = `${one.note ? `${one.note}, ` : '= '}${other.label}, bit for bit`;
+      if (this.state.panel === other.index) this.state = { ...this.state, panel: one.index };
+    }
+  }
+
+  renderAll() {
+    const { pin, steps, panel } = this.state, key = JSON.stringify([this.version, pin, steps]);
+    if (key !== this.pinKey) {
+      this.pinKey = key;
+      this.pins = pin && !findRefusal(pin) ? this.runs.pinned(pin, steps) : [];
+    }
+    for (const one of this.shown) {
+      one.pinned = this.pins[one.index] ?? null;
+      one.panelView.box.hidden = this.tabs.children[one.index].hidden = one.folded;
+      this.tabs.children[one.index].setAttribute('aria-pressed', String(one.index === panel));
+    }
+    this.headline = headlineOf(this.visible().filter((one) => !one.error), this.lastSettings);
+    this.root.classList.toggle('refused', Boolean(this.refused));
+    this.header.render();
+    this.knobs_.render();
+    for (const one of this.visible()) {
+      one.panelView.render();
+      one.panelView.say();
+    }
+    for (const view of [this.curves, this.fit, this.phase, this.words, this.bar]) view.render();
+  }
+
+  visible() {
+    return this.shown.filter((one) => !one.folded);
+  }
+
+  points() {
+    return this.card.family === 'neuron' ? this.state.points ?? this.card : null;
+  }
+
+  gridOf(index, view, draft) {
+    return this.runs.gridOf(index, view, this.swap, draft);
+  }
+
+  slopeOf(index) {
+    return this.runs.slopeOf(index);
+  }
+
+  viewOf() {
+    const { x, y } = this.ranges;
+    return this.swap ? { x0: x[0], x1: x[1], y0: y[0], y1: y[1] } : { x0: y[0], x1: y[1], y0: x[0], y1: x[1] };
+  }
+
+  // ---- what one does ---------------------------------------------------------------------------------------------------------
+
+  changePoints(edit, options) {
+    const { inputs, targets } = this.points(), [xs, ys] = edit([...inputs], [...targets]);
+    if (new Set(xs).size < 2) {
+      this.say('A line needs points at two different places at least.');
+      return;
+    }
+    if (this.card.name !== 'your points') {
+      this.card = { ...makePointsCard(this.card), ranges: this.card.ranges };
+      this.state = { ...this.state, problem: this.card.name };
+    }
+    this.change({ points: { inputs: xs, targets: ys } }, options);
+    this.header.build();
+  }
+
+  usePoints(points) {
+    const card = makePointsCard(this.cards.article ?? this.card);
+    this.take(card, { ...initialState(card), ...settingsOf(this.state), steps: this.state.steps, theme: this.state.theme, points });
+  }
+
+  editPoints() {
+    editPoints(this);
+  }
+
+  togglePin() {
+    this.change({ pin: this.state.pin ? null : { ...settingsOf(this.state), start: this.state.start } });
+  }
+
+  reset() {
+    this.take(this.cards[this.own], { ...initialState(this.cards[this.own]), ...this.begun, theme: this.state.theme });
+  }
+
+  canUndo() {
+    return this.past.length > 0;
+  }
+
+  undo() {
+    if (!this.past.length) return;
+    if (this.host.address) history.back();
+    else this.restore(this.past.pop(), true);
+  }
+
+  // Writes the address once the hand rests; back and forward undo.
+  mark() {
+    const link = writeLink(this.state, this.card);
+    if (link === this.marked) return;
+    this.past.push(this.marked);
+    this.marked = link;
+    if (this.host.address) history.pushState(null, '', `#${link}`);
+    this.header.render();
+  }
+
+  async copyLink() {
+    const address = this.host.address ? location.href : `#${writeLink(this.state, this.card)}`;
+    if (await copyText(address)) this.say('The link is copied: it holds problem, settings, start, step and pin.');
+    else showText(this, 'link', address, 'It holds problem, settings, start, step and pin.');
+  }
+
+  showScript() {
+    const { panel } = this.shown[this.state.panel];
+    if (!panel.evaluate) this.say('The script of this problem is what ravine.code(ravine.descend(problem, …)) writes.');
+    else showText(this, 'script', scriptOf(panel, this.card, { ...this.state, ...this.lastSettings }), `A plain torch program that makes the run of ${panel.label}.`);
+  }
+
+  async savePicture() {
+    await saveCanvas(drawPicture(this), 'ravine.png');
+  }
+
+  toggleTheme() {
+    this.change({ theme: this.colors.dark ? 'light' : 'dark' });
+  }
+
+  showKeys() {
+    showKeys(this);
+  }
+
+  dress() {
+    if (this.state.theme) this.root.dataset.theme = this.state.theme;
+    else delete this.root.dataset.theme;
+    this.colors = readColors(this.root);
+    this.paint();
+  }
+
+  say(text) {
+    setText(this.message, text);
+  }
+
+  followKeys() {
+    const target = this.host.address ? document : this.root;
+    target.addEventListener('keydown', (event) => {
+      const at = event.composedPath()[0];
+      if (event.ctrlKey || event.metaKey || event.altKey || at.closest?.('dialog, textarea, select, input:not([type=range]):not([type=checkbox])')) return;
+      if (event.key === ' ' && at.closest?.('button, input')) return;
+      const panel = '1234'.indexOf(event.key);
+      if (panel >= 0 && this.shown[panel] && !this.shown[panel].folded) this.change({ panel });
+      else if (event.key === ' ') this.bar.toggle();
+      else if (event.key === ',') this.bar.move(-1);
+      else if (event.key === '.') this.bar.move(1);
+      else if (event.key === 'n') this.change({ nesterov: !this.state.nesterov });
+      else if (event.key === 'p') this.togglePin();
+      else if (event.key === '?') this.showKeys();
+      else return;
+      event.preventDefault();
+    });
+  }
+
+  // In idle time: the runs that torch made when this page was written.
+  prove() {
+    const results = [], { proofs } = this;
+    if (!proofs.length) return;
+    const next = () => {
+      results.push(checkRun(proofs[results.length], this.cards));
+      if (results.length < proofs.length) this.idle(next);
+      else {
+        this.proven = sayProof(results, this.cards[this.own].torch);
+        setText(this.proof, this.proven);
+      }
+    };
+    setText(this.proof, 'comparing with torch …');
+    this.idle(next);
+  }
+
+  idle(work) {
+    (globalThis.requestIdleCallback ?? ((each) => setTimeout(each, 30)))(work);
+  }
+}
+
+const shortOf = (label) => label.replace(/Loss$/, '');
+
+function sameBits(one, other) {
+  return one.loss.length === other.loss.length && one.loss.every((each, k) => Object.is(each, other.loss[k])) && one.position.every((each, k) => Object.is(each, other.position[k]));
+}
+
+// A frame around the start and every minimum, or around where the runs went.
+function frameOf(all, start, swap) {
+  const places = [start, ...all.flatMap(({ facts }) => (facts.landmark ? [facts.landmark.place] : []))];
+  if (places.length === 1) for (const { facts } of all) for (let k = 0; k <= facts.taken; k++) places.push([facts.run.position[2 * k], facts.run.position[2 * k + 1]]);
+  const span = (j) => {
+    const values = places.map((place) => place[j]).filter((each) => Math.abs(each - start[j]) < 1e6 * (1 + Math.abs(start[j])));
+    const low = Math.min(...values), high = Math.max(...values), pad = 0.6 * (high - low) || Math.max(1, Math.abs(low));
+    return [low - pad, high + pad];
+  };
+  return swap ? { x: span(1), y: span(0) } : { x: span(0), y: span(1) };
+}

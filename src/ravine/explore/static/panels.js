@@ -1,0 +1,254 @@
+// One panel: the ground, the path over it, its marks and words; the start is a handle.
+
+import { BOLD, FONT, Room, element, fitCanvas, setText } from './dom.js';
+import { drawGround, evaluateGrid, fromX, fromY, makeView, toX, toY } from './ground.js';
+import { openUpdate } from './sgd.js';
+import { settingsOf, stepOf } from './state.js';
+import { outcomeOf, reasonOf } from './verdict.js';
+
+const SHAPE = 0.86;  // height over width
+
+export class Panel {
+  constructor(app, index, label) {
+    this.app = app;
+    this.index = index;
+    this.base = element('canvas', { 'aria-hidden': 'true' });
+    this.top = element('canvas', { className: 'over', role: 'img' });
+    this.handle = element('button', { className: 'handle', type: 'button' });
+    this.stage = element('div', { className: 'stage' }, this.base, this.top, this.handle);
+    this.outcome = element('p', {});
+    this.reason = element('p', { className: 'reason' });
+    this.note = element('small', {});
+    const choose = element('button', { className: 'name', type: 'button', onclick: () => app.change({ panel: index }) }, element('span', { className: `dot c${index}` }), label);
+    this.title = element('h2', {}, choose, this.note);
+    this.box = element('section', { className: 'panel', 'aria-label': label }, this.title, this.stage, element('div', { className: 'verdict' }, this.outcome, this.reason));
+    this.followHand();
+  }
+
+  followHand() {
+    const { handle, stage, app } = this;
+    const place = (event) => {
+      const box = stage.getBoundingClientRect();
+      return this.pairAt(event.clientX - box.left, event.clientY - box.top);
+    };
+    handle.addEventListener('pointerdown', (event) => {
+      handle.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      handle.focus({ preventScroll: true });
+      if (app.state.panel !== this.index) app.change({ panel: this.index }, { quiet: true });
+      const move = (at) => app.change({ start: place(at) }, { moving: true });
+      handle.addEventListener('pointermove', move);
+      const end = () => {
+        handle.removeEventListener('pointermove', move);
+        app.settle();
+      };
+      handle.addEventListener('lostpointercapture', end, { once: true });
+    });
+    handle.addEventListener('keydown', (event) => {
+      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+      if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const { view } = this, reach = (event.shiftKey ? 10 : 1) * niceStep((view.x1 - view.x0) / 130), tall = (event.shiftKey ? 10 : 1) * niceStep((view.y1 - view.y0) / 130);
+      const [x, y] = app.swap ? [app.state.start[1], app.state.start[0]] : app.state.start;
+      const moved = [tidy(x + way[0] * reach), tidy(y + way[1] * tall)];
+      app.change({ start: app.swap ? moved.reverse() : moved });
+    });
+    stage.addEventListener('dblclick', (event) => app.change({ start: place(event), panel: this.index }));
+    stage.addEventListener('click', (event) => {
+      if (event.target !== handle && app.state.panel !== this.index) app.change({ panel: this.index });
+    });
+  }
+
+  pairAt(px, py) {
+    const { view } = this, width = (view.x1 - view.x0) / view.width;
+    const round = (value, low, high) => Number(Math.min(high, Math.max(low, value)).toFixed(Math.max(0, Math.ceil(-Math.log10(width)))));
+    const x = round(fromX(view, px), view.x0, view.x1), y = round(fromY(view, py), view.y0, view.y1);
+    return this.app.swap ? [y, x] : [x, y];
+  }
+
+  // The parameters of step k as a place on the canvas.
+  at(position, k) {
+    const [p, q] = [position[2 * k], position[2 * k + 1]];
+    return this.app.swap ? [toX(this.view, q), toY(this.view, p)] : [toX(this.view, p), toY(this.view, q)];
+  }
+
+  render() {
+    const { app } = this, width = this.stage.clientWidth;
+    if (!width) return;
+    const height = Math.round(width * SHAPE);
+    this.view = makeView(app.ranges, width, height);
+    this.renderGround(width, height);
+    const { pen } = fitCanvas(this.top, width, height);
+    pen.clearRect(0, 0, width, height);
+    pen.lineJoin = pen.lineCap = 'round';
+    this.renderRun(pen);
+  }
+
+  renderGround(width, height) {
+    const { app } = this, { panel, facts } = app.shown[this.index], settings = facts.settings;
+    const { pen, changed } = fitCanvas(this.base, width, height), draft = app.moving && (app.editing || settings.weight_decay !== this.decay);
+    const { view } = this, place = `${app.version} ${view.x0} ${view.x1} ${view.y0} ${view.y1} ${width} ${draft}`;
+    if (this.gridOf !== place) {
+      this.grid = app.gridOf(this.index, view, draft);
+      this.gridOf = place;
+    }
+    const decay = settings.maximize ? 0 : settings.weight_decay, bottom = facts.landmark?.minimum ?? null;
+    const drawn = `${place} ${decay} ${bottom} ${app.colors.dark} ${Boolean(this.grid)}`;
+    if (!changed && this.drawn === drawn) return;
+    this.drawn = drawn;
+    this.decay = settings.weight_decay;
+    if (this.grid) drawGround(pen, view, this.grid, { decay, bottom, colors: app.colors, axes: app.card.axes });
+    else pen.clearRect(0, 0, width, height);
+    this.panel = panel;
+  }
+
+  renderRun(pen) {
+    const { app, view } = this, { facts, pinned, color } = app.shown[this.index], { colors, state } = app;
+    const step = Math.min(stepOf(state), facts.taken), { position } = facts.run, ink = colors.of[color];
+    const crowd = Array.from({ length: Math.min(step, 400) + 1 }, (_, k) => this.at(position, k));
+    const room = new Room(view.width, view.height, crowd);
+    if (pinned) {
+      this.trace(pen, pinned.run.position, 0, pinned.taken);
+      Object.assign(pen, { strokeStyle: colors.quiet, lineWidth: 1.6 });
+      pen.setLineDash([1, 4]);
+      pen.stroke();
+      pen.setLineDash([]);
+    }
+    if (step < facts.taken) this.stroke(pen, position, step, facts.taken, ink, 1.3, 0.25);
+    this.stroke(pen, position, 0, step, colors.ground, 4, 0.7);
+    this.stroke(pen, position, 0, step, ink, 1.9, 1);
+    this.dots(pen, position, step, ink);
+    this.marks(pen, room, facts, step, ink);
+    if (state.panel === this.index && step < facts.taken) this.arrows(pen, room, facts, step);
+  }
+
+  trace(pen, position, from, to) {
+    pen.beginPath();
+    for (let k = from, drawing = false; k <= to; k++) {
+      const [x, y] = this.at(position, k);
+      if (!Number.isFinite(x + y)) break;
+      // far outside a canvas lines lose their direction
+      const cx = Math.max(-1e5, Math.min(1e5, x)), cy = Math.max(-1e5, Math.min(1e5, y));
+      if (drawing) pen.lineTo(cx, cy);
+      else pen.moveTo(cx, cy);
+      drawing = true;
+    }
+  }
+
+  stroke(pen, position, from, to, color, width, alpha) {
+    this.trace(pen, position, from, to);
+    Object.assign(pen, { strokeStyle: color, lineWidth: width, globalAlpha: alpha });
+    pen.stroke();
+    pen.globalAlpha = 1;
+  }
+
+  dots(pen, position, step, ink) {
+    const every = step <= 200 ? 1 : Math.ceil(step / 200), { width, height } = this.view;
+    pen.fillStyle = ink;
+    pen.beginPath();
+    for (let k = every; k <= step; k += every) {
+      const [x, y] = this.at(position, k);
+      if (!(x > -4 && y > -4 && x < width + 4 && y < height + 4)) continue;
+      pen.moveTo(x + 1.9, y);
+      pen.arc(x, y, 1.9, 0, 7);
+    }
+    pen.fill();
+  }
+
+  marks(pen, room, facts, step, ink) {
+    const { app, view } = this, { colors, state } = app, { landmark, own, decay } = facts;
+    const spots = [];
+    const mark = (place, name, diamond) => {
+      const [x, y] = this.at(place, 0);
+      if (!(x > 0 && y > 0 && x < view.width && y < view.height)) return;
+      Object.assign(pen, { strokeStyle: colors.ink, lineWidth: 1.8 });
+      pen.beginPath();
+      const r = 5;
+      if (diamond) for (const [dx, dy] of [[0, -r], [r, 0], [0, r], [-r, 0], [0, -r]]) pen.lineTo(x + dx, y + dy);
+      else for (const d of [-1, 1]) {
+        pen.moveTo(x - r, y - d * r);
+        pen.lineTo(x + r, y + d * r);
+      }
+      pen.stroke();
+      room.block(x - 6, y - 6, 12, 12);
+      spots.push([name, x, y]);
+    };
+    if (landmark) mark(landmark.place, decay ? 'goal' : 'minimum', false);
+    if (decay && own) mark(own.place, 'minimum of the loss', true);
+    const [ex, ey] = this.at(facts.run.position, step), [sx, sy] = this.at(state.start, 0);
+    const dot = (x, y, radius, fill, edge, width) => {
+      if (!Number.isFinite(x + y)) return;
+      pen.beginPath();
+      pen.arc(x, y, radius, 0, 7);
+      Object.assign(pen, { fillStyle: fill, strokeStyle: edge, lineWidth: width });
+      pen.fill();
+      pen.stroke();
+    };
+    dot(ex, ey, 4.6, ink, colors.ground, 2);
+    dot(sx, sy, 7, colors.ground, ink, 2.6);
+    room.block(sx - 8, sy - 8, 16, 16);
+    const style = { ground: colors.ground, color: colors.ink };
+    room.label(pen, 'start', sx, sy, { ...style, color: ink, font: BOLD }, 14);
+    for (const [name, x, y] of spots) room.label(pen, name, x, y, style, 16);
+    if (!(ex > 0 && ey > 0 && ex < view.width && ey < view.height)) this.leaving(pen, room, facts, step, style);
+    this.handle.style.left = `${sx}px`;
+    this.handle.style.top = `${sy}px`;
+  }
+
+  // where a path that ends outside goes out of the map for the last time
+  leaving(pen, room, facts, step, style) {
+    const { width, height } = this.view, inside = ([x, y]) => x >= 0 && y >= 0 && x <= width && y <= height;
+    for (let k = step; k > 0; k--) {
+      const from = this.at(facts.run.position, k - 1), to = this.at(facts.run.position, k);
+      if (!inside(from) || !to.every(Number.isFinite)) continue;
+      const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+      const share = Math.min(dx > 0 ? (width - from[0]) / dx : dx < 0 ? -from[0] / dx : 1, dy > 0 ? (height - from[1]) / dy : dy < 0 ? -from[1] / dy : 1);
+      room.label(pen, `leaves the map at step ${k}`, from[0] + share * dx, from[1] + share * dy, style, 10);
+      return;
+    }
+  }
+
+  // the update from here to the next step: what the velocity carries on, and what the gradient asks
+  arrows(pen, room, facts, step) {
+    const { app } = this, { colors } = app, settings = settingsOf(facts.settings), parts = openUpdate(app.slopeOf(this.index), facts.run, settings, step);
+    const carried = settings.momentum ? settings.lr * settings.momentum * (settings.nesterov ? settings.momentum : 1) : 0;
+    const middle = parts.here.map((each, j) => each - carried * parts.before[j]);
+    const from = this.at(parts.here, 0), through = this.at(middle, 0), to = this.at(parts.next, 0);
+    if (settings.momentum && step > 0) {
+      this.arrow(pen, from, through, colors.blue);
+      room.label(pen, 'velocity', (from[0] + through[0]) / 2, (from[1] + through[1]) / 2, { ground: colors.ground, color: colors.blue, font: FONT }, 10);
+    }
+    this.arrow(pen, through, to, colors.ink);
+    room.label(pen, 'gradient', (through[0] + to[0]) / 2, (through[1] + to[1]) / 2, { ground: colors.ground, color: colors.ink, font: FONT }, 10);
+  }
+
+  arrow(pen, [x0, y0], [x1, y1], color) {
+    const length = Math.hypot(x1 - x0, y1 - y0);
+    if (!Number.isFinite(length) || length < 3) return;
+    const angle = Math.atan2(y1 - y0, x1 - x0), head = Math.min(9, length * 0.6);
+    Object.assign(pen, { strokeStyle: color, fillStyle: color, lineWidth: 2.2 });
+    pen.beginPath();
+    pen.moveTo(x0, y0);
+    pen.lineTo(x1 - head * 0.7 * Math.cos(angle), y1 - head * 0.7 * Math.sin(angle));
+    pen.stroke();
+    pen.beginPath();
+    pen.moveTo(x1, y1);
+    for (const side of [-0.42, 0.42]) pen.lineTo(x1 - head * Math.cos(angle + side), y1 - head * Math.sin(angle + side));
+    pen.fill();
+  }
+
+  say() {
+    const { app } = this, { facts, note } = app.shown[this.index], [p, q] = app.card.labels, { start } = app.state;
+    const outcome = outcomeOf(facts), reason = reasonOf(facts);
+    setText(this.outcome, outcome);
+    setText(this.reason, reason);
+    setText(this.note, note);
+    this.box.classList.toggle('chosen', app.state.panel === this.index);
+    this.top.setAttribute('aria-label', `map of ${this.box.getAttribute('aria-label')}: ${outcome}. ${reason}`);
+    this.handle.setAttribute('aria-label', `start: ${p} ${start[0]}, ${q} ${start[1]}. Arrow keys move it`);
+  }
+}
+
+const niceStep = (value) => 10 ** Math.floor(Math.log10(value) + 0.3);
+const tidy = (value) => Number(value.toPrecision(12));

@@ -1,0 +1,113 @@
+// What is written beside the pictures: headline, a panel's lines, the settings as one types them, a script.
+
+import { number, printed } from './format.js';
+import { pythonFloat } from './sgd.js';
+import { KNOBS, SWITCHES, settingsOf } from './state.js';
+import { findShape, told } from './words.js';
+
+// A setting as Python reads it, as short as it can be.
+export const typed = (value) => (typeof value === 'boolean' ? (value ? 'True' : 'False') : pythonFloat(value).replace(/\.0$/, ''));
+
+// SGD(lr=0.1, momentum=0.9): what differs from torch's defaults, and lr always.
+export function callOf(settings) {
+  const parts = [`lr=${typed(settings.lr)}`];
+  for (const name of [...KNOBS.slice(1), ...SWITCHES]) if (settings[name]) parts.push(`${name}=${typed(settings[name])}`);
+  return `SGD(${parts.join(', ')})`;
+}
+
+// Four digits, as the loss of a run is told everywhere.
+export const lossText = (value) => printed(number(value, 4));
+
+// "loss 53.08 → 0.5005, arrives at step 42"
+export function outcomeOf(facts) {
+  const { run, taken, minimum, climbs } = facts, first = lossText(run.loss[0]), last = run.loss[taken];
+  const went = `loss ${first} → ${lossText(last)}`;
+  if (climbs) return went;
+  if (facts.diverged) {
+    const broken = run.loss.findIndex((each) => !Number.isFinite(each));
+    return broken < 0 ? `${went}: it diverged` : `loss ${first} → ${lossText(run.loss[broken])} at step ${broken}: it diverged`;
+  }
+  if (minimum === null) return went;
+  const { outcome, step } = facts.arrival;
+  return outcome === 'arrived' ? `${went}, arrives at step ${step}` : `${went}, not arrived`;
+}
+
+const LONGEST = 108;
+
+// The longest beginning of a sentence that says something by itself in two lines: as Finding.brief.
+export function brief(sentence) {
+  if (sentence.length <= LONGEST) return sentence;
+  const ends = [...sentence.matchAll(/\. |; |: |, not |, so /g)].map((match) => match.index).filter((at) => at > 30 && at < LONGEST);
+  return ends.length ? `${sentence.slice(0, ends[ends.length - 1])}.` : sentence;
+}
+
+export function reasonOf(facts) {
+  const shape = findShape(facts);
+  return shape ? printed(told({ ...shape, sentence: brief(shape.sentence) })) : '';
+}
+
+// One line over everything: what the settings are, and what became of the runs.
+export function headlineOf(all, settings) {
+  const { momentum, nesterov, lr } = settings, name = printed(number(momentum));
+  const what = momentum ? `${nesterov ? 'Nesterov' : 'Momentum'} ${name}` : 'Plain SGD';
+  if (settings.maximize) return 'Uphill: maximize follows the gradient';
+  const lost = all.filter((each) => each.facts.diverged), known = all.filter((each) => each.facts.minimum !== null);
+  const arrived = known.filter((each) => each.facts.arrival.outcome === 'arrived');
+  const some = (list) => joined(list.map((each) => each.label));
+  if (lost.length === all.length) return `${what} at lr ${printed(number(lr))}: ${all.length > 1 ? 'all diverge' : 'it diverges'}`;
+  if (lost.length) return `${what} at lr ${printed(number(lr))}: ${some(lost)} ${lost.length > 1 ? 'diverge' : 'diverges'}`;
+  if (!known.length) return `${what} at lr ${printed(number(lr))}`;
+  const at = arrived.map((each) => each.facts.arrival.step), low = Math.min(...at), high = Math.max(...at);
+  if (arrived.length === all.length) {
+    if (all.length === 1) return `${what}: it arrives at step ${low}`;
+    return `${what}: all arrive, ${low === high ? `at step ${low}` : `at steps ${low} to ${high}`}`;
+  }
+  if (!arrived.length) return `${what}: ${all.length > 1 ? 'none arrives' : 'it does not arrive'} in ${all[0].facts.taken} step${all[0].facts.taken === 1 ? '' : 's'}`;
+  const rest = known.filter((each) => !arrived.includes(each));
+  return `${what}: ${some(arrived)} ${arrived.length > 1 ? 'arrive' : 'arrives'}, ${some(rest)} ${rest.length > 1 ? 'do' : 'does'} not`;
+}
+
+const joined = (names) => (names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`);
+
+// The update in numbers, as pairs of what it is of (velocity or parameters) and the line.
+export function updateOf(parts, settings) {
+  const { momentum, dampening, nesterov, weight_decay, lr } = settings, lines = [];
+  const pair = (values) => `(${values.map(signed).join(', ')})`, gradient = weight_decay ? 'g' : pair(parts.gradient);
+  if (weight_decay) lines.push(['g', `g ← ${pair(parts.slope)} + ${short(weight_decay)}·${pair(parts.here)} = ${pair(parts.gradient)}`]);
+  if (momentum) {
+    const push = dampening ? `${short(1 - dampening)}·${gradient}` : gradient;
+    const made = parts.first ? gradient : `${short(momentum)}·${pair(parts.before)} + ${push} = ${pair(parts.velocity)}`;
+    lines.push(['v', `v ← ${made}`]);
+  }
+  const ahead = parts.first && !weight_decay ? 'v' : gradient;  // the first velocity is the gradient
+  const along = !momentum ? gradient : nesterov ? `(${ahead} + ${short(momentum)}·v)` : 'v';
+  lines.push(['t', `θ ← ${pair(parts.here)} − ${short(lr)}·${along} = ${pair(parts.next)}`]);
+  return lines;
+}
+
+const short = (value) => printed(number(value));
+const signed = (value) => (Number.isFinite(value) ? `${value < 0 ? '−' : '+'}${number(Math.abs(value))}` : String(value));
+
+// A plain torch loop that gives the run of one panel.
+export function scriptOf(panel, card, state) {
+  const { kind } = panel, settings = settingsOf(state), lines = ['import torch', ''];
+  const list = (values) => `[${[...values].map((v) => pythonFloat(Number(v))).join(', ')}]`, dtype = `torch.${kind.dtype}`;
+  if (panel.data) {
+    lines.push(`x = torch.tensor(${list(panel.data.inputs)}, dtype=${dtype}).reshape(-1, 1)`);
+    lines.push(`y = torch.tensor(${list(panel.data.targets)}, dtype=${dtype}).reshape(-1, 1)`);
+    lines.push(`model = torch.nn.Linear(1, 1, dtype=${dtype})`, `model.weight.data.fill_(${pythonFloat(state.start[0])})`);
+    const turn = { HuberLoss: `delta=${pythonFloat(panel.turn)}`, SmoothL1Loss: `beta=${pythonFloat(panel.turn)}` }[panel.criterion] ?? '';
+    lines.push(`model.bias.data.fill_(${pythonFloat(state.start[1])})`, `criterion = torch.nn.${panel.criterion}(${turn})`);
+    lines.push(`optimizer = torch.optim.${callOf(settings).replace('SGD(', 'SGD(model.parameters(), ')}`);
+  } else {
+    const start = (k) => `torch.tensor(${pythonFloat(state.start[k])}, dtype=${dtype}, requires_grad=True)`;
+    const call = card.function === 'quadratic' ? `quadratic(condition=${pythonFloat(panel.turn)})` : `${card.function}()`;
+    lines.splice(1, 0, 'import ravine');
+    lines.push(`function = ravine.gallery.${call}.loss`, `p = {"x": ${start(0)}, "y": ${start(1)}}`);
+    lines.push(`optimizer = torch.optim.${callOf(settings).replace('SGD(', 'SGD(p.values(), ')}`);
+  }
+  const loss = panel.data ? 'criterion(model(x), y)' : 'function(p)';
+  lines.push(`for step in range(${state.steps}):`, '    optimizer.zero_grad()', `    loss = ${loss}`, '    loss.backward()', '    optimizer.step()');
+  lines.push(`print(${loss}.item())`);
+  return `${lines.join('\n')}\n`;
+}

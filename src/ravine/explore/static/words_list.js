@@ -1,0 +1,40 @@
+// In words: what is known of the chosen panel's run, three sentences and the rest to open.
+
+import { element, setText } from './dom.js';
+import { printed } from './format.js';
+import { explain, refused } from './words.js';
+
+const FIRST = 3;
+
+export class Words {
+  constructor(app) {
+    this.app = app;
+    this.dot = element('span', { className: 'dot' });
+    this.title = element('h2', {});
+    this.list = element('ul', {});
+    this.more = element('button', { type: 'button', className: 'text', onclick: () => this.toggle() });
+    this.box = element('section', { className: 'chart words' }, element('div', { className: 'row' }, this.title, this.more), this.list);
+    this.open = false;
+    this.said = '';
+  }
+
+  toggle() {
+    this.open = !this.open;
+    this.said = '';
+    this.render();
+  }
+
+  render() {
+    const { app } = this, { facts, label, color } = app.shown[app.state.panel];
+    const found = app.refused ? [refused(app.refused)] : explain(facts), key = JSON.stringify([found, this.open, label]);
+    if (key === this.said) return;
+    this.said = key;
+    this.dot.className = `dot c${color}`;
+    this.title.replaceChildren(this.dot, `${label}, in words`);
+    const shown = this.open ? found : found.slice(0, FIRST);
+    this.list.replaceChildren(...shown.map(({ sentence, scope }) => element('li', {}, `${printed(sentence)} `, element('span', { className: `scope ${scope}` }, scope))));
+    this.more.hidden = found.length <= FIRST;
+    setText(this.more, this.open ? 'fewer' : `${found.length - FIRST} more`);
+    this.more.setAttribute('aria-expanded', String(this.open));
+  }
+}
