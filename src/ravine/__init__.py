@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ravine._study.script import code
     from ravine._study.select import at, join
     from ravine._sweep.sweep import sweep
+    from ravine.explore.explore import explore
     from ravine.curvature._hessian import sharpness
     from ravine.curvature._landmarks import landmarks
 
@@ -53,6 +54,7 @@ _HOME = {
     "counterfactuals": "_descent.counterfactuals",
     "descend": "_descent.descend",
     "explain": "_findings.explain",
+    "explore": "explore.explore",
     "join": "_study.select",
     "landmarks": "curvature._landmarks",
     "open": "_store.files",
@@ -81,6 +83,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "explain",
     "Finding",
     "plot",
+    "explore",
     "code",
     "at",
     "check",

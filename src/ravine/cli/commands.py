@@ -241,6 +241,54 @@ def descend(
 
 @app.command()
 @_report_errors
+def explore(
+    source: Annotated[
+        str, typer.Argument(help="A CSV file, one of the gallery, or module:name; two parameters.")
+    ] = "article",
+    x: X = None,
+    y: Y = None,
+    criterion: Criterion = None,
+    standardize: Standardize = False,
+    start: Start = None,
+    steps: Steps = 100,
+    lr: Annotated[float | None, typer.Option(help="Where the page begins.", show_default="0.1")] = None,
+    momentum: Annotated[float | None, typer.Option(show_default="0")] = None,
+    dampening: Annotated[float | None, typer.Option(show_default="0")] = None,
+    weight_decay: Annotated[float | None, typer.Option(show_default="0")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov")] = None,
+    maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the page as one HTML file, and open nothing.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+    force: Force = False,
+) -> None:
+    """Open the live page: turn a knob, and everything follows. A CSV file is shown under four criteria."""
+    if out is not None:
+        _free([out], force)
+
+    from ravine.cli import sources
+    from ravine.explore import explore as pages
+
+    given = {
+        "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+        "maximize": maximize,
+    }  # fmt: skip
+    begun = pages.check_settings(steps, {name: value for name, value in given.items() if value is not None})
+    in_file = source.lower().endswith(".csv") or Path(source).is_file()
+    criteria = criterion or (["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"] if in_file else None)
+    problem = sources.load(source, x=_names(x), y=y, criteria=criteria, standardize=standardize, start=pairs_of(start))
+    name = source if source == "article" and not criterion else Path(source).name if in_file else ""
+    if out is not None:
+        typer.echo(f"{pages.write_page(problem, out, begun, name, force=force)}  the page, for any browser")
+        return
+    from ravine.explore.server import serve
+
+    serve(*pages.prepare(problem, begun, name), browser=browser)
+
+
+@app.command()
+@_report_errors
 def sweep(
     source: Source,
     x: X = None,

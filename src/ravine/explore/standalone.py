@@ -54,9 +54,7 @@ def join_modules(entry: str = ENTRY) -> str:
         body = _IMPORT.sub("", source)
         exported = _EXPORT.findall(body)
         body = _EXPORT.sub("", body)
-        done[name] = (
-            f"const {_constant(name)} = (() => {{\n{head}{body}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
-        )
+        done[name] = f"const {_constant(name)} = (() => {{\n{head}{body}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
 
     take(entry)
     return "".join(done.values())
@@ -123,7 +121,7 @@ def make_html(given: Mapping[str, Any], served: str = "") -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n<title>ravine: what every knob of SGD does</title>\n'
-        f"<style>{style}</style>\n</head>\n<body style=\"margin: 0\">\n<div id=\"page\"></div>\n"
+        f'<style>{style}</style>\n</head>\n<body style="margin: 0">\n<div id="page"></div>\n'
         f'<script type="application/json" id="given">{data}</script>\n'
         f'<script type="module">{script}</script>\n</body>\n</html>\n'
     )

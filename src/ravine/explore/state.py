@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 import ravine
 from ravine import gallery
-from ravine._descent.loop import RunSpec, record_run
 from ravine._problem.problem import Problem, dimension, is_neuron
+from ravine._study.rule import DEFAULTS
 from ravine._torch import numpy_of, one_thread
+from ravine.theory import stability_limit
 
 MOST_POINTS = 10_000
 """Points of a neuron up to which the page computes by itself."""
@@ -26,10 +27,6 @@ MOST_PROBLEMS = 4
 
 PROOFS = 24
 """Runs of real torch by which a page proves itself."""
-
-SETTINGS: dict[str, float | bool] = {
-    "lr": 0.1, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False,
-}  # fmt: skip
 
 CRITERIA: dict[type[Any], str | None] = {
     torch.nn.MSELoss: None,
@@ -59,7 +56,10 @@ def order_of_operations() -> dict[str, str]:
     >>> sorted(order_of_operations()), set(order_of_operations().values()) <= {"fused", "split"}
     (['gradient', 'update'], True)
     """
-    one, small = 1.0 + 2.0**-12, 2.0**-24  # one · one = 1 + 2⁻¹¹ + 2⁻²⁴; the last term is lost if the product is rounded
+    one, small = (
+        1.0 + 2.0**-12,
+        2.0**-24,
+    )  # one · one = 1 + 2⁻¹¹ + 2⁻²⁴; the last term is lost if the product is rounded
     with one_thread():
         weight = torch.zeros(1, 1, requires_grad=True)
         inputs, pushes = torch.zeros(64, 1), torch.zeros(64, 1)  # not so few that another kernel takes them
@@ -110,7 +110,11 @@ def make_card(problem: Problem | Mapping[str, Problem], name: str = "") -> Card:
     known = _as_function(first) if len(problems) == 1 else None
     if known is not None:
         return card | known
-    return card | {"family": "python", "panels": [label or first.criterion or card["name"] for label, _ in problems.items()]}
+    return card | {
+        "family": "python",
+        "panels": [label or first.criterion or card["name"] for label in problems],
+        "lr": DEFAULTS["lr"],
+    }
 
 
 def check_problems(problems: Mapping[str, Problem]) -> None:
@@ -154,7 +158,21 @@ def _as_neuron(problems: Mapping[str, Problem]) -> Card | None:
             return None
         criteria.append({"label": label or kind.__name__, "criterion": kind.__name__, "turn": turn})
     inputs, targets = (numpy_of(each).astype(float).reshape(-1).tolist() for each in (parts.inputs, parts.targets))
-    return {"family": "neuron", "criteria": criteria, "inputs": inputs, "targets": targets, "names": list(parts.names)}
+    return {
+        "family": "neuron",
+        "criteria": criteria,
+        "inputs": inputs,
+        "targets": targets,
+        "names": list(parts.names),
+        "lr": _good_lr(np.array(inputs)),
+    }
+
+
+def _good_lr(inputs: NDArray[np.float64]) -> float:
+    """Return 0.1, or where mean squares diverge by it a fifth of their limit."""
+    design = np.stack([inputs, np.ones_like(inputs)])
+    limit = float(stability_limit(np.linalg.eigvalsh(2 / len(inputs) * design @ design.T)))
+    return 0.1 if limit > 0.15 else float(f"{limit / 5:.1g}")
 
 
 def _as_function(problem: Problem) -> Card | None:
@@ -208,7 +226,8 @@ def make_proofs(
         centre = np.array([float(v) for v in one.start.values()])
         start = (centre + random.normal(size=2)).tolist()
         settings, steps = _random_settings(random, scale), int(random.integers(8, 40))
-        position, loss = real_run(one.starting_at(dict(zip(one.start, start, strict=True))), settings, steps)
+        run = ravine.descend(one.starting_at(dict(zip(one.start, start, strict=True))), steps=steps, **settings)
+        position, loss = run["position"].values, run["loss"].values
         end = [repr(float(v)).replace("inf", "Infinity").replace("nan", "NaN") for v in position[-1]]
         proofs.append(
             {**told, "start": start, "settings": settings, "steps": steps, "digest": digest(position, loss), "end": end}
@@ -218,8 +237,8 @@ def make_proofs(
 
 def _random_neuron(random: np.random.Generator) -> Problem:
     dtype = (torch.float32, torch.float64)[int(random.integers(2))]
-    count = int(random.choice([3, 8, 17, 64, 200]))
-    x, y = (torch.tensor(random.normal(size=(count, 1)).round(3), dtype=dtype) for _ in range(2))
+    count = int(random.choice([3, 8, 17, 40]))
+    x, y = (torch.tensor(random.normal(size=(count, 1)).round(2), dtype=dtype) for _ in range(2))
     kind = list(CRITERIA)[int(random.integers(4))]
     setting = CRITERIA[kind]
     criterion = kind() if setting is None else kind(**{setting: round(float(random.uniform(0.2, 2)), 3)})
@@ -241,26 +260,6 @@ def _random_settings(random: np.random.Generator, scale: float) -> dict[str, Any
         "nesterov": nesterov,
         "maximize": bool(random.random() < 0.1),
     }
-
-
-def real_run(problem: Problem, settings: Mapping[str, Any], steps: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return position (step, parameter) and loss (step,) of a run of the real torch.optim.SGD, in its dtype.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> position, loss = real_run(ravine.gallery.quadratic(), {"lr": 0.1}, 5)
-    >>> position.shape, loss.shape
-    ((6, 2), (6,))
-    """
-    spec = RunSpec(torch.optim.SGD, steps, settings, None, {}, None, frozenset(), throw=False)
-    with one_thread():
-        trace = record_run(problem, spec)
-    if trace.interrupted:
-        raise KeyboardInterrupt
-    flat = torch.cat([each.reshape(-1) for each in trace.positions]).reshape(steps + 1, -1)
-    losses = torch.stack([each.detach().reshape(()) for each in trace.losses if each is not None])
-    return numpy_of(flat), numpy_of(losses)
 
 
 def digest(*arrays: NDArray[Any]) -> int:

@@ -3,7 +3,7 @@
 import { element, setText } from './dom.js';
 import { number, printed } from './format.js';
 import { SWITCHES } from './state.js';
-import { bestLr, bestMomentum } from './theory.js';
+import { bestLr, bestMomentum, rate } from './theory.js';
 import { typed } from './verdict.js';
 
 const GRAIN = 1000;
@@ -136,14 +136,19 @@ export class Knobs {
     let said = reached ? `limit ${printed(number(limit))}${local}` : limit === 0 ? 'no small lr converges' : '';
     if (facts.kinked && !facts.climbs) said = 'no limit: its slope does not grow';
     setText(lr.left, said);
-    const best = modes && facts.rule ? bestLr(modes.curvatures, bare) : NaN;
+    const best = modes && facts.rule ? findBetterLr(modes.curvatures, bare) : NaN;
     place(lr.star, 'lr', best);
     setText(lr.right, Number.isFinite(best) ? `best ${printed(number(best))}${local}` : '');
     const pace = modes && facts.rule && settings.lr > 0 && settings.dampening < 1 ? bestMomentum(modes.curvatures, bare).momentum : NaN;
     place(momentum.star, 'momentum', pace);
     setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${printed(number(pace, 2))}${local}` : '');
     const arrived = facts.minimum !== null && facts.arrival.outcome === 'arrived' ? facts.arrival.step : NaN;
-    place(steps.limit, 'steps', NaN);
     setText(steps.right, Number.isFinite(arrived) ? `arrives at ${arrived.toLocaleString('en')}` : '');
   }
+}
+
+// The best lr, where it is better than this one: under momentum many may be equally good.
+function findBetterLr(curvatures, settings) {
+  const lr = bestLr(curvatures, settings), slowest = (at) => Math.max(...curvatures.map((c) => rate(c, { ...settings, lr: at })));
+  return slowest(lr) < slowest(settings.lr) - 1e-6 ? lr : NaN;
 }

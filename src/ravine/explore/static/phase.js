@@ -82,7 +82,7 @@ export class Phase {
       this.job = setTimeout(() => this.fill(panel, facts, key), 60);
     } else if (changed || this.dark !== app.colors.dark) this.draw();
     this.dot.className = `dot c${color}`;
-    setText(this.note, app.shown.length > 1 ? `steps until ${app.shown[index].label} arrives` : 'steps to arrive');
+    setText(this.note, `steps until ${app.shown[index].label} arrives: the ${app.colors.dark ? 'brighter' : 'darker'}, the fewer`);
     this.overlay(width, height, facts);
   }
 

@@ -1,0 +1,147 @@
+"""What a page asks of Python: runs of the real optimizer on a loss that the page cannot compute, and its map."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+import ravine
+from ravine._problem.problem import Problem
+from ravine._study.provenance import describe
+from ravine._study.rule import DEFAULTS
+from ravine._torch import one_thread
+
+MOST_STEPS = 10_000
+MOST_CELLS = 40_000
+
+
+class QuestionError(ValueError):
+    """A question that no page of ours asks."""
+
+
+def answer(problems: Mapping[str, Problem], what: str, question: Any) -> dict[str, Any]:
+    """Answer one question of a page; JSON in, JSON out.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = {"": ravine.gallery.quadratic()}
+    >>> asked = {"settings": {"lr": 0.1}, "start": [6.0, -3.0], "steps": 3}
+    >>> sorted(answer(bowl, "run", asked)["runs"][0])
+    ['criterion', 'gradient', 'kinked', 'landmark', 'loss', 'own', 'position']
+    >>> answer(bowl, "run", asked | {"settings": {"lr": -1.0}})
+    {'refused': 'Invalid learning rate: -1.0'}
+    """
+    asked = {"run": _runs, "map": _maps}.get(what)
+    if asked is None or not isinstance(question, dict):
+        raise QuestionError(f"no such question: {what!r}")
+    with one_thread():
+        return asked(problems, question)
+
+
+def _runs(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[str, Any]:
+    settings, steps = _settings(question.get("settings")), question.get("steps")
+    start = _numbers("start", question.get("start"), 2)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise QuestionError(f"steps must be a whole number from 1 to {MOST_STEPS:,}, got {steps!r}")
+    try:
+        torch.optim.SGD([torch.zeros(1)], **settings)
+    except ValueError as reason:
+        return {"refused": str(reason)}
+    return {"runs": [_run(each, start, settings, steps) for each in problems.values()]}
+
+
+def _run(problem: Problem, start: list[float], settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    try:
+        run = ravine.descend(_begun(problem, start), steps=steps, also=("gradient",), **settings)
+    except Exception as reason:  # the user's own loss may raise anything: it is told in its panel, the others live on
+        return {"error": f"{type(reason).__name__}: {reason}"}
+    kinks = describe(run, "hessian").get("kinks") if "hessian" in run else 0
+    return {
+        **{name: _packed(run[name].values) for name in ("position", "loss", "gradient")},
+        "landmark": _landmark(run, ""),
+        "own": _landmark(run, "data_") if settings["weight_decay"] else None,
+        "criterion": problem.criterion or "",
+        "kinked": bool(kinks),
+    }
+
+
+def _begun(problem: Problem, start: list[float]) -> Problem:
+    """Return the problem from another start, given as one number for each label."""
+    values, rest = {}, list(start)
+    for name, value in problem.start.items():
+        values[name] = np.array(rest[: value.numel()]).reshape(tuple(value.shape))
+        del rest[: value.numel()]
+    return problem.starting_at(values)
+
+
+def _landmark(run: xr.Dataset, prefix: str) -> dict[str, Any] | None:
+    """Return where what is minimised is lowest, where that is known."""
+    if f"{prefix}minimizer" not in run:
+        return None
+    place, minimum = run[f"{prefix}minimizer"].values, float(run[f"{prefix}minimum_loss"])
+    hessian = run["hessian"].values if not prefix and "hessian" in run else np.zeros((2, 2))
+    if not (np.isfinite(place).all() and math.isfinite(minimum) and np.isfinite(hessian).all()):
+        return None
+    certain = str(describe(run, f"{prefix}minimizer").get("scope")).startswith("exact")
+    curved = [float(hessian[0, 0]), float(hessian[0, 1]), float(hessian[1, 1])]
+    return {"place": place.tolist(), "minimum": minimum, "hessian": curved, "certain": certain}
+
+
+def _maps(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[str, Any]:
+    x, y = (_numbers(name, question.get(name), 2) for name in ("x", "y"))
+    nx, ny = (question.get(name) for name in ("nx", "ny"))
+    if not all(isinstance(each, int) and each >= 2 for each in (nx, ny)) or nx * ny > MOST_CELLS:
+        raise QuestionError(f"a map has 2 to {MOST_CELLS:,} cells, got {nx!r} times {ny!r}")
+    first = next(iter(problems.values()))
+    ranges = list(first.ranges or {})
+    labels = [*ranges, *(label for label in first.labels if label not in ranges)]
+    axes = dict(zip(labels, (np.linspace(*x, nx), np.linspace(*y, ny)), strict=True))
+    return {"maps": [_map(each, axes) for each in problems.values()]}
+
+
+def _map(problem: Problem, axes: Mapping[str, NDArray[np.float64]]) -> str | None:
+    try:
+        land = ravine.surface(problem, axes)
+    except Exception:  # the panel of its run tells the reason
+        return None
+    horizontal, vertical = axes
+    return _packed(land["surface"].transpose(vertical, horizontal).values.astype(np.float64))
+
+
+def _settings(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict) or not set(given) <= set(DEFAULTS):
+        raise QuestionError(f"settings are {', '.join(DEFAULTS)}, got {given!r}")
+    settings = {**DEFAULTS, **given}
+    for name, value in settings.items():
+        if isinstance(DEFAULTS[name], bool):
+            if not isinstance(value, bool):
+                raise QuestionError(f"{name} must be true or false, got {value!r}")
+        else:
+            settings[name] = _numbers(name, [value], 1)[0]
+    return settings
+
+
+def _numbers(name: str, given: Any, count: int) -> list[float]:
+    numbers = isinstance(given, list) and len(given) == count
+    if not numbers or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in given):
+        raise QuestionError(f"{name} must be {count} finite number{'s' * (count > 1)}, got {given!r}")
+    try:
+        found = [float(value) for value in given]
+    except OverflowError:
+        found = [math.inf]
+    if not all(math.isfinite(value) for value in found):
+        raise QuestionError(f"{name} must be {count} finite number{'s' * (count > 1)}, got {given!r}")
+    return found
+
+
+def _packed(array: NDArray[Any]) -> str:
+    plain = np.ascontiguousarray(array)
+    return base64.b64encode(plain.astype(plain.dtype.newbyteorder("<")).tobytes()).decode()
