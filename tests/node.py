@@ -13,7 +13,7 @@ import numpy as np
 
 import ravine
 
-STATIC = Path(ravine.__file__).parent / "explore" / "static"
+STATIC = Path(ravine.__file__).parent / "_explore" / "static"
 DRIVER = Path(__file__).with_name("page_driver.mjs")
 NODE = shutil.which("node")
 

@@ -34,12 +34,12 @@ FLOORS = (  # each wing imports only from wings that stand before its own floor
     {"plot", "_descent", "_landscape"},
     {"_engine"},
     {"_sweep"},
-    {"explore"},
+    {"_explore"},
     {""},  # ravine itself: the public names
     {"article"},
     {"cli"},
 )
-DOORS = {"", "article", "cli", "explore"}
+DOORS = {"", "article", "cli", "_explore"}
 WITHOUT_TORCH = {
     *("_format", "_progress", "_system", "_study", "theory", "_html", "measure", "_store", "_parallel", "_findings"),
     *(wing for floor in FLOORS for wing in floor if wing.startswith("plot")),

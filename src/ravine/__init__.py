@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ravine import gallery, measure, plot, theory
     from ravine._descent.counterfactuals import counterfactuals
     from ravine._descent.descend import descend
+    from ravine._explore.explore import explore
     from ravine._findings.explain import explain
     from ravine._findings.finding import Finding
     from ravine._landscape.grid import around
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ravine._study.script import code
     from ravine._study.select import at, join
     from ravine._sweep.sweep import sweep
-    from ravine.explore.explore import explore
     from ravine.curvature._hessian import sharpness
     from ravine.curvature._landmarks import landmarks
 
@@ -54,7 +54,7 @@ _HOME = {
     "counterfactuals": "_descent.counterfactuals",
     "descend": "_descent.descend",
     "explain": "_findings.explain",
-    "explore": "explore.explore",
+    "explore": "_explore.explore",
     "join": "_study.select",
     "landmarks": "curvature._landmarks",
     "open": "_store.files",

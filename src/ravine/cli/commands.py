@@ -267,8 +267,8 @@ def explore(
     if out is not None:
         _free([out], force)
 
+    from ravine._explore import explore as pages
     from ravine.cli import sources
-    from ravine.explore import explore as pages
 
     given = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
@@ -282,7 +282,7 @@ def explore(
     if out is not None:
         typer.echo(f"{pages.write_page(problem, out, begun, name, force=force)}  the page, for any browser")
         return
-    from ravine.explore.server import serve
+    from ravine._explore.server import serve
 
     serve(*pages.prepare(problem, begun, name), browser=browser)
 

@@ -12,8 +12,8 @@ from importlib import resources
 from typing import Any
 
 from ravine import gallery
+from ravine._explore.state import make_card, make_proofs
 from ravine._problem.problem import Problem
-from ravine.explore.state import Card, make_card, make_proofs
 
 ENTRY = "page.js"
 
@@ -23,7 +23,7 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|class|function\*?) (\w
 
 def read_static(name: str) -> str:
     """Return a file of the page as it is."""
-    return resources.files("ravine.explore").joinpath("static", name).read_text(encoding="utf-8")
+    return resources.files("ravine._explore").joinpath("static", name).read_text(encoding="utf-8")
 
 
 @functools.cache

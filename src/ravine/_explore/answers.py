@@ -97,8 +97,8 @@ def _landmark(run: xr.Dataset, prefix: str) -> dict[str, Any] | None:
 
 def _maps(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[str, Any]:
     x, y = (_numbers(name, question.get(name), 2) for name in ("x", "y"))
-    nx, ny = (question.get(name) for name in ("nx", "ny"))
-    if not all(isinstance(each, int) and each >= 2 for each in (nx, ny)) or nx * ny > MOST_CELLS:
+    nx, ny = question.get("nx"), question.get("ny")
+    if not (isinstance(nx, int) and isinstance(ny, int) and 2 <= nx <= MOST_CELLS and 2 <= ny <= MOST_CELLS // nx):
         raise QuestionError(f"a map has 2 to {MOST_CELLS:,} cells, got {nx!r} times {ny!r}")
     first = next(iter(problems.values()))
     ranges = list(first.ranges or {})

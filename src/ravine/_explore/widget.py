@@ -6,9 +6,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from ravine._explore.answers import QuestionError, answer
+from ravine._explore.standalone import join_modules, read_static
 from ravine._problem.problem import Problem
-from ravine.explore.answers import QuestionError, answer
-from ravine.explore.standalone import join_modules, read_static
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def _widget_class() -> Any:
             'or write it with ravine.explore(problem, to="page.html")'
         ) from None
 
-    class Page(anywidget.AnyWidget):  # type: ignore[misc]
+    class Page(anywidget.AnyWidget):
         """The live page; it shows itself where it stands last in a cell."""
 
         _esm = f"{join_modules('widget.js')}export default {{ render: widget$.render }};\n"

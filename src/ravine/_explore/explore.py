@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ravine import gallery
+from ravine._explore.answers import MOST_STEPS
+from ravine._explore.standalone import make_html, make_page
 from ravine._format import hint, listed
 from ravine._problem.problem import Problem
 from ravine._study.rule import DEFAULTS
 from ravine._system import write_whole
-from ravine.explore.answers import MOST_STEPS
-from ravine.explore.standalone import make_html, make_page
 
 
 def explore(
@@ -72,11 +72,11 @@ def explore(
     begun = check_settings(steps, settings)
     if to is not None:
         return write_page(chosen, to, begun, name, force=force)
-    from ravine.explore.server import serve
+    from ravine._explore.server import serve
 
     problems, given = prepare(chosen, begun, name)
     if _in_notebook():
-        from ravine.explore.widget import make_widget
+        from ravine._explore.widget import make_widget
 
         return make_widget(problems, given)
     try:

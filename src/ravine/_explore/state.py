@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def order_of_operations() -> dict[str, str]:
     >>> sorted(order_of_operations()), set(order_of_operations().values()) <= {"fused", "split"}
     (['gradient', 'update'], True)
     """
-    one, small = (
+    one, small = 1.0 + 2.0**-12, 2.0**-24  # one² is 1 + 2⁻¹¹ + 2⁻²⁴, of which rounding keeps 1 + 2⁻¹¹
         1.0 + 2.0**-12,
         2.0**-24,
     )  # one · one = 1 + 2⁻¹¹ + 2⁻²⁴; the last term is lost if the product is rounded

@@ -19,9 +19,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ravine._explore.answers import QuestionError, answer
+from ravine._explore.standalone import make_html
 from ravine._problem.problem import Problem
-from ravine.explore.answers import QuestionError, answer
-from ravine.explore.standalone import make_html
 
 HOST = "127.0.0.1"
 MOST_BYTES = 64 * 1024
