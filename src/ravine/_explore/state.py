@@ -57,9 +57,6 @@ def order_of_operations() -> dict[str, str]:
     (['gradient', 'update'], True)
     """
     one, small = 1.0 + 2.0**-12, 2.0**-24  # one² is 1 + 2⁻¹¹ + 2⁻²⁴, of which rounding keeps 1 + 2⁻¹¹
-        1.0 + 2.0**-12,
-        2.0**-24,
-    )  # one · one = 1 + 2⁻¹¹ + 2⁻²⁴; the last term is lost if the product is rounded
     with one_thread():
         weight = torch.zeros(1, 1, requires_grad=True)
         inputs, pushes = torch.zeros(64, 1), torch.zeros(64, 1)  # not so few that another kernel takes them
@@ -183,7 +180,7 @@ def _as_function(problem: Problem) -> Card | None:
         return None
     if next(iter(problem.start.values())).dtype not in (torch.float32, torch.float64):
         return None
-    held = inspect.getclosurevars(loss).nonlocals  # type: ignore[arg-type]
+    held = inspect.getclosurevars(loss).nonlocals
     stated = [[float(place[label]) for label in problem.labels] for place in problem.minimizers]
     return {
         "family": "gallery",
