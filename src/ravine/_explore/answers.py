@@ -103,7 +103,7 @@ def _maps(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[
     first = next(iter(problems.values()))
     ranges = list(first.ranges or {})
     labels = [*ranges, *(label for label in first.labels if label not in ranges)]
-    axes = dict(zip(labels, (np.linspace(*x, nx), np.linspace(*y, ny)), strict=True))
+    axes = dict(zip(labels, (np.linspace(x[0], x[1], nx), np.linspace(y[0], y[1], ny)), strict=True))
     return {"maps": [_map(each, axes) for each in problems.values()]}
 
 

@@ -17,6 +17,9 @@ from ravine._problem.problem import Problem
 
 ENTRY = "page.js"
 
+OTHER_PROOFS = 4
+"""Runs of real torch for each problem that the page has besides its own."""
+
 _IMPORT = re.compile(r"^import (?:\{([^}]*)\}|\* as (\w+)) from '\./([\w.]+)';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|class|function\*?) (\w+))", re.MULTILINE)
 
@@ -78,14 +81,12 @@ def make_page(
     """
     card = make_card(problem, name)
     own = card["name"]
-    cards = {own: card}
-    for each in gallery.__all__:
+    cards, proofs = {own: card}, make_proofs(problem, card)
+    for k, each in enumerate(gallery.__all__):
         if each != own:
-            cards[each] = make_card(getattr(gallery, each)(), each)
-    proofs = make_proofs(problem, card)
-    for proof in proofs:
-        if proof.get("of") == "own":
-            proof["of"] = own
+            known = getattr(gallery, each)()
+            cards[each] = make_card(known, each)
+            proofs += make_proofs(known, cards[each], OTHER_PROOFS, seed=k + 1)
     return {"cards": cards, "own": own, "proofs": proofs, "settings": dict(settings or {})}
 
 

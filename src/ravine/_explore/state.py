@@ -95,7 +95,7 @@ def make_card(problem: Problem | Mapping[str, Problem], name: str = "") -> Card:
         "labels": list(first.labels),
         "axes": [horizontal, next(each for each in first.labels if each != horizontal)],
         "ranges": {label: list(span) for label, span in low.items()},
-        "start": numpy_of(torch.cat([v.detach().reshape(-1) for v in first.start.values()])).astype(float).tolist(),
+        "start": [each for value in first.start.values() for each in _short(value)],
         "dtype": str(next(iter(first.start.values())).dtype).removeprefix("torch."),
         "order": order_of_operations(),
         "torch": torch.__version__.partition("+")[0],
@@ -112,6 +112,11 @@ def make_card(problem: Problem | Mapping[str, Problem], name: str = "") -> Card:
         "panels": [label or first.criterion or card["name"] for label in problems],
         "lr": DEFAULTS["lr"],
     }
+
+
+def _short(tensor: torch.Tensor) -> list[float]:
+    """Return numbers as the shortest decimals that are these in their own dtype."""
+    return [float(str(value)) for value in numpy_of(tensor).reshape(-1)]
 
 
 def check_problems(problems: Mapping[str, Problem]) -> None:
@@ -154,7 +159,7 @@ def _as_neuron(problems: Mapping[str, Problem]) -> Card | None:
         if not 0 < turn < np.inf:
             return None
         criteria.append({"label": label or kind.__name__, "criterion": kind.__name__, "turn": turn})
-    inputs, targets = (numpy_of(each).astype(float).reshape(-1).tolist() for each in (parts.inputs, parts.targets))
+    inputs, targets = _short(parts.inputs), _short(parts.targets)
     return {
         "family": "neuron",
         "criteria": criteria,
@@ -186,7 +191,7 @@ def _as_function(problem: Problem) -> Card | None:
         "family": "gallery",
         "name": name,
         "function": name,
-        "condition": float(held.get("flattening", 10.0)),
+        **({"condition": float(held["flattening"])} if "flattening" in held else {}),
         "minimizers": stated,
         "lr": GOOD_LR.get(name, 0.1),
     }
@@ -198,37 +203,39 @@ def _as_function(problem: Problem) -> Card | None:
 def make_proofs(
     problem: Problem | Mapping[str, Problem], card: Card, count: int = PROOFS, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Let real torch make random runs, half of them of this problem and half of neurons on random points.
+    """Let real torch make random runs of a problem that the page computes by itself.
+
+    Where it is a neuron's, half of them are of its own data and half of random points, dtypes and criteria.
 
     Examples
     --------
     >>> import ravine
     >>> problems = ravine.gallery.article()
-    >>> proofs = make_proofs(problems, make_card(problems), count=2)
-    >>> [each["steps"] > 0 for each in proofs], sorted(proofs[0]["settings"])[:2]
-    ([True, True], ['dampening', 'lr'])
+    >>> proofs = make_proofs(problems, make_card(problems, "article"), count=4)
+    >>> [each["of"] for each in proofs], proofs[0]["steps"] > 0
+    (['article', '', 'article', ''], True)
     """
     random = np.random.default_rng(seed)
     own = [problem] if isinstance(problem, Problem) else list(problem.values())
-    computed = card["family"] != "python"
+    if card["family"] == "python":
+        return []
     proofs = []
     for k in range(count):
-        if computed and k % 2 == 0:
+        told: dict[str, Any]
+        if card["family"] == "gallery" or k % 2 == 0:
             panel = k // 2 % len(own)
-            one, told = own[panel], {"of": "own", "panel": panel}
-            scale = float(card.get("lr", 0.1))
+            one, told = own[panel], {"of": card["name"], "panel": panel}
         else:
             one = _random_neuron(random)
-            told, scale = {"card": make_card(one), "panel": 0}, 0.1
+            told = {"of": "", "card": make_card(one), "panel": 0}
+        settings, steps = _random_settings(random, float(card["lr"])), int(random.integers(8, 40))
         centre = np.array([float(v) for v in one.start.values()])
-        start = (centre + random.normal(size=2)).tolist()
-        settings, steps = _random_settings(random, scale), int(random.integers(8, 40))
+        start = (centre + random.normal(size=2).round(2)).tolist()
         run = ravine.descend(one.starting_at(dict(zip(one.start, start, strict=True))), steps=steps, **settings)
         position, loss = run["position"].values, run["loss"].values
         end = [repr(float(v)).replace("inf", "Infinity").replace("nan", "NaN") for v in position[-1]]
-        proofs.append(
-            {**told, "start": start, "settings": settings, "steps": steps, "digest": digest(position, loss), "end": end}
-        )
+        checked = digest(position, loss)
+        proofs.append({**told, "start": start, "settings": settings, "steps": steps, "digest": checked, "end": end})
     return proofs
 
 
@@ -247,13 +254,13 @@ def _random_neuron(random: np.random.Generator) -> Problem:
 
 
 def _random_settings(random: np.random.Generator, scale: float) -> dict[str, Any]:
-    momentum = float(random.choice([0.0, 0.9, random.uniform(0.1, 0.99)]))
+    momentum = float(f"{random.choice([0.0, 0.9, random.uniform(0.1, 0.99)]):.3g}")
     nesterov = bool(momentum and random.random() < 0.4)
     return {
-        "lr": float(scale * 10 ** random.uniform(-1, 0.7)),
+        "lr": float(f"{scale * 10 ** random.uniform(-1, 0.7):.3g}"),
         "momentum": momentum,
-        "dampening": 0.0 if nesterov else float(random.choice([0.0, random.uniform(0, 1)])),
-        "weight_decay": float(random.choice([0.0, random.uniform(0, 2)])),
+        "dampening": 0.0 if nesterov else float(f"{random.choice([0.0, random.uniform(0, 1)]):.2g}"),
+        "weight_decay": float(f"{random.choice([0.0, random.uniform(0, 2)]):.2g}"),
         "nesterov": nesterov,
         "maximize": bool(random.random() < 0.1),
     }

@@ -222,7 +222,7 @@ export class Fit {
     const width = this.box.clientWidth, height = Math.min(220, Math.round(width * 0.58));
     if (!data || !width) return;
     const { pen } = fitCanvas(this.canvas, width, height), { colors, state } = app, step = stepOf(state);
-    setText(this.title, `the fitted line at step ${step.toLocaleString('en')}`);
+    setText(this.title, `fit at step ${step.toLocaleString('en')}`);
     pen.clearRect(0, 0, width, height);
     this.range = this.frozen ?? rangeOf(data);
     const { x0, x1, y0, y1 } = this.range, box = { left: 40, right: width - 8, top: 6, bottom: height - 24 };

@@ -4,7 +4,7 @@ import { chooseLevels, chooseNumbers, findRings } from './contours.js';
 import { FONT, Room, tickText, ticksOf } from './dom.js';
 import { printed, number } from './format.js';
 
-const FINE = 101, DRAFT = 51;
+const FINE = 101, DRAFT = 51, SMALL = FONT.replace('12px', '11px');
 const RAMPS = {
   light: ['#6f8aa3', '#9fb5c8', '#c9d7e2', '#e6edf2', '#f7fafb'],
   dark: ['#5590bd', '#38688c', '#274a64', '#1a3446', '#13222d'],
@@ -43,7 +43,7 @@ export function evaluateGrid(evaluate, view, swap, draft) {
 }
 
 // Draws bands, thin rings, and rings with numbers; returns nothing and knows no run.
-export function drawGround(pen, view, grid, { decay, bottom, colors, axes }) {
+export function drawGround(pen, view, grid, { decay, bottom, colors, axes, avoid }) {
   const { nx, ny, values, squares } = grid, { width, height } = view;
   const minimised = decay ? values.map((value, k) => value + (decay / 2) * squares[k]) : values;
   const levels = chooseLevels(minimised, bottom), ramp = RAMPS[colors.dark ? 'dark' : 'light'];
@@ -77,43 +77,41 @@ export function drawGround(pen, view, grid, { decay, bottom, colors, axes }) {
     pen.lineWidth = 1;
     pen.strokeStyle = color;
     pen.stroke();
-    writeOnRing(pen, rings, value, { nx, ny, width, height, room, colors, ground: mix(ramp, 0.6) });
+    writeOnRing(pen, rings, value, { nx, ny, width, height, room, colors, avoid, ground: mix(ramp, 0.6) });
   }
   said();
 }
 
-// a number on a ring, turned with the line, where the ring is far from the border and from other numbers
-function writeOnRing(pen, rings, value, { nx, ny, width, height, room, colors, ground }) {
+// a number on a ring, turned with the line: far from where the path begins, from the border and from other numbers
+function writeOnRing(pen, rings, value, { nx, ny, width, height, room, colors, avoid, ground }) {
   const text = printed(number(value)), ring = rings.reduce((best, each) => (best && best.length >= each.length ? best : each), null);
   if (!ring || ring.length < 24) return;
-  pen.font = `11px ${FONT.slice(FONT.indexOf('system'))}`;
-  const wide = pen.measureText(text).width + 6, at = (k) => {
+  pen.font = SMALL;
+  const wide = pen.measureText(text).width + 6, places = [];
+  const at = (k) => {
     const m = ((k % ring.length) + ring.length) % ring.length;
     return [(ring[m] / (nx - 1)) * width, height - (ring[m + 1] / (ny - 1)) * height];
   };
-  for (let k = 0; k < 16; k++) {
-    const place = 2 * Math.floor(((0.62 + k / 16) * ring.length) / 2), [x, y] = at(place), [a, b] = at(place - 4), [c, d] = at(place + 4);
-    const straight = Math.hypot(c - a, d - b);
-    if (x < 26 || y < 22 || x > width - 26 || y > height - 26 || straight < 6) continue;
-    const box = [x - wide / 2, y - 8, wide, 16];
-    if (room.taken.some(([p, q, r, s]) => box[0] < p + r && p < box[0] + box[2] && box[1] < q + s && q < box[1] + box[3])) continue;
-    room.block(...box);
-    let angle = Math.atan2(d - b, c - a);
-    if (Math.abs(angle) > Math.PI / 2) angle += Math.PI;
-    pen.save();
-    pen.translate(x, y);
-    pen.rotate(angle);
-    pen.textAlign = 'center';
-    pen.textBaseline = 'middle';
-    pen.lineWidth = 4;
-    pen.lineJoin = 'round';
-    pen.strokeStyle = ground;
-    pen.strokeText(text, 0, 0);
-    pen.fillStyle = colors.dark ? '#a9c8de' : '#45627d';
-    pen.fillText(text, 0, 0);
-    pen.restore();
-    return;
+  for (let k = 0; k < 24; k++) {
+    const place = 2 * Math.floor((k * ring.length) / 48), [x, y] = at(place), [a, b] = at(place - 4), [c, d] = at(place + 4);
+    const angle = Math.atan2(d - b, c - a), turned = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))];
+    const w = wide * turned[0] + 14 * turned[1], h = wide * turned[1] + 14 * turned[0];
+    if (Math.hypot(c - a, d - b) < 6 || x < w / 2 + 4 || y < h / 2 + 4 || x > width - w / 2 - 4 || y > height - h / 2 - 4) continue;
+    places.push({ x, y, w, h, angle, away: Math.hypot(x - avoid[0], y - avoid[1]) });
   }
+  places.sort((one, other) => other.away - one.away);
+  const clear = ({ x, y, w, h }) => room.taken.every(([p, q, r, s]) => x - w / 2 >= p + r || p >= x + w / 2 || y - h / 2 >= q + s || q >= y + h / 2);
+  const best = places.find(clear);
+  if (!best) return;
+  room.block(best.x - best.w / 2, best.y - best.h / 2, best.w, best.h);
+  pen.save();
+  pen.translate(best.x, best.y);
+  pen.rotate(Math.abs(best.angle) > Math.PI / 2 ? best.angle + Math.PI : best.angle);
+  Object.assign(pen, { textAlign: 'center', textBaseline: 'middle', lineWidth: 5, lineJoin: 'round', strokeStyle: ground });
+  pen.strokeText(text, 0, 0);
+  pen.fillStyle = colors.dark ? '#a9c8de' : '#45627d';
+  pen.fillText(text, 0, 0);
+  pen.restore();
 }
 
 // Numbers along two edges and the parameters' names, inside the map; reserves their room and writes them when called.

@@ -8,7 +8,7 @@ import { Knobs } from './knobs.js';
 import { Panel } from './panels.js';
 import { Phase } from './phase.js';
 import { drawPicture, saveCanvas } from './picture.js';
-import { checkRun, sayProof } from './proof.js';
+import { checkRun, sayProof, speaksOf } from './proof.js';
 import { OwnRuns, PythonRuns } from './runs.js';
 import { findRefusal } from './sgd.js';
 import { initialState, makePointsCard, rangesOf, readLink, settingsOf, stepOf, writeLink } from './state.js';
@@ -72,6 +72,7 @@ export class App {
     this.maps.dataset.panels = String(this.runs.panels.length);
     this.shown = [];
     this.header.build();
+    if (this.proven) this.sayProven();
     this.dress();
     this.dirty = true;
     this.paint();
@@ -248,11 +249,11 @@ export class App {
   }
 
   canUndo() {
-    return this.past.length > 0;
+    return this.host.address ? (history.state?.index ?? 0) > 0 : this.past.length > 0;
   }
 
   undo() {
-    if (!this.past.length) return;
+    if (!this.canUndo()) return;
     if (this.host.address) history.back();
     else this.restore(this.past.pop(), true);
   }
@@ -261,9 +262,9 @@ export class App {
   mark() {
     const link = writeLink(this.state, this.card);
     if (link === this.marked) return;
-    this.past.push(this.marked);
+    if (this.host.address) history.pushState({ index: (history.state?.index ?? 0) + 1 }, '', `#${link}`);
+    else this.past.push(this.marked);
     this.marked = link;
-    if (this.host.address) history.pushState(null, '', `#${link}`);
     this.header.render();
   }
 
@@ -323,18 +324,20 @@ export class App {
 
   // In idle time: the runs that torch made when this page was written.
   prove() {
-    const results = [], { proofs } = this;
-    if (!proofs.length) return;
+    const { proofs } = this;
+    this.proven = [];
     const next = () => {
-      results.push(checkRun(proofs[results.length], this.cards));
-      if (results.length < proofs.length) this.idle(next);
-      else {
-        this.proven = sayProof(results, this.cards[this.own].torch);
-        setText(this.proof, this.proven);
-      }
+      this.proven.push(checkRun(proofs[this.proven.length], this.cards));
+      this.sayProven();
+      if (this.proven.length < proofs.length) this.idle(next);
     };
-    setText(this.proof, 'comparing with torch …');
-    this.idle(next);
+    if (proofs.length) this.idle(next);
+  }
+
+  sayProven() {
+    const { card, proofs, proven } = this, about = [...proofs.keys()].filter((k) => speaksOf(proofs[k], card));
+    const done = about.every((k) => k < proven.length);
+    setText(this.proof, done ? sayProof(about.map((k) => proven[k]), this.cards[this.own].torch) : 'comparing with torch …');
   }
 
   idle(work) {

@@ -98,7 +98,7 @@ export class Panel {
     if (!changed && this.drawn === drawn) return;
     this.drawn = drawn;
     this.decay = settings.weight_decay;
-    if (this.grid) drawGround(pen, view, this.grid, { decay, bottom, colors: app.colors, axes: app.card.axes });
+    if (this.grid) drawGround(pen, view, this.grid, { decay, bottom, colors: app.colors, axes: app.card.axes, avoid: this.at(app.state.start, 0) });
     else pen.clearRect(0, 0, width, height);
     this.panel = panel;
   }

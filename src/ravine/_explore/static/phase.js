@@ -2,7 +2,7 @@
 // at a time between frames.
 
 import { BOLD, FONT, element, fitCanvas, setText, tickText, writeText } from './dom.js';
-import { number, printed, steps as stepsText } from './format.js';
+import { number, printed, soMany, steps as stepsText } from './format.js';
 import { findRefusal, makeRun } from './sgd.js';
 import { settingsOf } from './state.js';
 
@@ -72,7 +72,7 @@ export class Phase {
     if (!width) return;
     const height = Math.round(width * 0.86), { changed } = fitCanvas(this.base, width, height);
     this.area = { left: 40, right: width - 8, top: 8, bottom: height - 26 };
-    const { panel: index } = app.state, { panel, facts, color } = app.shown[index], settings = facts.settings;
+    const { panel: index } = app.state, { panel, facts, color } = app.shown[index], { settings } = facts;
     this.box.hidden = !panel.evaluate || facts.climbs || facts.minimum === null;
     if (this.box.hidden) return;
     const key = JSON.stringify([app.version, index, { ...settings, lr: 0, momentum: 0 }, facts.taken, app.state.start]);
@@ -82,7 +82,7 @@ export class Phase {
       this.job = setTimeout(() => this.fill(panel, facts, key), 60);
     } else if (changed || this.dark !== app.colors.dark) this.draw();
     this.dot.className = `dot c${color}`;
-    setText(this.note, `steps until ${app.shown[index].label} arrives: the ${app.colors.dark ? 'brighter' : 'darker'}, the fewer`);
+    setText(this.note, `steps to arrive; ${app.colors.dark ? 'brighter' : 'darker'}: fewer`);
     this.overlay(width, height, facts);
   }
 
@@ -186,7 +186,7 @@ export class Phase {
     if (!this.cells || !this.yours) return;
     const arrived = this.cells.filter((value) => value > 0), lost = this.cells.filter((value) => value === DIVERGED).length, valid = this.cells.filter((value) => value > REFUSED).length;
     const { arrival } = this.yours, mine = arrival.outcome === 'arrived' ? `${stepsText(arrival.step)}` : arrival.outcome;
-    const fastest = arrived.length ? `fastest: ${stepsText(Math.min(...arrived) - 1)} steps; yours: ${mine}` : `none arrives; yours: ${mine}`;
+    const fastest = arrived.length ? `fastest: ${soMany(Math.min(...arrived) - 1)}; yours: ${mine}` : `none arrives; yours: ${mine}`;
     setText(this.words, fastest);
     const share = (count) => `${printed(number((100 * count) / valid, 2))} %`;
     const line = this.yours.modes ? ` The line is the stability limit${this.yours.exact ? '' : ', local'}.` : '';

@@ -44,11 +44,16 @@ function relative(mine, theirs) {
   return Number.isFinite(mine) && Number.isFinite(theirs) ? Math.abs(mine - theirs) / Math.max(Math.abs(theirs), 1e-30) : Infinity;
 }
 
-// Sums up what the checks of all runs gave.
+// Sums up what the checks of all runs of a problem gave; '' where there are none.
 export function sayProof(results, torch) {
   const equal = results.filter((each) => each.equal).length, count = results.length;
-  if (equal === count) return `${equal} of ${count} runs are torch’s in every bit (torch ${torch})`;
+  if (!count) return '';
+  const said = `${equal} of ${count} runs are torch’s in every bit`;
+  if (equal === count) return `${said} (torch ${torch})`;
   const off = Math.max(...results.map((each) => each.off));
-  const most = Number.isFinite(off) ? `the others end within ${off.toExponential(0).replace('e-', ' · 10⁻')}` : 'others differ';
-  return `${equal} of ${count} runs are torch’s in every bit, ${most} (torch ${torch})`;
+  const most = Number.isFinite(off) ? `the others end within ${off.toExponential(0).replace('e-', ' · 10⁻').replace('e+', ' · 10^')}, relatively` : 'others end elsewhere';
+  return `${said}; ${most} (torch ${torch})`;
 }
+
+// Which proofs speak of a card: its own, and for a neuron those on random points too.
+export const speaksOf = (proof, card) => proof.of === card.name || (proof.of === '' && card.family === 'neuron');
