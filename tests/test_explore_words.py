@@ -48,7 +48,8 @@ def random_problem(random, k):
     if k % 3 == 0:
         return list(ravine.gallery.article().values())[int(random.integers(4))], 0.1
     if k % 3 == 1:
-        name = list(ravine.gallery.__all__[1:])[int(random.integers(7))]
+        known = sorted({*ravine.gallery.__all__} - {"article", "rastrigin"})  # the browser's cosine is not torch's
+        name = known[int(random.integers(len(known)))]
         arguments = {"condition": round(float(random.uniform(1, 50)), 1)} if name == "quadratic" else {}
         return getattr(ravine.gallery, name)(**arguments), GOOD_LR.get(name, 0.1)
     dtype, count = (torch.float32, torch.float64)[int(random.integers(2))], int(random.choice([3, 10, 50]))
@@ -121,7 +122,7 @@ def test_what_slopes_that_do_not_fade_do(page, kind, lr):
     assert kind in {each for each, _ in mine[0]}
 
 
-# ---- what the sentences stand on -------------------------------------------------------------------------------------
+# ---- what the sentences stand on ------------------------------------------------------------------
 
 
 def test_theory(page):

@@ -80,6 +80,8 @@ def make_page(
     ('quadratic', ['quadratic', 'article', 'beale'])
     """
     card = make_card(problem, name)
+    if card["family"] == "python" and settings:
+        card["lr"] = settings.get("lr", card["lr"])  # nothing is known of where this loss diverges
     own = card["name"]
     cards, proofs = {own: card}, make_proofs(problem, card)
     for k, each in enumerate(gallery.__all__):
