@@ -4,8 +4,8 @@ import { pathToFileURL } from 'node:url';
 
 const folder = process.argv[2];
 const load = (name) => import(pathToFileURL(`${folder}/${name}`).href);
-const [problem, words, proof, arithmetic, theory, format, sgd, minimum] = await Promise.all(
-  ['problem.js', 'words.js', 'proof.js', 'arithmetic.js', 'theory.js', 'format.js', 'sgd.js', 'minimum.js'].map(load),
+const [problem, words, proof, arithmetic, theory, format, sgd, minimum, verdict] = await Promise.all(
+  ['problem.js', 'words.js', 'proof.js', 'arithmetic.js', 'theory.js', 'format.js', 'sgd.js', 'minimum.js', 'verdict.js'].map(load),
 );
 const bytes = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('base64');
 
@@ -25,6 +25,8 @@ const ANSWERS = {
   sum: ({ dtype, values }) => arithmetic[dtype === 'float32' ? 'sum32' : 'sum64'](values, values.length),
   theory: ({ name, args }) => args.map((each) => theory[name](...each)),
   format: ({ name, args }) => args.map((each) => format[name](...each)),
+  brief: ({ sentences }) => sentences.map(verdict.brief),
+  script: ({ card, panel, state }) => verdict.scriptOf(problem.makePanels(card, state)[panel], card, state),
   refusal: ({ settings }) => sgd.findRefusal(settings),
 };
 const spell = (_, value) => (typeof value === 'number' && !Number.isFinite(value) ? { number: String(value) } : value);

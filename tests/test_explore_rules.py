@@ -117,9 +117,8 @@ def test_the_article_over_a_thousand_steps_and_beyond_every_limit(page):
                 "nesterov": False,
                 "maximize": False,
             }
-            truth = bare.train(
-                neuron(torch.tensor([[6.0]]), torch.tensor([-3.0])), CRITERIA[name](1.0), x, y, steps=steps, **settings
-            )
+            start = neuron(torch.tensor([[6.0]]), torch.tensor([-3.0]))
+            truth = bare.train(start, CRITERIA[name](1.0), x, y, steps=steps, **settings)
             cases.append((name, make_card(problem), [6.0, -3.0], settings, steps, truth))
     assert any(np.isnan(case[5][1]).any() for case in cases)  # torch itself came to NaN
     assert off_runs(page, cases) == []

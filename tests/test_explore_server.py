@@ -302,9 +302,5 @@ def test_the_command_writes_a_file(tmp_path):
     assert said.startswith(str(file))
     given = json.loads(file.read_text().partition('id="given">')[2].partition("</script>")[0])
     assert given["settings"] == {"momentum": 0.9}
-    assert [each["label"] for each in given["cards"]["points.csv"]["criteria"]] == [
-        "MSELoss",
-        "L1Loss",
-        "HuberLoss",
-        "SmoothL1Loss",
-    ]
+    labels = [each["label"] for each in given["cards"]["points.csv"]["criteria"]]
+    assert labels == ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]

@@ -122,6 +122,33 @@ def test_what_slopes_that_do_not_fade_do(page, kind, lr):
     assert kind in {each for each, _ in mine[0]}
 
 
+def test_brief_sentences_are_beginnings_that_fit_and_are_pythons(page):
+    random, found = np.random.default_rng(11), []
+    for k in range(24):
+        problem, scale = random_problem(random, k)
+        settings = random_settings(random, scale) | {"maximize": False}
+        found += ravine.explain(ravine.descend(problem, **settings))
+    told = [each.brief for each in found]
+    assert page.ask("brief", sentences=[each.sentence for each in found]) == told
+    assert any(brief != each.sentence for brief, each in zip(told, found, strict=True))
+    for brief, each in zip(told, found, strict=True):
+        assert each.sentence.startswith(brief[:-1])
+        assert brief.endswith(".")
+        assert len(brief) <= 100 or brief == each.sentence
+
+
+@pytest.mark.parametrize("name", ["MSELoss", "HuberLoss", "quadratic"])
+def test_the_script_prints_the_last_loss_of_the_run(page, name, capsys):
+    problem = ravine.gallery.quadratic(condition=7) if name == "quadratic" else ravine.gallery.article()[name]
+    settings = {"lr": 0.05, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.5, "nesterov": True, "maximize": False}
+    card = make_card(problem)
+    state = {**settings, "start": card["start"], "steps": 30, "delta": 0.7, "condition": 7.0}
+    with torch.random.fork_rng():  # torch.nn.Linear draws
+        exec(page.ask("script", card=card, panel=0, state=state), {})  # the text is the page's own
+    _, loss = page.run(card, card["start"], settings, 30, turned={"delta": 0.7, "condition": 7.0})
+    assert np.float32(capsys.readouterr().out) == loss[-1]
+
+
 # ---- what the sentences stand on ------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +15,10 @@ When = Literal["throughout", "at the start", "at the end"]
 
 THE_RUN = "the run itself"
 RULE = "torch/optim/sgd.py, _single_tensor_sgd"
+
+
+SHORTEST, LONGEST = 30, 100
+"""Characters of a brief sentence: enough to say something, and no more than two lines beside a picture hold."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,22 @@ class Finding:
     def told(self) -> str:
         """The sentence with its scope, which a local one names itself."""
         return self.sentence if "ocally" in self.sentence else f"{self.sentence} ({self.scope})"
+
+    @property
+    def brief(self) -> str:
+        """The beginning of the sentence that says something by itself, in two lines beside a picture.
+
+        Examples
+        --------
+        >>> goal = "Weight decay moves the goal: it is (weight 0.3, bias 1.21), where the data loss is 2.23"
+        >>> Finding("goal", f"{goal}, not the data's own minimum (weight 0.926, bias 2.48).", {}, "exact").brief
+        'Weight decay moves the goal: it is (weight 0.3, bias 1.21), where the data loss is 2.23.'
+        """
+        if len(self.sentence) <= LONGEST:
+            return self.sentence
+        ends = [each.start() for each in re.finditer(r"\. |; |: |, not |, so ", self.sentence)]
+        fitting = [end for end in ends if SHORTEST < end < LONGEST]
+        return f"{self.sentence[: fitting[-1]]}." if fitting else self.sentence
 
     @property
     def whose(self) -> str:

@@ -73,21 +73,24 @@ export function drawGround(pen, view, grid, { decay, bottom, colors, axes, avoid
   const room = new Room(width, height), color = colors.dark ? 'rgba(150,195,225,.75)' : 'rgba(70,100,130,.75)';
   const said = writeAxes(pen, view, axes, colors, room);
   for (const value of chooseNumbers(minimised, bottom)) {
-    const rings = trace(value);
-    pen.lineWidth = 1;
-    pen.strokeStyle = color;
+    const rings = trace(value), text = printed(number(value)), spot = findSpot(pen, rings, text, { nx, ny, width, height, room, avoid });
+    pen.save();
+    if (spot) leaveOut(pen, spot, width, height);
+    trace(value);
+    Object.assign(pen, { lineWidth: 1, strokeStyle: color });
     pen.stroke();
-    writeOnRing(pen, rings, value, { nx, ny, width, height, room, colors, avoid, ground: mix(ramp, 0.6) });
+    pen.restore();
+    if (spot) writeTurned(pen, text, spot, colors.dark ? '#a9c8de' : '#45627d');
   }
   said();
 }
 
-// a number on a ring, turned with the line: far from where the path begins, from the border and from other numbers
-function writeOnRing(pen, rings, value, { nx, ny, width, height, room, colors, avoid, ground }) {
-  const text = printed(number(value)), ring = rings.reduce((best, each) => (best && best.length >= each.length ? best : each), null);
-  if (!ring || ring.length < 24) return;
+// where a ring has room for its number: far from where the path begins, from the border and from other numbers
+function findSpot(pen, rings, text, { nx, ny, width, height, room, avoid }) {
+  const ring = rings.reduce((best, each) => (best && best.length >= each.length ? best : each), null);
+  if (!ring || ring.length < 24) return null;
   pen.font = SMALL;
-  const wide = pen.measureText(text).width + 6, places = [];
+  const wide = pen.measureText(text).width + 8, places = [];
   const at = (k) => {
     const m = ((k % ring.length) + ring.length) % ring.length;
     return [(ring[m] / (nx - 1)) * width, height - (ring[m + 1] / (ny - 1)) * height];
@@ -97,19 +100,33 @@ function writeOnRing(pen, rings, value, { nx, ny, width, height, room, colors, a
     const angle = Math.atan2(d - b, c - a), turned = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))];
     const w = wide * turned[0] + 14 * turned[1], h = wide * turned[1] + 14 * turned[0];
     if (Math.hypot(c - a, d - b) < 6 || x < w / 2 + 4 || y < h / 2 + 4 || x > width - w / 2 - 4 || y > height - h / 2 - 4) continue;
-    places.push({ x, y, w, h, angle, away: Math.hypot(x - avoid[0], y - avoid[1]) });
+    places.push({ x, y, w, h, wide, angle: Math.abs(angle) > Math.PI / 2 ? angle + Math.PI : angle, away: Math.hypot(x - avoid[0], y - avoid[1]) });
   }
   places.sort((one, other) => other.away - one.away);
   const clear = ({ x, y, w, h }) => room.taken.every(([p, q, r, s]) => x - w / 2 >= p + r || p >= x + w / 2 || y - h / 2 >= q + s || q >= y + h / 2);
-  const best = places.find(clear);
-  if (!best) return;
-  room.block(best.x - best.w / 2, best.y - best.h / 2, best.w, best.h);
+  const best = places.find(clear) ?? null;
+  if (best) room.block(best.x - best.w / 2, best.y - best.h / 2, best.w, best.h);
+  return best;
+}
+
+// keeps the pen out of a turned box
+function leaveOut(pen, { x, y, wide, angle }, width, height) {
+  const c = Math.cos(angle), s = Math.sin(angle), a = wide / 2, b = 7;
+  pen.beginPath();
+  pen.rect(0, 0, width, height);
+  for (const [dx, dy] of [[-a, -b], [a, -b], [a, b], [-a, b]]) {
+    if (dx === -a && dy === -b) pen.moveTo(x + dx * c - dy * s, y + dx * s + dy * c);
+    else pen.lineTo(x + dx * c - dy * s, y + dx * s + dy * c);
+  }
+  pen.closePath();
+  pen.clip('evenodd');
+}
+
+function writeTurned(pen, text, { x, y, angle }, color) {
   pen.save();
-  pen.translate(best.x, best.y);
-  pen.rotate(Math.abs(best.angle) > Math.PI / 2 ? best.angle + Math.PI : best.angle);
-  Object.assign(pen, { textAlign: 'center', textBaseline: 'middle', lineWidth: 5, lineJoin: 'round', strokeStyle: ground });
-  pen.strokeText(text, 0, 0);
-  pen.fillStyle = colors.dark ? '#a9c8de' : '#45627d';
+  pen.translate(x, y);
+  pen.rotate(angle);
+  Object.assign(pen, { font: SMALL, textAlign: 'center', textBaseline: 'middle', fillStyle: color });
   pen.fillText(text, 0, 0);
   pen.restore();
 }

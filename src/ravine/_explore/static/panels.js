@@ -196,7 +196,7 @@ export class Panel {
     this.handle.style.top = `${sy}px`;
   }
 
-  // where a path that ends outside goes out of the map for the last time
+  // where a path whose last places all lie outside goes out of the map
   leaving(pen, room, facts, step, style) {
     const { width, height } = this.view, inside = ([x, y]) => x >= 0 && y >= 0 && x <= width && y <= height;
     for (let k = step; k > 0; k--) {
@@ -204,7 +204,7 @@ export class Panel {
       if (!inside(from) || !to.every(Number.isFinite)) continue;
       const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
       const share = Math.min(dx > 0 ? (width - from[0]) / dx : dx < 0 ? -from[0] / dx : 1, dy > 0 ? (height - from[1]) / dy : dy < 0 ? -from[1] / dy : 1);
-      room.label(pen, `leaves the map at step ${k}`, from[0] + share * dx, from[1] + share * dy, style, 10);
+      room.label(pen, `outside from step ${k} on`, from[0] + share * dx, from[1] + share * dy, style, 10);
       return;
     }
   }

@@ -82,7 +82,7 @@ export class Phase {
       this.job = setTimeout(() => this.fill(panel, facts, key), 60);
     } else if (changed || this.dark !== app.colors.dark) this.draw();
     this.dot.className = `dot c${color}`;
-    setText(this.note, `steps to arrive; ${app.colors.dark ? 'brighter' : 'darker'}: fewer`);
+    setText(this.note, `${app.colors.dark ? 'brighter' : 'darker'}: arrives sooner`);
     this.overlay(width, height, facts);
   }
 

@@ -32,12 +32,12 @@ export function outcomeOf(facts) {
   return outcome === 'arrived' ? `${went}, arrives at step ${step}` : `${went}, not arrived`;
 }
 
-const LONGEST = 108;
+const SHORTEST = 30, LONGEST = 100;
 
 // The longest beginning of a sentence that says something by itself in two lines: as Finding.brief.
 export function brief(sentence) {
   if (sentence.length <= LONGEST) return sentence;
-  const ends = [...sentence.matchAll(/\. |; |: |, not |, so /g)].map((match) => match.index).filter((at) => at > 30 && at < LONGEST);
+  const ends = [...sentence.matchAll(/\. |; |: |, not |, so /g)].map((match) => match.index).filter((at) => at > SHORTEST && at < LONGEST);
   return ends.length ? `${sentence.slice(0, ends[ends.length - 1])}.` : sentence;
 }
 
