@@ -1,0 +1,528 @@
+"""The page in a real browser: by mouse, touch and keyboard, wide and narrow, opened from disk and without a network."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ravine
+from ravine._explore.standalone import make_html, make_page
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+NUMBERED = ["lr", "momentum", "dampening", "weight_decay", "delta", "beta", "steps"]
+REFUSED = "Nesterov momentum requires a momentum and zero dampening"
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip("no chromium here")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "article.html"
+    path.write_text(make_html(make_page(ravine.gallery.article(), "article", settings={"momentum": 0.9})), "utf-8")
+    return path
+
+
+class Visit:
+    """A page in a context of its own, with all that it asked for and complained of."""
+
+    def __init__(self, browser, address, width=1400, height=960, **options):
+        self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self.page, self.asked, self.heard = self.context.new_page(), [], []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda message: self.heard.append(message.text))
+        self.page.on("pageerror", lambda error: self.heard.append(str(error)))
+        self.page.goto(address)
+        self.page.locator("h1", has_text=re.compile(".")).wait_for()
+        self.rest()
+
+    def rest(self):
+        """Wait until the hand has rested and every frame is painted."""
+        self.page.evaluate(
+            "new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 260))"
+        )
+
+    @property
+    def state(self):
+        return self.page.evaluate("ravine.state")
+
+    def bits(self):
+        """Positions and losses of every panel."""
+        return self.page.evaluate(
+            "ravine.shown.map(({ facts }) => [[...facts.run.position].map(String), [...facts.run.loss].map(String)])"
+        )
+
+    def close(self):
+        self.context.close()
+        outside = [url for url in self.asked if not url.startswith(("file:", "data:", "blob:"))]
+        assert outside == []
+        assert self.heard == []
+
+
+@pytest.fixture
+def visit(browser, file):
+    made = Visit(browser, file.as_uri())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def phone(browser, file):
+    made = Visit(browser, file.as_uri(), 390, 844, has_touch=True, is_mobile=True, device_scale_factor=2)
+    yield made
+    made.close()
+
+
+def centre(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def drag(page, start, end, steps=8):
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=steps)
+    page.mouse.up()
+
+
+# ---- what it shows ---------------------------------------------------------------------------------------------------
+
+
+def test_it_shows_the_runs_of_descend_and_proves_itself(visit):
+    page = visit.page
+    runs = ravine.descend(ravine.gallery.article(), lr=0.1, momentum=0.9)
+    for (positions, losses), name in zip(visit.bits(), runs.criterion.values, strict=True):
+        one = runs.sel(criterion=name)
+        np.testing.assert_array_equal(np.array(positions, dtype=float).reshape(-1, 2), one.position.values)
+        np.testing.assert_array_equal(np.array(losses, dtype=float), one.loss.values)
+    assert page.inner_text("h1") == "Momentum 0.9: all arrive, at steps 42 to 50"
+    assert page.locator(".verdict p").all_inner_texts()[0] == "loss 53.08 → 0.5005, arrives at step 42"
+    page.locator(".proof", has_text="24 of 24 runs are torch’s in every bit").wait_for(timeout=60_000)
+    told = [each.told for each in ravine.explain(runs.sel(criterion="MSELoss"))]
+    page.click(".words .text")
+    said = [
+        re.sub(r"\s*(exact|local|measured)$", r" (\1)", each.replace("−", "-"))
+        for each in page.locator(".words li").all_inner_texts()
+    ]
+    assert said == told
+
+
+def test_equal_panels_are_folded_and_part_again(visit):
+    page = visit.page
+    assert "= SmoothL1Loss, bit for bit" in page.inner_text("section[aria-label=HuberLoss] h2")
+    assert page.locator("section[aria-label=SmoothL1Loss]").is_hidden()
+    page.fill("[aria-label='delta, as a number']", "0.5")
+    page.keyboard.press("Enter")
+    visit.rest()
+    assert page.locator("section[aria-label=SmoothL1Loss]").is_visible()
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, momentum=0.9)
+    assert visit.bits()[0][1][-1] == str(float(run.loss[-1]))
+
+
+def test_the_map_is_painted_and_nothing_is_wider_than_the_window(visit, phone):
+    for each, width in ((visit, 1400), (phone, 390)):
+        assert each.page.evaluate("document.documentElement.scrollWidth") == width
+        colours = each.page.evaluate(
+            "(() => { const c = document.querySelector('.stage canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+            " return new Set(Array.from({ length: 400 }, (_, k) => d.slice(4 * 97 * k, 4 * 97 * k + 3).join())).size; })()"
+        )
+        assert colours > 6
+
+
+# ---- by hand -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_a_slider_by_mouse_by_key_and_by_number(visit, name):
+    page, slider = visit.page, visit.page.get_by_label(name, exact=True)
+    before = visit.state[name]
+    box = slider.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2)
+    visit.rest()
+    moved = visit.state[name]
+    assert moved != before
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    small = visit.state[name] - moved
+    page.keyboard.press("Shift+ArrowRight")
+    assert visit.state[name] - moved > 5 * small > 0
+    page.fill(f"[aria-label='{name}, as a number']", "3")
+    page.keyboard.press("Enter")
+    assert visit.state[name] == 3
+    page.fill(f"[aria-label='{name}, as a number']", "many")
+    page.keyboard.press("Enter")
+    assert visit.state[name] == 3
+    assert name in page.inner_text(".message")
+
+
+def test_the_start_by_mouse_by_double_click_and_by_key(visit):
+    page = visit.page
+    handle = page.locator("section[aria-label=L1Loss] .handle")
+    x, y = centre(handle)
+    drag(page, (x, y), (x + 60, y + 40))
+    visit.rest()
+    weight, bias = visit.state["start"]
+    assert weight < 6
+    assert bias > -3
+    assert visit.state["panel"] == 1
+    page.keyboard.press("ArrowRight")
+    assert visit.state["start"][1] > bias
+    page.keyboard.press("Shift+ArrowDown")
+    assert visit.state["start"][0] < weight - 0.3
+    box = page.locator("section[aria-label=MSELoss] .stage").bounding_box()
+    page.mouse.dblclick(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.5)
+    visit.rest()
+    assert visit.state["start"][1] > 3
+    assert visit.state["panel"] == 0
+
+
+def test_the_ring_turns_lr_and_momentum(visit):
+    page = visit.page
+    stage = page.locator(".stage.phase")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    drag(page, centre(page.locator(".phase .handle")), (box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5))
+    visit.rest()
+    state = visit.state
+    assert 0.05 < state["lr"] < 1
+    assert 0.3 < state["momentum"] < 0.7
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Shift+ArrowRight")
+    assert visit.state["momentum"] == pytest.approx(state["momentum"] + 0.01)
+    assert visit.state["lr"] > 1.4 * state["lr"]
+
+
+def test_lr_times_momentum_counts_the_steps_of_real_runs(visit):
+    page = visit.page
+    page.locator(".reason", has_text="pairs").wait_for(timeout=60_000)
+    cells = np.array(page.evaluate("[...ravine.phase.cells]")).reshape(40, 40)
+    random = np.random.default_rng(0)
+    for i, j in random.integers(40, size=(12, 2)):
+        lr, momentum = page.evaluate(f"[ravine.phase.lrAt({i} / 39), 0.99 * {j} / 39]")
+        run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=lr, momentum=momentum)
+        arrived = ravine.measure.arrival(run)
+        expected = {"diverged": -1, "not arrived": 0}.get(str(arrived.outcome.values), float(arrived) + 1)
+        assert cells[j, i] == expected, (lr, momentum)
+
+
+def test_the_step_bar(visit):
+    page = visit.page
+    page.click("[aria-label='one step back']")
+    assert visit.state["step"] == 99
+    assert "θ ←" in page.inner_text(".update")
+    page.get_by_label("step", exact=True).focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    assert visit.state["step"] == 89
+    page.get_by_label("step", exact=True).evaluate(
+        "(bar) => { bar.value = 17; bar.dispatchEvent(new Event('input')); bar.dispatchEvent(new Event('change')); }"
+    )
+    visit.rest()
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, momentum=0.9, also=("gradient", "velocity"))
+    numbers = [
+        float(each.replace("−", "-").replace("+", ""))
+        for each in re.findall(r"[+−]\d+\.?\d*", page.inner_text(".update").replace("− 0.1", ""))
+    ]
+    truth = [
+        *run.velocity.values[16],
+        *run.gradient.values[17],
+        *run.velocity.values[17],
+        *run.position.values[17],
+        *run.position.values[18],
+    ]
+    np.testing.assert_allclose(numbers, truth, rtol=6e-3)
+    page.keyboard.press("Tab")
+    page.click("[aria-label=play]")
+    page.locator("[aria-label=pause]").wait_for()
+    page.locator("[aria-label=play]").wait_for(timeout=20_000)
+    assert visit.state["step"] is None
+
+
+def test_keys(visit):
+    page = visit.page
+    page.keyboard.press("n")
+    assert visit.state["nesterov"] is True
+    page.keyboard.press("2")
+    assert visit.state["panel"] == 1
+    page.keyboard.press("4")  # folded into the third
+    assert visit.state["panel"] == 1
+    page.keyboard.press(",")
+    page.keyboard.press(",")
+    page.keyboard.press(".")
+    assert visit.state["step"] == 99
+    page.keyboard.press("p")
+    assert visit.state["pin"]["nesterov"] is True
+    assert "pinned: SGD(lr=0.1, momentum=0.9, nesterov=True)" in page.inner_text(".pinned")
+    page.keyboard.press("?")
+    assert page.locator("dialog kbd").count() >= 8
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").count() == 0
+    page.fill("[aria-label='lr, as a number']", "")
+    page.keyboard.type("n")
+    assert visit.state["nesterov"] is True  # typed into a field it is a letter
+
+
+def test_every_control_can_be_reached_by_tab_and_has_a_name(visit):
+    page, seen = visit.page, set()
+    page.keyboard.press("Tab")
+    for _ in range(80):
+        name = page.evaluate(
+            "(() => { const e = document.activeElement; if (e === document.body) return null;"
+            " return [e.tagName, e.id, e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent].join('|'); })()"
+        )
+        if name is None:
+            break
+        assert not name.endswith("|"), name
+        seen.add(name)
+        page.keyboard.press("Tab")
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('button, input, select')].filter((e) => e.checkVisibility() && !e.disabled).length"
+    )
+    assert len(seen) == wanted
+    assert page.evaluate(
+        "[...document.querySelectorAll('canvas[role=img]')].filter((e) => e.checkVisibility()).every((e) => e.getAttribute('aria-label').length > 20)"
+    )
+
+
+def test_targets_are_large_enough(visit, phone):
+    for each, least in ((visit, 24), (phone, 40)):
+        small = each.page.evaluate(
+            "(least) => [...document.querySelectorAll('button, select, input[type=range], .switch, .value')].filter((e) => e.checkVisibility())"
+            ".map((e) => [e.textContent || e.getAttribute('aria-label') || e.id, e.getBoundingClientRect()])"
+            ".filter(([, box]) => Math.min(box.height, Math.max(box.width, 24)) < least - 0.5).map(([name]) => name)",
+            least,
+        )
+        assert small == []
+
+
+def test_by_touch_on_a_phone(phone):
+    page = phone.page
+    page.tap(".tabs button:nth-child(2)")
+    phone.rest()
+    assert phone.state["panel"] == 1
+    assert page.locator("section[aria-label=L1Loss]").is_visible()
+    assert page.locator("section[aria-label=MSELoss]").is_hidden()
+    page.tap(".chip:has-text('Nesterov brakes')")
+    assert phone.state["nesterov"] is True
+    slider = page.get_by_label("momentum", exact=True)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+    phone.rest()
+    assert 0.3 < phone.state["momentum"] < 0.7
+    top = page.locator("section[aria-label=L1Loss] .stage").bounding_box()
+    assert top["y"] >= 0  # the map stays in sight while the knobs move under it
+    assert top["y"] + top["height"] < 844
+
+
+# ---- state ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_holds_everything_in_every_bit(browser, file, visit):
+    page = visit.page
+    page.fill("[aria-label='weight_decay, as a number']", "0.35")
+    page.keyboard.press("Enter")
+    page.fill("[aria-label='beta, as a number']", "0.3")
+    page.keyboard.press("Enter")
+    page.fill("[aria-label='start, bias']", "1.25")
+    page.keyboard.press("Tab")
+    for key in ("p", "n", "2", ",", ","):
+        page.keyboard.press("Escape")
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press(key)
+    page.click("[aria-label='light or dark']")
+    visit.rest()
+    again = Visit(browser, page.url)
+    assert again.state == visit.state
+    assert again.bits() == visit.bits()
+    assert again.page.evaluate("document.querySelector('.ravine').dataset.theme") == "dark"
+    again.close()
+
+
+def test_back_and_forward_undo(visit):
+    page = visit.page
+    page.click(".chip:has-text('decay moves')")
+    visit.rest()
+    page.click(".chip:has-text('plain')")
+    visit.rest()
+    assert visit.state["weight_decay"] == 0
+    page.click("[aria-label=undo]")
+    visit.rest()
+    assert (visit.state["weight_decay"], visit.state["nesterov"]) == (2, True)
+    page.go_back()
+    visit.rest()
+    assert (visit.state["weight_decay"], visit.state["momentum"]) == (0, 0.9)
+    assert page.locator("[aria-label=undo]").is_disabled()
+    page.go_forward()
+    visit.rest()
+    assert visit.state["weight_decay"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fragment", "left"),
+    [
+        ("lr=fast", ["lr=fast"]),
+        ("momentum=Infinity&steps=0&panel=9", ["momentum=Infinity", "steps=0", "panel=9"]),
+        ("problem=rosenbrok&theme=pink&start=1,2,3", ["problem=rosenbrok", "theme=pink", "start=1,2,3"]),
+        ("speed=3&nesterov=2&step=1.5&pin=lr:0.1", ["speed=3", "nesterov=2", "step=1.5", "pin=lr:0.1"]),
+        ("points=1,2;x,3&delta=-1&condition=3", ["points=1,2;x,3", "delta=-1", "condition=3"]),
+    ],
+)
+def test_what_a_link_cannot_mean_is_left_out_and_told(browser, file, fragment, left):
+    visit = Visit(browser, f"{file.as_uri()}#{fragment}")
+    said = visit.page.inner_text(".message")
+    for each in left:
+        assert each in said
+    assert visit.state["lr"] == 0.1
+    visit.close()
+
+
+def test_refused_settings_are_torchs_own_words_and_the_pictures_stay(visit):
+    page = visit.page
+    before = visit.bits()
+    page.fill("[aria-label='dampening, as a number']", "0.5")
+    page.keyboard.press("Enter")
+    visit.rest()
+    damped = visit.bits()
+    page.get_by_label("nesterov").check()
+    visit.rest()
+    assert REFUSED in page.inner_text(".refusal")
+    assert visit.bits() == damped != before
+    assert "dampening=0.5)" in page.inner_text(".call")
+    assert page.get_by_label("nesterov").is_checked()  # nothing is switched off silently
+    assert page.locator(".ravine.refused").count() == 1
+    page.get_by_label("nesterov").uncheck()
+    visit.rest()
+    assert page.locator(".refusal").first.is_hidden()
+
+
+def test_divergence_is_shown_leaving(visit):
+    page = visit.page
+    page.click(".chip:has-text('Nesterov breaks it')")
+    visit.rest()
+    assert page.inner_text("h1") == "Nesterov 0.9 at lr 0.8: MSELoss diverges"
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.8, momentum=0.9, nesterov=True)
+    np.testing.assert_array_equal(
+        np.array([float(each.replace("Infinity", "inf")) for each in visit.bits()[0][1]]), run.loss.values
+    )
+
+
+# ---- one's own points ------------------------------------------------------------------------------------------------------
+
+
+def test_own_points_pasted_dragged_added_and_taken_away(visit):
+    page = visit.page
+    page.click(".chart .text:has-text('edit points')")
+    for text, fault in (
+        ("1 2\n3", "line 2 has 1 value"),
+        ("a b\n1 2\n2 x", "line 3: “x” is no finite number"),
+        ("1,2\n1,3", "two different places"),
+    ):
+        page.fill("dialog textarea", text)
+        page.click("dialog .main")
+        assert fault in page.inner_text("dialog .refusal")
+    page.fill("dialog textarea", "dose;effect\n0;1\n1;3\n2;4.5\n3;7.5\n")
+    page.click("dialog .main")
+    visit.rest()
+    assert visit.state["points"] == {"inputs": [0, 1, 2, 3], "targets": [1, 3, 4.5, 7.5]}
+    x, y = torch.tensor([[0.0], [1.0], [2.0], [3.0]]), torch.tensor([[1.0], [3.0], [4.5], [7.5]])
+    model = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    run = ravine.descend(ravine.Problem.of(model, torch.nn.L1Loss(), (x, y)), lr=0.1, momentum=0.9)
+    np.testing.assert_array_equal(np.array(visit.bits()[1][1], dtype=float), run.loss.values)
+    spot = page.evaluate(
+        "(() => { const b = ravine.fit.canvas.getBoundingClientRect(); return [b.x + ravine.fit.X(1), b.y + ravine.fit.Y(3)]; })()"
+    )
+    drag(page, spot, (spot[0], spot[1] - 30))
+    visit.rest()
+    assert visit.state["points"]["targets"][1] > 3.2
+    area = page.locator("canvas.fit").bounding_box()
+    page.mouse.dblclick(area["x"] + area["width"] * 0.9, area["y"] + area["height"] * 0.7)
+    visit.rest()
+    assert len(visit.state["points"]["inputs"]) == 5
+    page.mouse.dblclick(area["x"] + area["width"] * 0.9, area["y"] + area["height"] * 0.7)
+    visit.rest()
+    assert len(visit.state["points"]["inputs"]) == 4
+    assert "points=0,1;1," in page.url
+
+
+def test_another_problem_with_its_own_knob(visit):
+    page = visit.page
+    page.select_option("select", "quadratic")
+    page.fill("[aria-label='condition, as a number']", "100")
+    page.keyboard.press("Enter")
+    visit.rest()
+    run = ravine.descend(ravine.gallery.quadratic(condition=100), lr=0.1)
+    np.testing.assert_array_equal(np.array(visit.bits()[0][1], dtype=float), run.loss.values)
+    assert page.get_by_label("delta", exact=True).count() == 0 or page.get_by_label("delta", exact=True).is_hidden()
+    page.click("[aria-label='back to the beginning']")
+    visit.rest()
+    assert (visit.state["problem"], visit.state["momentum"]) == ("article", 0.9)
+
+
+def test_script_and_picture(visit, tmp_path):
+    page = visit.page
+    page.click("[aria-label='a plain torch program of this run']")
+    assert "torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)" in page.input_value("dialog textarea")
+    page.keyboard.press("Escape")
+    with page.expect_download() as waited:
+        page.click("[aria-label='save what is seen as a PNG']")
+    waited.value.save_as(tmp_path / "seen.png")
+    from PIL import Image
+
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert seen.width > 1500
+        assert len(seen.convert("RGB").getcolors(1 << 24)) > 100
+
+
+# ---- media ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{"color_scheme": "dark"}, {"reduced_motion": "reduce"}, {"forced_colors": "active"}], ids=str
+)
+@pytest.mark.parametrize("width", [1400, 900, 390])
+def test_media_and_widths(browser, file, options, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=20", width, 900, **options)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+    assert visit.page.evaluate("ravine.colors.dark") == (options.get("color_scheme") == "dark")
+    visit.page.emulate_media(media="print")
+    visit.rest()
+    visit.close()
+
+
+def test_nothing_jumps_while_a_knob_is_dragged(visit):
+    page = visit.page
+    places = "JSON.stringify([...document.querySelectorAll('section, h2, .stage, .knob, footer')].filter((e) => e.checkVisibility()).map((e) => { const b = e.getBoundingClientRect(); return [Math.round(b.x), Math.round(b.y)]; }))"
+    page.click(".words .text")
+    visit.rest()
+    seen = set()
+    box = page.get_by_label("lr", exact=True).bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 13)
+    page.mouse.down()
+    for k in range(12):
+        page.mouse.move(box["x"] + box["width"] * (0.3 + 0.03 * k), box["y"] + 13)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        seen.add(json.dumps(page.evaluate(places)))
+    page.mouse.up()
+    assert len(seen) == 1
