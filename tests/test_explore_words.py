@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -63,12 +64,21 @@ def random_problem(random, k):
 def both(page, problem, start, settings, steps):
     """What explain and the page say of one run, and the sentence that explains its shape."""
     run = ravine.descend(problem.starting_at(dict(zip(problem.start, start, strict=True))), steps=steps, **settings)
-    said = [[each.kind, each.told] for each in ravine.explain(run) if each.kind not in NOT_PORTED]
+    said = [[each.kind, plainly(each.told)] for each in ravine.explain(run) if each.kind not in NOT_PORTED]
     shape = shape_of(run)
     found = page.ask(
         "explain", card=make_card(problem), panel=0, turned={}, start=start, settings=settings, steps=steps
     )
-    return (said, shape and shape.told), (found["findings"], found["shape"])
+    mine = (
+        [[kind, plainly(sentence)] for kind, sentence in found["findings"]],
+        found["shape"] and plainly(found["shape"]),
+    )
+    return (said, shape and plainly(shape.told)), mine
+
+
+def plainly(sentence):
+    """A place that is 0 within rounding is 0: what rounding leaves there hangs on the order of a solver's sums."""
+    return re.sub(r"-?\d(\.\d+)?e-(1[5-9]|2\d)|-0\b(?!\.)", "0", sentence)
 
 
 @pytest.mark.parametrize("seed", range(4))

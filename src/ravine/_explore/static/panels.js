@@ -246,7 +246,7 @@ export class Panel {
     setText(this.note, note);
     this.box.classList.toggle('chosen', app.state.panel === this.index);
     this.top.setAttribute('aria-label', `map of ${this.box.getAttribute('aria-label')}: ${outcome}. ${reason}`);
-    this.handle.setAttribute('aria-label', `start: ${p} ${start[0]}, ${q} ${start[1]}. Arrow keys move it`);
+    this.handle.setAttribute('aria-label', `start on the map of ${this.box.getAttribute('aria-label')}: ${p} ${start[0]}, ${q} ${start[1]}. Arrow keys move it`);
   }
 }
 

@@ -97,7 +97,7 @@ export class Phase {
       if (key !== this.key) return;
       for (const begin = performance.now(); next < order.length && performance.now() - begin < SLICE; next++) {
         const [i, j, wide] = order[next], settings = { ...base, lr: this.lrAt(i / (SIZE - 1)), momentum: (TOP * j) / (SIZE - 1) };
-        const value = this.outcome(panel, start, settings, facts.taken, scratch);
+        const value = this.measure(panel, start, settings, facts.taken, scratch);
         for (let b = j; b < Math.min(SIZE, j + wide); b++) for (let a = i; a < Math.min(SIZE, i + wide); a++) cells[b * SIZE + a] = value;
       }
       this.cells = cells;
@@ -109,7 +109,7 @@ export class Phase {
     slice();
   }
 
-  outcome(panel, start, settings, count, scratch) {
+  measure(panel, start, settings, count, scratch) {
     if (findRefusal(settings)) return REFUSED;
     const facts = panel.descend(start, settings, count, scratch), { outcome, step } = facts.arrival;
     return outcome === 'arrived' ? step + 1 : outcome === 'diverged' ? DIVERGED : LATE;
