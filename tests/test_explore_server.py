@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import ravine
+from node import STATIC
 from ravine._explore import explore as pages
 from ravine._explore.answers import QuestionError, answer
 from ravine._explore.server import MOST_BYTES, make_app
@@ -264,6 +265,17 @@ def test_the_widget_answers_its_page():
     assert len(sent[0]["answer"]["runs"]) == 1
     assert "settings" in sent[1]["answer"]["gone"]
     assert "export default" in widget._esm
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_modules_can_be_joined_line_by_line_and_are_small(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) < 250
+    assert lines[0].startswith("// ")  # says what it is for
+    for line in lines:
+        assert line.count("`") % 2 == 0, line  # a text over several lines would lose its blanks
+        assert "innerHTML" not in line
+        assert "eval(" not in line
 
 
 # ---- from the command line ------------------------------------------------------------------------

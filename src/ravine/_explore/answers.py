@@ -12,7 +12,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-import ravine
+from ravine._descent.descend import descend
+from ravine._landscape.surface import surface
 from ravine._problem.problem import Problem
 from ravine._study.provenance import describe
 from ravine._study.rule import DEFAULTS
@@ -60,7 +61,7 @@ def _runs(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[
 
 def _run(problem: Problem, start: list[float], settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
     try:
-        run = ravine.descend(_begun(problem, start), steps=steps, also=("gradient",), **settings)
+        run = descend(_begun(problem, start), steps=steps, also=("gradient",), **settings)
     except Exception as reason:  # the user's own loss may raise anything: it is told in its panel, the others live on
         return {"error": f"{type(reason).__name__}: {reason}"}
     kinks = describe(run, "hessian").get("kinks") if "hessian" in run else 0
@@ -109,7 +110,7 @@ def _maps(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[
 
 def _map(problem: Problem, axes: Mapping[str, NDArray[np.float64]]) -> str | None:
     try:
-        land = ravine.surface(problem, axes)
+        land = surface(problem, axes)
     except Exception:  # the panel of its run tells the reason
         return None
     horizontal, vertical = axes

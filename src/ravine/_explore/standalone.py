@@ -54,13 +54,19 @@ def join_modules(entry: str = ENTRY) -> str:
             take(other, (*asked, name))
             taken = whole or "{ " + ", ".join(each.strip().replace(" as ", ": ") for each in names.split(",")) + " }"
             head += f"const {taken} = {_constant(other)};\n"
-        body = _IMPORT.sub("", source)
+        body = "\n".join(_kept(_IMPORT.sub("", source)))
         exported = _EXPORT.findall(body)
         body = _EXPORT.sub("", body)
         done[name] = f"const {_constant(name)} = (() => {{\n{head}{body}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
 
     take(entry)
     return "".join(done.values())
+
+
+def _kept(source: str) -> list[str]:
+    """Return the lines that do something, without their indentation; no text of ours runs over several lines."""
+    lines = (line.strip() for line in source.splitlines())
+    return [line for line in lines if line and not line.startswith("//")]
 
 
 def _constant(module: str) -> str:

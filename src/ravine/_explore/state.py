@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import ravine
 from ravine import gallery
+from ravine._descent.descend import descend
 from ravine._problem.problem import Problem, dimension, is_neuron
 from ravine._study.rule import DEFAULTS
 from ravine._torch import numpy_of, one_thread
@@ -99,7 +99,6 @@ def make_card(problem: Problem | Mapping[str, Problem], name: str = "") -> Card:
         "dtype": str(next(iter(first.start.values())).dtype).removeprefix("torch."),
         "order": order_of_operations(),
         "torch": torch.__version__.partition("+")[0],
-        "ravine": ravine.__version__,
     }
     neuron = _as_neuron(problems)
     if neuron is not None:
@@ -231,7 +230,7 @@ def make_proofs(
         settings, steps = _random_settings(random, float(card["lr"])), int(random.integers(8, 40))
         centre = np.array([float(v) for v in one.start.values()])
         start = (centre + random.normal(size=2).round(2)).tolist()
-        run = ravine.descend(one.starting_at(dict(zip(one.start, start, strict=True))), steps=steps, **settings)
+        run = descend(one.starting_at(dict(zip(one.start, start, strict=True))), steps=steps, **settings)
         position, loss = run["position"].values, run["loss"].values
         end = [repr(float(v)).replace("inf", "Infinity").replace("nan", "NaN") for v in position[-1]]
         checked = digest(position, loss)

@@ -54,6 +54,21 @@ export function writeText(pen, text, x, y, { color, ground, align = 'left', font
   pen.fillText(text, x, y);
 }
 
+export function drawArrow(pen, [x0, y0], [x1, y1], color) {
+  const length = Math.hypot(x1 - x0, y1 - y0);
+  if (!Number.isFinite(length) || length < 3) return;
+  const angle = Math.atan2(y1 - y0, x1 - x0), head = Math.min(9, length * 0.6);
+  Object.assign(pen, { strokeStyle: color, fillStyle: color, lineWidth: 2.2 });
+  pen.beginPath();
+  pen.moveTo(x0, y0);
+  pen.lineTo(x1 - head * 0.7 * Math.cos(angle), y1 - head * 0.7 * Math.sin(angle));
+  pen.stroke();
+  pen.beginPath();
+  pen.moveTo(x1, y1);
+  for (const side of [-0.42, 0.42]) pen.lineTo(x1 - head * Math.cos(angle + side), y1 - head * Math.sin(angle + side));
+  pen.fill();
+}
+
 // Places for labels: each takes the candidate that covers no other label, and the least of the path.
 export class Room {
   constructor(width, height, crowd = []) {

@@ -1,8 +1,9 @@
 // The page: holds what was chosen, has the runs made, and lets every view follow.
 
-import { Curves, Fit } from './charts.js';
+import { Curves } from './curves.js';
 import { Actions } from './actions.js';
 import { element, setText } from './dom.js';
+import { Fit } from './fit.js';
 import { Header } from './header.js';
 import { Knobs } from './knobs.js';
 import { Panel } from './panels.js';

@@ -1,6 +1,6 @@
 // One panel: the ground, the path over it, its marks and words; the start is a handle.
 
-import { BOLD, FONT, Room, element, fitCanvas, setText } from './dom.js';
+import { BOLD, FONT, Room, drawArrow, element, fitCanvas, setText } from './dom.js';
 import { drawGround, evaluateGrid, fromX, fromY, makeView, toX, toY } from './ground.js';
 import { openUpdate } from './sgd.js';
 import { settingsOf, stepOf } from './state.js';
@@ -216,26 +216,11 @@ export class Panel {
     const middle = parts.here.map((each, j) => each - carried * parts.before[j]);
     const from = this.at(parts.here, 0), through = this.at(middle, 0), to = this.at(parts.next, 0);
     if (settings.momentum && step > 0) {
-      this.arrow(pen, from, through, colors.blue);
+      drawArrow(pen, from, through, colors.blue);
       room.label(pen, 'velocity', (from[0] + through[0]) / 2, (from[1] + through[1]) / 2, { ground: colors.ground, color: colors.blue, font: FONT }, 10);
     }
-    this.arrow(pen, through, to, colors.ink);
+    drawArrow(pen, through, to, colors.ink);
     room.label(pen, 'gradient', (through[0] + to[0]) / 2, (through[1] + to[1]) / 2, { ground: colors.ground, color: colors.ink, font: FONT }, 10);
-  }
-
-  arrow(pen, [x0, y0], [x1, y1], color) {
-    const length = Math.hypot(x1 - x0, y1 - y0);
-    if (!Number.isFinite(length) || length < 3) return;
-    const angle = Math.atan2(y1 - y0, x1 - x0), head = Math.min(9, length * 0.6);
-    Object.assign(pen, { strokeStyle: color, fillStyle: color, lineWidth: 2.2 });
-    pen.beginPath();
-    pen.moveTo(x0, y0);
-    pen.lineTo(x1 - head * 0.7 * Math.cos(angle), y1 - head * 0.7 * Math.sin(angle));
-    pen.stroke();
-    pen.beginPath();
-    pen.moveTo(x1, y1);
-    for (const side of [-0.42, 0.42]) pen.lineTo(x1 - head * Math.cos(angle + side), y1 - head * Math.sin(angle + side));
-    pen.fill();
   }
 
   say() {

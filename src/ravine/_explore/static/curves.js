@@ -1,0 +1,112 @@
+// The gap of every panel over the steps, with arrivals and the step marked; a drag along it scrubs.
+
+import { drawAxes, linearScale, logScale } from './axes.js';
+import { BOLD, element, fitCanvas, setText, ticksOf, writeText } from './dom.js';
+import { stepOf } from './state.js';
+
+export class Curves {
+  constructor(app) {
+    this.app = app;
+    this.title = element('h2', {});
+    this.canvas = element('canvas', { role: 'img' });
+    this.box = element('section', { className: 'chart' }, this.title, this.canvas);
+    const scrub = (event) => {
+      const area = this.canvas.getBoundingClientRect(), { left, right } = this.area;
+      const share = (event.clientX - area.left - left) / (right - left), { steps } = app.state;
+      app.change({ step: Math.round(Math.max(0, Math.min(1, share)) * steps) }, { moving: true });
+    };
+    this.canvas.addEventListener('pointerdown', (event) => {
+      this.canvas.setPointerCapture(event.pointerId);
+      scrub(event);
+      this.canvas.addEventListener('pointermove', scrub);
+      this.canvas.addEventListener('lostpointercapture', () => {
+        this.canvas.removeEventListener('pointermove', scrub);
+        app.settle();
+      }, { once: true });
+    });
+  }
+
+  render() {
+    const { app } = this, width = this.box.clientWidth, height = Math.min(230, Math.round(width * 0.62));
+    if (!width) return;
+    const { pen } = fitCanvas(this.canvas, width, height), { colors, state } = app;
+    const shown = app.visible(), known = shown.every(({ facts }) => facts.minimum !== null);
+    const lines = shown.flatMap((one) => [
+      ...(one.pinned && known ? [{ ...one, values: one.pinned.gap, dotted: true }] : []),
+      { ...one, values: known ? one.facts.gap : one.facts.run.loss, dotted: false },
+    ]);
+    setText(this.title, known ? 'gap to the minimum' : 'loss');
+    pen.clearRect(0, 0, width, height);
+    const scale = known ? logScale(lines) : linearScale(lines);
+    pen.font = BOLD;
+    const names = Math.max(...shown.map((one) => pen.measureText(one.short).width));
+    const box = { left: 40, right: width - names - 14, top: 8, bottom: height - 24 };
+    this.area = box;
+    const X = (k) => box.left + (k / state.steps) * (box.right - box.left);
+    const Y = (v) => box.bottom - scale.share(v) * (box.bottom - box.top);
+    const steps = ticksOf(0, state.steps, 4).filter(Number.isInteger);
+    drawAxes(pen, box, steps, scale.ticks, X, (t) => box.bottom - scale.place(t) * (box.bottom - box.top), (k) => k.toLocaleString('en'), scale.text, colors);
+    this.lines(pen, lines, X, Y, box);
+    const at = X(stepOf(state));
+    Object.assign(pen, { strokeStyle: colors.ink, lineWidth: 1, globalAlpha: 0.5 });
+    pen.beginPath();
+    pen.moveTo(at, box.top);
+    pen.lineTo(at, box.bottom);
+    pen.stroke();
+    pen.globalAlpha = 1;
+    this.names(pen, shown, known, Y, box);
+  }
+
+  lines(pen, lines, X, Y, box) {
+    const { app } = this, { colors, state } = app;
+    pen.save();
+    pen.beginPath();
+    pen.rect(box.left, 0, box.right - box.left + 4, box.bottom);
+    pen.clip();
+    pen.lineJoin = 'round';
+    for (const { values, dotted, color, index } of lines) {
+      pen.beginPath();
+      for (let k = 0; k < values.length; k++) {
+        const y = Number.isFinite(values[k]) ? Y(values[k]) : -50;
+        if (k) pen.lineTo(X(k), y);
+        else pen.moveTo(X(k), y);
+        if (!Number.isFinite(values[k])) break;
+      }
+      Object.assign(pen, { strokeStyle: colors.of[color], lineWidth: dotted ? 1.4 : index === state.panel ? 2.3 : 1.6, globalAlpha: dotted ? 0.6 : 1 });
+      pen.setLineDash(dotted ? [1, 4] : []);
+      pen.stroke();
+    }
+    pen.setLineDash([]);
+    pen.globalAlpha = 1;
+    for (const { facts, dotted, values, color } of lines) {
+      if (dotted || facts.minimum === null || !(facts.arrival.step >= 0)) continue;
+      pen.beginPath();
+      pen.arc(X(facts.arrival.step), Y(values[facts.arrival.step]), 3.6, 0, 7);
+      Object.assign(pen, { fillStyle: colors.ground, strokeStyle: colors.of[color], lineWidth: 2 });
+      pen.fill();
+      pen.stroke();
+    }
+    pen.restore();
+  }
+
+  // names at the ends of the curves, pushed apart until none covers another
+  names(pen, shown, known, Y, box) {
+    const { colors } = this.app, places = shown.map((one) => {
+      const values = known ? one.facts.gap : one.facts.run.loss, end = values[values.length - 1];
+      return { one, y: Math.max(box.top + 4, Math.min(box.bottom - 4, Number.isFinite(end) ? Y(end) : box.top)) };
+    });
+    places.sort((a, b) => a.y - b.y);
+    for (let k = 1; k < places.length; k++) places[k].y = Math.max(places[k].y, places[k - 1].y + 15);
+    const over = places.length ? Math.max(0, places[places.length - 1].y - box.bottom) : 0;
+    for (let k = places.length - 1, limit = Infinity; k >= 0; k--) {
+      places[k].y = Math.min(places[k].y - (k === places.length - 1 ? over : 0), limit);
+      limit = places[k].y - 15;
+    }
+    for (const { one, y } of places) writeText(pen, one.short, box.right + 8, y, { color: colors.of[one.color], ground: colors.ground, font: BOLD });
+  }
+
+  say() {
+    const said = this.app.visible().map(({ label, facts }) => `${label} ${facts.minimum === null ? '' : facts.arrival.outcome}`);
+    this.canvas.setAttribute('aria-label', `${this.title.textContent} over the steps: ${said.join(', ')}`);
+  }
+}

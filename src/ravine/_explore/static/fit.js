@@ -1,0 +1,112 @@
+// The fitted lines over the points, which can be dragged, added and taken away.
+
+import { drawAxes } from './axes.js';
+import { element, fitCanvas, setText, tickText, ticksOf } from './dom.js';
+import { stepOf } from './state.js';
+
+export class Fit {
+  constructor(app) {
+    this.app = app;
+    this.title = element('h2', {});
+    this.canvas = element('canvas', { role: 'img', className: 'fit' });
+    this.hint = element('p', { className: 'hint' });
+    this.open = element('button', { type: 'button', className: 'text', onclick: () => app.editPoints() }, 'edit points …');
+    this.box = element('section', { className: 'chart' }, element('div', { className: 'row' }, this.title, this.open), this.canvas);
+    this.followHand();
+  }
+
+  followHand() {
+    const { canvas, app } = this;
+    const nearest = (event) => {
+      const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top, { inputs, targets } = app.points();
+      let best = -1, reach = event.pointerType === 'touch' ? 24 : 14;
+      for (let k = 0; k < inputs.length; k++) {
+        const away = Math.hypot(this.X(inputs[k]) - x, this.Y(targets[k]) - y);
+        if (away < reach) [best, reach] = [k, away];
+      }
+      return { best, x: this.tidy(this.backX(x)), y: this.tidy(this.backY(y)) };
+    };
+    canvas.addEventListener('pointerdown', (event) => {
+      const { best } = nearest(event);
+      if (best < 0) return;
+      canvas.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      this.frozen = this.range;
+      const move = (at) => {
+        const { x, y } = nearest(at);
+        app.changePoints((inputs, targets) => [inputs.with(best, x), targets.with(best, y)], { moving: true });
+      };
+      canvas.addEventListener('pointermove', move);
+      canvas.addEventListener('lostpointercapture', () => {
+        canvas.removeEventListener('pointermove', move);
+        this.frozen = null;
+        app.settle();
+      }, { once: true });
+    });
+    // a double click adds a point, or takes the one beneath it away
+    canvas.addEventListener('dblclick', (event) => {
+      const { best, x, y } = nearest(event);
+      app.changePoints((inputs, targets) => (best < 0 ? [[...inputs, x], [...targets, y]] : [inputs.toSpliced(best, 1), targets.toSpliced(best, 1)]));
+    });
+  }
+
+  tidy(value) {
+    return Number(value.toPrecision(3));
+  }
+
+  render() {
+    const { app } = this, data = app.points();
+    this.box.hidden = !data;
+    const width = this.box.clientWidth, height = Math.min(220, Math.round(width * 0.58));
+    if (!data || !width) return;
+    const { pen } = fitCanvas(this.canvas, width, height), { colors, state } = app, step = stepOf(state);
+    setText(this.title, `fit at step ${step.toLocaleString('en')}`);
+    pen.clearRect(0, 0, width, height);
+    this.range = this.frozen ?? rangeOf(data);
+    const { x0, x1, y0, y1 } = this.range, box = { left: 40, right: width - 8, top: 6, bottom: height - 24 };
+    this.X = (x) => box.left + ((x - x0) / (x1 - x0)) * (box.right - box.left);
+    this.Y = (y) => box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top);
+    this.backX = (px) => x0 + ((px - box.left) / (box.right - box.left)) * (x1 - x0);
+    this.backY = (py) => y0 + ((box.bottom - py) / (box.bottom - box.top)) * (y1 - y0);
+    drawAxes(pen, box, ticksOf(x0, x1, 4), ticksOf(y0, y1, 4), this.X, this.Y, tickText, tickText, colors);
+    pen.save();
+    pen.beginPath();
+    pen.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+    pen.clip();
+    Object.assign(pen, { fillStyle: colors.quiet, globalAlpha: data.inputs.length > 400 ? 0.25 : 0.6 });
+    for (let k = 0; k < data.inputs.length; k++) {
+      pen.beginPath();
+      pen.arc(this.X(data.inputs[k]), this.Y(data.targets[k]), 3, 0, 7);
+      pen.fill();
+    }
+    pen.globalAlpha = 1;
+    for (const { facts, color, index } of app.visible()) {
+      const { position } = facts.run, k = Math.min(step, facts.taken), w = position[2 * k], b = position[2 * k + 1];
+      if (!Number.isFinite(w + b)) continue;
+      pen.beginPath();
+      pen.moveTo(this.X(x0), this.Y(w * x0 + b));
+      pen.lineTo(this.X(x1), this.Y(w * x1 + b));
+      Object.assign(pen, { strokeStyle: colors.of[color], lineWidth: index === state.panel ? 2.6 : 1.7 });
+      pen.stroke();
+    }
+    pen.restore();
+  }
+
+  say() {
+    const data = this.app.points();
+    if (!data) return;
+    this.canvas.setAttribute('aria-label', `${data.inputs.length} points and the fitted lines. “edit points” takes them as numbers`);
+    this.canvas.title = 'drag a point; double-click adds one or takes one away';
+  }
+}
+
+function rangeOf({ inputs, targets }) {
+  const spread = (values, share) => {
+    let low = Infinity, high = -Infinity;
+    for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    const pad = (high - low || Math.abs(low) || 1) * share;
+    return [low - pad, high + pad];
+  };
+  const [x0, x1] = spread(inputs, 0.07), [y0, y1] = spread(targets, 0.12);
+  return { x0, x1, y0, y1 };
+}
