@@ -82,7 +82,7 @@ export class Phase {
       this.job = setTimeout(() => this.fill(panel, facts, key), 60);
     } else if (changed || this.dark !== app.colors.dark) this.draw();
     this.dot.className = `dot c${color}`;
-    setText(this.note, `${app.colors.dark ? 'brighter' : 'darker'}: arrives sooner`);
+    setText(this.note, `${app.colors.dark ? 'brighter' : 'darker'}: sooner`);
     this.overlay(width, height, facts);
   }
 
