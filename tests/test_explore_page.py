@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,28 +12,12 @@ import torch
 import ravine
 from ravine._explore.standalone import make_html, make_page
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 NUMBERED = ["lr", "momentum", "dampening", "weight_decay", "delta", "beta", "steps"]
 MINUS = "\N{MINUS SIGN}"
 PROVEN = "24 of 24 runs are torch\N{RIGHT SINGLE QUOTATION MARK}s in every bit"
 REFUSED = "Nesterov momentum requires a momentum and zero dampening"
 
 pytestmark = pytest.mark.filterwarnings("default")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("no chromium here")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -249,6 +249,8 @@ def explore(
     y: Y = None,
     criterion: Criterion = None,
     standardize: Standardize = False,
+    encoding: Encoding = None,
+    drop_missing: DropMissing = False,
     start: Start = None,
     steps: Steps = 100,
     lr: Annotated[float | None, typer.Option(help="Where the page begins.", show_default="0.1")] = None,
@@ -265,11 +267,12 @@ def explore(
 ) -> None:
     """Open the live page: turn a knob, and everything follows. A CSV file is shown under four criteria."""
     if out is not None:
-        _free([out], force)
+        _check_free([out], force)
 
     from ravine._explore import explore as pages
     from ravine.cli import sources
 
+    _begin_work()
     given = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize,
@@ -277,7 +280,10 @@ def explore(
     begun = pages.check_settings(steps, {name: value for name, value in given.items() if value is not None})
     in_file = source.lower().endswith(".csv") or Path(source).is_file()
     criteria = criterion or (["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"] if in_file else None)
-    problem = sources.load(source, x=_names(x), y=y, criteria=criteria, standardize=standardize, start=pairs_of(start))
+    problem = sources.load_problem(
+        source, x=_columns_of(x), y=y, criteria=criteria, standardize=standardize, start=read_pairs(start),
+        encoding=encoding, drop_missing=drop_missing,
+    )  # fmt: skip
     name = source if source == "article" and not criterion else Path(source).name if in_file else ""
     if out is not None:
         typer.echo(f"{pages.write_page(problem, out, begun, name, force=force)}  the page, for any browser")
