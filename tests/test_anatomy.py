@@ -38,6 +38,12 @@ def plain(text):
     return text.get_text().replace("\N{MINUS SIGN}", "-").strip()
 
 
+def number_of(text):
+    """Read a number as people read it: thousands, and powers of ten."""
+    plain_one, _, power = text.replace(",", "").partition(" \N{MULTIPLICATION SIGN} 10")
+    return float(plain_one) * 10.0 ** int(power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")) or 0)
+
+
 def formula(figure):
     """The lines of the formula by their names: words, and the numbers in the order of the axes."""
     found = {}
@@ -46,7 +52,7 @@ def formula(figure):
         if gid:
             *words, a, b = ["", "", *re.split(r"\s{2,}", plain(text))]
             try:
-                numbers = np.array([float(each) for each in (a, b)])
+                numbers = np.array([number_of(each) for each in (a, b)])
                 found[gid] = "  ".join(words).strip(), numbers
             except ValueError:
                 found[gid] = plain(text), None

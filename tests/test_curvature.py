@@ -623,7 +623,7 @@ def test_hessians_where_batching_or_chance_come_in():
         torch.manual_seed(0)
         recurrent = ravine.Problem.of(Reader(), torch.nn.MSELoss(), (torch.randn(6, 4, 1), torch.randn(6, 1)))
         model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 1))
-        chance = ravine.Problem.of(model, torch.nn.MSELoss(), (torch.randn(12, 2), torch.randn(12, 1)))
+        chance = ravine.Problem.of(model, torch.nn.MSELoss(), (torch.randn(12, 2), torch.randn(12, 1)), mode="train")
     assert np.allclose(hessian(recurrent), plain_hessian(recurrent, flat_start(recurrent)), atol=1e-12)
     assert np.array_equal(hessian(chance), hessian(chance))  # one mask
     along = np.ones(13)

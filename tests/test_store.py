@@ -739,7 +739,7 @@ def test_a_damaged_plan_and_a_later_format_are_told(path):
     write_record(plan, {**facts, "format": 9, "identity": {"ravine": "7.0"}})  # the copy is not asked
     for call in (small_sweep, ravine.open, ravine.verify):
         with pytest.raises(
-            ValueError, match=r"has format 9, and this ravine reads format 2.*ravine 7\.0, which wrote it"
+            ValueError, match=r"has format 9, and this ravine reads format 1 and 2.*ravine 7\.0, which wrote it"
         ):
             call(path)
 

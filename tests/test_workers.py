@@ -117,7 +117,7 @@ def shaky():
     with torch.random.fork_rng():
         torch.manual_seed(5)
         points = torch.randn(12, 2)
-        return ravine.Problem.of(Shaky(), torch.nn.MSELoss(), (points, points[:, :1] * points[:, 1:]))
+        return ravine.Problem.of(Shaky(), torch.nn.MSELoss(), (points, points[:, :1] * points[:, 1:]), mode="train")
 
 
 def valley(p):
@@ -261,7 +261,7 @@ def test_a_new_pool_is_made_as_the_broken_one_was():
     made = futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), time.sleep, (0,), max_tasks_per_child=3)
     with made:
         worker_pool = wrap_executor(made)
-        worker_pool._renew()
+        worker_pool._renew_pool()
         new = worker_pool.executor
         assert new is not made
         for name in ("_max_workers", "_mp_context", "_initializer", "_initargs", "_max_tasks_per_child"):
@@ -363,6 +363,9 @@ class Heavy:
 
     def __call__(self, p):
         return (p["x"] - self.data[7]) ** 2
+
+    def __deepcopy__(self, memo):
+        return self  # a copy for a run is no unpacking
 
     def __setstate__(self, state):
         self.__dict__ = state

@@ -241,8 +241,6 @@ def _remarks(problem: Problem, trace: Trace) -> dict[str, str]:
         said["mode"] = problem.parts.mode
     if trace.trains:
         said["positions"] = "the training sequence: the optimizer was told train()"
-    dtypes = {str(value.dtype).removeprefix("torch.") for value in problem.start.values()}
-    said["dtype"] = " and ".join(sorted(dtypes))
     return said
 
 

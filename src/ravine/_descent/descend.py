@@ -160,7 +160,7 @@ def descend(
                 if not done:
                     raise KeyboardInterrupt
                 count = max(len(done[-1].losses) - 1, 0)
-                warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=2)
+                warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=3)
                 break
     return dataset_of(cells, done, choices, source_of_run(spec, dict(labelled)))
 

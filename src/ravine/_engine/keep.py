@@ -224,5 +224,5 @@ def check_disk(job: Job, path: str | os.PathLike[str], *, summary: bool) -> None
         warnings.warn(
             f"{job.size:,} runs are {format_bytes(needed)} before they are compressed, and {format_bytes(free)} are "
             f"free in {folder}: should the disk get full, make room, and the sweep goes on where it stopped",
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -81,8 +81,9 @@ class Store:
         refuse_links(self.path, [f"{HIDDEN}/{name}" for name in (*PLANS, "lock", "ledger", "complete.json")])
         self.manifest = self._read_plan()
         if self.manifest.get("format") not in FORMATS:
+            read = " and ".join(map(str, FORMATS))
             raise ValueError(
-                f"{self.path} has format {self.manifest.get('format')}, and this ravine reads {listed(FORMATS)}: "
+                f"{self.path} has format {self.manifest.get('format')}, and this ravine reads format {read}: "
                 f"open it with ravine {self.manifest.get('identity', {}).get('ravine')}, which wrote it"
             )
         try:

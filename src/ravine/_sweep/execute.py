@@ -138,7 +138,7 @@ def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
     job, whole = plan.job, slice(0, plan.job.size)
     made, output = plan.begin(whole), plan.output(whole)
     pool = None if executor is None else wrap_executor(executor)
-    plan.warn_if_slow(1 if pool is None else pool.size, level=4)
+    plan.warn_if_slow(1 if pool is None else pool.size, level=5)
     try:
         with work(job.size, plan.what) as advance:
             if pool is None:
@@ -155,7 +155,7 @@ def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
         for done in np.unique(made.taken[made.taken < job.steps]).tolist():
             output.lose(made.taken == done, after=done)
         finished = int((made.taken == job.steps).sum())
-        warnings.warn(f"interrupted: {finished:,} of {job.size:,} runs were finished", stacklevel=4)
+        warnings.warn(f"interrupted: {finished:,} of {job.size:,} runs were finished", stacklevel=5)
     if (made.errors != "").all():
         raise RuntimeError(f"every run failed; the first with: {made.errors[0]}")
     output.lose(made.errors != "")
@@ -169,7 +169,7 @@ def on_disk(plan: SweepPlan, path: str | os.PathLike[str], executor: Executor | 
     check_same_sweep(store, plan)
     interrupted = False
     if not _is_whole(store):
-        plan.warn_if_slow(1 if pool is None else pool.size, level=4)
+        plan.warn_if_slow(1 if pool is None else pool.size, level=5)
         with store.writing(), work(plan.job.size, plan.what) as advance:
             repair_files(store, skeleton_of(plan))
             _forget_lost(store)
@@ -180,7 +180,7 @@ def on_disk(plan: SweepPlan, path: str | os.PathLike[str], executor: Executor | 
             except KeyboardInterrupt:
                 interrupted = True
             store.gather()
-    found = study_of_store(store, incomplete=f"interrupted; {store.remedy}" if interrupted else "", level=4)
+    found = study_of_store(store, incomplete=f"interrupted; {store.remedy}" if interrupted else "", level=5)
     if "error" in found and "steps_taken" not in found and bool((found["error"] != "").all()):
         raise RuntimeError(f"every run failed; the first with: {found['error'].values.flat[0]}")
     return found
@@ -204,7 +204,7 @@ def _forget_lost(store: Store) -> None:
         warnings.warn(
             f"{listed(files, most=2)} {'is' if len(files) == 1 else 'are'} gone: "
             f"{count_runs(store, lost):,} runs are made again",
-            stacklevel=5,
+            stacklevel=6,
         )
     for block in lost:
         store.forget(block)

@@ -15,7 +15,6 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 import ravine
-from ravine._study.rule import SGD, path_of
 from ravine.cli import leave
 from ravine.cli.options import (
     BatchSize,
@@ -523,6 +522,7 @@ def _choose_records(problem: Any, optimizer: str, settings: Mapping[str, Any]) -
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     if len(one.labels) != 2:
         return ()
+    from ravine._study.rule import SGD, path_of
     from ravine.cli import sources
 
     own = path_of(sources.find_optimizer(optimizer)) == SGD  # whose velocity is taken apart

@@ -173,7 +173,8 @@ def _minimum(problem: Problem, end: Vector, decay: Decay) -> Minimum:
     near = None
     if problem.minimizers:
         stated = [np.array([float(place[label]) for label in problem.labels]) for place in problem.minimizers]
-        near = min(stated, key=lambda place: float(np.linalg.norm(place - end)))
+        with np.errstate(over="ignore"):  # a run may have gone farther than numbers reach
+            near = min(stated, key=lambda place: float(np.linalg.norm(place - end)))
     elif regression_of(problem) is None:
         return none_found(len(end), "not searched for")
     return next(minima_of(problem, [decay], near))
