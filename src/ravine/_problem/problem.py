@@ -307,10 +307,6 @@ class Problem:
             raise TypeError(f"data must be a pair (inputs, targets), got {type(data).__name__}")
         with torch.inference_mode(False):
             inputs, targets = (as_data(name, value) for name, value in zip(("inputs", "targets"), data, strict=True))
-            if inputs.shape[:1] != targets.shape[:1]:
-                raise ValueError(
-                    f"inputs have {_rows(inputs)} and targets {_rows(targets)}: they must have the same number"
-                )
             with process_state():
                 parts = Parts(make_copy(model), make_copy(criterion), inputs, targets, names, mode)
         start = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
