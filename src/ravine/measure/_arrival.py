@@ -324,7 +324,7 @@ def _is_growing(
         each.astype(np.float64)
         for each in (losses[..., 0], np.fmax.reduce(head, -1), np.fmin.reduce(head, -1), np.fmax.reduce(tail, -1))
     )
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a loss that lay still in between: no slowing
         rise = later - start
         beyond = rise / GROWTH > np.maximum(high - start, start - low)
         if beyond.any():  # the rest is rarely asked
