@@ -470,7 +470,7 @@ import ravine
 from ravine._study.provenance import describe
 torch.set_num_threads(1)
 seen, found = hashlib.sha256(), {}
-for samples, features in ((7, 1), (50, 1), (50, 3), (1000, 2)):
+for samples, features in ((50, 1), (50, 3), (1000, 2)):
     for dtype in (torch.float32, torch.float64):
         random = torch.Generator().manual_seed(samples + features)
         x, y = (torch.randn(samples, k, generator=random, dtype=torch.float64).to(dtype) for k in (features, 1))
@@ -504,7 +504,7 @@ def test_the_bits_hold_under_other_libraries_orders():
         print(more, *(f"\n    {name}: {why}" for name, why in found[json.dumps(more)]["orders"].items()))
     bits = {name: each["torch"] for name, each in found.items()}
     assert len(set(bits.values())) > 1, bits  # without fused operations, which all of these processors have, at least
-    chosen = "test_four_hundred_random_settings and MSELoss or test_own_data and 50-3"
+    chosen = "test_four_hundred_random_settings and MSELoss and float32 or test_own_data and 50-3 and float64"
     for more in ENVIRONMENTS:
         ended = in_environment(
             more, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__, "-k", chosen
@@ -517,8 +517,9 @@ def test_the_bits_hold_under_other_libraries_orders():
 def test_a_grid_has_the_bits_of_the_layer(article, random):
     low, high = sorted(random.uniform(-9, 9, 2))
     land = ravine.surface(article, bias=(low, high), weight=(low, high), points=31)
-    words = describe(land, "surface")["equals_torch"]
-    assert words == "every bit, at 4 points checked"
+    said = describe(land, "surface")["equals_torch"]
+    for words in [said] if isinstance(said, str) else [said[name] for name in CRITERIA]:
+        assert words.startswith("every bit, at ")
     for name in CRITERIA:
         parts = article[name].parts
         for row, column in random.integers(31, size=(40, 2)):
