@@ -20,7 +20,8 @@ import ravine
 S = torch.optim.lr_scheduler
 DOUBLE = torch.float64
 
-RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 NUMBER = re.compile(r"(?<![\w.,\[])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?![\w\]])|\binf\b|\bnan\b")
 
 
@@ -105,28 +106,20 @@ def run_of(random):
 
 
 def numbers_in(sentence):
-    """Return the numbers of a sentence with the place of their last digit."""
-    text = re.sub(r" × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "e" + m[1].translate(RAISED), sentence)
-    text = re.sub(r"\b10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "1e" + m[1].translate(RAISED), text).replace("−", "-")
+    """Return the numbers of a sentence with what their last digit is worth; two count at least, as in 7 for 7.0."""
+    text = re.sub(rf" {TIMES} 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "e" + m[1].translate(RAISED), sentence)
+    text = re.sub(r"\b10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "1e" + m[1].translate(RAISED), text).replace(MINUS, "-")
     for word in NUMBER.findall(text):
-        plain = word.replace(",", "")
-        mantissa, _, power = plain.partition("e")
-        decimals = len(mantissa.partition(".")[2]) if "." in mantissa else 0
-        yield float(plain), 10.0 ** (int(power or 0) - decimals), mantissa.replace(".", "").strip("-0")
+        value = float(word.replace(",", ""))
+        digits = len(word.partition("e")[0].replace(",", "").replace(".", "").strip("-0"))
+        size = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+        yield value, 10.0 ** (size - max(digits, 2) + 1)
 
 
-def is_one_of(value, unit, digits, known):
-    """Tell whether a number is one of those known, as written: within its last digit, or to one digit of three."""
-    for each in known:
-        if math.isnan(value) and math.isnan(each):
-            return True
-        if value == each:
-            return True
-        coarse = 10.0 ** (math.floor(math.log10(abs(each))) - 1) if each and math.isfinite(each) else 0.0
-        slack = 1.001 * unit if unit <= 1 or len(digits) > 2 else max(1.001 * unit, coarse)
-        if math.isfinite(each) and abs(value - each) <= max(slack, 0.006 * abs(each) if len(digits) > 1 else slack):
-            return True
-    return False
+def is_one_of(value, unit, known):
+    """Tell whether a number is one of those known, within its last digit."""
+    same = [each for each in known if value == each or (math.isnan(value) and math.isnan(each))]
+    return bool(same) or any(abs(value - each) <= 1.001 * unit for each in known if math.isfinite(each))
 
 
 def known_numbers(run, found):
@@ -163,14 +156,21 @@ def known_numbers(run, found):
     return both + derived
 
 
+def without_names(sentence, run):
+    """Return a sentence without the names of parameters, which may hold numbers."""
+    for label in sorted(map(str, run.parameter.values), key=len, reverse=True):
+        sentence = re.sub(rf"(?<![\w.]){re.escape(label)}(?!\w)", "", sentence)
+    return sentence.replace("  ", " ")
+
+
 def check(run, found):
     """Hold one finding against the run."""
     losses, positions = run.loss.values.astype(float), run.position.values.astype(float)
     values, sentence = found.values, found.sentence
     if found.kind != "diverged":
         known = known_numbers(run, found)
-        for value, unit, digits in numbers_in(re.sub(r"\(mostly [^)]*\)|\((?:p\d|[xywb]|weight|bias)\)", "", sentence)):
-            assert is_one_of(value, unit, digits, known), (value, sentence, dict(values))
+        for value, unit in numbers_in(without_names(sentence, run)):
+            assert is_one_of(value, unit, known), (value, sentence, dict(values))
     assert "  " not in sentence
     assert sentence.endswith(".")
     if found.kind == "course":
@@ -217,20 +217,11 @@ def adversary(seed, count):
     random = np.random.default_rng(seed)
     kinds = set()
     for _ in range(count):
-        state = random.bit_generator.state["state"]["state"]
-        try:
-            run = run_of(random)
-        except ValueError as reason:
-            if "the loss at the start" not in str(reason):
-                raise
-            continue
+        run = run_of(random)
         told = ravine.explain(run)
         assert len({each.kind for each in told}) == len(told), [each.kind for each in told]
         for found in told:
-            try:
-                check(run, found)
-            except AssertionError as reason:
-                raise AssertionError(f"seed {seed}, state {state}: {reason}") from reason
+            check(run, found)
         kinds |= {each.kind for each in told}
     return kinds
 
@@ -259,7 +250,7 @@ def test_reading_back_can_fail():
         check(run, dataclasses.replace(margin, sentence="You could raise it 77 times (limit 1)."))
     with pytest.raises(AssertionError):
         check(run, dataclasses.replace(margin, values={**margin.values, "limit": 1.2}))
-    assert [value for value, _, _ in numbers_in("1,230 at 2.5 × 10⁻⁷, −0.5, 10⁹ and 1e+09 of p0")] == [
+    assert [value for value, _ in numbers_in(f"1,230 at 2.5 {TIMES} 10⁻⁷, {MINUS}0.5, 10⁹ and 1e+09 of p0")] == [
         1230.0,
         2.5e-7,
         -0.5,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine import measure, theory
-from ravine._findings.arrival import arrives_at, hops
+from ravine._findings.arrival import FAINT, arrives_at, hops
 from ravine._findings.finding import RULE, Finding
 from ravine._findings.quadratic import ALIKE
 from ravine._findings.run import EDGE, MOVED, Run
@@ -117,6 +117,9 @@ def swing(run: Run) -> Finding | None:
     if not np.isfinite(period) or run.diverged or (run.steady and hops(run)):  # what hops is told as such
         return None
     turns = turns_of(run.study)
+    clear = run.updates[turns.astype(int)] > FAINT * run.eps * abs(run.positions).max()
+    if clear.sum() < 3:  # what turns is rounding
+        return None
     first, last, between = float(turns[0]), float(turns[-1]), run.taken - 1
     values = {
         "period": period,
