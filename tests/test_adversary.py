@@ -109,7 +109,7 @@ def numbers_in(sentence):
     """Return the numbers of a sentence with what their last digit is worth; two count at least, as in 7 for 7.0."""
     text = re.sub(rf" {TIMES} 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "e" + m[1].translate(RAISED), sentence)
     text = re.sub(r"\b10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "1e" + m[1].translate(RAISED), text).replace(MINUS, "-")
-    for word in NUMBER.findall(text):
+    for word in NUMBER.findall(re.sub(r"(?<=\d)x\b", " times", text)):
         value = float(word.replace(",", ""))
         digits = len(word.partition("e")[0].replace(",", "").replace(".", "").strip("-0"))
         size = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
@@ -139,7 +139,13 @@ def known_numbers(run, found):
     if {"lr", "limit"} <= set(found.values) and found.values["limit"]:
         derived.append(found.values["lr"] / found.values["limit"])
     if "last_turn" in found.values:
-        derived.append(math.ceil(found.values["last_turn"]))
+        derived += [math.floor(found.values["first_turn"]), math.ceil(found.values["last_turn"])]
+    if found.kind == "floor":
+        derived.append(2.0)  # ulp
+    if found.kind == "still" and "still" in found.values:
+        derived.append(found.values["still"] - 4)  # that many are named
+    if found.kind in ("bend", "swing", "margin", "beyond the limit") and "hessian" in run:
+        derived += np.linalg.eigvalsh(run.hessian.values).tolist()  # a direction may be named by its curvature
     if found.kind == "first step":
         derived.append(found.values["factor"])
     if found.kind == "dampening":

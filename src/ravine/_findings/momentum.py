@@ -271,6 +271,7 @@ def dampening(run: Run) -> Finding | None:
         lives, others = run.half_lives()[here], run.half_lives(dampening=0.0)[here]
         if np.isfinite([*slow, *quick]).all() and np.allclose(lives, others, rtol=1e-9) and (slow > quick).all():
             values |= {"period": float(slow.max()), "period_without": float(quick.max())}
+            values |= {"shortest_period": float(slow.min()), "shortest_period_without": float(quick.min())}
             sentence = (
                 f"Dampening {number(rule.dampening)} scales each new push by {number(kept)}; the swings are slower "
                 f"({span(slow)} steps instead of {span(quick)}) but die no faster."

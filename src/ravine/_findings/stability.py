@@ -352,6 +352,7 @@ def over_schedule(run: Run) -> Finding | None:
         bounds = f"the limit is {number(limits[0])} at each moment"
     said = f"{bounds}, and the schedule runs from lr {number(low)} to {number(high)}"
     if len(over):
+        values["first_over"] = float(over[0])
         said += f": over it at {steps(len(over))} of {so_many(len(rates))}, the first being step {steps(over[0])}"
     elif low >= 0:
         said += ", below it throughout"

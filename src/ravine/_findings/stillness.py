@@ -87,6 +87,7 @@ def _some_still(run: Run, never: np.ndarray) -> Finding | None:
     """Say which parameters never move, of how many."""
     count, whole = int(never.sum()), len(never)
     values: dict[str, float | str | bool] = {"still": float(count), "parameters": float(whole)}
+    values["steps"] = float(run.taken)
     which = [run.labels[k] for k in np.flatnonzero(never)]
     named = f" ({listed(which, 4)})" if len(which) <= 4 or count < whole else ""
     verb = "moves" if count == 1 else "move"
