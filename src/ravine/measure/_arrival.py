@@ -329,13 +329,19 @@ def _is_growing(
         beyond = rise / GROWTH > np.maximum(high - start, start - low)
         if beyond.any():  # the rest is rarely asked
             second, third = early & (4 * since >= last), seen & (since > middle) & (4 * since < 3 * last)
-            before, between = (
-                np.fmax.reduce(np.where(part, losses, -np.inf), -1).astype(np.float64) - low for part in (second, third)
-            )
+            before, between = (_highest(losses, part) - low for part in (second, third))
             factor = (later - low) / between
             slowed = (before > NOISE * eps * abs(start)) & (factor < STEADY * between / before)
             beyond &= ~slowed
     return np.asarray(beyond & (rise > NOISE * eps * abs(start)) & (last[..., 0] >= FEWEST))
+
+
+def _highest(losses: NDArray[Any], part: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the highest loss of each run (…, step) in a part of the steps; -inf where that has none."""
+    if part.ndim > 1:
+        return np.asarray(np.fmax.reduce(np.where(part, losses, -np.inf), -1).astype(np.float64))
+    there = losses[..., part.argmax() : part.argmax() + part.sum()]  # steps in a row: a view
+    return np.asarray(np.fmax.reduce(there, -1, initial=-np.inf).astype(np.float64))
 
 
 def _lowest(losses: NDArray[Any]) -> NDArray[Any]:
