@@ -105,8 +105,7 @@ def test_it_shows_the_runs_of_descend_and_proves_itself(visit):
     told = [each.told for each in ravine.explain(runs.sel(criterion="MSELoss"))]
     page.click(".words .text")
     said = [
-        re.sub(r"\s*(exact|local|measured)$", r" (\1)", each.replace(MINUS, "-"))
-        for each in page.locator(".words li").all_inner_texts()
+        re.sub(r"\s*(exact|local|measured)$", r" (\1)", each) for each in page.locator(".words li").all_inner_texts()
     ]
     assert said == told
 

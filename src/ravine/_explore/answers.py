@@ -18,6 +18,7 @@ from ravine._problem.problem import Problem
 from ravine._study.provenance import describe
 from ravine._study.rule import DEFAULTS
 from ravine._torch import one_thread
+from ravine.measure._quadratic import flatness
 
 MOST_STEPS = 10_000
 MOST_CELLS = 40_000
@@ -91,9 +92,15 @@ def _landmark(run: xr.Dataset, prefix: str) -> dict[str, Any] | None:
     hessian = run["hessian"].values if not prefix and "hessian" in run else np.zeros((2, 2))
     if not (np.isfinite(place).all() and math.isfinite(minimum) and np.isfinite(hessian).all()):
         return None
-    certain = str(describe(run, f"{prefix}minimizer").get("scope")).startswith("exact")
-    curved = [float(hessian[0, 0]), float(hessian[0, 1]), float(hessian[1, 1])]
-    return {"place": place.tolist(), "minimum": minimum, "hessian": curved, "certain": certain}
+    known = describe(run, f"{prefix}minimizer")
+    return {
+        "place": place.tolist(),
+        "minimum": minimum,
+        "hessian": [float(hessian[0, 0]), float(hessian[0, 1]), float(hessian[1, 1])],
+        "flat": flatness(known.get("engine"), 2),
+        "certain": str(known.get("scope")).startswith("exact"),
+        "quadratic": bool(known.get("quadratic")),
+    }
 
 
 def _maps(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,18 @@ import { findModes, isQuadratic, isWalked } from './quadratic.js';
 import { halfLife, period, rate, stabilityLimit } from './theory.js';
 
 export const EDGE = 1e-9;  // nearer than this, relatively, an lr is at the limit itself
+
+export const finding = (kind, sentence, scope) => ({ kind, sentence, scope });
+// how far what is said from the curvature goes, of where a run would go with these settings or others
+export const scopeOf = (facts) => (facts.everywhere ? 'exact' : 'local');
+export const localPrefix = (facts) => (facts.everywhere ? '' : 'Locally, from the curvature at the minimum, ');
+export const distanceToNext = (value, eps) => (value === 0 ? 0 : eps * 2 ** exponentOf(Math.abs(value)));
+
+function exponentOf(size) {
+  const near = Math.floor(Math.log2(size));
+  return 2 ** near > size ? near - 1 : 2 ** (near + 1) <= size ? near + 1 : near;
+}
+
 const PIECEWISE = ['L1Loss', 'HuberLoss', 'SmoothL1Loss'], FEWEST = 16, MEMORIES = 2, FAINT = 1000;
 
 function lazily(target, name, make) {
@@ -20,14 +32,14 @@ function lazily(target, name, make) {
 
 // run {position, loss}, kind, settings, labels, criterion ('' where there is none), landmark and own (without decay) as
 // minimum.js finds them, data {inputs, targets} or null.
-export function makeFacts({ run, kind, settings, labels, criterion, landmark, own, data }) {
+export function makeFacts({ run, kind, settings, labels, criterion, landmark, own, data, kinked = false, slopeAt }) {
   const climbs = settings.maximize, decay = climbs ? 0 : settings.weight_decay;
   const known = climbs ? null : landmark, taken = run.loss.length - 1, { eps } = kind;
   const facts = { run, kind, settings, labels, criterion, data, climbs, decay, taken, eps, landmark: known, own: climbs ? null : own };
   const minimum = known ? known.minimum : null, rule = climbs ? null : settings;
   facts.minimum = minimum;
   facts.rule = rule;
-  facts.kinked = criterion === 'L1Loss';
+  facts.kinked = kinked || criterion === 'L1Loss';
   const at = (changed) => ({ ...settings, ...changed });
   lazily(facts, 'minimised', () => minimisedOf(run, settings.weight_decay));
   lazily(facts, 'gap', () => facts.minimised.map((each) => each - minimum));
@@ -42,25 +54,38 @@ export function makeFacts({ run, kind, settings, labels, criterion, landmark, ow
   });
   lazily(facts, 'modes', () => {
     if (!known || facts.kinked || !rule) return null;
-    return findModes(known.hessian, [run.position[0] - known.place[0], run.position[1] - known.place[1]], labels);
+    return findModes(known.hessian, [run.position[0], run.position[1]], known.place, labels, eps, known.flat);
   });
   lazily(facts, 'exact', () => {
     if (!facts.modes || PIECEWISE.includes(criterion)) return false;
     return isQuadratic(known, run.position, facts.minimised, eps) && isWalked(known, run.position, settings, eps);
   });
+  // whether it is that quadratic also where the run did not go: only then is it known where it would go
+  lazily(facts, 'everywhere', () => facts.exact && known.quadratic);
+  lazily(facts, 'zeroGradient', () => findZeroGradient(facts, slopeAt));
   const curvatures = () => facts.modes.curvatures.map((c) => c - decay);
   facts.limit = (changed) => stabilityLimit(curvatures(), at(changed));
+  facts.limitOfStart = () => stabilityLimit(curvatures().filter((_, k) => facts.modes.awake[k]), settings);
   facts.rates = (changed) => curvatures().map((c) => rate(c, at(changed)));
   facts.periods = (changed) => curvatures().map((c) => period(c, at(changed)));
   facts.halfLives = (changed) => curvatures().map((c) => halfLife(c, at(changed)));
   lazily(facts, 'lost', () => {
-    if (facts.diverged || !facts.exact || !(settings.lr > 0)) return facts.diverged;
+    if (facts.diverged || !facts.everywhere || !(settings.lr > 0)) return facts.diverged;
     return Math.max(0, ...facts.rates().filter((_, k) => facts.modes.awake[k])) > 1 + EDGE;
   });
   lazily(facts, 'rests', () => minimum !== null && taken > 0 && facts.arrival.step === 0);
   lazily(facts, 'hops', () => hops(facts));
   lazily(facts, 'slopes', () => readGradients(facts));
   return facts;
+}
+
+// Which parameters never moved for want of a gradient, at the first step and at the last; null where there is none such.
+function findZeroGradient({ run, taken }, slopeAt) {
+  const p = run.position, still = [0, 1].map((j) => p.every((each, k) => k % 2 !== j || each === p[j]));
+  if (taken < 1 || !still.some(Boolean)) return null;
+  const ends = [0, taken - 1].map((k) => slopeAt(k, [p[2 * k], p[2 * k + 1]]));
+  const zero = still.map((each, j) => each && ends.every((slope) => slope[j] === 0));
+  return zero.some(Boolean) ? zero : null;
 }
 
 // Whether the end of a run goes to and fro, no less at last than before, and gets nowhere.

@@ -2,7 +2,7 @@
 
 import { chooseLevels, chooseNumbers, findRings } from './contours.js';
 import { FONT, Room, tickText, ticksOf } from './dom.js';
-import { printed, number } from './format.js';
+import { number } from './format.js';
 
 const FINE = 101, DRAFT = 51, SMALL = FONT.replace('12px', '11px');
 const RAMPS = {
@@ -73,7 +73,7 @@ export function drawGround(pen, view, grid, { decay, bottom, colors, axes, avoid
   const room = new Room(width, height), color = colors.dark ? 'rgba(150,195,225,.75)' : 'rgba(70,100,130,.75)';
   const said = writeAxes(pen, view, axes, colors, room);
   for (const value of chooseNumbers(minimised, bottom)) {
-    const rings = trace(value), text = printed(number(value)), spot = findSpot(pen, rings, text, { nx, ny, width, height, room, avoid });
+    const rings = trace(value), text = number(value), spot = findSpot(pen, rings, text, { nx, ny, width, height, room, avoid });
     pen.save();
     if (spot) leaveOut(pen, spot, width, height);
     trace(value);

@@ -1,7 +1,7 @@
 // The settings: each a slider and a number, with its limit and its best value on the track.
 
 import { element, setText } from './dom.js';
-import { number, printed } from './format.js';
+import { number } from './format.js';
 import { SWITCHES } from './state.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
 import { typed } from './verdict.js';
@@ -124,7 +124,7 @@ export class Knobs {
 
   renderLimits() {
     const { app } = this, { facts } = app.shown[app.state.panel], { lr, momentum, steps } = this.rows, modes = facts.modes;
-    const limit = modes && facts.rule ? facts.limit() : NaN, local = facts.exact ? '' : ', local';
+    const limit = modes && facts.rule ? facts.limit() : NaN, local = facts.everywhere ? '' : ', local';
     const settings = facts.settings, bare = { ...settings, weight_decay: 0 };
     const place = (node, name, value) => {
       node.hidden = !Number.isFinite(value);
@@ -133,15 +133,15 @@ export class Knobs {
     const reached = Number.isFinite(limit) && limit > 0;
     place(lr.limit, 'lr', reached ? limit : NaN);
     lr.over.style.left = `${100 * (reached ? this.toSlider('lr', limit) : limit === 0 ? 0 : 1)}%`;
-    let said = reached ? `limit ${printed(number(limit))}${local}` : limit === 0 ? 'no small lr converges' : '';
+    let said = reached ? `limit ${number(limit)}${local}` : limit === 0 ? 'no small lr converges' : '';
     if (facts.kinked && !facts.climbs) said = 'no limit: its slope does not grow';
     setText(lr.left, said);
     const best = modes && facts.rule ? findBetterLr(modes.curvatures, bare) : NaN;
     place(lr.star, 'lr', best);
-    setText(lr.right, Number.isFinite(best) ? `best ${printed(number(best))}${local}` : '');
+    setText(lr.right, Number.isFinite(best) ? `best ${number(best)}${local}` : '');
     const pace = modes && facts.rule && settings.lr > 0 && settings.dampening < 1 ? bestMomentum(modes.curvatures, bare).momentum : NaN;
     place(momentum.star, 'momentum', pace);
-    setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${printed(number(pace, 2))}${local}` : '');
+    setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${number(pace, 2)}${local}` : '');
     const arrived = facts.minimum !== null && facts.arrival.outcome === 'arrived' ? facts.arrival.step : NaN;
     setText(steps.right, Number.isFinite(arrived) ? `arrives at ${arrived.toLocaleString('en')}` : '');
   }

@@ -1,7 +1,8 @@
 // What became of a run, read off its steps: as ravine.measure does it, for one run of two parameters.
 
 export const SHARE = 0.01;
-const GROWTH = 4, FEWEST = 8, NOISE = 100, ROUNDS = 24, IRREGULAR = 0.5;
+export const FEWEST = 8;
+const GROWTH = 4, STEADY = 0.85, NOISE = 100, ROUNDS = 24, IRREGULAR = 0.5;
 
 // Loss with the weight decay that is minimised with it, in float64.
 export function minimisedOf({ position, loss }, decay) {
@@ -27,20 +28,34 @@ export function hasDiverged(loss, minimised, climbs, eps) {
   const last = minimised.length - 1, start = minimised[0];
   if (climbs || last < FEWEST) return false;
   const middle = Math.ceil(last / 2);
-  let high = -Infinity, low = Infinity, later = -Infinity;
+  let high = -Infinity, low = Infinity, later = -Infinity, second = -Infinity, third = -Infinity;
   for (let k = 0; k <= last; k++) {
+    const value = minimised[k];
     if (k <= middle) {
-      high = Math.max(high, minimised[k]);
-      low = Math.min(low, minimised[k]);
-    }
-    if (4 * k >= 3 * last) later = Math.max(later, minimised[k]);
+      high = Math.max(high, value);
+      low = Math.min(low, value);
+      if (4 * k >= last) second = Math.max(second, value);
+    } else if (4 * k < 3 * last) third = Math.max(third, value);
+    if (4 * k >= 3 * last) later = Math.max(later, value);
   }
-  const rise = later - start;
-  return rise / GROWTH > Math.max(high - start, start - low) && rise > NOISE * eps * Math.abs(start);
+  const rise = later - start, noise = NOISE * eps * Math.abs(start);
+  if (!(rise / GROWTH > Math.max(high - start, start - low)) || !(rise > noise)) return false;
+  // what comes to rest grows ever more slowly
+  const before = second - low, between = third - low;
+  return !(before > noise && (later - low) / between < (STEADY * between) / before);
 }
 
 // Steps of a swing of the updates, there and back; NaN where a run does not swing.
 export function periodOf(position, kind) {
+  const turns = turnsOf(position, kind);
+  if (turns.length < 3) return NaN;
+  const gaps = turns.slice(1).map((t, k) => t - turns[k]), mean = gaps.reduce((s, g) => s + g, 0) / gaps.length;
+  const spread = Math.sqrt(gaps.reduce((s, g) => s + (g - mean) ** 2, 0) / gaps.length);
+  return spread <= IRREGULAR * mean ? 2 * mean : NaN;
+}
+
+// When the updates turn round, in steps.
+export function turnsOf(position, kind) {
   const count = position.length / 2 - 1, moves = new Float64Array(2 * count);
   let finite = 0, largest = 0;
   while (finite < count) {
@@ -65,10 +80,7 @@ export function periodOf(position, kind) {
     before = k;
     old = move;
   }
-  if (turns.length < 3) return NaN;
-  const gaps = turns.slice(1).map((t, k) => t - turns[k]), mean = gaps.reduce((s, g) => s + g, 0) / gaps.length;
-  const spread = Math.sqrt(gaps.reduce((s, g) => s + (g - mean) ** 2, 0) / gaps.length);
-  return spread <= IRREGULAR * mean ? 2 * mean : NaN;
+  return turns;
 }
 
 // The direction in which moves are largest, by power iteration from the longest.

@@ -36,7 +36,7 @@ export function findNeuronMinimum(inputs, targets, criterion, turn, decay) {
     hessian[2] += bend;
   }
   minimum += (decay / 2) * (place[0] ** 2 + place[1] ** 2);
-  return Number.isFinite(minimum) ? { place, minimum, hessian, certain: true } : null;
+  return Number.isFinite(minimum) ? { place, minimum, hessian, certain: true, quadratic: square } : null;
 }
 
 // steep·Σ(u z₀ + z₁ − y)² + ½ zᵀ·drag·z, refined once
@@ -86,8 +86,9 @@ export function findStatedMinimum(name, flattening, stated, end, decay) {
       hessian: [a + decay, b, c + decay],
     };
   };
-  if (!decay) return { ...look(begin), certain: false };
-  return searchFrom(look, begin);
+  if (!decay) return { ...look(begin), certain: false, quadratic: name === 'quadratic' };
+  const found = searchFrom(look, begin);
+  return found && { ...found, quadratic: name === 'quadratic' };
 }
 
 // Newton's steps, damped until they go down, then undamped until they are lost in rounding.

@@ -2,7 +2,7 @@
 // at a time between frames.
 
 import { BOLD, FONT, element, fitCanvas, setText, tickText, writeText } from './dom.js';
-import { number, printed, soMany, steps as stepsText } from './format.js';
+import { number, soMany, steps as stepsText } from './format.js';
 import { findRefusal, makeRun } from './sgd.js';
 import { settingsOf } from './state.js';
 
@@ -161,7 +161,7 @@ export class Phase {
       pen.beginPath();
       for (let k = 0; k <= 99; k++) pen.lineTo(X(Math.max(1e-12, facts.limit({ momentum: k / 100 }))), Y(k / 100));
       Object.assign(pen, { strokeStyle: colors.accent, lineWidth: 2 });
-      pen.setLineDash(facts.exact ? [] : [5, 4]);
+      pen.setLineDash(facts.everywhere ? [] : [5, 4]);
       pen.stroke();
       pen.setLineDash([]);
       pen.restore();
@@ -188,8 +188,8 @@ export class Phase {
     const { arrival } = this.yours, mine = arrival.outcome === 'arrived' ? `${stepsText(arrival.step)}` : arrival.outcome;
     const fastest = arrived.length ? `fastest: ${soMany(Math.min(...arrived) - 1)}; yours: ${mine}` : `none arrives; yours: ${mine}`;
     setText(this.words, fastest);
-    const share = (count) => `${printed(number((100 * count) / valid, 2))} %`;
-    const line = this.yours.modes ? ` The line is the stability limit${this.yours.exact ? '' : ', local'}.` : '';
+    const share = (count) => `${number((100 * count) / valid, 2)} %`;
+    const line = this.yours.modes ? ` The line is the stability limit${this.yours.everywhere ? '' : ', local'}.` : '';
     setText(this.more, this.whole ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived.length)} arrive within ${stepsText(this.taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
     this.top.setAttribute('aria-label', `steps to arrive over lr and momentum. ${fastest}. ${this.more.textContent}`);
   }

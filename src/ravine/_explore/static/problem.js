@@ -59,6 +59,7 @@ function makePanel({ card, kind, label, criterion, turn, data, evaluate, draw, f
       run, kind, settings, labels: card.labels, criterion, data,
       landmark: landmark(decay, end),
       own: decay ? landmark(0, end) : null,
+      slopeAt: (_, [p, q]) => [...evaluate(p, q, true).gradient],
     });
   };
   return {

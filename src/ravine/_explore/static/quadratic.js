@@ -4,7 +4,7 @@
 import { number } from './format.js';
 
 const LOSS_ROUNDING = 64, STEP_ROUNDING = 1000, SUBNORMAL = 1.1754943508222875e-38, TELLING = 100;
-const FLAT = 1e-10, ASLEEP = 1e-6, CARRIES = 0.01, MOSTLY = 0.75;
+const FLAT = 1e-10, NOISY = 8, CARRIES = 0.01, MOSTLY = 0.75;
 export const ALIKE = 1e-6;
 
 // Eigenvalues of [[a, b], [b, c]], the lowest first, and the unit vectors along them.
@@ -18,15 +18,15 @@ export function eigen([a, b, c]) {
   return { values, vectors: [[-steep[1], steep[0]], steep] };
 }
 
-// Directions of curvature; null where it is not that of a minimum, or there is none.
-export function findModes(hessian, error, labels) {
+// Directions of curvature; null where it is not that of a minimum, or there is none. `flat` is the share of the largest
+// below which a curvature is rounding.
+export function findModes(hessian, begin, place, labels, eps, flat = FLAT) {
   const { values, vectors } = eigen(hessian), largest = Math.max(...values.map(Math.abs));
-  const bent = [0, 1].filter((k) => Math.abs(values[k]) > FLAT * largest);
+  const bent = [0, 1].filter((k) => Math.abs(values[k]) > flat * largest);
   if (!(largest > 0) || bent.some((k) => values[k] < 0)) return null;
   const curvatures = bent.map((k) => values[k]), directions = bent.map((k) => vectors[k]);
-  const start = directions.map((d) => d[0] * error[0] + d[1] * error[1]);
-  const most = Math.max(...start.map(Math.abs), 0);
-  const awake = start.map((e) => Math.abs(e) > ASLEEP * most);
+  const error = [begin[0] - place[0], begin[1] - place[1]], noise = NOISY * eps * (Math.hypot(...begin) + Math.hypot(...place));
+  const start = directions.map((d) => d[0] * error[0] + d[1] * error[1]), awake = start.map((e) => Math.abs(e) > noise);
   const gaps = start.map((e, k) => curvatures[k] * e * e), total = gaps.reduce((s, g) => s + g, 0);
   const carrying = gaps.map((g, k) => g > CARRIES * total && awake[k]);
   const last = curvatures.length - 1;

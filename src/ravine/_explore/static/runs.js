@@ -84,10 +84,11 @@ export class PythonRuns {
     return new this.kind.Numbers(bytes.buffer);
   }
 
-  read({ position, loss, gradient, landmark, own, criterion, kinked, error }, settings, start, k) {
+  read({ position, loss, gradient, landmark, own, criterion, kinked, error }, settings, start, index) {
     const run = error ? { position: new this.kind.Numbers(start), loss: new this.kind.Numbers([Number.NaN]) } : { position: this.numbers(position), loss: this.numbers(loss) };
-    this.gradients[k] = error ? null : this.numbers(gradient);
-    const facts = makeFacts({ run, kind: this.kind, settings, labels: this.card.labels, criterion: criterion || (kinked ? 'L1Loss' : ''), landmark, own, data: null });
+    this.gradients[index] = error ? null : this.numbers(gradient);
+    const slopes = this.gradients[index];
+    const facts = makeFacts({ run, kind: this.kind, settings, labels: this.card.labels, criterion, kinked, landmark, own, data: null, slopeAt: (k) => [slopes[2 * k], slopes[2 * k + 1]] });
     return { facts, error: error ?? '' };
   }
 

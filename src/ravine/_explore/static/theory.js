@@ -53,14 +53,18 @@ function limitOf(curvature, settings) {
 
 // The momentum at which the slowest mode is fastest at this lr; NaN where none makes every mode converge.
 export function bestMomentum(curvatures, { lr, dampening, weight_decay, nesterov }) {
-  const pace = lr * (1 - dampening), least = pace * (Math.min(...curvatures) + weight_decay);
-  const most = pace * (Math.max(...curvatures) + weight_decay);
-  if (!nesterov) {
-    const root = Math.max(Math.abs(1 - Math.sqrt(least)), Math.abs(1 - Math.sqrt(most)));
-    return root < 1 ? { momentum: root ** 2, rate: root } : { momentum: NaN, rate: NaN };
-  }
-  const [momentum, factor] = bestNesterov(least, most);
-  return factor < 1 ? { momentum, rate: factor } : { momentum: NaN, rate: NaN };
+  const least = Math.min(...curvatures) + weight_decay, most = Math.max(...curvatures) + weight_decay;
+  const pace = lr * (1 - dampening), found = bestAt(pace * least, pace * most, nesterov);
+  if (dampening === 0) return found;
+  // without momentum there is no dampening either
+  const none = Math.max(Math.abs(1 - lr * least), Math.abs(1 - lr * most));
+  return none < 1 && !(found.rate <= none) ? { momentum: 0, rate: none } : found;
+}
+
+function bestAt(least, most, nesterov) {
+  const root = Math.max(Math.abs(1 - Math.sqrt(least)), Math.abs(1 - Math.sqrt(most)));
+  const [momentum, factor] = nesterov ? bestNesterov(least, most) : [root ** 2, root];
+  return factor < 1 && momentum < 1 ? { momentum, rate: factor } : { momentum: NaN, rate: NaN };
 }
 
 function bestNesterov(least, most) {

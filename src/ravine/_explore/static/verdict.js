@@ -1,6 +1,6 @@
 // What is written beside the pictures: headline, a panel's lines, the settings as one types them, a script.
 
-import { number, printed } from './format.js';
+import { number } from './format.js';
 import { pythonFloat } from './sgd.js';
 import { KNOBS, SWITCHES, settingsOf } from './state.js';
 import { findShape, told } from './words.js';
@@ -16,7 +16,7 @@ export function callOf(settings) {
 }
 
 // Four digits, as the loss of a run is told everywhere.
-export const lossText = (value) => printed(number(value, 4));
+export const lossText = (value) => number(value, 4);
 
 // "loss 53.08 → 0.5005, arrives at step 42"
 export function outcomeOf(facts) {
@@ -43,20 +43,20 @@ export function brief(sentence) {
 
 export function reasonOf(facts) {
   const shape = findShape(facts);
-  return shape ? printed(told({ ...shape, sentence: brief(shape.sentence) })) : '';
+  return shape ? told({ ...shape, sentence: brief(shape.sentence) }) : '';
 }
 
 // One line over everything: what the settings are, and what became of the runs.
 export function headlineOf(all, settings) {
-  const { momentum, nesterov, lr } = settings, name = printed(number(momentum));
+  const { momentum, nesterov, lr } = settings, name = number(momentum);
   const what = momentum ? `${nesterov ? 'Nesterov' : 'Momentum'} ${name}` : 'Plain SGD';
   if (settings.maximize) return 'Uphill: maximize follows the gradient';
   const lost = all.filter((each) => each.facts.diverged), known = all.filter((each) => each.facts.minimum !== null);
   const arrived = known.filter((each) => each.facts.arrival.outcome === 'arrived');
   const some = (list) => joined(list.map((each) => each.label));
-  if (lost.length === all.length) return `${what} at lr ${printed(number(lr))}: ${all.length > 1 ? 'all diverge' : 'it diverges'}`;
-  if (lost.length) return `${what} at lr ${printed(number(lr))}: ${some(lost)} ${lost.length > 1 ? 'diverge' : 'diverges'}`;
-  if (!known.length) return `${what} at lr ${printed(number(lr))}`;
+  if (lost.length === all.length) return `${what} at lr ${number(lr)}: ${all.length > 1 ? 'all diverge' : 'it diverges'}`;
+  if (lost.length) return `${what} at lr ${number(lr)}: ${some(lost)} ${lost.length > 1 ? 'diverge' : 'diverges'}`;
+  if (!known.length) return `${what} at lr ${number(lr)}`;
   const at = arrived.map((each) => each.facts.arrival.step), low = Math.min(...at), high = Math.max(...at);
   if (arrived.length === all.length) {
     if (all.length === 1) return `${what}: it arrives at step ${low}`;
@@ -85,7 +85,7 @@ export function updateOf(parts, settings) {
   return lines;
 }
 
-const short = (value) => printed(number(value));
+const short = (value) => number(value);
 const signed = (value) => (Number.isFinite(value) ? `${value < 0 ? '−' : '+'}${number(Math.abs(value))}` : String(value));
 
 // A plain torch loop that gives the run of one panel.

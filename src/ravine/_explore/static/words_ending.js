@@ -1,12 +1,11 @@
-// Whether a run arrived, what keeps it from settling, what weight decay does to its goal, and bounded slopes.
+// Whether a run arrived, when it would, and what keeps it from settling.
 
-import { between, number, percent, place, soMany, steps, times } from './format.js';
+import { EDGE, distanceToNext, finding } from './facts.js';
+import { between, number, percent, soMany, steps, times } from './format.js';
 import { SHARE } from './measure.js';
 import { makeMode } from './theory.js';
 
-const HORIZON = 20000, FEWEST = 16, HARDLY = 0.01, STRAIGHT = 1.5;
-
-const finding = (kind, sentence, scope) => ({ kind, sentence, scope });
+const HORIZON = 20000, FEWEST = 16;
 
 export function arrival(facts) {
   const { climbs, minimum, taken } = facts;
@@ -17,6 +16,9 @@ export function arrival(facts) {
   }
   if (outcome === 'diverged' || !Number.isFinite(share)) return null;
   const later = arrivesAt(facts), slow = later !== null && later > taken;
+  if (outcome === 'arrived' && facts.modes && facts.everywhere && facts.lost) {  // it came near, and does not stay
+    return finding('arrival', `At step ${steps(taken)}, the last that was taken, the gap is at ${percent(share)} of its start.`, 'measured');
+  }
   if (outcome === 'arrived' && !slow) {
     return finding('arrival', `It arrives at step ${steps(step)}: from there on the gap stays within 1 % of its start.`, 'measured');
   }
@@ -27,39 +29,61 @@ export function arrival(facts) {
   }
   let left = percent(share);
   if (share > SHARE && left === percent(SHARE)) left = `just over ${left}`;
-  const how = share >= 1.05 ? `the gap is ${times(share)} that at the start` : `the gap is at ${left} of its start`;
+  let how = `the gap is at ${left} of its start`;
+  if (share > 1 && share < 1.05) how = `the gap is ${left === '100 %' ? 'just over' : 'at'} ${left} of its start`;
+  if (share >= 1.05) how = `the gap is ${times(share)} that at the start`;
   return finding('arrival', `After ${soMany(taken)} it has not arrived: ${how}.`, 'measured');
 }
 
 // When a run on a quadratic arrives if it goes on; null where that is not known, or never.
 export function arrivesAt(facts, changed = {}) {
   const { settings, modes, taken, eps, run } = facts;
-  if (!facts.exact || !(settings.lr > 0)) return null;
+  if (!facts.everywhere || !(settings.lr > 0) || !modes.awake.some(Boolean)) return null;
   const slowest = Math.max(...facts.rates(changed).filter((_, k) => modes.awake[k]));
-  if (!(slowest < 1)) return null;
+  if (!(slowest < 1 - EDGE)) return null;
   let left = slowest > 0 ? Math.min(HORIZON, Math.trunc((3 * Math.log(0.05)) / Math.log(slowest)) + 200) : 8;
   left = Math.max(left, taken);
   const bare = { ...settings, ...changed, weight_decay: 0 };  // the modes' curvatures hold it
-  const gaps = new Float64Array(left + 1);
+  const gaps = new Float64Array(left + 1), each = modes.curvatures.map(() => new Float64Array(left + 1));
   modes.curvatures.forEach((curvature, m) => {
     const mode = makeMode(curvature, bare);
-    let before = modes.start[m], error = (1 - mode.a * (1 + mode.d)) * before;
-    gaps[0] += curvature * before ** 2;
+    let before = modes.awake[m] ? modes.start[m] : 0, error = (1 - mode.a * (1 + mode.d)) * before;
+    each[m][0] = curvature * before ** 2;
     for (let k = 1; k <= left; k++) {
-      gaps[k] += curvature * error ** 2;
+      each[m][k] = curvature * error ** 2;
       [before, error] = [error, mode.trace * error - mode.determinant * before];
     }
+    for (let k = 0; k <= left; k++) gaps[k] += each[m][k];
   });
   const limit = SHARE * gaps[0];
   let step = left + 1;
   while (step > 0 && !(gaps[step - 1] > limit)) step--;
-  if (step > 0.8 * left) {  // the end is not in sight: from here on by the rate alone
-    const last = gaps.subarray(gaps.length - Math.floor(left / 10)).reduce((most, each) => Math.max(most, each), -Infinity);
-    step = left + Math.max(Math.log(limit / last) / (2 * Math.log(slowest)), 0);
+  if (step > 0.8 * left) {  // the end is not in sight: from here on each mode by its own rate
+    const periods = facts.periods(changed), late = left + 1 - Math.max(Math.floor(left / 10), 1);
+    // what swings is as high as its last swing was, what does not as it is now
+    const heights = each.map((gap, m) => (Number.isFinite(periods[m]) && periods[m] > 2 ? largest(gap.subarray(late)) : gap[left]));
+    step = left + findCrossing(heights, facts.rates(changed), limit);
   }
-  const reach = Math.sqrt(limit / modes.curvatures[0]) * (1 - slowest);
+  const slowestAwake = modes.curvatures[modes.awake.indexOf(true)], reach = Math.sqrt(limit / slowestAwake) * (1 - slowest);
   // else rounding ends it before
   return reach > 8 * eps * Math.max(Math.abs(run.position[0]), Math.abs(run.position[1])) ? step : null;
+}
+
+const largest = (values) => values.reduce((most, each) => Math.max(most, each), -Infinity);
+
+// After how many steps the sum of modes that each shrink at their rate is at the limit, by bisection.
+function findCrossing(heights, rates, limit) {
+  const speeds = rates.map((each) => 2 * Math.log(each));
+  const left = (count) => heights.reduce((sum, height, m) => sum + height * Math.exp(speeds[m] * count), 0);
+  if (left(0) <= limit) return 0;
+  let below = 0, above = 1;
+  while (left(above) > limit) [below, above] = [above, 2 * above];
+  for (let k = 0; k < 60; k++) {
+    const middle = (below + above) / 2;
+    if (left(middle) > limit) below = middle;
+    else above = middle;
+  }
+  return above;
 }
 
 export function jitter(facts) {
@@ -71,35 +95,29 @@ export function jitter(facts) {
     return finding('jitter', said, 'measured');
   }
   if (facts.modes && settings.lr >= facts.limit()) return null;  // told there
+  if (facts.arrival.outcome === 'arrived') {  // within the share that counts as arrived it may go to and fro
+    const said = `It goes on hopping within the 1 % that count as arrived: ${number(hop, 2)} a step at the end, no less than before.`;
+    return finding('jitter', said, 'measured');
+  }
   const losses = run.loss.slice(-quarter).filter((each) => !Number.isNaN(each));
   const said = `It comes no nearer: at the end it goes to and fro, ${number(hop, 2)} a step, with a loss ${between(Math.min(...losses), Math.max(...losses))}.`;
   return finding('jitter', said, 'measured');
 }
 
 export function floor(facts) {
-  const { minimum, taken, climbs, run, kind } = facts;
+  const { minimum, taken, climbs, run, kind, eps } = facts;
   if (minimum === null || taken < FEWEST || climbs || !run.loss.every(Number.isFinite) || facts.rests) return null;
   let since = 0;
   for (let k = taken; k > 0; k--) {
-    if (Math.abs(run.loss[k] - run.loss[k - 1]) > 2 * spacing(run.loss[k], kind)) {
+    if (Math.abs(run.loss[k] - run.loss[k - 1]) > 2 * distanceToNext(run.loss[k], eps)) {
       since = k;
       break;
     }
   }
-  const ulp = spacing(run.loss[taken], kind);
+  const ulp = distanceToNext(run.loss[taken], eps);
   const off = facts.minimised.subarray(since).reduce((most, each) => Math.max(most, Math.abs(each - minimum)), 0);
   if (taken - since < Math.max(3, Math.floor(taken / 20)) || off > 16 * ulp) return null;
   return finding('floor', `Nothing more to gain in ${kind.dtype}: from step ${steps(since)} on the loss changes by 2 ulp at most.`, 'measured');
-}
-
-// the distance to the next number of the dtype
-function spacing(value, { single }) {
-  const size = Math.abs(value), [digits, lowest] = single ? [23, -149] : [52, -1074];
-  if (size === 0) return 2 ** lowest;
-  let exponent = Math.floor(Math.log2(size));
-  if (2 ** exponent > size) exponent--;
-  else if (2 ** (exponent + 1) <= size) exponent++;
-  return 2 ** Math.max(exponent - digits, lowest);
 }
 
 export function climb({ climbs, taken, run, settings }) {
@@ -108,81 +126,4 @@ export function climb({ climbs, taken, run, settings }) {
   const said = `maximize=True: it climbs, ${last > first ? 'and' : 'yet'} the loss goes from ${number(first)} to ${number(last)}`;
   const why = settings.weight_decay && last < first ? ': weight decay still shrinks the parameters.' : '.';
   return finding('climb', said + why, 'measured');
-}
-
-export function goal(facts) {
-  const { landmark, own, decay, labels, minimum } = facts;
-  if (!decay || !landmark || facts.lost) return null;
-  const spot = landmark.place, loss = minimum - (decay / 2) * (spot[0] ** 2 + spot[1] ** 2);
-  let hardly = '', there = `it is ${place(labels, spot)}, where the data loss is ${number(loss)}`;
-  if (own) {
-    const moved = Math.hypot(own.place[0] - spot[0], own.place[1] - spot[1]), size = Math.hypot(...own.place);
-    if (moved <= 1e-6 * (1 + size)) return null;
-    if (moved < HARDLY * size) hardly = 'hardly ';
-    there += `, not the data's own minimum ${place(labels, own.place)} with ${number(own.minimum)}`;
-  }
-  let said = `Weight decay ${hardly}moves the goal: ${there}`;
-  if (labels.includes('bias')) said += '; the bias is decayed too';
-  const certain = facts.exact || landmark.certain;
-  if (!certain) said = `Locally, as far as a search from nearby shows: ${said[0].toLowerCase()}${said.slice(1)}`;
-  return finding('goal', `${said}.`, certain ? 'exact' : 'local');
-}
-
-export function pull(facts) {
-  const { decay, run } = facts, slopes = decay && !facts.lost ? facts.slopes : null;
-  if (!slopes || !slopes.length) return null;
-  const mine = decay * Math.hypot(run.position[0], run.position[1]), data = Math.hypot(slopes[0], slopes[1]);
-  if (!(Number.isFinite(data) && data > 0 && mine > 0)) return null;
-  const ratio = mine / data;
-  let harder = ratio < 1 ? `the data pull ${times(1 / ratio)} as hard as decay` : `decay pulls ${times(ratio)} as hard as the data`;
-  if (ratio > 0.8 && ratio < 1.25) harder = 'decay and the data pull about equally hard';
-  const share = percent(mine / (mine + data)), off = ratio >= 0.8 ? offThePoints(facts) : '';
-  return finding('pull', `At the start ${harder} (${share} of the pull is decay)${off}.`, 'measured');
-}
-
-function offThePoints({ data, run, kind }) {
-  if (!data) return '';
-  const { round } = kind, last = run.position.length - 2, w = run.position[last], b = run.position[last + 1];
-  let below = true, above = true;
-  for (let i = 0; i < data.inputs.length; i++) {
-    const fitted = round(round(round(data.inputs[i]) * w) + b), target = round(data.targets[i]);
-    below &&= fitted < target;
-    above &&= fitted > target;
-  }
-  return below || above ? `; what is fitted ends ${below ? 'below' : 'above'} all ${data.inputs.length} points` : '';
-}
-
-export function betterBefore(facts) {
-  const { decay, taken, run, minimum, landmark, minimised } = facts, now = run.loss[taken];
-  if (!decay || taken < 2 || !Number.isFinite(now) || facts.diverged) return null;
-  if (minimum !== null && facts.arrival.outcome !== 'arrived') return null;  // on its way, or on a swing
-  let best = 0;
-  for (let k = 1; k <= taken; k++) if (run.loss[k] < run.loss[best]) best = k;
-  const lowest = run.loss[best], risen = now - lowest > 0.01 * Math.abs(run.loss[0] - lowest) + 1e-3 * Math.abs(lowest);
-  if (best === taken || !risen || !(minimised[taken] < minimised[best])) return null;
-  if (landmark) {
-    const pulledTo = minimum - (decay / 2) * (landmark.place[0] ** 2 + landmark.place[1] ** 2);
-    if (!(lowest < pulledTo) || now - pulledTo > 0.5 * (pulledTo - lowest)) return null;  // a swing beyond the goal
-  }
-  const then = `${number(lowest)} at step ${steps(best)}, now ${number(now)}`;
-  return finding('better before', `The data loss was better on the way (${then}): decay pulled it back.`, 'measured');
-}
-
-export function bounded(facts) {
-  const { rule, taken, minimum, decay, settings, gap } = facts;
-  if (!rule || facts.exact || taken < 4 || minimum === null || decay || !(settings.lr > 0)) return null;
-  const slopes = facts.slopes;
-  if (!slopes || !slopes.every(Number.isFinite) || facts.diverged) return null;
-  const far = gap.findIndex((each) => each < gap[0] / 4);
-  if (far < 4) return null;
-  const lengths = Float64Array.from({ length: taken }, (_, k) => Math.hypot(slopes[2 * k], slopes[2 * k + 1]));
-  const way = lengths.subarray(0, far), most = (values) => values.reduce((top, each) => Math.max(top, each), -Infinity);
-  // a bowl's slope halves while its gap falls to a quarter
-  if (!(most(way) < STRAIGHT * way.reduce((least, each) => Math.min(least, each), Infinity))) return null;
-  const steepest = most(lengths);
-  let said = `On its way the slope never exceeds ${number(steepest, 2)}`;
-  if (settings.momentum) said += `, and its longest step was ${number(most(facts.updates), 2)}`;
-  else said += `, so it walks at most ${number(settings.lr * steepest, 2)} a step`;
-  if (facts.arrival.outcome === 'not arrived' && !facts.hops) said += `: ${soMany(taken)} ${taken === 1 ? 'is' : 'are'} not enough`;
-  return finding('bounded slope', `${said}.`, 'measured');
 }

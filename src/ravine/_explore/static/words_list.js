@@ -1,7 +1,6 @@
 // In words: what is known of the chosen panel's run, three sentences and the rest to open.
 
 import { element, setText } from './dom.js';
-import { printed } from './format.js';
 import { explain, refused } from './words.js';
 
 const FIRST = 3;
@@ -32,7 +31,7 @@ export class Words {
     this.dot.className = `dot c${color}`;
     this.title.replaceChildren(this.dot, `${label}, in words`);
     const shown = this.open ? found : found.slice(0, FIRST);
-    this.list.replaceChildren(...shown.map(({ sentence, scope }) => element('li', {}, `${printed(sentence)} `, element('span', { className: `scope ${scope}` }, scope))));
+    this.list.replaceChildren(...shown.map(({ sentence, scope }) => element('li', {}, `${sentence} `, element('span', { className: `scope ${scope}` }, scope))));
     this.more.hidden = found.length <= FIRST;
     setText(this.more, this.open ? 'fewer' : `${found.length - FIRST} more`);
     this.more.setAttribute('aria-expanded', String(this.open));

@@ -1,50 +1,48 @@
 // How a run moves on its way, and what momentum, dampening and nesterov do to that.
 
-import { number, percent, span, times } from './format.js';
+import { EDGE, finding, localPrefix, scopeOf } from './facts.js';
+import { atMost, number, percent, span, steps, toldApart } from './format.js';
 import { ALIKE, along } from './quadratic.js';
 import { bestMomentum, effectiveLr, rate } from './theory.js';
 import { arrivesAt } from './words_ending.js';
-import { periodOf } from './measure.js';
+import { periodOf, turnsOf } from './measure.js';
 
-const NARROWEST = 1e6, ROUND = 10, NO_MATTER = 1.1, SEEN = 0.05;
+const NARROWEST = 1e6, ROUND = 10, NO_MATTER = 1.1, THROUGHOUT = 0.8, BENT = 0.995, SEEN = 0.05;
 const PLAIN = { momentum: 0, dampening: 0, nesterov: false };
 
-const finding = (kind, sentence, scope) => ({ kind, sentence, scope });
-const scopeOf = (facts) => (facts.exact ? 'exact' : 'local');
-const lower = (facts, sentence) => {
-  if (facts.exact) return sentence;
-  return `Locally, from the curvature at the minimum, ${sentence[0].toLowerCase()}${sentence.slice(1)}`;
-};
+const lower = (facts, sentence) => (facts.everywhere ? sentence : `${localPrefix(facts)}${sentence[0].toLowerCase()}${sentence.slice(1)}`);
 
 export function momentum(facts) {
   const { modes, rule, settings } = facts, { lr, momentum: mu, dampening: tau, nesterov: ahead } = settings;
   if (!modes || !rule || !mu || !(lr > 0)) return null;
-  if (facts.rests || (facts.exact && !modes.awake.every(Boolean))) return null;
+  if (facts.rests || facts.diverged || (facts.exact && !modes.awake.every(Boolean))) return null;
   const withIt = Math.max(...facts.rates()), without = Math.max(...facts.rates({ momentum: 0 }));
-  if (!(Math.max(withIt, without) < 1) || tau >= 1) return null;
+  if (!(Math.max(withIt, without) < 1 - EDGE) || tau >= 1) return null;
   const best = bestMomentum(modes.curvatures, { lr, dampening: tau, weight_decay: 0, nesterov: ahead });
   const mine = percent(1 - withIt), other = percent(1 - without);
   const shrinks = `in the long run the error shrinks ${mine} a step instead of ${other}`;
-  const named = `momentum ${number(mu)}${ahead ? ' and nesterov' : ''}`, condition = number(modes.condition, 2);
+  const named = `momentum ${number(mu)}${ahead ? ' with nesterov' : ''}`, condition = number(modes.condition, 2);
   const alike = mine === other || muchAlike(withIt, without);
   let sentence;
   if (alike) {
     const both = mine === other ? 'with it and without' : `with it and ${other} without`;
-    sentence = `In the long run ${named} makes little difference here: the error shrinks ${mine} a step ${both}.`;
+    sentence = `In the long run, ${named} makes little difference here: the error shrinks ${mine} a step ${both}.`;
   } else if (withIt > without) {
     const shape = modes.condition < ROUND ? `On a bowl this round (condition number ${condition})` : `At condition number ${condition}`;
     sentence = `${shape} and at this lr, ${named} is slower than none: ${shrinks}.`;
   } else sentence = `Momentum helps here: with ${named} ${shrinks} (condition number ${condition}).`;
-  if (!alike && facts.exact) {
+  if (!alike && facts.everywhere) {
     const there = arrivesAt(facts), instead = arrivesAt(facts, PLAIN);
     // what counts in the long run is not what this run shows
     if (there !== null && instead !== null && there < instead !== withIt < without && there !== instead) return null;
   }
-  if (Number.isFinite(best.momentum) && Math.abs(best.momentum - mu) > 0.01) {
-    sentence += ` The best momentum at this lr is ${number(best.momentum, 2)} (${percent(1 - best.rate)} a step).`;
+  if (Number.isFinite(best.momentum) && best.rate < withIt && !muchAlike(best.rate, withIt)) {
+    const texts = toldApart(best.momentum, 1, 2), pace = percent(1 - best.rate);
+    if (best.momentum === 0) sentence += ` At this lr none at all is best (${pace} a step).`;
+    else if (texts) sentence += ` The best momentum at this lr is ${texts[0]} (${pace} a step).`;
   }
   const narrow = withIt > without && !alike ? paysFrom(facts) : null;
-  if (narrow !== null) sentence += ` In a valley as steep but narrower than ${number(narrow, 2)} to 1 it would pay.`;
+  if (narrow !== null) sentence += ` In a valley as steep but narrower than ${atMost(narrow, 2)} to 1 it would pay.`;
   return finding('momentum', lower(facts, sentence), scopeOf(facts));
 }
 
@@ -81,22 +79,29 @@ export function swing(facts) {
   if (facts.taken < 8 || facts.climbs || !facts.run.position.every(Number.isFinite)) return null;
   const period = periodOf(facts.run.position, facts.kind);
   if (!Number.isFinite(period) || facts.diverged || (facts.rule && facts.hops)) return null;
-  if (period < 2.05) return finding('swing', 'It zigzags: its updates turn round at every step.', 'measured');
-  return finding('swing', `It swings on its way: there and back takes about ${number(period, 2)} steps.`, 'measured');
+  const turns = turnsOf(facts.run.position, facts.kind), first = turns[0], last = turns[turns.length - 1], between = facts.taken - 1;
+  const begins = last - first > THROUGHOUT * between ? '' : ` from step ${steps(first)} to ${steps(Math.ceil(last))}`;
+  if (period < 2.05) {
+    const said = `It zigzags${begins}: its updates turn round at ${steps(turns.length)} of ${steps(between)} steps.`;
+    return finding('swing', said, 'measured');
+  }
+  const said = `It swings on its way${begins}: there and back takes about ${number(period, 2)} steps (${steps(turns.length)} turns).`;
+  return finding('swing', said, 'measured');
 }
 
 function exactSwing(facts) {
   const { modes } = facts;
   if (facts.lost) return null;
   const rates = facts.rates(), periods = facts.periods(), halves = facts.halfLives();
-  const swinging = rates.map((r, k) => modes.carrying[k] && Number.isFinite(periods[k]) && r < 1 && r ** (periods[k] / 2) >= SEEN);
+  // one full swing must lie within the steps that were taken
+  const swinging = rates.map((r, k) => modes.carrying[k] && periods[k] <= facts.taken && r < 1 - EDGE && r ** (periods[k] / 2) >= SEEN);
   if (!swinging.some(Boolean)) return null;
   const only = (values) => values.filter((_, k) => swinging[k]);
   const longest = Math.max(...only(periods)), low = Math.min(...only(periods)), zigzag = longest <= 2;
   const felt = rates.map((r, k) => (swinging[k] ? r : 0)), slowest = felt.indexOf(Math.max(...felt));
   const life = zigzag ? [halves[slowest]] : only(halves), goal = facts.decay ? 'its goal' : 'the minimum';
   let halved = `the swing halves every ${span(life)} steps`;
-  if (Math.max(...life) < 1) halved = `each step leaves ${percent(Math.max(...only(rates)))} of the swing at most`;
+  if (Math.max(...life) < 1) halved = `each step leaves ${atMost(100 * Math.max(...only(rates)), 2)} % of the swing at most`;
   if (zigzag) {
     const direction = along(modes, slowest), where = direction ? ` along ${direction}` : '';
     return finding('swing', `It zigzags${where}: the error flips its sign at every step, and ${halved}.`, 'exact');
@@ -112,34 +117,51 @@ export function bend(facts) {
   const there = [0, 1].filter((k) => modes.carrying[k] && Number.isFinite(halves[k]));
   if (there.length < 2 || there.some((k) => Number.isFinite(periods[k]))) return null;
   const fast = halves[1] < halves[0] ? 1 : 0, slow = halves[1] > halves[0] ? 1 : 0;
-  if (halves[slow] < 1.3 * halves[fast]) return null;
+  if (halves[slow] < 1.3 * halves[fast] || !isBent(facts, halves[fast])) return null;
   const said = `The path bends because ${along(modes, fast)} settles first: its error halves every ${number(halves[fast], 2)} steps, that along ${along(modes, slow)} every ${number(halves[slow], 2)}.`;
   return finding('bend', said, 'exact');
 }
 
-export function nesterov(facts) {
-  const { modes, rule, settings } = facts;
-  if (!modes || !rule || !(settings.nesterov && settings.momentum)) return null;
-  const limit = facts.limit(), plain = facts.limit({ nesterov: false });
-  if (facts.lost) return null;
-  const faster = findGains(facts);
-  if (!faster.length || !(settings.lr > 0 && settings.lr < limit)) {
-    if (!(limit > 0 && limit < plain)) return null;
-    const lowers = `esterov lowers the limit of the learning rate: ${number(limit)} against ${number(plain)}.`;
-    const said = facts.exact ? `N${lowers}` : `Locally, from the curvature at the minimum, n${lowers}`;
-    return finding('nesterov', said, scopeOf(facts));
-  }
-  const low = number(Math.min(...faster), 2), high = number(Math.max(...faster), 2);
-  const gain = low === high ? `${high}x` : `${low} to ${high}x`;
-  const said = `Nesterov looks ahead: the swings die ${gain} faster than with plain momentum. Its limit is lower: ${number(limit)} against ${number(plain)}.`;
-  return finding('nesterov', lower(facts, said), scopeOf(facts));
+// whether the path was seen to turn while the error of its fast direction halved twice
+function isBent({ taken, run: { position: p } }, halfLife) {
+  const last = Math.min(taken - 1, Math.ceil(2 * halfLife) + 1);
+  if (last < 1) return false;
+  const move = (k) => [p[2 * k + 2] - p[2 * k], p[2 * k + 3] - p[2 * k + 1]], one = move(0), other = move(last);
+  const lengths = Math.hypot(...one) * Math.hypot(...other);
+  return lengths > 0 && one[0] * other[0] + one[1] * other[1] < BENT * lengths;
 }
 
-// how many times faster the swings die with nesterov, where both swing
+export function nesterov(facts) {
+  const { modes, rule, settings } = facts;
+  if (!modes || !rule || !(settings.nesterov && settings.momentum) || facts.lost) return null;
+  const limit = facts.limit(), plain = facts.limit({ nesterov: false });
+  const gains = settings.lr > 0 && settings.lr < limit ? findGains(facts) : null;
+  const below = limit > 0 && limit < plain && plain < Infinity ? toldApart(limit, plain) : null;
+  let said = below ? `Nesterov lowers the limit of the learning rate: ${below[0]} against ${below[1]}.` : '';
+  if (gains) {
+    said = `Nesterov looks ahead: the swings die ${sayFaster(Math.min(...gains), Math.max(...gains))} with plain momentum.`;
+    if (below) said += ` Its limit is lower: ${below[0]} against ${below[1]}.`;
+  }
+  return said ? finding('nesterov', lower(facts, said), scopeOf(facts)) : null;
+}
+
+function sayFaster(low, high) {
+  const least = number(low, 2), most = number(high, 2);
+  if (low > 1 && least !== '1' && least !== most) return `${least} to ${most}x faster than`;
+  if (low > 1 && least === most) return `${most}x faster than`;
+  if (low > 1) return `up to ${atMost(high, 2)}x faster than`;
+  if (high > 1) return `${most}x faster in one direction and at ${least} of the speed in another than`;
+  return `more slowly, at ${least === most ? least : `${least} to ${most}`} of the speed, than`;
+}
+
+// how many times faster swings die with nesterov, of all directions that swing without or with it
 function findGains(facts) {
-  const ours = facts.halfLives(), theirs = facts.halfLives({ nesterov: false }), periods = facts.periods({ nesterov: false });
-  const swings = [...ours.keys()].filter((k) => Number.isFinite(periods[k]) && Number.isFinite(theirs[k]) && ours[k] > 0 && ours[k] < theirs[k] && (!facts.exact || facts.modes.carrying[k]));
-  return swings.map((k) => theirs[k] / ours[k]);
+  const ours = facts.halfLives(), theirs = facts.halfLives({ nesterov: false });
+  const without = facts.periods({ nesterov: false }), withIt = facts.periods();
+  const swings = [...ours.keys()].filter((k) => (Number.isFinite(without[k]) || Number.isFinite(withIt[k])) && Number.isFinite(theirs[k]) && Number.isFinite(ours[k]) && (!facts.exact || facts.modes.carrying[k]));
+  if (!swings.some((k) => Number.isFinite(without[k])) || !swings.every((k) => ours[k] > 0)) return null;
+  const gains = swings.map((k) => theirs[k] / ours[k]);
+  return gains.some((each) => Math.abs(each - 1) > ALIKE) ? gains : null;
 }
 
 export function dampening(facts) {
@@ -164,7 +186,7 @@ export function dampening(facts) {
 export function firstStep(facts) {
   const { momentum: mu, dampening: tau, lr, nesterov: ahead } = facts.settings;
   if (!mu || !(lr > 0) || !(ahead || tau) || facts.lost || facts.rests) return null;
-  const said = ahead ? `Nesterov's first step is ${times(1 + mu)} plain SGD's.` : "Dampening does not touch the first step: it is plain SGD's.";
+  const said = ahead ? `Nesterov's first step is ${number(1 + mu)} times plain SGD's.` : "Dampening does not touch the first step: it is plain SGD's.";
   return finding('first step', said, 'exact');
 }
 
