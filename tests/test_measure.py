@@ -444,6 +444,18 @@ def test_a_goal_that_decay_moved_is_no_divergence(article):
     assert not bool(measure.diverged(run.drop_vars("position").assign(squares=squares)))
 
 
+@pytest.mark.parametrize("decay", [0.0, 2.0])
+def test_divergence_is_of_the_loss_with_its_decay(decay):
+    """The loss grows ever faster, the loss with its decay falls: what is minimised decides."""
+    k = np.arange(41)
+    losses, minimised = 1e-3 * 1.3**k, 100.0 - k
+    settings = {"lr": 0.1, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "maximize": False}
+    run = study_of(losses, squares=("step", minimised - losses))
+    run = run.assign_coords(optimizer="SGD", weight_decay=decay, **settings)
+    assert plain_divergence(losses.tolist())
+    assert bool(measure.diverged(run)) == (decay == 0)
+
+
 def test_a_caption_says_that_a_growing_run_diverged(article):
     run = ravine.descend(article["MSELoss"], lr=1.0)  # the limit is 0.976
     assert np.isfinite(run.loss).all()
