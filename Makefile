@@ -8,7 +8,7 @@ article: .venv/lean          ## every figure, number and the study of the articl
 	$(RUN)/ravine article --out figures --force
 
 quick: .venv/ready           ## a cut through every part in under a minute, between two edits
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile -m quick
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile -m quick tests
 
 test: .venv/ready            ## all tests, warnings as errors
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile  # a process a core, and no more threads than that
