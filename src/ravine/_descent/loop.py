@@ -127,7 +127,8 @@ class RunSpec:
         """
         own = make_copy([self.optimizer, dict(self.settings), dict(self.groups)])
         optimizer, settings, groups = own
-        if next(iter(inspect.signature(optimizer).parameters), "") == "model":
+        foreign = not getattr(optimizer, "__module__", "").startswith("torch.optim")
+        if foreign and next(iter(inspect.signature(optimizer).parameters), "") == "model":
             if model is None or groups:
                 raise TypeError(
                     f"{getattr(optimizer, '__name__', optimizer)} wants a model and not its parameters: that takes "

@@ -526,7 +526,9 @@ class Problem:
             return Live(leaves, lambda: called(leaves))
         parts = self.parts
         with process_state():
-            model, criterion = make_copy(parts.model), make_copy(parts.criterion)
+            model, criterion = make_copy(parts.model), parts.criterion
+            if not type(criterion).__module__.startswith("torch.nn."):  # torch's own never change
+                criterion = make_copy(criterion)
         leaves = {name: p for name, p in model.named_parameters() if p.requires_grad} | _own_parameters(criterion)
         with torch.no_grad():
             for name, leaf in leaves.items():
