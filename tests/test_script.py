@@ -261,9 +261,8 @@ def test_two_dtypes_are_written_out():
 
 
 def test_a_thinned_run_has_the_script_of_the_whole(case):
-    if case.problem.parts is None:
-        case.problem = ravine.Problem(lambda p: (1 - p["x"]) ** 2 + p["y"] ** 2, start={"x": -1.2, "y": 1.0})
-    run = ravine.descend(case.problem, lr=case.lr, steps=20)
+    bowl = ravine.Problem(lambda p: (1 - p["x"]) ** 2 + p["y"] ** 2, start={"x": -1.2, "y": 1.0})
+    run = ravine.descend(bowl if case.problem.parts is None else case.problem, lr=case.lr, steps=20)
     assert ravine.code(run.isel(step=slice(None, None, 10))) == ravine.code(run)
     with pytest.raises(ValueError, match="this study begins at step 5, and a script at the start"):
         ravine.code(run.isel(step=slice(5, None)))

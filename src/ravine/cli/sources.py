@@ -121,7 +121,7 @@ def make_scheduler(words: str) -> Scheduler:
     --------
     >>> make_scheduler("StepLR(step_size=30)").keywords
     {'step_size': 30}
-    >>> [each.func.__name__ for each in scheduler_of("ChainedScheduler([LinearLR(), ExponentialLR(gamma=0.9)])").parts]
+    >>> [each.func.__name__ for each in make_scheduler("ChainedScheduler([LinearLR(), ExponentialLR(gamma=0.9)])").parts]
     ['LinearLR', 'ExponentialLR']
     """
     try:
