@@ -20,6 +20,9 @@ DOCS = Path(__file__).parent
 GUESTS = {"benchmarks/README.md": "benchmarks.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 """Pages that live elsewhere in the project, and what they are called among the made ones."""
 
+LIVE = "live.html"
+"""The article's live page, among those of the site."""
+
 project = "ravine"
 copyright = "the ravine developers, BSD-3-Clause"
 version = release = ravine.__version__
@@ -95,6 +98,14 @@ def _at_home(app: Sphinx, name: str, source: list[str]) -> None:
     """Lead links of docs/ that point out of it to the guests."""
     if not name.startswith("made/"):
         source[0] = _relinked(source[0], DOCS, DOCS)
+    if name == "explore":  # where the words stand the page itself can be tried
+        source[0] = re.sub(r"^(!\[.*\))$", rf'<a href="{LIVE}">\1</a>', source[0], count=1, flags=re.M)
+
+
+def _make_live(app: Sphinx, exception: Exception | None) -> None:
+    """Add the live page itself, a file that needs nothing."""
+    if exception is None:
+        ravine.explore(to=app.outdir / LIVE, momentum=0.9, force=True)
 
 
 def _tell(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
@@ -132,5 +143,6 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("builder-inited", _invite)
     app.connect("source-read", _at_home)
+    app.connect("build-finished", _make_live)
     app.connect("autodoc-process-docstring", _tell)
     app.connect("autodoc-skip-member", _skip_aliases)

@@ -3,7 +3,10 @@
 import linecache
 import os
 import re
+import shutil
 from pathlib import Path
+
+from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).parent.resolve()
 
@@ -20,6 +23,7 @@ def main() -> None:
         for page in pages:
             (pictures / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
             _run(page)
+        _photograph(pictures / "live.html", pictures / "explore.png")
     finally:
         os.chdir(before)
     for path in pictures.iterdir():  # what a page writes but does not show
@@ -37,6 +41,17 @@ def _run(page: Path) -> None:
         name = f"<{page.name} {k}>"
         linecache.cache[name] = (len(block), None, block.splitlines(keepends=True), name)
         exec(compile(block, name, "exec"), space)
+
+
+def _photograph(page: Path, picture: Path) -> None:
+    """Draw what Chromium shows of the live page, as it is when everything on it has been computed."""
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        sheet = browser.new_page(viewport={"width": 1400, "height": 900})
+        sheet.goto(page.as_uri())
+        sheet.get_by_text("arrive within 100 steps").wait_for(timeout=120_000)  # the last that is computed
+        sheet.screenshot(path=picture)
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -538,7 +538,7 @@ def test_resume_goes_on_from_anywhere(interrupted, tmp_path, monkeypatch):
     made, make = [], plan.SweepPlan.make
     monkeypatch.setattr(plan.SweepPlan, "make", lambda self, runs, tell: made.append(runs) or make(self, runs, tell))
     assert run("resume", "../runs.zarr").output.startswith("6 runs: ")
-    assert made[0] in (slice(0, 1), slice(1, 2))  # one that is there is made again, as a proof that the sweep is the same
+    assert made[0] in (slice(0, 1), slice(1, 2))  # one that is there, made again as a proof
     assert made[1:] == [slice(k, k + 1) for k in range(2, 6)]
     assert ravine.open(interrupted).load().identical(swept())
     assert interrupted.with_suffix(".png").exists()

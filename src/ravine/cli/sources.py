@@ -121,7 +121,8 @@ def make_scheduler(words: str) -> Scheduler:
     --------
     >>> make_scheduler("StepLR(step_size=30)").keywords
     {'step_size': 30}
-    >>> [each.func.__name__ for each in make_scheduler("ChainedScheduler([LinearLR(), ExponentialLR(gamma=0.9)])").parts]
+    >>> both = make_scheduler("ChainedScheduler([LinearLR(), ExponentialLR(gamma=0.9)])")
+    >>> [each.func.__name__ for each in both.parts]
     ['LinearLR', 'ExponentialLR']
     """
     try:
