@@ -423,6 +423,7 @@ def test_a_gif_of_the_four_is_small(four, tmp_path):
         assert gif.n_frames == 101
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio_ffmpeg leaves its pipes open
 def test_an_mp4_plays_as_long_as_the_film(short, tmp_path):
     path = short.save(tmp_path / "run.mp4")
     frames = imageio_ffmpeg.read_frames(str(path))

@@ -20,6 +20,7 @@ import ravine
 from ravine._engine import batched, choose, gradients, job, reference
 from ravine._engine.keep import Buffer
 from ravine._problem import order
+from ravine._store.store import Store
 from ravine._study.provenance import Agreement, describe
 from ravine._sweep import plan
 
@@ -383,6 +384,10 @@ def test_a_store_is_not_gone_on_with_where_sums_round_otherwise(article, tmp_pat
     settings = {"lr": [0.1, 0.2], "momentum": [0.0, 0.5], "steps": 10, "store": tmp_path / "runs.zarr"}
     ravine.sweep(article["MSELoss"], **settings)
     order_of_sums(monkeypatch, 1.0)
+    words = r"block 0 .* was made again, and .* of run \d .* came out otherwise.* another processor .it was begun on "
+    with pytest.raises(ValueError, match=words):
+        ravine.sweep(article["MSELoss"], **settings)
+    Store(settings["store"]).forget(0)  # nothing that could be made again
     words = r"holds another sweep: rounding was of its sums .* On another processor the same sums may round otherwise"
     with pytest.raises(ValueError, match=words):
         ravine.sweep(article["MSELoss"], **settings)

@@ -22,11 +22,11 @@ def study():
     return ravine.open(DATA / "study.nc")
 
 
-def test_joined_runs_are_explained_as_they_were(study):
+def test_joined_runs_are_explained(study):
     said = [str(finding) for finding in ravine.explain(study)]
     assert said[1].startswith("momentum, MSELoss: You could raise the learning rate about 19 times")
-    assert said[3].startswith("momentum, MSELoss: The path orbits the minimum every 13.5 to 17.1 steps")
-    assert len(said) == 9
+    assert not any("orbits" in each for each in said)  # 12 steps are less than one of its turns
+    assert len(said) == 8
     assert not any("is not torch.optim" in each for each in said)
     assert rule.optimizers_of(study).values.tolist() == ["torch.optim.sgd:SGD", "torch.optim.adam:Adam"]
     assert _stability.why_no_theory(study) == "theory speaks of SGD, the runs are of Adam, SGD"

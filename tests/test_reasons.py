@@ -27,7 +27,7 @@ def title_of(figure):
         ({}, "Plain SGD, lr 0.1: arrives at step 12", "The path bends because the steep direction"),
         ({"momentum": 0.9}, "SGD, lr 0.1, momentum 0.9: arrives at step 42", "orbits the minimum every 13.5 to 17.1"),
         ({"momentum": 0.9, "dampening": 0.8}, "dampening 0.8: arrives at step 46", "die no faster. (exact)"),
-        ({"momentum": 0.9, "nesterov": True}, "nesterov: arrives at step 14", "die 2.3 to 3.2x faster"),
+        ({"momentum": 0.9, "nesterov": True}, "nesterov: arrives at step 14", "die 2.3 to 3.2× faster"),
         ({"weight_decay": 2.0}, "weight decay 2: arrives at step ", "Weight decay moves the goal: it is (weight 0.3, "),
         ({"lr": 1.2}, "Plain SGD, lr 1.2: diverged", "lr 1.2 is 1.2 times its limit, 0.976"),
     ],

@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
     Examples
     --------
     >>> duration(4.2), duration(95), duration(5000), duration(360_000)
-    ('4 seconds', '1.6 minutes', '1.4 hours', '100 hours')
+    ('4 seconds', '1.6 minutes', '83 minutes', '100 hours')
     """
     size, unit = next(((s, u) for s, u in ((3600, "hours"), (60, "minutes")) if seconds >= 1.5 * s), (1, "seconds"))
     return f"{number(seconds / size, digits=2 if size > 1 else 1)} {unit}"
@@ -153,7 +153,7 @@ def at_most(value: float, digits: int = 3) -> str:
     Examples
     --------
     >>> at_most(0.91061, 2), at_most(0.5, 2), at_most(1234.5), at_most(-0.123)
-    ('0.92', '0.5', '1,240', '-0.123')
+    ('0.92', '0.5', '1,240', '−0.123')
     """
     return _outwards(value, digits, ROUND_CEILING)
 

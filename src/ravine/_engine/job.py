@@ -341,7 +341,7 @@ def _ask(job: Job, setting: int) -> None:
     spec = replace(job.spec, settings=job.given(setting))
     spec.rule_for(job.leaves)
     if _is_plain_sgd(job) and job.steps:
-        leaf = job.like.new_zeros(1, requires_grad=True)
+        leaf = job.like.new_zeros(1)  # without requires_grad, so that differentiable rules step on it too
         rule = spec.rule_for({"": leaf})
         for _ in range(min(job.steps, 2)):  # numbers that the dtype cannot hold are refused where they are used
             leaf.grad = torch.zeros_like(leaf)

@@ -225,16 +225,16 @@ def nesterov(run: Run) -> Finding | None:
 
 
 def _faster(low: float, high: float) -> str:
-    """Write how many times faster swings die than others, the slowest counted too: "2.3 to 3.2x faster than"."""
+    """Write how many times faster swings die than others, the slowest counted too: "2.3 to 3.2× faster than"."""
     least, most = number(low, 2), number(high, 2)
     if low > 1 and least not in ("1", most):
-        return f"{least} to {most}x faster than"
+        return f"{least} to {most}× faster than"
     if low > 1 and least == most:
-        return f"{most}x faster than"
+        return f"{most}× faster than"
     if low > 1:
-        return f"up to {at_most(high, 2)}x faster than"
+        return f"up to {at_most(high, 2)}× faster than"
     if high > 1:
-        return f"{most}x faster in one direction and at {least} of the speed in another than"
+        return f"{most}× faster in one direction and at {least} of the speed in another than"
     return f"more slowly, at {least if least == most else f'{least} to {most}'} of the speed, than"
 
 

@@ -165,8 +165,10 @@ def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
 def on_disk(plan: SweepPlan, path: str | os.PathLike[str], executor: Executor | None) -> xr.Dataset:
     """Make the blocks that a store lacks; return what it then holds."""
     pool = None if executor is None else wrap_executor(executor)
-    store = _open_or_create(plan, path, 1 if pool is None else pool.size)
+    store, doubts = _open_or_create(plan, path, 1 if pool is None else pool.size)
     check_same_sweep(store, plan)
+    if doubts:  # a block that comes out otherwise says more
+        raise ValueError(_refusal(store, doubts))
     interrupted = False
     if not _is_whole(store):
         plan.warn_if_slow(1 if pool is None else pool.size, level=5)
@@ -234,8 +236,8 @@ def check_same_sweep(store: Store, plan: SweepPlan) -> None:
         fault = _name_first_difference(store, plan.job.axes, block, made, differing)
         raise ValueError(
             f"{store.path} holds another sweep: {runs_in_words(store, block)} was made again, and {fault}. Another "
-            "loss, optimizer or scheduler does that, or another processor: go on with what it was begun with, or sweep "
-            "into a new store"
+            f"loss, optimizer or scheduler does that, or another processor (it was begun on {_begun_on(store)}): go on "
+            "with what it was begun with, or sweep into a new store"
         )
 
 
@@ -272,8 +274,8 @@ def _make_blocks(
         advance(store.tiling.runs_in(block))
 
 
-def _open_or_create(plan: SweepPlan, path: str | os.PathLike[str], workers: int) -> Store:
-    """Open the store of this very sweep, or begin it.
+def _open_or_create(plan: SweepPlan, path: str | os.PathLike[str], workers: int) -> tuple[Store, list[str]]:
+    """Open the store of this very sweep, or begin it; return also in what its sums differ, if in nothing else.
 
     Raises
     ------
@@ -289,22 +291,26 @@ def _open_or_create(plan: SweepPlan, path: str | os.PathLike[str], workers: int)
         check_disk(plan.job, place, summary=plan.summary)
         lead = [axis.name for axis in plan.job.axes]
         known, fields, labels = skeleton_of(plan), fields_of(plan), labels_of(plan.job)
-        return create(path, known, lead, plan.tiling(workers), fields, identity, labels)
+        return create(path, known, lead, plan.tiling(workers), fields, identity, labels), []
     store = Store(path)
-    if found := differences(store.identity, identity):
-        raise ValueError(
-            f"{store.path} holds another sweep: {listed(found, most=4)}. {_begun_elsewhere(store, found)}"
-            "Go on with what it was begun with, or sweep into a new store"
-        )
-    return store
+    found = differences(store.identity, identity)
+    if not all(each.startswith("rounding") for each in found):
+        raise ValueError(_refusal(store, found))
+    return store, found
 
 
-def _begun_elsewhere(store: Store, found: Sequence[str]) -> str:
-    """Say where a store was begun, if nothing but the numbers of its losses and gradients differs."""
-    if not all(each.startswith(("loss", "rounding")) for each in found):
-        return ""
-    begun_on = json.loads(next(iter(store.fields.values())).attrs["provenance"])["processor"]
-    return f"On another processor the same sums may round otherwise; it was begun on {begun_on}. "
+def _refusal(store: Store, found: Sequence[str]) -> str:
+    where = ""
+    if all(each.startswith(("loss", "rounding")) for each in found):  # nothing but numbers of losses and gradients
+        where = f"On another processor the same sums may round otherwise; it was begun on {_begun_on(store)}. "
+    return (
+        f"{store.path} holds another sweep: {listed(found, most=4)}. {where}"
+        "Go on with what it was begun with, or sweep into a new store"
+    )
+
+
+def _begun_on(store: Store) -> str:
+    return str(json.loads(next(iter(store.fields.values())).attrs["provenance"])["processor"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,8 @@ function exponentOf(size) {
   return 2 ** near > size ? near - 1 : 2 ** (near + 1) <= size ? near + 1 : near;
 }
 
-const PIECEWISE = ['L1Loss', 'HuberLoss', 'SmoothL1Loss'], FEWEST = 16, MEMORIES = 2, FAINT = 1000;
+export const FAINT = 1000; // updates within this many roundings of the position are none to speak of
+const PIECEWISE = ['L1Loss', 'HuberLoss', 'SmoothL1Loss'], FEWEST = 16, MEMORIES = 2;
 
 function lazily(target, name, make) {
   Object.defineProperty(target, name, {

@@ -1,6 +1,6 @@
 // How a run moves on its way, and what momentum, dampening and nesterov do to that.
 
-import { EDGE, finding, localPrefix, scopeOf } from './facts.js';
+import { EDGE, FAINT, finding, localPrefix, scopeOf } from './facts.js';
 import { atMost, number, percent, span, steps, toldApart } from './format.js';
 import { ALIKE, along } from './quadratic.js';
 import { bestMomentum, effectiveLr, rate } from './theory.js';
@@ -9,6 +9,8 @@ import { periodOf, turnsOf } from './measure.js';
 
 const NARROWEST = 1e6, ROUND = 10, NO_MATTER = 1.1, THROUGHOUT = 0.8, BENT = 0.995, SEEN = 0.05;
 const PLAIN = { momentum: 0, dampening: 0, nesterov: false };
+
+const farthest = (position) => position.reduce((most, each) => Math.max(most, Math.abs(each)), 0);
 
 const lower = (facts, sentence) => (facts.everywhere ? sentence : `${localPrefix(facts)}${sentence[0].toLowerCase()}${sentence.slice(1)}`);
 
@@ -79,7 +81,9 @@ export function swing(facts) {
   if (facts.taken < 8 || facts.climbs || !facts.run.position.every(Number.isFinite)) return null;
   const period = periodOf(facts.run.position, facts.kind);
   if (!Number.isFinite(period) || facts.diverged || (facts.rule && facts.hops)) return null;
-  const turns = turnsOf(facts.run.position, facts.kind), first = turns[0], last = turns[turns.length - 1], between = facts.taken - 1;
+  const turns = turnsOf(facts.run.position, facts.kind), rounding = FAINT * facts.eps * farthest(facts.run.position);
+  if (turns.filter((at) => facts.updates[Math.floor(at)] > rounding).length < 3) return null; // what turns is rounding
+  const first = turns[0], last = turns[turns.length - 1], between = facts.taken - 1;
   const begins = last - first > THROUGHOUT * between ? '' : ` from step ${steps(first)} to ${steps(Math.ceil(last))}`;
   if (period < 2.05) {
     const said = `It zigzags${begins}: its updates turn round at ${steps(turns.length)} of ${steps(between)} steps.`;
@@ -147,10 +151,10 @@ export function nesterov(facts) {
 
 function sayFaster(low, high) {
   const least = number(low, 2), most = number(high, 2);
-  if (low > 1 && least !== '1' && least !== most) return `${least} to ${most}x faster than`;
-  if (low > 1 && least === most) return `${most}x faster than`;
-  if (low > 1) return `up to ${atMost(high, 2)}x faster than`;
-  if (high > 1) return `${most}x faster in one direction and at ${least} of the speed in another than`;
+  if (low > 1 && least !== '1' && least !== most) return `${least} to ${most}× faster than`;
+  if (low > 1 && least === most) return `${most}× faster than`;
+  if (low > 1) return `up to ${atMost(high, 2)}× faster than`;
+  if (high > 1) return `${most}× faster in one direction and at ${least} of the speed in another than`;
   return `more slowly, at ${least === most ? least : `${least} to ${most}`} of the speed, than`;
 }
 

@@ -109,7 +109,8 @@ def _read_row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[st
     wanted = float(at[other])
     k = int(np.abs(values - wanted).argmin()) if np.isfinite(wanted) else 0
     cells = np.diff(values[max(k - 1, 0) : k + 2])
-    if not abs(values[k] - wanted) <= cells.max() / 2 * (1 + 1e-9):
+    reach = cells.max() / 2 if cells.size else 1e-6 * abs(values[k])  # a single row has no neighbours
+    if not abs(values[k] - wanted) <= reach * (1 + 1e-9):
         raise ValueError(
             f"{other} = {wanted:g} lies outside the surface, which goes from {values[0]:g} to {values[-1]:g}"
         )
