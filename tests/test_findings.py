@@ -170,7 +170,7 @@ def test_nesterov_against_plain_momentum(ones):
     rates = np.sqrt(0.9 * (1 - 0.1 * EIGENVALUES))
     gains = np.log(rates) / np.log(math.sqrt(0.9))
     assert [told.values["least_gain"], told.values["largest_gain"]] == pytest.approx(gains, rel=1e-6)
-    assert "2.3 to 3.2x" in told.sentence
+    assert "2.3 to 3.2× faster" in told.sentence
     assert "0.662 against 1.85" in told.sentence
     assert "nesterov" not in kinds(ones["momentum"].sel(criterion="MSELoss"))
 
