@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from dataclasses import dataclass
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from typer.testing import CliRunner
 
 import bare
 import ravine
+from ravine.cli import app
 
 
 def rosenbrock(p):
@@ -106,6 +110,25 @@ def told():
     from ravine import article
 
     return article.study()
+
+
+@pytest.fixture(scope="session")
+def written_article(tmp_path_factory):
+    """What `ravine article` writes and prints with some words more, once for all processes that test: it takes long."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def write(*words):
+        place = root / f"article-{hashlib.sha256(repr(words).encode()).hexdigest()[:8]}"
+        printed = place / "printed.txt"
+        with FileLock(f"{place}.lock"):
+            if not printed.exists():
+                result = CliRunner().invoke(app, ["article", "--out", str(place / "figures"), *words])
+                assert result.exit_code == 0, result.output
+                printed.write_text(result.output)
+        return place / "figures", printed.read_text()
+
+    return write
 
 
 @pytest.fixture

@@ -42,9 +42,9 @@ def table(tmp_path):
 
 
 @pytest.mark.parametrize("style", ["ravine", "dark", "article"])
-def test_article_writes_all_and_prints_the_log(tmp_path, style):
-    out = tmp_path / "figures"
-    lines = run("article", "--out", out, "--style", style).output.splitlines()
+def test_article_writes_all_and_prints_the_log(written_article, style):
+    out, printed = written_article(*([] if style == "ravine" else ["--style", style]))
+    lines = printed.splitlines()
     assert lines[0] == "epoch 0, loss 53.078269958496094"
     assert lines[9:12] == ["epoch 9, loss 1.8742430210113525", "...", "epoch 97, loss 0.4994412660598755"]
     names = {path.name for path in out.iterdir()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,14 @@ def test_python_runs_as_shown(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_run_as_shown(page, tmp_path, monkeypatch):
+def test_commands_run_as_shown(page, tmp_path, monkeypatch, written_article):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
     for line in "\n".join(blocks(page, "sh")).splitlines():
         words = shlex.split(line, comments=True)
-        if words[:1] == ["ravine"]:
+        if words[:3] == ["ravine", "article", "--out"]:
+            shutil.copytree(written_article(*words[4:])[0], words[3])
+        elif words[:1] == ["ravine"]:
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, (line, result.output)
 

@@ -119,7 +119,9 @@ def make_knob_sections(style: str, **given: Any) -> list[Section]:
 def _make_knob_section(turn: Turn, land: xr.Dataset, style: str, given: Mapping[str, Any]) -> Section:
     runs = sweep_knob(turn, **given)
     shown = runs.sel(criterion="MSELoss").isel(step=slice(STEPS + 1))
-    alt = f"Small maps of the MSE loss, each with the path for one value of {turn.title}: {_describe_ends(runs, turn)}."
+    arrivals = _format_arrivals(runs, turn)
+    ends = _describe_ends(next(iter(arrivals.values())), turn)  # of MSELoss, the first
+    alt = f"Small maps of the MSE loss, each with the path for one value of {turn.title}: {ends}."
 
     if shown[turn.name].dtype == bool:  # a label says more than 0 and 1
         labels = [f"{turn.name} {_format_value(value)}" for value in shown[turn.name].values.tolist()]
@@ -129,16 +131,32 @@ def _make_knob_section(turn: Turn, land: xr.Dataset, style: str, given: Mapping[
         return plot.descent(shown, land, style=style)
 
     plate = Plate(
-        f"knob-{turn.name}", turn.title, f"MSELoss, the first {STEPS} steps", draw, alt, _describe_earliest(runs, turn)
+        f"knob-{turn.name}",
+        turn.title,
+        f"MSELoss, the first {STEPS} steps",
+        draw,
+        alt,
+        _describe_earliest(arrivals, turn),
     )
-    return Section(f"alone-{turn.name}", turn.title, [Text(turn.words), plate, _make_table(runs, turn)])
+    return Section(f"alone-{turn.name}", turn.title, [Text(turn.words), plate, _make_table(runs, arrivals, turn)])
 
 
-def _describe_earliest(runs: xr.Dataset, turn: Turn) -> str:
+Arrivals = Mapping[str, Mapping[Any, str]]
+"""When the runs arrive, in words: by criterion (those that are equal as one), then by the value of the knob."""
+
+
+def _format_arrivals(runs: xr.Dataset, turn: Turn) -> Arrivals:
+    values = runs[turn.name].values.tolist()
+    return {
+        name: {value: format_arrival(runs.sel({"criterion": label, turn.name: value})) for value in values}
+        for label, name in group_equal(runs).items()
+    }
+
+
+def _describe_earliest(arrivals: Arrivals, turn: Turn) -> str:
     """Say what one value against the others did, from the numbers of the table."""
     earliest = []
-    for label, name in group_equal(runs).items():
-        cells = {value: format_arrival(_select(runs, turn, label, value)) for value in runs[turn.name].values.tolist()}
+    for name, cells in arrivals.items():
         arrived = {value: int(cell) for value, cell in cells.items() if cell.isdigit()}
         if arrived:
             best = min(arrived.values())
@@ -151,31 +169,20 @@ def _describe_earliest(runs: xr.Dataset, turn: Turn) -> str:
     return f"Of these values, earliest to arrive: {', '.join(earliest)}."
 
 
-def _describe_ends(runs: xr.Dataset, turn: Turn) -> str:
-    values = runs[turn.name].values.tolist()
-    cells = [format_arrival(_select(runs, turn, "MSELoss", value)) for value in values]
+def _describe_ends(cells: Mapping[Any, str], turn: Turn) -> str:
     name = _format_name(turn.name)
-    ends = [f"{name} {_format_value(v)}: {_describe_arrival(cell)}" for v, cell in zip(values, cells, strict=True)]
-    return "; ".join(ends)
+    return "; ".join(f"{name} {_format_value(value)}: {_describe_arrival(cell)}" for value, cell in cells.items())
 
 
 def _describe_arrival(cell: str) -> str:
     return f"arrives at step {cell}" if cell.isdigit() else {"diverged": "diverges"}.get(cell, f"{cell} steps")
 
 
-def _select(runs: xr.Dataset, turn: Turn, criterion: str, value: Any) -> xr.Dataset:
-    return runs.sel({"criterion": criterion, turn.name: value})
-
-
-def _make_table(runs: xr.Dataset, turn: Turn) -> Table:
-    folded = group_equal(runs)
+def _make_table(runs: xr.Dataset, arrivals: Arrivals, turn: Turn) -> Table:
     values = runs[turn.name].values.tolist()
-    rows = [
-        [_format_value(value), *(format_arrival(_select(runs, turn, label, value)) for label in folded)]
-        for value in values
-    ]
+    rows = [[_format_value(value), *(cells[value] for cells in arrivals.values())] for value in values]
     beside = settings_text(runs)
-    return Table(f"Step of arrival, {last_step(runs):,} steps of {beside}", [turn.title, *folded.values()], rows)
+    return Table(f"Step of arrival, {last_step(runs):,} steps of {beside}", [turn.title, *arrivals], rows)
 
 
 def _format_value(value: Any) -> str:
