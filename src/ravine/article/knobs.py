@@ -141,14 +141,14 @@ def _make_knob_section(turn: Turn, land: xr.Dataset, style: str, given: Mapping[
     return Section(f"alone-{turn.name}", turn.title, [Text(turn.words), plate, _make_table(runs, arrivals, turn)])
 
 
-Arrivals = Mapping[str, Mapping[Any, str]]
-"""When the runs arrive, in words: by criterion (those that are equal as one), then by the value of the knob."""
+Arrivals = Mapping[str, Sequence[tuple[Any, str]]]
+"""Each value of a knob with when its run arrives, in words; by criterion, those that are equal as one."""
 
 
 def _format_arrivals(runs: xr.Dataset, turn: Turn) -> Arrivals:
     values = runs[turn.name].values.tolist()
     return {
-        name: {value: format_arrival(runs.sel({"criterion": label, turn.name: value})) for value in values}
+        name: [(value, format_arrival(runs.sel({"criterion": label, turn.name: value}))) for value in values]
         for label, name in group_equal(runs).items()
     }
 
@@ -157,7 +157,7 @@ def _describe_earliest(arrivals: Arrivals, turn: Turn) -> str:
     """Say what one value against the others did, from the numbers of the table."""
     earliest = []
     for name, cells in arrivals.items():
-        arrived = {value: int(cell) for value, cell in cells.items() if cell.isdigit()}
+        arrived = {value: int(cell) for value, cell in cells if cell.isdigit()}
         if arrived:
             best = min(arrived.values())
             at = names(
@@ -169,9 +169,9 @@ def _describe_earliest(arrivals: Arrivals, turn: Turn) -> str:
     return f"Of these values, earliest to arrive: {', '.join(earliest)}."
 
 
-def _describe_ends(cells: Mapping[Any, str], turn: Turn) -> str:
+def _describe_ends(cells: Sequence[tuple[Any, str]], turn: Turn) -> str:
     name = _format_name(turn.name)
-    return "; ".join(f"{name} {_format_value(value)}: {_describe_arrival(cell)}" for value, cell in cells.items())
+    return "; ".join(f"{name} {_format_value(value)}: {_describe_arrival(cell)}" for value, cell in cells)
 
 
 def _describe_arrival(cell: str) -> str:
@@ -179,8 +179,7 @@ def _describe_arrival(cell: str) -> str:
 
 
 def _make_table(runs: xr.Dataset, arrivals: Arrivals, turn: Turn) -> Table:
-    values = runs[turn.name].values.tolist()
-    rows = [[_format_value(value), *(cells[value] for cells in arrivals.values())] for value in values]
+    rows = [[_format_value(each[0][0]), *(cell for _, cell in each)] for each in zip(*arrivals.values(), strict=True)]
     beside = settings_text(runs)
     return Table(f"Step of arrival, {last_step(runs):,} steps of {beside}", [turn.title, *arrivals], rows)
 
