@@ -612,7 +612,8 @@ def test_a_study_becomes_a_film(one, race, tmp_path):
     assert command(path).strip() == str(tmp_path / "run.gif")
     with Image.open(tmp_path / "run.gif") as gif:
         assert gif.n_frames == 4
-    assert "exists already" in command(path, code=2)
+    command(path)  # the same command writes its own file again
+    assert "exists already" in command(path, "--style", "dark", code=2)
     command(path, "--force", "--style", "dark")
     both = ravine.save(runs.isel(step=slice(4)).assign(surface=under.surface), tmp_path / "race.nc")
     command(both, "--hue", "run", "-o", tmp_path / "race.html")

@@ -197,7 +197,7 @@ def test_torchs_errors_come_in_torchs_words(case, settings, kind, words):
         ({"also": ("speed",)}, "also takes"),
         ({"also": "gradient"}, "also takes a tuple"),
         ({"optimizer": torch.optim.Adam, "also": ("velocity",)}, "Adam keeps no momentum_buffer"),
-        ({"optimizer": "SGD"}, "optimizer must be a class such as torch.optim.SGD"),
+        ({"optimizer": 3}, 'optimizer must be a class such as torch.optim.SGD, or its name ("Adam"), got 3'),
     ],
     ids=str,
 )

@@ -21,14 +21,17 @@ FLOORS = (  # each wing imports only from wings that stand before its own floor
     {"_format", "_progress", "_system"},
     {"_torch"},
     {"_study"},
-    {"theory", "_html"},
+    {"theory", "_html", "_words"},
     {"measure", "_problem", "_store", "_parallel"},
-    {"_findings", "curvature", "gallery"},
+    {"gallery"},
+    {"_problems"},
+    {"_findings", "curvature"},
     {"plot._canvas"},
     {"plot._map"},
     {"plot._anatomy", "plot._phase", "plot._curves"},
     {"plot._film"},
-    {"plot", "_descent", "_landscape"},
+    {"plot", "_landscape"},
+    {"_descent"},
     {"_engine"},
     {"_sweep"},
     {"_explore"},
@@ -41,7 +44,20 @@ WITHOUT_TORCH = {
     *("_format", "_progress", "_system", "_study", "theory", "_html", "measure", "_store", "_parallel", "_findings"),
     *(wing for floor in FLOORS for wing in floor if wing.startswith("plot")),
 }
-WITHOUT_MATPLOTLIB = {"_torch", "_problem", "gallery", "curvature", "_descent", "_landscape", "_engine", "_sweep"}
+WITHOUT_MATPLOTLIB = {
+    *(
+        "_torch",
+        "_words",
+        "_problem",
+        "gallery",
+        "_problems",
+        "curvature",
+        "_descent",
+        "_landscape",
+        "_engine",
+        "_sweep",
+    ),
+}
 """The two shores, and the doors between them. The study contract and what it stands on belong to both."""
 
 

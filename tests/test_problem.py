@@ -70,7 +70,7 @@ def test_standardize_brings_mean_0_and_deviation_1(tmp_path):
         ("dose,effect\n1,2\n3,4\n", {"y": "efect"}, "(did you mean effect?)"),
         ("a,b\n1,2\n3,4\n", {"x": "a", "y": "a"}, "column 'a' cannot be both x and y"),
         ("a,b\n1,2\n3,4,5,6\n", {}, "is no table"),
-        ("a;b\n1,5;2\n3;4\n", {}, "is '1,5', expected a finite number; write decimals with a point"),
+        ("a;b\n1,5;2.5\n3;4\n", {}, "is '1,5', which may be thousands or decimals: say which with decimal="),
     ],
 )
 def test_bad_files_are_told_in_one_line(tmp_path, text, call, words):
@@ -116,7 +116,7 @@ def test_of_takes_arrays_tables_and_tensors():
         (torch.nn.MSELoss(), (4, 1), (3, 1), "inputs have 4 rows and targets 3 rows"),
         (torch.nn.MSELoss(), (0, 1), (0, 1), "inputs are empty"),
         (torch.nn.HuberLoss(delta=-1.0), (4, 1), (4, 1), "delta"),  # torch's own words
-        (torch.nn.MSELoss(), (4, 2), (4, 1), "mat1 and mat2 shapes cannot be multiplied"),  # torch's own words
+        (torch.nn.MSELoss(), (4, 2), (4, 1), "takes (…, 1) and gets shape (4, 2); give such inputs"),
     ],
     ids=str,
 )
@@ -177,7 +177,7 @@ def test_mappings_must_share_parameters(article):
         ravine.descend({"a": article["MSELoss"], "b": other})
     with pytest.raises(ValueError, match="the mapping of problems is empty"):
         ravine.descend({})
-    with pytest.raises(TypeError, match=r"'a' is a function, expected a ravine.Problem"):
+    with pytest.raises(TypeError, match=r"'a' is the function <lambda>, expected a ravine.Problem"):
         ravine.descend({"a": lambda p: p})
 
 
@@ -267,9 +267,8 @@ def test_gaps_are_left_out_on_request_and_counted(tmp_path, gap):
 def test_thousands_in_quotes(tmp_path):
     problem = read(tmp_path, 'a,b\n"1,234",2\n"-12,345.5",4\n"1,000,000",5\n7,8\n')
     assert problem.parts.inputs[:, 0].tolist() == [1234, -12345.5, 1_000_000, 7]
-    for text in ('a,b\n"1,5",2\n3,4\n', "a;b\n1,234;2\n3;4\n"):
-        with pytest.raises(ValueError, match="write decimals with a point"):
-            read(tmp_path, text)
+    with pytest.raises(ValueError, match="may be thousands or decimals"):
+        read(tmp_path, "a;b\n1,234;2\n3;4\n")
 
 
 def test_float64_where_float32_would_make_numbers_one(tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 import bare
 import ravine
-from ravine.cli.sources import make_scheduler
+from ravine._words.words import make_scheduler
 
 S = torch.optim.lr_scheduler
 
@@ -198,7 +198,7 @@ def test_words_make_the_schedule_that_torch_makes(article):
         ("StepLR([LinearLR()], step_size=3)", "StepLR takes no schedulers"),
         ("StepLR(30)", "settings are written with their names"),
         ("ChainedScheduler([LinearLR(total_iters=open('x'))])", "settings must be numbers"),
-        ("ChainedScheduler([Linear()])", "no scheduler 'Linear'"),
+        ("ChainedScheduler([Liner()])", "no scheduler 'Liner'"),
     ):
         with pytest.raises(ValueError, match=said):
             make_scheduler(words)

@@ -520,7 +520,7 @@ def test_other_ways_to_give_values(article):
     assert "error" not in wild  # torch takes them
     assert measure.diverged(wild).values.tolist() == [False, True, True]
     for other in ("quadratic", [problem, problem]):
-        with pytest.raises(TypeError, match="expected a ravine.Problem or a mapping of them"):
+        with pytest.raises(TypeError, match="ravine.sweep takes a ravine.Problem, a mapping"):
             ravine.sweep(other, lr=[0.1])
 
 

@@ -237,6 +237,42 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(dict.fromkeys(close))}?)" if close else ""
 
 
+def kind_of(value: object) -> str:
+    """Name what was given where something else was expected: short values as they are written, others by their kind.
+
+    Examples
+    --------
+    >>> kind_of(None), kind_of(3), kind_of("x"), kind_of([1, 2]), kind_of(np.zeros(3)), kind_of(dict)
+    ('None', '3', "'x'", 'the list [1, 2]', 'an array of shape (3,)', 'the class dict')
+    """
+    kind = type(value)
+    home, name = kind.__module__.partition(".")[0], kind.__name__
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        said = repr(value)
+        return said if len(said) <= MOST_OF_A_VALUE else f"{said[:MOST_OF_A_VALUE]}…"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if (home, name) == ("ravine", "Problem"):
+        return "a ravine.Problem"
+    if (home, name) == ("xarray", "Dataset"):
+        return "a study (an xarray.Dataset)"
+    if isinstance(value, list | tuple | dict | set):
+        said = repr(value)
+        return f"the {name} {said}" if len(said) <= MOST_OF_A_VALUE else f"a {name} of {len(value)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    if home in ("pandas", "xarray", "torch"):
+        return f"a{'n' * (home == 'xarray')} {home}.{name}"
+    own = getattr(value, "__name__", None)
+    if callable(value) and own:
+        return f"the function {own}"
+    return f"a{'n' * (name[:1].lower() in 'aeiou')} {name}"
+
+
+MOST_OF_A_VALUE = 40
+"""Characters up to which a value is written out in an error."""
+
+
 def listed(names: Iterable[object], most: int = 8) -> str:
     """Return names as a list for a sentence, cut short where there are many.
 

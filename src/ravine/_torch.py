@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ravine._format import kind_of
 from ravine._system import process_state
 
 
 def copied(value: Any) -> torch.Tensor:
     """Return a tensor of its own from numbers, an array, a table or a tensor."""
     if hasattr(value, "__array__") and not torch.is_tensor(value):
-        return torch.from_numpy(np.array(value))  # a copy first: torch warns of arrays that cannot be written to
+        array = np.array(value)  # a copy first: torch warns of arrays that cannot be written to
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     return torch.as_tensor(value).detach().clone()
 
 
@@ -30,7 +32,10 @@ def numpy_of(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def as_data(name: str, value: Any) -> torch.Tensor:
-    """Return a copy of an array or tensor, or say what is wrong with it."""
+    """Return a copy of an array, a table or a tensor, or say what is wrong with it."""
+    if value is None or isinstance(value, str | bytes):
+        raise TypeError(f"{name} must be an array, a table or a tensor, got {kind_of(value)}")
+    value = _numeric(name, value)
     try:
         tensor = copied(value)
     except (TypeError, ValueError, RuntimeError) as reason:
@@ -41,6 +46,26 @@ def as_data(name: str, value: Any) -> torch.Tensor:
         place = tuple(int(i) for i in (~torch.isfinite(tensor)).nonzero()[0])
         raise ValueError(f"{name} hold {tensor[place].item()} at {list(place)}: remove or fill such values first")
     return tensor
+
+
+def _numeric(name: str, value: Any) -> Any:
+    """Return a table of mixed kinds of numbers as one array; name a column that holds none."""
+    if not (hasattr(value, "iloc") and hasattr(value, "to_numpy")):
+        return value
+    for label, column in value.items() if hasattr(value, "columns") else [(value.name, value)]:
+        if column.dtype.kind not in "biuf":
+            where = name if label is None else f"column {label!r} of the {name}"
+            raise ValueError(
+                f"{where} holds {column.dtype}, expected numbers: leave it out, or turn it into numbers, as "
+                "pandas.get_dummies(table) does with words"
+            )
+        if column.isna().any():
+            where = name if label is None else f"column {label!r} of the {name}"
+            raise ValueError(
+                f"{where} has gaps in {int(column.isna().sum())} rows: remove or fill these first (dropna())"
+            )
+    plain = value.to_numpy()
+    return plain if plain.dtype.kind in "biuf" else value.to_numpy(dtype=np.float64)
 
 
 @contextmanager

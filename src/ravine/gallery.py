@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from ravine._format import kind_of
 from ravine._problem.problem import Problem, neuron
 
 __all__ = ["article", "beale", "himmelblau", "quadratic", "rastrigin", "rosenbrock", "saddle", "styblinski_tang"]
@@ -65,6 +66,8 @@ def quadratic(condition: float = 10.0) -> Problem:
     -----
     x²/condition + y², from (6, -3); see G. Goh, "Why Momentum Really Works", Distill 2017.
     """
+    if isinstance(condition, bool) or not isinstance(condition, int | float | np.number):
+        raise TypeError(f"condition must be a number of at least 1, got {kind_of(condition)}")
     if not condition >= 1:
         raise ValueError(f"condition must be at least 1, got {condition!r}")
     flattening = float(condition)

@@ -13,6 +13,7 @@ import xarray as xr
 from ravine._descent.descend import descend
 from ravine._format import listed
 from ravine._problem.problem import Problem
+from ravine._problems import Given, as_problem
 from ravine._study.contract import check, check_single, last_step, until_taken
 from ravine._study.script import pieces_of
 from ravine._study.select import join
@@ -21,7 +22,7 @@ LEANS_ON = {"momentum": ("dampening", "nesterov")}
 """Settings that mean nothing, or are refused, without another."""
 
 
-def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -> xr.Dataset:
+def counterfactuals(problem: Given, run: xr.Dataset) -> xr.Dataset:
     """Make a run again without each of the settings that were turned, to see what momentum, say, did here.
 
     Each setting of the optimizer that is not at its default is put there, one at a time, all else (start, steps,
@@ -54,6 +55,7 @@ def counterfactuals(problem: Problem | Mapping[str, Problem], run: xr.Dataset) -
     >>> without.run.values.tolist(), int(ravine.measure.arrival(run)), int(ravine.measure.arrival(without)[0])
     (['without momentum'], 50, 104)
     """
+    problem = as_problem(problem, "ravine.counterfactuals")
     check_single(check(run, "position"), "loss")
     problem = _named(problem, run)
     pieces = _pieces(run)

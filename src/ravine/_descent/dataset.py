@@ -239,6 +239,8 @@ def _remarks(problem: Problem, trace: Trace) -> dict[str, str]:
     said: dict[str, str] = {}
     if problem.parts is not None and problem.parts.mode_matters:
         said["mode"] = problem.parts.mode
+    if problem.parts is not None and problem.parts.changes:
+        said["data"] = "; ".join(problem.parts.changes)
     if trace.trains:
         said["positions"] = "the training sequence: the optimizer was told train()"
     return said

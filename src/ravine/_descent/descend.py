@@ -16,20 +16,24 @@ from ravine._descent.dataset import dataset_of
 from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed, record_run
 from ravine._descent.to_source import source_of_run
 from ravine._descent.trace import Trace
-from ravine._format import hint, listed
+from ravine._format import hint, kind_of, listed
+from ravine._landscape.known import remember_problem
 from ravine._problem.problem import Mode, Problem, dimension
+from ravine._problem.starts import Starts, read_starts
+from ravine._problems import Given, as_problem
 from ravine._system import check_fits
 from ravine._torch import fork_random_state, with_gradients
+from ravine._words.words import as_optimizer, as_scheduler
 
 
 @with_gradients
 def descend(
-    problem: Problem | Mapping[str, Problem],
-    optimizer: Optimizer = torch.optim.SGD,
+    problem: Given,
+    optimizer: Optimizer | str = torch.optim.SGD,
     steps: int = 100,
     *,
-    starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None = None,
-    scheduler: Scheduler | None = None,
+    starts: Starts | None = None,
+    scheduler: Scheduler | str | None = None,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -55,20 +59,23 @@ def descend(
     ----------
     problem
         A problem, or a mapping of label to problem: these become the dimension ``criterion`` where only the
-        criterion differs, else ``problem``.
+        criterion differs, else ``problem``. Or a word: a name of the gallery (``"rosenbrock"``,
+        ``"quadratic(condition=100)"``), or a file of two columns.
     optimizer
-        Called as ``optimizer(parameters, **settings)``: any class of torch.optim or of a third party. It is the
+        Called as ``optimizer(parameters, **settings)``: any class of torch.optim or of a third party, or the name of
+        one of torch.optim in any case (``"adam"``). It is the
         real one that takes the steps; one that needs a closure (LBFGS, SAM) gets it, with a gradient that is there
         before if it looks for one, and one that has ``train()`` is told it. It gets copies of settings, and what makes
         it, and a scheduler, is copied too: no run leaves anything to the next.
     steps
         Number of optimizer steps; ``loss`` and ``position`` have one entry more, the start.
     starts
-        Several starts, each a mapping as in `Problem.starting_at`; in a list, or labelled in a mapping. They
-        become the dimension ``start``.
+        Several starts, each a mapping or a vector as in `Problem.starting_at`; in a list, labelled in a mapping, or
+        as an array or a table with a row for each. They become the dimension ``start``.
     scheduler
         Called with the optimizer, gives a learning-rate scheduler, which is stepped after each step (with the
-        loss where it asks for one): ``functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)``.
+        loss where it asks for one): ``functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)``. Or words:
+        ``"StepLR(step_size=30)"``, ``"cosine"`` (CosineAnnealingLR over all steps).
     groups
         Settings for some parameters only: a name or a pattern (``"*bias"``) to settings that differ there.
         The first pattern that fits counts. Such settings are no coordinates of the result; weight decay is minimised
@@ -127,7 +134,10 @@ def descend(
     -----
     Source: torch/optim/sgd.py, ``_single_tensor_sgd``. Equal in every bit to a bare loop over the same class.
     """
-    check_call(optimizer, steps, also, settings)
+    problem, made_by = as_problem(problem, "ravine.descend"), as_optimizer(optimizer)
+    check_call(made_by, steps, also, settings)
+    check_single_values(made_by, settings)
+    schedule = as_scheduler(scheduler, steps)
     labelled = list(problem.items()) if isinstance(problem, Mapping) else [("", problem)]
     if mode is not None:
         labelled = [(label, each.in_mode(mode)) for label, each in labelled]
@@ -135,15 +145,13 @@ def descend(
     if isinstance(problem, Mapping):
         choices[dimension(problem)] = [label for label, _ in labelled]
     if starts is not None:
-        begun = list(starts.items()) if isinstance(starts, Mapping) else list(enumerate(starts))
-        if not begun:
-            raise ValueError("starts is empty: give at least one, or leave it out")
-        choices["start"] = [label for label, _ in begun]
-        cells = [each.starting_at(values) for (_, each), (_, values) in itertools.product(labelled, begun)]
+        begun = read_starts(starts, labelled[0][1])
+        choices["start"] = list(begun)
+        cells = [each.starting_at(values) for (_, each), values in itertools.product(labelled, begun.values())]
     else:
         cells = [each for _, each in labelled]
     feed = make_feed(cells, batch_size, seed, loss_every)
-    spec = RunSpec(optimizer, int(steps), settings, scheduler, groups or {}, feed, frozenset(also), throw, create_graph)
+    spec = RunSpec(made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph)
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
     check_fits(
         f"{len(cells):,} run{'' if len(cells) == 1 else 's'} of {steps:,} steps take",
@@ -162,13 +170,13 @@ def descend(
                 count = max(len(done[-1].losses) - 1, 0)
                 warnings.warn(f"interrupted after step {count} of {steps}: this is what was done", stacklevel=3)
                 break
-    return dataset_of(cells, done, choices, source_of_run(spec, dict(labelled)))
+    spelled = source_of_run(spec, dict(labelled))
+    remember_problem(dict(labelled) if isinstance(problem, Mapping) else labelled[0][1], spelled["code"]["problems"])
+    return dataset_of(cells, done, choices, spelled)
 
 
 def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings: Mapping[str, Any]) -> None:
     """Check what a run is asked for before any work; torch itself checks the values."""
-    if not callable(optimizer) or isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"optimizer must be a class such as torch.optim.SGD, got {optimizer!r}")
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise ValueError(f"steps must be a whole number, 0 or more, got {steps!r}")
     unknown = set(also) - {"gradient", "velocity"} if not isinstance(also, str) else {also}
@@ -180,9 +188,33 @@ def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings
         for name in settings:
             if name not in names:
                 who = getattr(optimizer, "__name__", repr(optimizer))
+                if name in ELSEWHERE:
+                    raise ValueError(f"{who} takes no setting {name!r}: {ELSEWHERE[name]}")
                 raise ValueError(f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}")
     for name, value in settings.items():
         check_switch(name, value, taken)
+
+
+ELSEWHERE = {
+    "criterion": 'the criterion belongs to the problem, as in ravine.Problem.of(model, "mse", (inputs, targets))',
+    "loss": "the loss belongs to the problem, as in ravine.Problem(loss, start)",
+    "start": "the start belongs to the problem, as in problem.starting_at(x=1.0, y=2.0); several go into starts=[…]",
+    "epochs": "the length of a run is steps=…",
+}
+"""What people give to a run that is said elsewhere."""
+
+
+def check_single_values(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
+    """Refuse a list where the optimizer takes one number: each of its values would be a run of its own."""
+    taken = inspect.signature(optimizer).parameters
+    for name, value in settings.items():
+        default = taken[name].default if name in taken else None
+        several = isinstance(value, list | range) or (getattr(value, "ndim", 0) > 0 and not torch.is_tensor(value))
+        if several and (name == "lr" or isinstance(default, bool | int | float)):
+            raise ValueError(
+                f"{name} is {kind_of(value)}, and ravine.descend makes one run: "
+                f"ravine.sweep(problem, {name}=…) makes one for each value"
+            )
 
 
 def check_switch(name: str, value: Any, taken: Mapping[str, inspect.Parameter]) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from ravine._descent.loop import RunSpec
-from ravine._descent.schedulers import Composite, S
 from ravine._descent.spell import CannotSpellError, Code, Speller, captured, source_of
 from ravine._problem.problem import Problem
+from ravine._problem.starts import OfVector
+from ravine._words.schedulers import Composite, S
 
 
 def source_of_run(spec: RunSpec, problems: Mapping[str, Problem]) -> dict[str, Any]:
@@ -197,8 +198,21 @@ def _differs(value: Any, default: Any) -> bool:
         return True
 
 
+OF_VECTOR = """\
+loss_of_vector = loss
+
+
+def loss(parameters):
+    return loss_of_vector(parameters["x"])
+"""
+"""How a script calls a loss of one vector."""
+
+
 def _function(function: Any) -> Code:
     """Spell a loss by its source where that stands alone, else by the module it can be imported from."""
+    if isinstance(function, OfVector):
+        inner = _function(function.function)
+        return inner if isinstance(inner, dict) else f"{inner.rstrip()}\n\n\n{OF_VECTOR}"
     if not isinstance(function, FunctionType):
         return {"cannot": f"the loss is a {type(function).__name__}, not a function"}
     speller, before, foreign = Speller(), [], []

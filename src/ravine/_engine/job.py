@@ -172,7 +172,7 @@ def make_job(
     problem: Problem | Mapping[str, Problem],
     spec: RunSpec,
     settings: Mapping[str, Any],
-    starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None,
+    starts: Sequence[Mapping[str, Any]] | Mapping[Any, Mapping[str, Any]] | None,
     seed: Any,
 ) -> Job:
     """Read what was asked for and check it; nothing is run but the loss at each start."""

@@ -13,12 +13,13 @@ from ravine._explore.answers import MOST_STEPS
 from ravine._explore.standalone import make_html, make_page
 from ravine._format import hint, listed
 from ravine._problem.problem import Problem
+from ravine._problems import Given, as_problem
 from ravine._study.rule import DEFAULTS
 from ravine._system import write_whole
 
 
 def explore(
-    problem: Problem | Mapping[str, Problem] | None = None,
+    problem: Given | None = None,
     *,
     to: str | os.PathLike[str] | None = None,
     steps: int = 100,
@@ -33,7 +34,8 @@ def explore(
     Parameters
     ----------
     problem
-        A problem of exactly two parameters, or a mapping of up to four such, side by side. The article's if left out.
+        A problem of exactly two parameters, or a mapping of up to four such, side by side; or a word for one, as in
+        `ravine.descend`. The article's if left out.
     to
         Write the page into this file and open nothing: one HTML file that needs no server, network or Python.
     steps, **settings
@@ -68,7 +70,7 @@ def explore(
     equal in every bit.
     """
     name = "" if problem is not None else "article"
-    chosen = gallery.article() if problem is None else problem
+    chosen = gallery.article() if problem is None else as_problem(problem, "ravine.explore")
     begun = check_settings(steps, settings)
     if to is not None:
         return write_page(chosen, to, begun, name, force=force)

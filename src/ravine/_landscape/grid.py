@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ravine._format import hint, listed
+from ravine._format import hint, kind_of, listed
 from ravine._parallel.workers import wrap_executor
 from ravine._problem.problem import Problem, dimension, scalar
 from ravine._progress import work
@@ -46,7 +46,8 @@ def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
         example = ", ".join(f'"{label}": (-5, 5)' for label in labels[:2])
         raise ValueError(
             f"a surface needs two parameters with their ranges, got {listed(axes)}; "
-            f"for example ravine.surface(problem, {{{example}}})"
+            f"for example ravine.surface(problem, {{{example}}}), or ravine.surface(problem, ravine.around(run)) for "
+            "the part that a run went through"
         )
     if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
         raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
@@ -60,6 +61,22 @@ def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
     return Grid(
         (horizontal, vertical),
         (_axis(horizontal, axes[horizontal], points), _axis(vertical, axes[vertical], points)),
+    )
+
+
+def read_axes(given: Any) -> Mapping[str, Range]:
+    """Return axes that were given as one argument: a mapping of parameter to range, or nothing."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping) and not isinstance(given, xr.Dataset):
+        return given
+    remedy = (
+        "of a run they are ravine.around(run)"
+        if isinstance(given, xr.Dataset)
+        else 'as in {"x": (-2, 2), "y": (-1, 3)}'
+    )
+    raise TypeError(
+        f"the axes of a surface are a mapping of two parameters to their ranges, got {kind_of(given)}; {remedy}"
     )
 
 

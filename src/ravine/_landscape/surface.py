@@ -26,11 +26,13 @@ from ravine._landscape.grid import (
     grid_dataset,
     grid_of,
     loss_at,
+    read_axes,
 )
 from ravine._parallel.workers import check_executor
 from ravine._problem.criteria import elementwise
 from ravine._problem.order import ON_GRID, choose_on_grid
 from ravine._problem.problem import Problem, dimension, is_neuron
+from ravine._problems import Given, as_problem
 from ravine._study.contract import axes
 from ravine._system import check_fits
 from ravine._torch import fork_random_state, one_thread, with_gradients
@@ -77,6 +79,7 @@ def slopes(
     always evaluated singly by autograd too; the provenance says whether the bits were equal.
     """
     check_executor(executor)
+    problem = as_problem(problem, "slopes")
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     known, names = problems[0].labels, axes(land)
     for name in names:
@@ -110,7 +113,7 @@ def _field(problem: Problem, grid: Grid, executor: Executor | None) -> GridValue
 
 @with_gradients
 def surface(
-    problem: Problem | Mapping[str, Problem],
+    problem: Given,
     axes: Mapping[str, Range] | None = None,
     *,
     points: int = 101,
@@ -123,7 +126,7 @@ def surface(
     Parameters
     ----------
     problem
-        A problem, or a mapping of them as in `ravine.descend`.
+        A problem, a mapping of them, or a word for one, as in `ravine.descend`.
     axes, **named_axes
         Two parameter labels, the horizontal one first, each with a range or with the grid itself: a tuple
         ``(low, high)`` is a range; a list or an array are the values, in any order; a single value makes a slice.
@@ -170,12 +173,13 @@ def surface(
     the provenance says whether the bits were equal.
     """
     check_executor(executor)
+    problem = as_problem(problem, "ravine.surface")
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     by_problem = not isinstance(problem, Problem) and dimension(problem) == "problem"
     if isinstance(points, int):
         needed = len(problems) * points**2 * next(iter(problems[0].start.values())).element_size()
         check_fits(f"a surface of {points:,} by {points:,} points takes", needed, "take fewer points")
-    grid = grid_of(problems[0], {**(axes or {}), **named_axes}, points)
+    grid = grid_of(problems[0], {**read_axes(axes), **named_axes}, points)
     if slope and len(problems[0].labels) > 2:  # beside runs, their parameters and these two would be aligned as one
         raise ValueError(
             f"slope=True is for two parameters, and this problem has {len(problems[0].labels)}: leave it out, "

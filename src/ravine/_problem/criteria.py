@@ -12,7 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from ravine._format import kind_of
 from ravine._study.provenance import provenance
+from ravine._words.words import make_criterion
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -87,7 +89,7 @@ NOT_SHAPE = frozenset({"reduction", "reduce", "size_average", "weight", "pos_wei
 
 
 def residuals(
-    criteria: Mapping[str, Criterion] | Sequence[Criterion],
+    criteria: Mapping[str, Criterion | str] | Sequence[Criterion | str] | Criterion | str,
     residual: tuple[float, float] | ArrayLike = (-3.0, 3.0),
     points: int = 241,
 ) -> xr.Dataset:
@@ -100,7 +102,7 @@ def residuals(
     ----------
     criteria
         Label to criterion, or criteria alone, which are then called by their class; those of one class are
-        told apart by their arguments.
+        told apart by their arguments. Words do as well: ``["mse", "HuberLoss(delta=2)"]``.
     residual
         Prediction minus target: a tuple ``(low, high)`` is a range, a list or an array are the values.
     points
@@ -169,12 +171,18 @@ def _at(label: str, criterion: Criterion, value: float) -> tuple[float, float]:
     return loss.item(), slope.item()
 
 
-def _labelled(criteria: Mapping[str, Criterion] | Sequence[Criterion]) -> dict[str, Criterion]:
-    if isinstance(criteria, Mapping):
-        named = {str(label): criterion for label, criterion in criteria.items()}
+def _labelled(given: Any) -> dict[str, Criterion]:
+    expected = 'criteria are a mapping or a list of criteria or words, such as ["mse", torch.nn.HuberLoss(delta=2)]'
+    if isinstance(given, Mapping) and not isinstance(given, xr.Dataset):
+        named = {str(label): make_criterion(each) if isinstance(each, str) else each for label, each in given.items()}
     else:
-        if callable(criteria) or not isinstance(criteria, (list, tuple)):
-            raise TypeError(f"criteria must be a mapping or a sequence of criteria, got {criteria!r}")
+        criteria: Any = [given] if isinstance(given, str | torch.nn.Module) else given
+        if not isinstance(criteria, (list, tuple)):
+            raise TypeError(f"{expected}; got {kind_of(given)}")
+        criteria = [make_criterion(each) if isinstance(each, str) else each for each in criteria]
+        for each in criteria:
+            if not callable(each):
+                raise TypeError(f"{expected}; got {kind_of(given)}")
         plain = [name_of(each) for each in criteria]
         labels = [
             f"{name} {_told(each)}".strip() if plain.count(name) > 1 else name
@@ -188,7 +196,7 @@ def _labelled(criteria: Mapping[str, Criterion] | Sequence[Criterion]) -> dict[s
         raise ValueError("there are no criteria to evaluate")
     for label, criterion in named.items():
         if not callable(criterion) or isinstance(criterion, type):
-            raise TypeError(f"{label!r} is {criterion!r}, expected a criterion such as torch.nn.MSELoss()")
+            raise TypeError(f"{label!r} is {kind_of(criterion)}, expected a criterion such as torch.nn.MSELoss()")
     return named
 
 

@@ -10,18 +10,22 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FunctionType, MappingProxyType
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._format import hint, listed
+from ravine._format import hint, kind_of, listed
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.criteria import ELEMENTWISE, Criterion, elementwise, name_of
+from ravine._problem.fit_data import explain_criterion, explain_refusal, fit_data, names_of
 from ravine._problem.read_csv import read
+from ravine._problem.read_frame import name_of_source
+from ravine._problem.starts import OfVector, is_vector, split_vector
 from ravine._system import process_state
-from ravine._torch import as_data, copied, fork_random_state
+from ravine._torch import copied, fork_random_state
+from ravine._words.words import as_criterion
 
 Mode = Literal["eval", "train"]
 
@@ -33,7 +37,8 @@ OWN = "criterion."
 class Parts:
     """What a problem was made of, so that faster engines can recognise it.
 
-    `mode` says in which mode the loss is evaluated; `columns` names the inputs of a linear neuron.
+    `mode` says in which mode the loss is evaluated; `columns` names the inputs of a linear neuron; `changes` says what
+    was changed of the data so that the model takes it.
     """
 
     model: torch.nn.Module
@@ -43,6 +48,7 @@ class Parts:
     names: tuple[str, str] = ("x", "y")
     mode: Mode = "eval"
     columns: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     def alike_but_criterion(self, other: Parts) -> bool:
         """Tell whether only the criterion differs."""
@@ -163,6 +169,10 @@ def call(parts: Parts, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return output
 
 
+def _of_class(model: Any) -> str:
+    return f": make one of it, as in {model.__name__}(…)" if isinstance(model, type) else ""
+
+
 def _own_parameters(criterion: Criterion) -> dict[str, torch.nn.Parameter]:
     """Return the parameters that a criterion has of its own, as one that learns the weights of its terms does."""
     if not isinstance(criterion, torch.nn.Module):
@@ -205,9 +215,11 @@ class Problem:
     Parameters
     ----------
     loss
-        Takes a mapping of parameter name to tensor and returns the loss, a tensor with one element.
+        Takes a mapping of parameter name to tensor and returns the loss, a tensor with one element. With a vector as
+        start it takes that vector.
     start
-        Parameter name to the value there: numbers, arrays or tensors. Integers become torch's default dtype.
+        Parameter name to the value there: numbers, arrays or tensors. Integers become torch's default dtype. Or one
+        vector, whose numbers are called ``x[0]``, ``x[1]``, …
     ranges
         Parameter name to (low, high): the part of the plane worth looking at, horizontal axis first.
         `ravine.surface` uses it where no axes are named.
@@ -242,7 +254,10 @@ class Problem:
 
     def __post_init__(self) -> None:
         if not callable(self.loss):
-            raise TypeError(f"loss must be a function of a mapping of parameters, got {type(self.loss).__name__}")
+            raise TypeError(f"loss must be a function of a mapping of parameters, got {kind_of(self.loss)}")
+        if is_vector(self.start):
+            object.__setattr__(self, "loss", OfVector(self.loss))  # type: ignore[arg-type]
+            object.__setattr__(self, "start", {"x": self.start})
         with torch.inference_mode(False):  # tensors made in it could not be differentiated by
             object.__setattr__(self, "start", MappingProxyType(_as_start(self.start)))
 
@@ -250,11 +265,11 @@ class Problem:
     def of(
         cls,
         model: torch.nn.Module,
-        criterion: Criterion,
+        criterion: Criterion | str,
         data: tuple[Any, Any],
         *,
         ranges: Mapping[str, tuple[float, float]] | None = None,
-        names: tuple[str, str] = ("x", "y"),
+        names: tuple[str, str] | None = None,
         mode: Mode = "eval",
     ) -> Problem:
         """Make a problem from a module, a criterion and the data.
@@ -268,14 +283,18 @@ class Problem:
         model
             Any `torch.nn.Module`.
         criterion
-            Called as ``criterion(model(inputs), targets)``; must return one number.
+            Called as ``criterion(model(inputs), targets)``; must return one number. Or a word for one of torch.nn:
+            ``"mse"``, ``"HuberLoss(delta=0.5)"``.
         data
-            ``(inputs, targets)``, as tensors or arrays, the whole batch. Targets have whatever shape the criterion
-            takes; mini-batches need a row of targets for each row of inputs.
+            ``(inputs, targets)``, as tensors, arrays or pandas tables and columns, the whole batch. Targets have
+            whatever shape the criterion takes; mini-batches need a row of targets for each row of inputs. Tensors are
+            taken as they are. Of everything else floats become the model's dtype, and where the model or an
+            element-wise criterion takes no whole numbers, or one column only in another shape, those are changed too;
+            ``problem.parts.changes`` says it, and the provenance of each run.
         ranges
             See `Problem`.
         names
-            What inputs and targets are called in pictures.
+            What inputs and targets are called in pictures; the columns of tables, if left out.
         mode
             How the loss is evaluated: in eval mode, as after training, so that dropout is off and BatchNorm uses its
             running statistics; or in the modes that the module has (``"train"``). Runs train in the module's own
@@ -294,21 +313,29 @@ class Problem:
         ------
         ValueError
             If inputs and targets do not belong together, hold values that are not finite, or the criterion
-            returns more than one number, or would compare every prediction with every target. Errors of torch itself
-            are passed on in torch's words.
+            returns more than one number, would compare every prediction with every target, or does not take what it
+            gets; and if the model does not take the inputs: the message names the layer and what it takes.
         """
         if not isinstance(model, torch.nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+            raise TypeError(f"model must be a torch.nn.Module, got {kind_of(model)}{_of_class(model)}")
+        criterion = as_criterion(criterion)
         if mode not in ("eval", "train"):
             raise ValueError(f'mode must be "eval" or "train", got {mode!r}')
         if any(torch.nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
             raise ValueError(f"{type(model).__name__} has lazy parameters: call it on some inputs once, then pass it")
-        if not (isinstance(data, Sequence) and len(data) == 2):
-            raise TypeError(f"data must be a pair (inputs, targets), got {type(data).__name__}")
+        if not (isinstance(data, Sequence) and not isinstance(data, str) and len(data) == 2):
+            raise TypeError(f"data must be a pair (inputs, targets), got {kind_of(data)}")
         with torch.inference_mode(False):
-            inputs, targets = (as_data(name, value) for name, value in zip(("inputs", "targets"), data, strict=True))
             with process_state():
-                parts = Parts(make_copy(model), make_copy(criterion), inputs, targets, names, mode)
+                made = make_copy(model), make_copy(criterion)
+            shown = Parts(*made, torch.empty(0), torch.empty(0), mode=mode)
+
+            def attempt(inputs: torch.Tensor) -> Any:
+                with torch.no_grad(), fork_random_state():
+                    return call(replace(shown, inputs=inputs, mode="train"), dict(shown.model.named_parameters()))
+
+            inputs, targets, changes = fit_data(data, *made[:1], attempt, criterion, isinstance(criterion, ELEMENTWISE))
+            parts = Parts(*made, inputs, targets, names_of(data, names), mode, changes=changes)
         start = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
         if not start:
             raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to optimize")
@@ -316,33 +343,37 @@ class Problem:
         if both := sorted(start.keys() & own.keys()):
             raise ValueError(f"model and criterion both have a parameter {both[0]!r}: rename the model's module")
         problem = cls(loss_of(parts), start | own, ranges, parts=parts)
-        problem._try_parts()
+        problem._try_parts(explained=True)
         return problem
 
     @classmethod
     def from_csv(
         cls,
-        path: str | os.PathLike[str],
-        x: str | Sequence[str] | None = None,
-        y: str | None = None,
-        criterion: Criterion | None = None,
+        path: str | os.PathLike[str] | IO[Any],
+        x: str | int | Sequence[str | int] | None = None,
+        y: str | int | None = None,
+        criterion: Criterion | str | None = None,
         *,
         standardize: bool = False,
         start: Mapping[str, Any] | None = None,
         encoding: str | None = None,
         drop_missing: bool = False,
+        decimal: str | None = None,
     ) -> Problem:
-        r"""Make the regression of one column of a CSV file on others: a linear neuron, as in the article.
+        r"""Make the regression of one column of a file on others: a linear neuron, as in the article.
 
         Parameters
         ----------
         path
-            The file. The separator is found out; lines that begin with # are comments; without a header row columns
-            are named "1", "2", …
+            The file, or an open one. The separator is found out; lines that begin with # are comments; without a
+            header row columns are named "1", "2", … Excel (.xlsx), parquet and JSON are read by pandas, which needs
+            openpyxl for the first and pyarrow for the second.
         x, y
-            Names of the input column (or columns) and of the target. May be left out where there are just two.
+            Names of the input column (or columns) and of the target, or their places from 0. May be left out where
+            there are just two; a first column without a name that counts the rows, as pandas and R write it, is then
+            left out with a warning.
         criterion
-            `torch.nn.MSELoss()` if left out.
+            `torch.nn.MSELoss()` if left out; or a word, as in `of`.
         standardize
             Bring inputs and target to mean 0 and standard deviation 1 first. Plain gradient descent on raw
             columns of very different size needs a tiny lr, and then takes very long.
@@ -353,6 +384,9 @@ class Problem:
         drop_missing
             Leave out the rows with a gap in any column that is used, and say how many in a warning. Otherwise a gap is
             an error.
+        decimal
+            The sign before the decimals, ``"."`` or ``","``. Left out, it is a comma, with a warning, where numbers
+            can be read in no other way (1,5); what may be thousands too (1,234) is refused.
 
         Notes
         -----
@@ -378,7 +412,15 @@ class Problem:
             If the file is empty, has fewer than two rows, lacks a column, or holds text or gaps in one; the
             message names the place.
         """
-        table = read(Path(path), x, y, standardize=standardize, encoding=encoding, drop_missing=drop_missing)
+        if not isinstance(path, str | os.PathLike) and not hasattr(path, "read"):
+            raise TypeError(f'expected the path of a file, as in "points.csv", or an open file, got {kind_of(path)}')
+        source: Any = Path(path) if isinstance(path, str | os.PathLike) else path
+        table = read(
+            source, x, y, standardize=standardize, encoding=encoding, drop_missing=drop_missing, decimal=decimal
+        )
+        path = name_of_source(source)
+        for words in table.said:
+            warnings.warn(f"{path}: {words}", stacklevel=2)
         if table.dropped:
             warnings.warn(
                 f"{path}: {table.dropped:,} of {table.dropped + len(table.inputs):,} rows are left out, because "
@@ -424,8 +466,10 @@ class Problem:
         """Name of the criterion, where the problem has one."""
         return None if self.parts is None else name_of(self.parts.criterion)
 
-    def starting_at(self, values: Mapping[str, Any] | None = None, **more: Any) -> Problem:
+    def starting_at(self, values: Mapping[str, Any] | Sequence[float] | None = None, **more: Any) -> Problem:
         """Return the same problem with another start; parameters that are not named stay where they are.
+
+        A vector holds the values of all parameters, in the order of the labels.
 
         Examples
         --------
@@ -433,7 +477,16 @@ class Problem:
         >>> problem = ravine.gallery.article()["MSELoss"].starting_at(weight=0.0)
         >>> {name: value.item() for name, value in problem.start.items()}
         {'weight': 0.0, 'bias': -3.0}
+        >>> {name: value.item() for name, value in problem.starting_at([1.0, 2.0]).start.items()}
+        {'weight': 1.0, 'bias': 2.0}
         """
+        if is_vector(values):
+            values = split_vector(self, values)
+        elif values is not None and not isinstance(values, Mapping):
+            raise TypeError(
+                f"a start is a mapping of parameter name to value, or a vector in the order {listed(self.labels)}; "
+                f"got {kind_of(values)}"
+            )
         moved = dict(self.start)
         for name, value in {**(values or {}), **more}.items():
             place: tuple[int, ...] | None = None
@@ -560,16 +613,29 @@ class Problem:
             (model, criterion),
         )
 
-    def _try_parts(self) -> None:
-        """Call the model once, so that what does not fit together is said now and not in the middle of work."""
+    def _try_parts(self, *, explained: bool = False) -> None:
+        """Call the model once, so that what does not fit together is said now and not in the middle of work.
+
+        With `explained` what torch refuses is said in words that name the layer and what it takes.
+        """
         parts = self.parts
         assert parts is not None
         own = {name: value for name, value in self.start.items() if not name.startswith(OWN)}
         with torch.no_grad(), fork_random_state():
-            prediction = call(parts, own)
+            try:
+                prediction = call(parts, own)
+            except RuntimeError as reason:
+                if not explained:
+                    raise
+                raise explain_refusal(parts.model, parts.inputs, reason) from reason
             if isinstance(prediction, torch.Tensor):
                 _check_shapes(prediction, parts)
-            loss = make_copy(parts.criterion)(prediction, parts.targets)
+            try:
+                loss = make_copy(parts.criterion)(prediction, parts.targets)
+            except (RuntimeError, ValueError, IndexError) as reason:
+                if not explained or not type(parts.criterion).__module__.startswith("torch.nn"):
+                    raise
+                raise explain_criterion(parts.criterion, prediction, parts.targets, reason) from reason
         scalar(loss, f"{name_of(parts.criterion)} (reduction={getattr(parts.criterion, 'reduction', None)!r})")
 
 
@@ -711,8 +777,10 @@ def dimension(problems: Mapping[str, Problem]) -> str:
 
 
 def _as_start(start: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    if not isinstance(start, Mapping) or not start:
-        raise ValueError(f"start must be a mapping of at least one parameter name to its value, got {start!r}")
+    if not isinstance(start, Mapping) or type(start).__name__ == "Dataset" or not start:
+        raise ValueError(
+            f"start must be a mapping of at least one parameter name to its value, or a vector, got {kind_of(start)}"
+        )
     tensors = {}
     for name, value in start.items():
         if not isinstance(name, str) or not name:

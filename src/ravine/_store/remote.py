@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ravine._format import kind_of
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/{1,3})(.*)", re.DOTALL)
 
 
@@ -24,6 +26,8 @@ def url_of(path: str | os.PathLike[str]) -> str | None:
     >>> [url_of(each) for each in ("s3://bucket/runs.zarr", Path("memory://a.nc"), "runs.zarr", "C:/runs.zarr", "a:b")]
     ['s3://bucket/runs.zarr', 'memory://a.nc', None, None, None]
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f'a path is a text or a pathlib.Path, as in "runs.nc", got {kind_of(path)}')
     found = _URL.fullmatch(os.fspath(path))
     if found is None:
         return None

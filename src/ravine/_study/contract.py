@@ -6,12 +6,13 @@ by it, drawing reads by it, and neither needs to know the other. docs/study.md t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import xarray as xr
 
-from ravine._format import listed
+from ravine._format import kind_of, listed
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,7 @@ def check(study: xr.Dataset, *needs: str) -> xr.Dataset:
     ValueError: the study has no 'surface' (loss over a grid of two parameters): \
 make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
     """
-    if not isinstance(study, xr.Dataset):
-        raise TypeError(f"expected a study (an xarray.Dataset), got {type(study).__name__}")
+    check_kind(study)
     for name in needs:
         if name not in study:
             entry = CONTRACT[name]
@@ -146,6 +146,37 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
     if "surface" in study and study["surface"].ndim < 2:
         raise ValueError(f"'surface' has dimensions {study['surface'].dims}; the contract says (…, y, x)")
     return study
+
+
+def check_kind(study: object) -> None:
+    """Complain of what is no study.
+
+    Examples
+    --------
+    >>> check_kind("runs.nc")
+    Traceback (most recent call last):
+    ...
+    TypeError: expected a study (an xarray.Dataset), got 'runs.nc': a file is opened first, as in ravine.open('runs.nc')
+    """
+    if not isinstance(study, xr.Dataset):
+        raise TypeError(f"expected a study (an xarray.Dataset), got {kind_of(study)}: {_remedy(study)}")
+
+
+def _remedy(given: object) -> str:
+    """Say how a study is made of what was given in place of one."""
+    several = (
+        list(given.values()) if isinstance(given, Mapping) else list(given) if isinstance(given, list | tuple) else []
+    )
+    kinds = {type(each).__name__ for each in [given, *several]}
+    if "Problem" in kinds:
+        return "a problem is run first, as in ravine.descend(problem)"
+    if several and all(isinstance(each, xr.Dataset) for each in several):
+        return "studies become one with ravine.join"
+    if isinstance(given, str | os.PathLike):
+        return f"a file is opened first, as in ravine.open({os.fspath(given)!r})"
+    if isinstance(given, xr.DataArray):
+        return "give the whole study, of which this is a variable"
+    return "ravine.descend(problem) and ravine.sweep(problem) make one, ravine.open(path) opens one"
 
 
 def check_single(study: xr.Dataset, name: str) -> xr.DataArray:

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._format import hint, listed
-from ravine._study.contract import CONTRACT, last_step
+from ravine._format import hint, kind_of, listed, setting
+from ravine._study.contract import CONTRACT, check_kind, last_step
 from ravine._study.provenance import by_label
 
 TOLERANCE = 1e-6
@@ -51,6 +51,7 @@ def at(study: xr.Dataset, **values: Any) -> xr.Dataset:
     ...
     KeyError: 'no lr = 0.06 in the study; it has 0.01, 0.05'
     """
+    check_kind(study)
     for name, value in values.items():
         if name not in study.coords:
             raise KeyError(f"the study has no coordinate {name!r}; it has {listed(study.coords)}")
@@ -90,8 +91,11 @@ SHARED = frozenset({"inputs", "targets", "surface", "slope"})
 """Variables that runs may have in common; what a run itself left behind is always kept for each."""
 
 
-def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
+def join(studies: Mapping[Any, xr.Dataset] | Sequence[xr.Dataset], dim: str = "run") -> xr.Dataset:
     """Stack studies along a new dimension, labelled; what differs in their provenance is kept for each label.
+
+    Of a list each study is called by what tells it from the others: its optimizer and the settings that differ; where
+    that does not tell them apart, they are numbered.
 
     Settings that differ become coordinates along `dim`; those that are the same stay scalars. A setting that one
     optimizer has and another has not is NaN there (or False, where it is a switch). Shorter runs are filled up
@@ -104,14 +108,17 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
     >>> runs = ravine.join({"slow": ravine.descend(bowl, lr=0.01), "fast": ravine.descend(bowl, lr=0.3)})
     >>> runs.sizes["run"], runs.lr.values.tolist(), float(runs.momentum)
     (2, [0.01, 0.3], 0.0)
+    >>> ravine.join([ravine.descend(bowl, lr=lr, steps=5) for lr in (0.01, 0.3)]).run.values.tolist()
+    ['lr 0.01', 'lr 0.3']
 
     Raises
     ------
+    TypeError
+        If what is to be joined is no mapping or list of studies.
     ValueError
         If there is nothing to join, or the studies do not hold the same variables, parameters and steps.
     """
-    if not studies:
-        raise ValueError("nothing to join: the mapping of studies is empty")
+    studies = _labelled(studies)
     studies = _with_all_landmarks(studies)
     first_label, first = next(iter(studies.items()))
     for label, each in studies.items():
@@ -147,6 +154,44 @@ def join(studies: Mapping[str, xr.Dataset], dim: str = "run") -> xr.Dataset:
         if len(set(facts.values())) > 1:
             stacked[name].attrs["provenance"] = _merge({k: json.loads(v or "{}") for k, v in facts.items()}, dim)
     return stacked
+
+
+def _labelled(studies: Any) -> Mapping[Any, xr.Dataset]:
+    """Return studies by label, or say what was given instead."""
+    expected = 'ravine.join takes studies in a mapping, as in {"slow": one, "fast": other}, or in a list'
+    if isinstance(studies, xr.Dataset) or not isinstance(studies, Mapping | list | tuple):
+        raise TypeError(f"{expected}; got {kind_of(studies)}")
+    if not studies:
+        raise ValueError("nothing to join: the mapping of studies is empty")
+    for label, each in studies.items() if isinstance(studies, Mapping) else enumerate(studies):
+        if not isinstance(each, xr.Dataset):
+            raise TypeError(f"{expected}; {label!r} is {kind_of(each)}")
+    if isinstance(studies, Mapping):
+        return studies
+    settings = [
+        {str(n): plain_value(v.values) for n, v in each.coords.items() if v.ndim == 0 and v.dtype.kind in "fiubU"}
+        for each in studies
+    ]
+    kinds = [each.get("optimizer") for each in settings]
+    differ = [n for n in settings[0] if all(n in each for each in settings) and len({each[n] for each in settings}) > 1]
+    words = [
+        " ".join(f"{each[n]}" if n in NAMED_BY_VALUE else f"{n} {setting(each[n])}" for n in differ)
+        for each in settings
+    ]
+    for labels in (kinds, words):
+        if all(labels) and len(set(labels)) == len(labels):
+            return dict(zip(labels, studies, strict=True))
+    return dict(enumerate(studies))
+
+
+NAMED_BY_VALUE = ("optimizer", "criterion", "problem", "run", "start")
+"""Coordinates whose value is a name by itself."""
+
+
+def plain_value(value: NDArray[Any]) -> Any:
+    """Return the one value of an array, NaN as None: NaN differs from itself."""
+    found = value.item()
+    return None if found != found else found
 
 
 def _with_all_landmarks(studies: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:

@@ -12,27 +12,33 @@ import torch
 import xarray as xr
 
 from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed
+from ravine._descent.to_source import source_of_run
 from ravine._engine.job import make_job
 from ravine._engine.keep import check_memory, check_single_run
 from ravine._engine.product import Product, axis_of, is_many
 from ravine._format import listed
+from ravine._landscape.known import remember_problem
 from ravine._parallel.workers import check_executor
 from ravine._problem.problem import Problem
+from ravine._problem.starts import Starts, read_starts
+from ravine._problems import Given, as_problem
 from ravine._study.contract import CONTRACT
 from ravine._study.select import join
 from ravine._sweep.execute import in_memory, on_disk
 from ravine._sweep.plan import make_plan
 from ravine._torch import with_gradients
+from ravine._words.words import as_optimizer, as_scheduler
 
 
 def race(
-    sweep: Callable[..., xr.Dataset], entries: Mapping[Optimizer, Mapping[str, Any]], shared: Mapping[str, Any]
+    sweep: Callable[..., xr.Dataset], entries: Mapping[Optimizer | str, Mapping[str, Any]], shared: Mapping[str, Any]
 ) -> xr.Dataset:
     """Sweep each optimizer with its own settings, and stack all of them along ``run``."""
     if not entries:
         raise ValueError("the mapping of optimizers is empty: give at least one with its settings")
     runs: dict[str, xr.Dataset] = {}
-    for optimizer, settings in entries.items():
+    for given, settings in entries.items():
+        optimizer = as_optimizer(given)
         name = getattr(optimizer, "__name__", repr(optimizer))
         if not isinstance(settings, Mapping):
             raise TypeError(f"settings of {name} must be a mapping such as {{'lr': 0.1}}, got {settings!r}")
@@ -58,12 +64,12 @@ def _without_error(run: xr.Dataset) -> xr.Dataset:
 
 @with_gradients
 def sweep(
-    problem: Problem | Mapping[str, Problem],
-    optimizer: Optimizer | Mapping[Optimizer, Mapping[str, Any]] = torch.optim.SGD,
+    problem: Given,
+    optimizer: Optimizer | str | Mapping[Optimizer | str, Mapping[str, Any]] = torch.optim.SGD,
     steps: int = 100,
     *,
-    starts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] | None = None,
-    scheduler: Scheduler | None = None,
+    starts: Starts | None = None,
+    scheduler: Scheduler | str | None = None,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     batch_size: int | None = None,
     seed: int | Sequence[int] = 0,
@@ -80,10 +86,10 @@ def sweep(
     Parameters
     ----------
     problem
-        A problem, or a mapping of them, as in `ravine.descend`.
+        A problem, a mapping of them, or a word for one, as in `ravine.descend`.
     optimizer
-        As in `ravine.descend`; or a mapping of several to the settings of each, which become the dimension
-        ``run``.
+        As in `ravine.descend`; or a mapping of several to the settings of each (``{"SGD": {"lr": [0.1, 0.2]},
+        "Adam": {"lr": 0.1}}``), which become the dimension ``run``.
     steps
         Steps of each run.
     starts
@@ -165,25 +171,31 @@ def sweep(
     The rule is that of torch/optim/sgd.py (`ravine.sgd`). Nothing that looks at several numbers at once is
     stacked (LBFGS, Muon, Adafactor, clipping of gradients): such optimizers run by themselves.
     """
+    problem = as_problem(problem, "ravine.sweep")
     if isinstance(optimizer, Mapping):
         if store is not None:
             raise ValueError("a store holds the sweep of one optimizer: give each its own, and join what they hold")
         shared: dict[str, Any] = {"problem": problem, "steps": steps, "starts": starts, "scheduler": scheduler}
         shared |= {"groups": groups, "batch_size": batch_size, "seed": seed, "keep": keep, "engine": engine}
         return race(sweep, optimizer, {**shared, "executor": executor, **settings})
+    made_by, schedule = as_optimizer(optimizer), as_scheduler(scheduler, steps)
+    begun = (
+        None
+        if starts is None
+        else read_starts(starts, problem if isinstance(problem, Problem) else next(iter(problem.values())))
+    )
     if keep not in ("path", "summary"):
         raise ValueError(f'keep must be "path" or "summary", got {keep!r}')
     if engine not in (None, "torch", "autograd"):
         raise ValueError(f'engine must be "torch", "autograd" or left out, got {engine!r}')
-    for each in problem.values() if isinstance(problem, Mapping) else [problem]:
-        if not isinstance(each, Problem):
-            raise TypeError(f"expected a ravine.Problem or a mapping of them, got {each!r}")
     check_executor(executor)
     feed = make_feed([*problem.values()] if isinstance(problem, Mapping) else [problem], batch_size, 0, 1)
-    spec = RunSpec(optimizer, steps, {}, scheduler, groups or {}, feed, frozenset(), throw=False)
-    job = make_job(problem, spec, settings, starts, seed)
+    spec = RunSpec(made_by, steps, {}, schedule, groups or {}, feed, frozenset(), throw=False)
+    job = make_job(problem, spec, settings, begun, seed)
     if store is None:
         check_memory(job, keep)
     check_single_run(job)
     plan = make_plan(job, engine, summary=keep == "summary")
-    return in_memory(plan, executor) if store is None else on_disk(plan, store, executor)
+    runs = in_memory(plan, executor) if store is None else on_disk(plan, store, executor)
+    remember_problem(problem, source_of_run(spec, job.base)["code"]["problems"])
+    return runs

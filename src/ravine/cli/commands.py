@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import io
+import os
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -17,9 +20,17 @@ import typer
 import ravine
 from ravine.cli import leave
 from ravine.cli.options import (
+    DAMPENING,
+    LR,
+    MAXIMIZE,
+    MOMENTUM,
+    NESTEROV,
+    PROBLEM,
+    WEIGHT_DECAY,
     BatchSize,
     Cluster,
     Criterion,
+    Decimal,
     DropMissing,
     Encoding,
     Force,
@@ -33,9 +44,12 @@ from ravine.cli.options import (
     Start,
     Steps,
     Style,
+    Verbose,
     Workers,
     X,
     Y,
+    complete_problem,
+    number_option,
     read_pairs,
 )
 
@@ -43,12 +57,40 @@ app = typer.Typer(
     name="ravine",
     help="See what every knob of a gradient-descent optimizer does.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
 Given = ParamSpec("Given")
 
+
+@dataclass(frozen=True)
+class _Command:
+    """A command as it was typed."""
+
+    name: str
+    typed: Mapping[str, Any]
+
+    def owns(self, paths: list[Path]) -> bool:
+        """Tell whether this very command wrote files, from the same input, and nobody changed them since."""
+        from ravine.cli import outputs
+
+        return outputs.are_ours(paths, outputs.key_of(self.name, self.typed))
+
+    def note_written(self, before: Mapping[Path, Any]) -> None:
+        """Note which of the files that it said it would write are new."""
+        if not before:
+            return
+        from ravine.cli import outputs
+
+        written = [path for path, held in before.items() if outputs.state_of(path) not in (None, held)]
+        if written:
+            outputs.note(written, outputs.key_of(self.name, self.typed))
+
+
+_command: ContextVar[_Command | None] = ContextVar("command", default=None)
+_before: ContextVar[dict[Path, Any]] = ContextVar("before")
+"""The command that runs, and the files that it is about to write as they were before."""
 
 _debug = ContextVar("debug", default=False)
 """Whether errors show where they come from."""
@@ -59,8 +101,11 @@ def _report_errors(command: Callable[Given, None]) -> Callable[Given, None]:
 
     @functools.wraps(command)
     def inner(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        key, before = _Command(command.__name__, kwargs), dict[Path, Any]()
+        tokens = _command.set(key), _before.set(before)
         try:
             command(*args, **kwargs)
+            key.note_written(before)
         except typer.Exit:  # a RuntimeError, and no failure
             raise
         except Exception as reason:  # a module or a study of the user's may raise any
@@ -72,6 +117,9 @@ def _report_errors(command: Callable[Given, None]) -> Callable[Given, None]:
         except KeyboardInterrupt:
             _explain_exit("interrupted")
             raise typer.Exit(130) from None
+        finally:
+            _command.reset(tokens[0])
+            _before.reset(tokens[1])
 
     return inner
 
@@ -119,7 +167,9 @@ def article(
     dampening: Annotated[float | None, typer.Option(help="In figure 10.", show_default="0.8")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="In figure 9.", show_default="2")] = None,
     nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help="In figures 7 to 9.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", "--epochs", min=1, show_default="100")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", "--epochs", min=1, help="Optimizer steps of each run.", show_default="100")
+    ] = None,
     style: Style = "ravine",
     format: FormatOption = "png",
     force: Force = False,
@@ -177,18 +227,24 @@ def descend(
     standardize: Standardize = False,
     encoding: Encoding = None,
     drop_missing: DropMissing = False,
+    decimal: Decimal = None,
     start: Start = None,
     steps: Steps = 100,
     optimizer: OptimizerName = "SGD",
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="torch's: 0.001")] = None,
-    momentum: Annotated[float | None, typer.Option(show_default="0")] = None,
-    dampening: Annotated[float | None, typer.Option(show_default="0")] = None,
-    weight_decay: Annotated[float | None, typer.Option(show_default="0")] = None,
-    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov")] = None,
-    maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize")] = None,
-    foreach: Annotated[bool | None, typer.Option("--foreach/--no-foreach")] = None,
-    differentiable: Annotated[bool | None, typer.Option("--differentiable/--no-differentiable")] = None,
-    fused: Annotated[bool | None, typer.Option("--fused/--no-fused")] = None,
+    lr: Annotated[float | None, number_option(LR, "torch's: 0.001")] = None,
+    momentum: Annotated[float | None, number_option(MOMENTUM, "0")] = None,
+    dampening: Annotated[float | None, number_option(DAMPENING, "0")] = None,
+    weight_decay: Annotated[float | None, number_option(WEIGHT_DECAY, "0")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help=NESTEROV)] = None,
+    maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize", help=MAXIMIZE)] = None,
+    foreach: Annotated[
+        bool | None, typer.Option("--foreach/--no-foreach", help="torch's step over all parameters at once.")
+    ] = None,
+    differentiable: Annotated[
+        bool | None,
+        typer.Option("--differentiable/--no-differentiable", help="torch's step that gradients can go through."),
+    ] = None,
+    fused: Annotated[bool | None, typer.Option("--fused/--no-fused", help="torch's step in one kernel.")] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -204,14 +260,14 @@ def descend(
     force: Force = False,
 ) -> None:
     """Run a torch optimizer, print the result, and write the study and its picture."""
-    study_file, picture = _output_paths(out, f"{_stem_of(source)}-descent", format, force)
+    study_file, picture, force = _output_paths(out, f"{_stem_of(source)}-descent", format, force)
 
     from ravine.cli import report, sources
 
     _begin_work()
     problem = sources.load_problem(
         source, x=_columns_of(x), y=y, criteria=criterion, standardize=standardize, start=read_pairs(start),
-        encoding=encoding, drop_missing=drop_missing,
+        encoding=encoding, drop_missing=drop_missing, decimal=decimal,
     )  # fmt: skip
     chosen = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
@@ -223,7 +279,7 @@ def descend(
         problem,
         sources.find_optimizer(optimizer),
         steps,
-        scheduler=sources.make_scheduler(scheduler) if scheduler else None,
+        scheduler=scheduler,
         batch_size=batch_size,
         seed=seed,
         also=_choose_records(problem, optimizer, settings),
@@ -242,7 +298,7 @@ def descend(
 @_report_errors
 def explore(
     source: Annotated[
-        str, typer.Argument(help="A CSV file, one of the gallery, or module:name; two parameters.")
+        str, typer.Argument(help=f"{PROBLEM} Two parameters.", autocompletion=complete_problem)
     ] = "article",
     x: X = None,
     y: Y = None,
@@ -250,14 +306,15 @@ def explore(
     standardize: Standardize = False,
     encoding: Encoding = None,
     drop_missing: DropMissing = False,
+    decimal: Decimal = None,
     start: Start = None,
     steps: Steps = 100,
-    lr: Annotated[float | None, typer.Option(help="Where the page begins.", show_default="0.1")] = None,
-    momentum: Annotated[float | None, typer.Option(show_default="0")] = None,
-    dampening: Annotated[float | None, typer.Option(show_default="0")] = None,
-    weight_decay: Annotated[float | None, typer.Option(show_default="0")] = None,
-    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov")] = None,
-    maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize")] = None,
+    lr: Annotated[float | None, number_option(f"{LR} Here: where the page begins.", "0.1")] = None,
+    momentum: Annotated[float | None, number_option(MOMENTUM, "0")] = None,
+    dampening: Annotated[float | None, number_option(DAMPENING, "0")] = None,
+    weight_decay: Annotated[float | None, number_option(WEIGHT_DECAY, "0")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help=NESTEROV)] = None,
+    maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize", help=MAXIMIZE)] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the page as one HTML file, and open nothing.")
     ] = None,
@@ -266,7 +323,7 @@ def explore(
 ) -> None:
     """Open the live page: turn a knob, and everything follows. A CSV file is shown under four criteria."""
     if out is not None:
-        _check_free([out], force)
+        force = _check_free([out], force)
 
     from ravine._explore import explore as pages
     from ravine.cli import sources
@@ -277,11 +334,11 @@ def explore(
         "maximize": maximize,
     }  # fmt: skip
     begun = pages.check_settings(steps, {name: value for name, value in given.items() if value is not None})
-    in_file = source.lower().endswith(".csv") or Path(source).is_file()
+    in_file = source == "-" or source.lower().endswith(".csv") or Path(source).is_file()
     criteria = criterion or (["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"] if in_file else None)
     problem = sources.load_problem(
         source, x=_columns_of(x), y=y, criteria=criteria, standardize=standardize, start=read_pairs(start),
-        encoding=encoding, drop_missing=drop_missing,
+        encoding=encoding, drop_missing=drop_missing, decimal=decimal,
     )  # fmt: skip
     name = source if source == "article" and not criterion else Path(source).name if in_file else ""
     if out is not None:
@@ -302,15 +359,16 @@ def sweep(
     standardize: Standardize = False,
     encoding: Encoding = None,
     drop_missing: DropMissing = False,
+    decimal: Decimal = None,
     start: Start = None,
     steps: Steps = 100,
     optimizer: OptimizerName = "SGD",
-    lr: Annotated[str | None, typer.Option(help="0.001:1:100:log, or 0.1,0.3, or one number.")] = None,
-    momentum: Annotated[str | None, typer.Option(help="0:0.99:100, or a list, or one number.")] = None,
-    dampening: Annotated[str | None, typer.Option()] = None,
-    weight_decay: Annotated[str | None, typer.Option()] = None,
-    nesterov: Annotated[str | None, typer.Option(help="false,true, or one of them.")] = None,
-    maximize: Annotated[str | None, typer.Option()] = None,
+    lr: Annotated[str | None, typer.Option(help=f"{LR} 0.001:1:100:log, or 0.1,0.3, or one number.")] = None,
+    momentum: Annotated[str | None, typer.Option(help=f"{MOMENTUM} 0:0.99:100, or a list, or one number.")] = None,
+    dampening: Annotated[str | None, typer.Option(help=f"{DAMPENING} Values as for --momentum.")] = None,
+    weight_decay: Annotated[str | None, typer.Option(help=f"{WEIGHT_DECAY} Values as for --lr.")] = None,
+    nesterov: Annotated[str | None, typer.Option(help=f"{NESTEROV} false,true, or one of them.")] = None,
+    maximize: Annotated[str | None, typer.Option(help=f"{MAXIMIZE} false,true, or one of them.")] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help='name=values of another setting, as in "delta=0.1:2:20" (may be repeated).'),
@@ -324,6 +382,7 @@ def sweep(
     out: OutSweep = None,
     style: Style = "ravine",
     format: FormatOption = "png",
+    verbose: Verbose = False,
     force: Force = False,
 ) -> None:
     """Run every combination of settings; print what became of them, and write the study and its picture.
@@ -335,10 +394,12 @@ def sweep(
     _begin_work()
     given = locals()
     typed = {name: given[name] for name in sweeps.TYPED}
-    study_file, picture = sweeps.store_paths(out, f"{_stem_of(source)}-sweep", format, force) or _output_paths(
-        out, f"{_stem_of(source)}-sweep", format, force
-    )
-    sweeps.run_sweep(typed, study_file, picture, style, workers=workers, cluster=cluster, force=force)
+    stem = f"{_stem_of(source)}-sweep"
+    if stored := sweeps.store_paths(out, stem, format, force):
+        study_file, picture = stored
+    else:
+        study_file, picture, force = _output_paths(out, stem, format, force)
+    sweeps.run_sweep(typed, study_file, picture, style, workers=workers, cluster=cluster, force=force, verbose=verbose)
 
 
 @app.command()
@@ -353,12 +414,13 @@ def resume(
     ] = False,
     style: Style = "ravine",
     format: FormatOption = "png",
+    verbose: Verbose = False,
 ) -> None:
     """Go on with a sweep that was interrupted, killed, or lost blocks to a damaged disk."""
     from ravine.cli import sweeps
 
     _begin_work()
-    sweeps.resume_sweep(store, style, format, workers=workers, cluster=cluster, trust=trust)
+    sweeps.resume_sweep(store, style, format, workers=workers, cluster=cluster, trust=trust, verbose=verbose)
 
 
 @app.command()
@@ -468,7 +530,7 @@ def animate(
     film = out or study.with_suffix(".gif")
     if film.suffix.lower() not in FILMS:
         raise ValueError(f"a film ends in .gif, .mp4 or .html, got {film}")
-    _check_free([film], force)
+    force = _check_free([film], force)
 
     from ravine.plot import animate as make_film
 
@@ -498,9 +560,37 @@ def explain(
     report.print_findings(ravine.at(ravine.open(study), **read_pairs(at)), most=None)
 
 
+@app.command()
+@_report_errors
+def code(
+    study: Annotated[Path, typer.Argument(help="A study that ravine descend or ravine sweep wrote.")],
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="name=value that selects one run, as in criterion=MSELoss (may be repeated)."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The script to write.", show_default="print it")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Write the script behind a run: plain torch that makes it again, bit for bit, without ravine."""
+    if out is not None:
+        _check_free([out], force)
+    from ravine._system import write_text
+
+    _begin_work()
+    script = ravine.code(ravine.at(ravine.open(study), **read_pairs(at)))
+    if out is None:
+        typer.echo(script.rstrip())
+        return
+    write_text(script, out)
+    typer.echo(f"{out}  the script; python {out} runs it")
+
+
 def run() -> None:
     """Run the command line; a mistyped option is answered in one line too."""
     warnings.showwarning = lambda message, *_: typer.echo(f"ravine: {message}", err=True)
+    sys.stdout = QuietPipe(sys.stdout)
     try:
         sys.exit(app(standalone_mode=False))
     except Exception as reason:
@@ -512,6 +602,48 @@ def run() -> None:
         else:
             typer.echo(f"ravine: {' '.join(message.split()).rstrip('.')}; see ravine --help", err=True)
         sys.exit(2)
+
+
+class QuietPipe(io.TextIOBase):
+    """Standard output whose reader may leave, as head does: work goes on, and what is still written is dropped."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the stream itself has."""
+        return getattr(self.stream, name)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The stream's own: rich asks which letters it may use."""
+        return str(self.stream.encoding)
+
+    def isatty(self) -> bool:
+        """Tell whether the stream is a terminal."""
+        return bool(self.stream.isatty())
+
+    def fileno(self) -> int:
+        """Return the stream's own descriptor."""
+        return int(self.stream.fileno())
+
+    def write(self, text: str) -> int:
+        """Write, or drop what nobody reads."""
+        try:
+            return int(self.stream.write(text))
+        except BrokenPipeError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what nobody reads."""
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 # -- helps -------------------------------------------------------------------------------------------------------
@@ -539,8 +671,11 @@ def _read_marks(given: list[str] | None) -> dict[str, dict[str, Any]]:
     return marks
 
 
-def _output_paths(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path]:
-    """Name the study and its picture, and complain before any work if they cannot be written."""
+def _output_paths(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path, bool]:
+    """Name the study and its picture, and complain before any work if they cannot be written.
+
+    Returns too whether what is there may be overwritten.
+    """
     study_file = out or Path(f"{stem}.nc")
     if study_file.suffix.lower() == ".zarr":
         raise ValueError(f"--out should end in .nc, got {study_file}: only ravine sweep writes folders .zarr")
@@ -550,31 +685,43 @@ def _output_paths(out: Path | None, stem: str, format: str, force: bool) -> tupl
             "goes beside it"
         )
     picture = study_file.with_suffix(f".{format}")
-    _check_free([study_file, picture], force)
-    return study_file, picture
+    return study_file, picture, _check_free([study_file, picture], force)
 
 
 def _columns_of(x: list[str] | None) -> str | list[str] | None:
     return x[0] if x and len(x) == 1 else x
 
 
-def _check_free(paths: list[Path], force: bool) -> None:
-    """Complain before any work if a file would be overwritten or its folder cannot hold it."""
+def _check_free(paths: list[Path], force: bool) -> bool:
+    """Complain before any work if a file would be overwritten or its folder cannot hold it.
+
+    Returns whether what is there may be overwritten: by --force, or because this very command wrote it.
+    """
+    from ravine.cli import outputs
+
     for path in paths:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder; --out needs the name of a file")
-    there = [str(path) for path in paths if path.exists()]
-    if there and not force:
+    there = [path for path in paths if path.exists()]
+    command = _command.get()
+    if there and not force and not (command is not None and command.owns(there)):
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise FileExistsError(f"{there[0]}{more} exists already: choose another --out, or --force to overwrite")
+        raise FileExistsError(
+            f"{there[0]}{more} exists already: choose another --out, or --force to overwrite what this command did "
+            "not write"
+        )
     for folder in {path.parent for path in paths}:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file; --out needs a folder there")
+    _before.get({}).update({path: outputs.state_of(path) for path in paths})
+    return force or bool(there)
 
 
 def _stem_of(source: str) -> str:
+    if source == "-":
+        return "stdin"
     return (
         Path(source).stem
-        if source.lower().endswith(".csv")
+        if source.lower().endswith(".csv") or Path(source).is_file()
         else source.rpartition(":")[2].partition("(")[0].replace("/", "-")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,30 +14,87 @@ MOST = 10_000_000
 
 Format = Literal["png", "svg", "pdf"]
 
-Source = Annotated[
-    str,
-    typer.Argument(help="A CSV file, one of the gallery (rosenbrock, 'quadratic(condition=100)' …), or module:name."),
+GALLERY = ("article", "beale", "himmelblau", "quadratic", "rastrigin", "rosenbrock", "saddle", "styblinski_tang")
+"""Names of `ravine.gallery`, which is not imported to write a help or to complete a word."""
+
+PROBLEM = (
+    "A file with data (CSV, Excel, parquet, JSON; - for standard input), module:name of yours, or a problem of the "
+    f"gallery: {', '.join(GALLERY)}; with arguments as in 'quadratic(condition=100)'."
+)
+
+
+def complete_problem(begun: str) -> list[str]:
+    """Complete the name of a problem; files are the shell's.
+
+    Examples
+    --------
+    >>> complete_problem("r")
+    ['rastrigin', 'rosenbrock']
+    """
+    return [name for name in GALLERY if name.startswith(begun)]
+
+
+def read_one(text: str) -> float:
+    """Read the one value that a descent takes of a setting.
+
+    Examples
+    --------
+    >>> read_one("1e-3")
+    0.001
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    if re.fullmatch(r"[^,:]+([,:][^,:]+)+", text):
+        raise typer.BadParameter(
+            f"{text!r} is several values, and this makes one run; ravine sweep takes it and makes a run for each (one "
+            "number has a point before its decimals)"
+        )
+    raise typer.BadParameter(f"{text!r} is no number; expected one as in 0.1 or 1e-3")
+
+
+def number_option(help: str, default: str) -> Any:
+    """Return an option that takes one number."""
+    return typer.Option(parser=read_one, metavar="NUMBER", help=help, show_default=default)
+
+
+LR = "Learning rate: how far each step goes along its direction."
+MOMENTUM = "Share of the velocity that is carried into the next step."
+DAMPENING = "Share of the gradient that does not go into the velocity."
+WEIGHT_DECAY = "Pull towards 0, added to the gradient as weight_decay times the parameter."
+NESTEROV = "Look ahead: take the gradient's share of the velocity a step early."
+MAXIMIZE = "Climb instead of descend."
+
+Source = Annotated[str, typer.Argument(help=PROBLEM, autocompletion=complete_problem)]
+X = Annotated[list[str] | None, typer.Option("--x", help="Input column, by name or by place from 0 (may be repeated).")]
+Y = Annotated[str | None, typer.Option("--y", help="Target column, by name or by place from 0.")]
+Decimal = Annotated[
+    str | None,
+    typer.Option("--decimal", help="Sign before the decimals of a CSV file: . or ,", show_default="found out"),
 ]
-X = Annotated[list[str] | None, typer.Option("--x", help="Input column (may be repeated).")]
-Y = Annotated[str | None, typer.Option("--y", help="Target column.")]
 Criterion = Annotated[
     list[str] | None,
     typer.Option(
-        "--criterion", "--loss", help='A torch.nn loss, as in HuberLoss or "HuberLoss(delta=0.5)" (may be repeated).'
+        "--criterion",
+        "--loss",
+        help='A loss of torch.nn, as in mse, huber or "HuberLoss(delta=0.5)", in any case (may be repeated).',
     ),
 ]
 Standardize = Annotated[bool, typer.Option("--standardize", help="Bring columns to mean 0 and deviation 1 first.")]
 Encoding = Annotated[str | None, typer.Option(help="Of a CSV file, as in latin-1 or cp1252.", show_default="UTF-8")]
 DropMissing = Annotated[
-    bool, typer.Option("--drop-missing", help="Leave out the rows of a CSV file that have gaps, and say how many.")
+    bool, typer.Option("--drop-missing", help="Leave out the rows of a file that have gaps, and say how many.")
 ]
 Start = Annotated[list[str] | None, typer.Option("--start", help="name=value of a parameter (may be repeated).")]
 Steps = Annotated[int, typer.Option("--steps", "--epochs", help="Optimizer steps.")]
-OptimizerName = Annotated[str, typer.Option(help="A class of torch.optim, or module:name of yours.")]
+OptimizerName = Annotated[
+    str, typer.Option(help="A class of torch.optim in any case, as in adam, or module:name of yours.")
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(
-        help='A learning-rate scheduler of torch, as in "StepLR(step_size=30)", or of several, as in '
+        help='A learning-rate scheduler of torch, as in cosine or "StepLR(step_size=30)", or of several, as in '
         '"SequentialLR([LinearLR(total_iters=5), CosineAnnealingLR(T_max=45)], milestones=[5])".'
     ),
 ]
@@ -53,6 +111,9 @@ Cluster = Annotated[
 ]
 Style = Annotated[Literal["ravine", "dark", "article"], typer.Option(help="How pictures look.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture file.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say too how the runs were computed, and how near to torch they are.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 

@@ -22,13 +22,17 @@ from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import outcome
 
 
-def format_report(runs: xr.Dataset) -> list[str]:
-    r"""Say how many runs there were, what became of them, which was best, and how near to torch they are.
+def format_report(runs: xr.Dataset, *, verbose: bool = False) -> list[str]:
+    r"""Say how many runs there were, what became of them and which was best.
+
+    How they were computed and how near to torch they are is said too if that is asked for; that they are not torch's
+    to the last bit, in any case.
 
     Examples
     --------
     >>> import ravine
-    >>> print("\n".join(format_report(ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60))))
+    >>> runs = ravine.sweep(ravine.gallery.quadratic(), lr=[-1, 0.1, 0.5, 5], steps=60)
+    >>> print("\n".join(format_report(runs, verbose=True)))
     4 runs: 1 arrived, 1 not arrived, 1 diverged, 1 invalid (Invalid learning rate: -1)
     best: step 16 with lr 0.5
     SGD's rule on a batch, gradient by autograd (losses and gradients are every bit torch's at 102 positions)
@@ -40,10 +44,10 @@ def format_report(runs: xr.Dataset) -> list[str]:
     lines += [f"best{of}: {words}" for of, words in _find_best(values, "step {:.0f}" if known else "last loss {:.4g}")]
     facts = describe(runs, "loss" if "loss" in runs else "final_loss")
     for label, (engine, agreement, why) in labelled(facts["engine"], facts["equals_torch"], facts.get("why", "")):
-        found = [
-            f"{engine} ({why})" if why else engine,
-            *([] if agreement == "is torch" else [f"of torch: {agreement}"]),
-        ]
+        near = [] if agreement == "is torch" else [f"of torch: {agreement}"]
+        found = [f"{engine} ({why})" if why else engine, *near] if verbose else []
+        if not verbose and not str(agreement).startswith(("is torch", "every bit")):
+            found = near
         lines += [f"{label}: {line}" if label else line for line in found]
     return lines
 

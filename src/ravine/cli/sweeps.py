@@ -12,26 +12,27 @@ import typer
 import xarray as xr
 
 import ravine
-from ravine import gallery
 from ravine._format import listed
 from ravine._parallel.processes import start_workers
+from ravine._problems import is_in_gallery
 from ravine._store.create import StorePath
 from ravine._store.remote import local_path
 from ravine._store.store import Store, count_runs, is_store
 from ravine._store.trust import is_in_store, is_signed
 from ravine._study.rule import SETTINGS
 from ravine._system import bytes_free
+from ravine._words.words import make_scheduler
 from ravine.cli.options import read_pairs, read_seeds, read_values, split_pairs
 from ravine.cli.report import choose_picture, format_report, save_figure
-from ravine.cli.sources import find_optimizer, load_problem, make_scheduler
+from ravine.cli.sources import find_optimizer, load_problem
 
 TYPED = (
     "source", "x", "y", "criterion", "standardize", "start", "steps", "optimizer", *SETTINGS, "setting", "scheduler",
-    "batch_size", "seed", "summary", "encoding", "drop_missing",
+    "batch_size", "seed", "summary", "encoding", "drop_missing", "decimal",
 )  # fmt: skip
 """What says which sweep it is, of all that can be typed; the rest says how and where it is made."""
 
-LATER: Mapping[str, Any] = {"encoding": None, "drop_missing": False}
+LATER: Mapping[str, Any] = {"encoding": None, "drop_missing": False, "decimal": None}
 """What could not be typed from the first: plans that were written before do not say it."""
 
 ROOM = 8
@@ -58,12 +59,15 @@ def run_sweep(
     workers: int | None,
     cluster: str | None,
     force: bool,
+    verbose: bool = False,
 ) -> None:
     """Make the sweep that was typed, print what became of it, and write study and picture."""
     if (workers is not None or cluster is not None) and is_in_store(Path.cwd()):
         raise ValueError(f"{Path.cwd()} lies in a store, and workers would import from there: go to another folder")
     where: dict[str, Any] = {}
     if study_file.suffix.lower() == ".zarr":
+        if typed["source"] == "-":
+            raise ValueError("a store can be gone on with only from a file: write standard input into one first")
         where["store"] = StorePath(str(study_file), dict(typed), fresh=force)
     problem = load_problem(
         typed["source"],
@@ -74,9 +78,10 @@ def run_sweep(
         start=read_pairs(typed["start"]),
         encoding=typed["encoding"],
         drop_missing=typed["drop_missing"],
+        decimal=typed["decimal"],
     )
     settings, optimizer, seed = _read_settings(typed), find_optimizer(typed["optimizer"]), read_seeds(typed["seed"])
-    scheduler = make_scheduler(typed["scheduler"]) if typed["scheduler"] else None
+    scheduler = make_scheduler(typed["scheduler"], typed["steps"]) if typed["scheduler"] else None
     with start_workers(workers, cluster) as executor:
         runs = ravine.sweep(
             problem,
@@ -94,12 +99,14 @@ def run_sweep(
         ravine.save(runs, study_file, force=force)
     if where and "steps_taken" in runs:
         raise typer.Exit(130)  # interrupted: the warning has said how to go on
-    _print_outcome(runs, study_file, picture, style, force=force)
+    _print_outcome(runs, study_file, picture, style, force=force, verbose=verbose)
     if "steps_taken" in runs:
         raise typer.Exit(130)  # interrupted: what was done is written
 
 
-def resume_sweep(path: Path, style: str, format: str, *, workers: int | None, cluster: str | None, trust: bool) -> None:
+def resume_sweep(
+    path: Path, style: str, format: str, *, workers: int | None, cluster: str | None, trust: bool, verbose: bool = False
+) -> None:
     """Make what a store lacks, from what was typed to begin it.
 
     A plan may name modules to be imported, and a store may come from anybody: they are imported where this user made
@@ -118,10 +125,11 @@ def resume_sweep(path: Path, style: str, format: str, *, workers: int | None, cl
         if not (trust or is_signed(store.hidden, store.manifest)):
             ask_for_trust(store, modules, folder)
         where = contextlib.chdir(folder)  # modules are found where they were then
-    elif typed["source"].partition("(")[0] not in gallery.__all__:
+    elif not is_in_gallery(typed["source"]):
         typed = {**typed, "source": str(folder / typed["source"])}
     with where:
-        run_sweep(typed, here, here.with_suffix(f".{format}"), style, workers=workers, cluster=cluster, force=False)
+        picture = here.with_suffix(f".{format}")
+        run_sweep(typed, here, picture, style, workers=workers, cluster=cluster, force=False, verbose=verbose)
 
 
 def check_typed(store: Store, typed: Mapping[str, Any]) -> None:
@@ -149,7 +157,7 @@ def check_typed(store: Store, typed: Mapping[str, Any]) -> None:
 def find_modules(typed: Mapping[str, Any], folder: Path) -> list[str]:
     """Return what would be imported, and run, to make a sweep: ``module:name`` each."""
     source, found = typed["source"], list[str]()
-    if ":" in source and source.partition("(")[0] not in gallery.__all__ and not (folder / source).exists():
+    if ":" in source and not is_in_gallery(source) and not (folder / source).exists():
         found.append(source)
     if ":" in typed["optimizer"]:
         found.append(typed["optimizer"])
@@ -201,7 +209,9 @@ def _read_settings(typed: Mapping[str, Any]) -> dict[str, Any]:
     return {name: read_values(name, text) for name, text in named.items() if text is not None}
 
 
-def _print_outcome(runs: xr.Dataset, study_file: Path, picture: Path, style: str, *, force: bool) -> None:
+def _print_outcome(
+    runs: xr.Dataset, study_file: Path, picture: Path, style: str, *, force: bool, verbose: bool
+) -> None:
     """Print what became of the runs, and draw them, where that fits into memory."""
     loss, free = runs.get("loss"), bytes_free()
     if loss is not None and free is not None and ROOM * loss.nbytes > free:
@@ -210,7 +220,7 @@ def _print_outcome(runs: xr.Dataset, study_file: Path, picture: Path, style: str
         )
         typer.echo(f"{study_file}  every number, for ravine.open")
         return
-    for line in format_report(runs):
+    for line in format_report(runs, verbose=verbose):
         typer.echo(line)
     view = choose_picture(runs)
     if view is not None and (force or not picture.exists()):

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from ravine._format import hint, listed
+from ravine._format import hint, kind_of, listed
 from ravine._problem.problem import Problem, scalar
 from ravine._torch import fork_random_state, numpy_of
 
@@ -136,6 +137,10 @@ def vector_of(problem: Problem, place: Place = None, *, elsewhere: float | None 
     vector = np.concatenate([_numbers(value).reshape(-1) for value in problem.start.values()])
     if place is not None and not isinstance(place, Mapping):
         vector = _as_numbers("the place", place, len(vector))
+    elif isinstance(place, xr.Dataset):
+        raise TypeError(
+            "the place is a study, expected numbers by parameter or in the order of the labels, as in run.position[-1]"
+        )
     elif place is not None:
         if elsewhere is not None:
             vector[:] = elsewhere
@@ -160,9 +165,11 @@ def _as_numbers(what: str, value: Any, count: int) -> Vector:
     try:
         numbers = np.asarray(_numbers(value) if torch.is_tensor(value) else value, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError):
-        raise ValueError(f"{what} must be a number or an array, got {value!r}") from None
+        raise ValueError(f"{what} must be a number or an array, got {kind_of(value)}") from None
     if len(numbers) != count:
-        raise ValueError(f"{what} has {len(numbers)} numbers, expected {count}")
+        raise ValueError(
+            f"{what} has {len(numbers)} number{'s' * (len(numbers) != 1)}, expected {count}: {kind_of(value)}"
+        )
     return numbers.copy()
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._problem.problem import Problem
+from ravine._problems import as_one_problem
 from ravine._progress import tracked
 from ravine._study.contract import CONTRACT, check_single
 from ravine._torch import one_thread, with_gradients
@@ -19,7 +20,7 @@ Vector = NDArray[np.float64]
 
 
 @with_gradients
-def hessian(problem: Problem, at: Place = None) -> Vector:
+def hessian(problem: Problem | str, at: Place = None) -> Vector:
     """Return the loss's Hessian at a place, in float64: the gradient of each entry of the gradient.
 
     Made for few parameters, it holds all pairs of them. What is linear in the parameters has none: that of
@@ -43,13 +44,14 @@ def hessian(problem: Problem, at: Place = None) -> Vector:
     >>> hessian(ravine.gallery.rosenbrock(), {"x": 1.0, "y": 1.0}).tolist()
     [[802.0, -400.0], [-400.0, 200.0]]
     """
+    problem = as_one_problem(problem, "ravine.curvature.hessian")
     place = vector_of(problem, at)
     with one_thread():
         return function_of(problem).hessian(place)[2]
 
 
 @with_gradients
-def hessian_product(problem: Problem, at: Place, vector: Place) -> Vector:
+def hessian_product(problem: Problem | str, at: Place, vector: Place) -> Vector:
     """Multiply the loss's Hessian at a place with a vector, without ever holding the Hessian.
 
     Parameters
@@ -76,12 +78,13 @@ def hessian_product(problem: Problem, at: Place, vector: Place) -> Vector:
     -----
     B. A. Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
     """
+    problem = as_one_problem(problem, "ravine.curvature.hessian_product")
     along = vector_of(problem, vector, elsewhere=0.0)
     return function_of(problem).product(vector_of(problem, at))(along)
 
 
 @with_gradients
-def top_eigenpairs(problem: Problem, at: Place = None, count: int = 1) -> tuple[Vector, Vector]:
+def top_eigenpairs(problem: Problem | str, at: Place = None, count: int = 1) -> tuple[Vector, Vector]:
     """Return the largest eigenvalues of the loss's Hessian at a place, with their directions.
 
     Found by Lanczos's method from Hessian-vector products, so any size will do. No random number of torch's or
@@ -117,6 +120,7 @@ def top_eigenpairs(problem: Problem, at: Place = None, count: int = 1) -> tuple[
     -----
     scipy.sparse.linalg.eigsh (ARPACK); where there are few parameters the whole Hessian is taken.
     """
+    problem = as_one_problem(problem, "ravine.curvature.top_eigenpairs")
     size = len(problem.labels)
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count <= size:
         raise ValueError(f"count must be a whole number from 1 to {size}, the number of parameters; got {count!r}")
@@ -167,7 +171,7 @@ def _no_curvature(problem: Problem, place: Vector) -> ValueError:
 
 
 @with_gradients
-def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = None) -> xr.DataArray:
+def sharpness(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | None = None) -> xr.DataArray:
     """Evaluate the largest eigenvalue of the loss's Hessian along a run, for networks of any size.
 
     A step with an lr beyond the stability limit of this curvature takes the run away from where it is. So
@@ -206,6 +210,7 @@ def sharpness(problem: Problem, run: xr.Dataset, steps: Sequence[int] | None = N
     Cohen et al., "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021.
     Found from Hessian-vector products (`ravine.curvature.top_eigenpairs`), in float64, over all data.
     """
+    problem = as_one_problem(problem, "ravine.sharpness")
     position = check_single(run, "position")
     if position.sizes["parameter"] != len(problem.labels):
         raise ValueError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._problem.problem import Problem, dimension
+from ravine._problems import Given, as_problem
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import by_label, provenance
 from ravine._study.rule import Decay
@@ -28,7 +29,7 @@ MOST = 16
 
 @with_gradients
 def landmarks(
-    problem: Problem | Mapping[str, Problem],
+    problem: Given,
     weight_decay: float | Sequence[float] | NDArray[Any] | Mapping[str, float] = 0.0,
     *,
     near: Place = None,
@@ -44,7 +45,7 @@ def landmarks(
     Parameters
     ----------
     problem
-        A problem of at most 16 parameters, or a mapping of them as in `ravine.descend`.
+        A problem of at most 16 parameters, a mapping of them, or a word for one, as in `ravine.descend`.
     weight_decay
         One value, or several, which become the dimension ``weight_decay``; or a mapping of names and patterns
         (``{"*bias": 0.0, "*": 2.0}``) to the decay of these parameters, as `groups` of `ravine.descend` set it. The
@@ -94,6 +95,7 @@ def landmarks(
     Source: K. Madsen and H. B. Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM Journal on
     Optimization 3, 1993; A. R. Conn, N. I. M. Gould and P. L. Toint, Trust-Region Methods, 2000 (scipy's trust-exact).
     """
+    problem = as_problem(problem, "ravine.landmarks")
     labels, problems = ([""], [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
     lead = () if isinstance(problem, Problem) else (dimension(problem),)
     first = problems[0]

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._study.contract import CONTRACT
+from ravine._format import kind_of
+from ravine._study.contract import CONTRACT, check_kind
 from ravine.measure._objective import (
     NOISE,
     array_of,
@@ -85,6 +86,7 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
     >>> float(arrived), str(arrived.outcome.values)
     (4.0, 'arrived')
     """
+    check_kind(runs)
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share!r}")
     arrived, minimised = _read_summary(runs, "arrival"), None
@@ -146,6 +148,7 @@ def diverged(runs: xr.Dataset) -> xr.DataArray:
     >>> first_nonfinite(runs).values.tolist()  # at lr 1.01 all losses are finite
     [nan, nan, nan, 21.0]
     """
+    check_kind(runs)
     return array_of(runs, _diverged(runs, None), "diverged", CONTRACT["diverged"].long_name)
 
 
@@ -159,6 +162,7 @@ def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
     >>> float(first_nonfinite(ravine.descend(bowl, lr=5.0)))
     21.0
     """
+    check_kind(runs)
     found = _read_summary(runs, "first_nonfinite")
     if found is None:
         broken = _is_broken(runs)
@@ -190,6 +194,9 @@ def steps_to(runs: xr.Dataset, loss: float) -> xr.DataArray:
     >>> float(steps_to(run, 1.0)), float(steps_to(run, 0.4))  # the minimum is 0.4994
     (12.0, nan)
     """
+    check_kind(runs)
+    if isinstance(loss, bool) or not isinstance(loss, int | float | np.number):
+        raise TypeError(f"loss must be a number to come down to, got {kind_of(loss)}")
     if math.isnan(loss):
         raise ValueError("loss must be a number to come down to, got nan")
     losses = loss_of(runs)
@@ -221,6 +228,7 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
     >>> float(arrival(short)), str(arrival(short).outcome.values)
     (42.0, 'arrived')
     """
+    check_kind(runs)
     loss = loss_of(runs)
     lowest = _lowest(loss.values)
     best = _steps_at(runs, _first(loss.values == lowest[..., None]))

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._study.contract import check
+from ravine._study.contract import check, check_kind
 from ravine._study.provenance import facts_along
 from ravine._study.rule import decay_of
 
@@ -66,6 +66,7 @@ def decay(runs: xr.Dataset) -> xr.DataArray:
     >>> [float(decay(ravine.descend(bowl, rule, weight_decay=0.5))) for rule in (torch.optim.Adam, torch.optim.AdamW)]
     [0.5, 0.0]
     """
+    check_kind(runs)
     return array_of(runs, decay_of(runs), "decay", "weight decay that is minimised with the loss")
 
 

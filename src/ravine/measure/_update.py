@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._format import listed
+from ravine._format import kind_of, listed
 from ravine._study.contract import check, check_single, until_taken
 from ravine._study.rule import Reason, Rule, rule_of
 
@@ -226,7 +226,7 @@ def _find_update(run: xr.Dataset, step: int) -> tuple[xr.Dataset, int]:
     """Return the run without what it never took, and where in it the step is."""
     check_single(run, "position")
     if isinstance(step, bool) or not isinstance(step, int | np.integer):
-        raise ValueError(f"step must be a whole number, got {step!r}")
+        raise ValueError(f"step must be a whole number, got {kind_of(step)}")
     run = until_taken(run)
     steps = run["step"].values.tolist() if "step" in run.coords else list(range(run.sizes["step"]))
     run = run.assign_coords(step=steps)

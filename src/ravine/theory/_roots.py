@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ravine._format import listed
+from ravine._format import kind_of, listed
 
 Floats = NDArray[np.floating[Any]]
 
@@ -103,9 +103,11 @@ def label_answer(answer: Any, name: str, long_name: str) -> Any:
 def read_number(name: str, value: Any) -> Any:
     """Return a value in float64, a DataArray as one, or say why torch's SGD or theory refuses it."""
     try:
+        if value is None:
+            raise TypeError
         found = value.astype(np.float64) if isinstance(value, xr.DataArray) else np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, or an array of numbers, got {value!r}") from None
+        raise TypeError(f"{name} must be a number, or an array of numbers, got {kind_of(value)}") from None
     if name in ("lr", "momentum", "weight_decay") and (found < 0).any():
         raise ValueError(f"{name} must be 0 or more, as torch.optim.SGD demands, got {float(found.min())}")
     if name == "maximize" and (found > 0).any():

@@ -10,7 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine._study.contract import check
+from ravine._study.contract import last_step
+from ravine._study.origin import surface_for
 from ravine.measure._update import Update, update_of
 from ravine.plot._anatomy.arrows import arrows_of, corners_of, draw_arrows, draw_same_loss, ends_of
 from ravine.plot._anatomy.formula import Row, align_rows, headline, rows_of, width_of
@@ -47,7 +48,14 @@ SMALLEST = 7.0
 
 
 @with_own_settings
-def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None = None, style: str = "ravine") -> Figure:
+def anatomy(
+    run: xr.Dataset,
+    land: xr.Dataset | None = None,
+    step: int | None = None,
+    *,
+    title: str | None = None,
+    style: str = "ravine",
+) -> Figure:
     """Open one update: what the velocity, the gradient and the decay each contribute, from the run's own numbers.
 
     The arrows stand head to tail and add up to the recorded update, the broad one; beside them the formula in torch's
@@ -65,7 +73,7 @@ def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None =
         One run of two parameters with ``gradient``, and where it has momentum ``velocity``:
         ``ravine.descend(…, also=("gradient", "velocity"))``.
     land
-        A study with ``surface`` over these two parameters.
+        A study with ``surface`` over these two parameters; left out, as in `ravine.plot.descent`.
     step
         The update from this step to the next.
     title
@@ -94,7 +102,9 @@ def anatomy(run: xr.Dataset, land: xr.Dataset, step: int, *, title: str | None =
     'Step 6 to 7: the velocity carries uphill, the gradient turns it by 73°'
     """
     theme = style_of(style)
-    check(land, "surface")
+    land = surface_for(run, land, "ravine.plot.anatomy")
+    if step is None:
+        raise ValueError(f"anatomy opens one update: say which, as in step=0 of 0 to {last_step(run) - 1}")
     if "criterion" in land["surface"].dims and "criterion" in run.coords and run["criterion"].ndim == 0:
         land = land.sel(criterion=run["criterion"])
     names = axis_names(run, land)

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine._format import MINUS
+from ravine._format import MINUS, kind_of
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, printable
 from ravine.plot._canvas.layout import write_head_over
 from ravine.plot._canvas.style import RAVINE, Figure, Style, calm, new_figure, style_of, with_own_settings
@@ -84,7 +84,7 @@ def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style:
 
 def _read_criteria(given: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     if not isinstance(given, xr.Dataset):
-        raise TypeError(f"expected an xarray.Dataset from ravine.residuals, got {type(given).__name__}")
+        raise TypeError(f"expected an xarray.Dataset from ravine.residuals, got {kind_of(given)}")
     for name in ("loss_of_residual", "pull"):
         if name not in given or given[name].dims != ("criterion", "residual"):
             raise ValueError(f"there is no {name!r} (criterion, residual): make it with ravine.residuals(criteria)")

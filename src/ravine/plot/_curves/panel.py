@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine._study.contract import axes, check
+from ravine._study.origin import surface_for
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, literal
 from ravine.plot._canvas.layout import write_head_over
 from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
@@ -29,7 +30,9 @@ APART = 15.0
 
 
 @with_own_settings
-def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
+def panel(
+    run: xr.Dataset, land: xr.Dataset | None = None, *, title: str | None = None, style: str = "ravine"
+) -> Figure:
     """Draw one run three ways, linked by numbered steps: its path, its curve, and what the model learned.
 
     The marked steps are those of 0, 1, 2, 5, 10, 20, 50 … that keep clear of each other, and the last. At each,
@@ -42,7 +45,7 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
         One run with ``position`` of two parameters and ``loss``; ``inputs``, ``targets``, ``prediction`` and
         ``minimum_loss`` are drawn where they are.
     land
-        A study with ``surface`` over these two parameters.
+        A study with ``surface`` over these two parameters; left out, as in `ravine.plot.descent`.
     title
         What to see; the settings that were turned, in words, if left out.
     style
@@ -63,6 +66,7 @@ def panel(run: xr.Dataset, land: xr.Dataset, *, title: str | None = None, style:
     ['path', 'loss', 'fit']
     """
     theme = style_of(style)
+    land = surface_for(run, land, "ravine.plot.panel")
     names = axes(land)
     if "criterion" in land["surface"].dims and "criterion" in run.coords and run["criterion"].ndim == 0:
         land = land.sel(criterion=run["criterion"])

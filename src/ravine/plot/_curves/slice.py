@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ravine._format import hint, listed, number, setting
+from ravine._format import hint, kind_of, listed, number, setting
 from ravine._study.contract import axes
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, literal, printable
 from ravine.plot._canvas.layout import write_head_over
@@ -100,11 +100,13 @@ def slice(
 
 def _read_row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[str, float, xr.Dataset]:
     names = axes(land)
+    if not isinstance(along, str):
+        raise TypeError(f"along must be the name of a parameter, {' or '.join(names)}, got {kind_of(along)}")
     if along not in names:
         raise ValueError(f"no parameter {along!r}{hint(str(along), names)}; the surface lies over {listed(names)}")
     (other,) = (name for name in names if name != along)
     if not isinstance(at, Mapping) or list(at) != [other]:
-        raise ValueError(f"at must say where {other!r} is held, for example at={{{other!r}: 0.0}}; got {at!r}")
+        raise ValueError(f"at must say where {other!r} is held, for example at={{{other!r}: 0.0}}; got {kind_of(at)}")
     values = np.sort(land[other].values.astype(float))
     wanted = float(at[other])
     k = int(np.abs(values - wanted).argmin()) if np.isfinite(wanted) else 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ravine import measure, theory
 from ravine._format import listed, number, share_of
+from ravine._study.contract import check_kind
 from ravine._study.rule import RATE_SETTINGS
 from ravine.measure._stability import curvatures, is_exact, why_no_theory
 from ravine.plot._canvas.labels import FreeSpace, draw_label, literal, printable
@@ -96,6 +97,7 @@ def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, styl
     -----
     G. Goh, "Why Momentum Really Works", Distill 2017.
     """
+    check_kind(runs)
     theme = style_of(style)
     curves = _read_curves(runs, x)
     exact = bool(is_exact(runs).values.all())

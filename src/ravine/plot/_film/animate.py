@@ -16,6 +16,7 @@ from PIL import Image
 from ravine._html.player import embed, make_player
 from ravine._progress import tracked
 from ravine._study.contract import axes, check
+from ravine._study.origin import surface_for
 from ravine._system import write_whole
 from ravine.plot._canvas.labels import literal
 from ravine.plot._canvas.style import DARK, RAVINE, Figure, style_of, with_own_settings
@@ -229,7 +230,12 @@ class Film:
 
 @with_own_settings
 def animate(
-    runs: xr.Dataset, land: xr.Dataset, *, hue: str | None = None, title: str | None = None, style: str = "ravine"
+    runs: xr.Dataset,
+    land: xr.Dataset | None = None,
+    *,
+    hue: str | None = None,
+    title: str | None = None,
+    style: str = "ravine",
 ) -> Film:
     r"""Let runs descend as a moving picture, each frame the picture after one step more.
 
@@ -250,7 +256,7 @@ def animate(
         A study with ``position`` (…, step, parameter) of two parameters; with ``loss``, ``minimum_loss``, ``inputs``,
         ``targets`` and ``prediction`` the picture says more. Shorter runs stay where they ended.
     land
-        A study with ``surface`` over these two parameters, for each panel or one for all.
+        A study with ``surface`` over these two parameters, for each panel or one for all; left out, as in `descent`.
     hue
         A dimension, or a setting that varies along one: its runs share a panel, each in its own colour.
     title
@@ -284,7 +290,7 @@ def animate(
     if not theme.head:
         raise ValueError(f'no moving picture in style {style!r}: choose style="ravine" or "dark"')
     check(runs, "position")
-    check(land, "surface")
+    land = surface_for(runs, land, "ravine.plot.animate")
     plan = make_panels(runs, land, hue, False)
     pair = axes(land)
     last = max(run.sizes["step"] for panel in plan.panels for run in panel.runs) - 1

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ravine._study.contract import axes, check, last_step
+from ravine._study.contract import axes, last_step
+from ravine._study.origin import surface_for
 from ravine.plot._canvas.labels import literal
 from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout
 from ravine.plot._canvas.scales import Axis
@@ -24,7 +25,7 @@ FEW = 6
 @with_own_settings
 def descent(
     runs: xr.Dataset,
-    land: xr.Dataset,
+    land: xr.Dataset | None = None,
     *,
     hue: str | None = None,
     fold: bool = False,
@@ -45,7 +46,8 @@ def descent(
         A study with ``position`` (…, step, parameter) of two parameters; with ``loss``, ``scheduled_lr`` and
         ``minimizer`` the picture says more.
     land
-        A study with ``surface`` over these two parameters, for each panel or one for all.
+        A study with ``surface`` over these two parameters, for each panel or one for all. Left out, that of the runs
+        themselves, or one made around them, where their problem is still known in this process.
     hue
         A dimension, or a setting that varies along one: its runs share a panel, each in its own colour.
     fold
@@ -87,8 +89,7 @@ def descent(
     4
     """
     theme = style_of(style)
-    check(runs, "position")
-    check(land, "surface")
+    land = surface_for(runs, land, "ravine.plot.descent")
     plan = make_panels(runs, land, hue, fold)
     pair = axes(land)
     if not theme.head:

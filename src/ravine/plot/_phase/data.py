@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import measure
-from ravine._format import hint, listed, steps
+from ravine._format import hint, kind_of, listed, steps
 from ravine.plot._canvas.scales import CellAxis, cell_axis
 from ravine.plot._canvas.words import label_text, number_text
 from ravine.plot._phase.labels import Best, best_of, best_without
@@ -139,7 +139,7 @@ def values_of(given: xr.DataArray | xr.Dataset) -> xr.DataArray:
     if not isinstance(given, xr.DataArray):
         raise TypeError(
             f"expected one number for each setting (an xarray.DataArray) or a study (an xarray.Dataset), "
-            f"got {type(given).__name__}"
+            f"got {kind_of(given)}: ravine.sweep(problem, lr=[…], momentum=[…]) makes one"
         )
     if given.dtype.kind not in "biuf":
         raise TypeError(f"a diagram shows numbers; the values are {given.dtype}")

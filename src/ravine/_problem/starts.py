@@ -1,0 +1,118 @@
+"""Starts as people write them: by name, as a vector in the order of the labels, as rows of an array or a table."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ravine._format import kind_of, listed
+from ravine._torch import copied
+
+if TYPE_CHECKING:
+    from ravine._problem.problem import Problem
+
+Starts = Sequence[Any] | Mapping[Any, Any] | np.ndarray[Any, Any] | torch.Tensor
+"""Several starts: a mapping or a vector each, in a list, labelled in a mapping, or as rows."""
+
+
+class OfVector:
+    """A loss of one vector, seen as a function of named parameters: of one that is called ``x``."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.function = function
+
+    def __call__(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss at the vector."""
+        return self.function(parameters["x"])
+
+
+def is_vector(given: Any) -> bool:
+    """Tell whether a start is a vector of numbers: a list, a tuple, an array, a tensor or a column of a table.
+
+    Examples
+    --------
+    >>> is_vector([1.0, 2.0]), is_vector(np.zeros(3)), is_vector({"x": 1.0}), is_vector("x"), is_vector([[1.0]])
+    (True, True, False, False, False)
+    """
+    if isinstance(given, Mapping | str | bytes) or not (isinstance(given, list | tuple) or hasattr(given, "ndim")):
+        return False
+    try:
+        return copied(given).ndim == 1
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+def split_vector(problem: Problem, vector: Any) -> dict[str, torch.Tensor]:
+    """Return the values of all parameters, from a vector in the order of the problem's labels."""
+    values = copied(vector)
+    if len(values) != len(problem.labels):
+        one = "a number" if len(problem.labels) == 1 else f"{len(problem.labels)} numbers"
+        raise ValueError(
+            f"a start is {one}, in the order {listed(problem.labels)}; got {len(values)}: {kind_of(vector)}"
+        )
+    found, begin = {}, 0
+    for name, old in problem.start.items():
+        found[name] = values[begin : begin + old.numel()].reshape(old.shape)
+        begin += old.numel()
+    return found
+
+
+def read_starts(starts: Any, problem: Problem) -> dict[Hashable, Mapping[str, Any]]:
+    """Read several starts: label to the values of parameters; those of a list are numbered.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> valley = ravine.gallery.rosenbrock()
+    >>> [{name: float(v) for name, v in each.items()} for each in read_starts([[-1, 2], {"y": 0}], valley).values()]
+    [{'x': -1.0, 'y': 2.0}, {'y': 0.0}]
+    >>> list(read_starts({"left": [-1, 2], "right": [1, 2]}, valley))
+    ['left', 'right']
+
+    Raises
+    ------
+    TypeError, ValueError
+        With what was given and what was expected.
+    """
+    expected = (
+        f"starts takes a list of starts (a mapping or a vector in the order {listed(problem.labels)} each), a mapping "
+        "of label to start, or an array or table with a row for each"
+    )
+    if hasattr(starts, "columns") and hasattr(starts, "to_dict"):
+        rows = starts.to_dict("records")
+        begun = dict(zip(starts.index.tolist(), rows, strict=True))
+    elif isinstance(starts, Mapping):
+        begun = dict(starts)
+        if begun and set(begun) <= {*problem.start, *problem.labels} and not any(map(_is_mapping, begun.values())):
+            raise ValueError(f"{expected}; got a mapping of parameters: for one start write starts=[{{…}}]")
+    elif isinstance(starts, list | tuple) or getattr(starts, "ndim", 0) > 0:
+        begun = dict(enumerate(starts))
+    else:
+        raise TypeError(f"{expected}; got {kind_of(starts)}")
+    if not begun:
+        raise ValueError("starts is empty: give at least one, or leave it out")
+    found: dict[Hashable, Mapping[str, Any]] = {}
+    for label, each in begun.items():
+        if isinstance(each, Mapping):
+            found[label] = each
+            continue
+        vector = [each] if len(problem.labels) == 1 and _is_number(each) else each
+        if not is_vector(vector):
+            raise TypeError(f"{expected}; start {label!r} is {kind_of(each)}")
+        found[label] = split_vector(problem, vector)
+    return found
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return True
+    return hasattr(value, "ndim") and value.ndim == 0
