@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
 from functools import partial
 
@@ -888,3 +889,22 @@ def test_what_is_said_is_what_the_run_does(turn, curvatures, at, start, settings
     else:
         faded = [radii[shares > 0.01][k] ** (math.pi / a) for k, a in enumerate(angles) if a > 1e-6]
         assert all(each < 0.05 for each in faded)
+
+
+# -- as they are shown -------------------------------------------------------------------------------------------
+
+
+def test_findings_print_as_sentences_and_are_a_list_in_all_else():
+    told = ravine.explain(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, momentum=0.9))
+    assert repr(told) == str(told) == "\n".join(f"• {each}" for each in told)
+    assert isinstance(told, list)
+    assert told == list(told)
+    assert list(told) == told
+    assert repr(told[1:3]) == f"• {told[1]}\n• {told[2]}"
+    assert told[-1] is list(told)[-1]
+    html = ravine.explain(ravine.join({"<a>": ravine.descend(ravine.gallery.quadratic(), lr=0.1)}))._repr_html_()
+    assert html.startswith("<ul><li>&lt;a&gt;: It ")
+    assert html.count("<li>") > 1
+    empty = told[:0]
+    assert repr(empty) == "[]"
+    assert json.dumps(empty) == "[]"

@@ -727,7 +727,7 @@ def filled(ax, gid):
 
 def test_many_runs_are_a_band(valley):
     runs = valley.isel(step=slice(0, 61))
-    figure = plot.losses(runs)
+    figure = plot.losses(runs, band=True)
     (ax,) = figure.axes
     heights = runs.loss.values.reshape(-1, 61) / runs.loss.values[0, 0, 0]
     (median,) = of_gid(ax, "median")
@@ -747,14 +747,14 @@ def test_many_runs_are_a_band(valley):
     assert "quantiles of 1,200 runs" in said(figure)
     assert_apart(figure)
     for style in ("dark", "article"):
-        assert_apart(plot.losses(runs, style=style))
+        assert_apart(plot.losses(runs, style=style, band=True))
 
 
 def test_the_best_run_is_named_by_its_settings(valley):
     steps = {(i, j): arrival_of(valley.loss.values[i, j]) for i in range(40) for j in range(30)}
     fastest = min(step for step in steps.values() if step is not None)
     i, j = min((place for place, step in steps.items() if step == fastest), key=lambda p: valley.loss.values[p][-1])
-    figure = plot.losses(valley)
+    figure = plot.losses(valley, band=True)
     (ax,) = figure.axes
     (best,) = of_gid(ax, "best")
     assert np.allclose(best.get_ydata(), valley.loss.values[i, j] / valley.loss.values[0, 0, 0], rtol=1e-12)
@@ -771,7 +771,7 @@ def test_the_best_run_is_named_by_its_settings(valley):
 
 def test_without_a_minimum_the_band_is_of_losses(valley):
     runs = valley.drop_vars("minimum_loss").isel(momentum=0, step=slice(0, 41))
-    figure = plot.losses(runs)
+    figure = plot.losses(runs, band=True)
     (ax,) = figure.axes
     assert ax.get_ylabel() == "loss"
     (median,) = of_gid(ax, "median")
@@ -783,7 +783,7 @@ def test_without_a_minimum_the_band_is_of_losses(valley):
 
 def test_labels_have_a_band_each(valley, bowl):
     runs = both(valley=valley, bowl=bowl, again=bowl).isel(step=slice(0, 81))
-    figure = plot.losses(runs)
+    figure = plot.losses(runs, band=True)
     (ax,) = figure.axes
     medians = of_gid(ax, "median")
     assert len(medians) == len(of_gid(ax, "middle half")) == 2
@@ -804,33 +804,36 @@ def test_settings_that_torch_refused_are_no_runs(valley):
     error = xr.full_like(runs.loss.isel(step=0, drop=True), "", dtype=object)
     error[2] = "Invalid learning rate"
     broken = runs.assign(error=error, loss=runs.loss.where(error == ""))
-    figure = plot.losses(broken)
+    figure = plot.losses(broken, band=True)
     kept = runs.isel(lr=[k for k in range(10) if k != 2])
     (median,) = of_gid(figure.axes[0], "median")
-    (truth,) = of_gid(plot.losses(kept).axes[0], "median")
+    (truth,) = of_gid(plot.losses(kept, band=True).axes[0], "median")
     assert bare.same_bits(median.get_ydata(), truth.get_ydata())
     assert "quantiles of 90 runs" in said(figure)
     with pytest.raises(ValueError, match="no runs to draw: torch refused all of the settings"):
-        plot.losses(broken.assign(error=xr.full_like(error, "no")))
+        plot.losses(broken.assign(error=xr.full_like(error, "no")), band=True)
 
 
 def test_steps_that_were_not_looked_at_are_no_part_of_a_band(valley):
     thin = valley.loss.where(valley.step % 10 == 0)
     thin.attrs["loss_every"] = 10
-    (ax,) = plot.losses(valley.assign(loss=thin)).axes
+    (ax,) = plot.losses(valley.assign(loss=thin), band=True).axes
     (median,) = of_gid(ax, "median")
     assert median.get_xdata().tolist() == list(range(0, 201, 10))
-    (whole,) = of_gid(plot.losses(valley).axes[0], "median")
+    (whole,) = of_gid(plot.losses(valley, band=True).axes[0], "median")
     assert bare.same_bits(median.get_ydata(), whole.get_ydata()[::10])
 
 
-def test_few_runs_stay_curves(valley):
-    few = valley.isel(momentum=0, lr=slice(0, 8))
-    (ax,) = plot.losses(few).axes
-    assert [line.get_gid() for line in ax.lines[:8]] == [f"lr {v:g}" for v in LR[:8]]
+def test_runs_stay_curves_unless_a_band_is_asked_for(valley):
+    some = valley.isel(momentum=0, lr=slice(0, 24))
+    (ax, key) = plot.losses(some).axes
+    assert key.get_label() == "key"
+    assert [line.get_gid() for line in ax.lines[:24]] == [f"lr {v:.4g}" for v in LR[:24]]
     assert not of_gid(ax, "middle half")
-    (ax,) = plot.losses(valley.isel(momentum=0, lr=slice(0, 9))).axes
-    assert of_gid(ax, "middle half")
+    assert of_gid(plot.losses(some, band=True).axes[0], "middle half")
+    too_many = r"25 curves are too many .* .at most 24.: select some along 'lr' .25.*plot.losses.runs, band=True"
+    with pytest.raises(ValueError, match=too_many):
+        plot.losses(valley.isel(momentum=0, lr=slice(0, 25)))
 
 
 def test_a_diagram_leaves_the_settings_of_matplotlib_alone(valley):
@@ -844,11 +847,11 @@ def test_a_band_that_leaves_the_picture_has_no_name_at_its_border():
     bowl = ravine.gallery.quadratic(10)
     mostly = ravine.sweep(bowl, lr=np.geomspace(0.5, 50, 30), steps=60)
     assert float(ravine.measure.diverged(mostly).mean()) > 0.5
-    said = [text.get_text() for text in ravine.plot.losses(mostly).axes[0].texts]
+    said = [text.get_text() for text in ravine.plot.losses(mostly, band=True).axes[0].texts]
     assert "median" not in said
     assert any(word.startswith("best: lr ") for word in said)
     wholly = ravine.sweep(bowl, lr=np.geomspace(5, 50, 30), steps=60)
-    said = [text.get_text() for text in ravine.plot.losses(wholly).axes[0].texts]
+    said = [text.get_text() for text in ravine.plot.losses(wholly, band=True).axes[0].texts]
     assert not any("median" in word or "best" in word for word in said)
 
 

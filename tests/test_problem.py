@@ -302,3 +302,18 @@ def test_several_columns_keep_their_names(tmp_path):
     assert "Limit" not in ravine.code(run)  # plain torch has a weight and a bias
     with pytest.raises(ValueError, match=r"no parameter 'Limt'; the problem has .*did you mean Limit"):
         problem.starting_at(Limt=1.0)
+
+
+def test_a_problem_fits_a_line(case):
+    line = repr(case.problem)
+    assert "\n" not in line
+    assert len(line) <= 110
+    assert line.startswith("<Problem: ")
+    assert next(iter(case.problem.start)) in line
+
+
+def test_a_line_says_what_a_problem_is_made_of():
+    assert repr(ravine.gallery.article()["L1Loss"]) == "<Problem: Linear, L1Loss, 50 samples; start weight 6, bias −3>"
+    wide = ravine.Problem(lambda p: p["w"].sum(), start={"w": torch.zeros(100, 3)})
+    assert repr(wide) == "<Problem: start w 100×3>"
+    assert len(repr(ravine.Problem(lambda p: 0, start={f"{'long' * 9}{k}": 0.0 for k in range(4)}))) == 110

@@ -135,8 +135,12 @@ def test_too_many_curves_or_dimensions(article):
     few = many.isel(run=slice(0, 8))
     assert [line.get_gid() for line in plot.losses(few).axes[0].lines[:8]] == [str(k) for k in range(8)]
     two = ravine.join({"x": few, "y": few.assign(loss=few.loss + 9)}, dim="b")
-    for study, runs in ((many, 9), (two, 16)):  # too many for a curve each: a band of all of them
-        figure = plot.losses(study)
+    assert (
+        len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in plot.losses(two).axes[0].lines[:16]})
+        == 16
+    )
+    for study, runs in ((many, 9), (two, 16)):
+        figure = plot.losses(study, band=True)
         told = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
         assert f"quantiles of {runs} runs" in told
         assert not {"0", "8"} & {line.get_gid() for line in figure.axes[0].lines}

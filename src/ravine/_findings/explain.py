@@ -26,7 +26,7 @@ import xarray as xr
 from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
 from ravine._findings.course import course
 from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
-from ravine._findings.finding import Finding
+from ravine._findings.finding import Finding, Findings
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
@@ -196,7 +196,7 @@ def shape_of(run: xr.Dataset) -> Finding | None:
     return next((each for each in found if each is not None), None)
 
 
-def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> list[Finding]:
+def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     """Say what happened in a run, and why, in true sentences.
 
     Parameters
@@ -212,8 +212,9 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> list[Finding
     Returns
     -------
     list of Finding
-        What several runs say together comes first, then each run in turn (``about`` holds its labels), the most
-        important first. A finding of ``scope`` "exact" follows from torch's update rule, or from curvature where
+        Printed, or at the end of a notebook's cell, it shows the sentences, one a line. What several runs say
+        together comes first, then each run in turn (``about`` holds its labels), the most important first. A finding
+        of ``scope`` "exact" follows from torch's update rule, or from curvature where
         the loss is a quadratic at all places of the run: it equals its minimum + ½ eᵀHe within 64 roundings of
         its dtype, and each step is the one that torch's rule leads to. What curvature says elsewhere is "local",
         true near the minimum, and the sentence says so. The rest is "measured". Curvature is drawn on for
@@ -250,4 +251,4 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> list[Finding
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
-    return found
+    return Findings(found)

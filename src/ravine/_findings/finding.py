@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex, overload
 
 from ravine._format import setting
 
@@ -93,3 +94,31 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.whose}: {self.told}" if self.whose else self.told
+
+
+class Findings(list[Finding]):
+    """A list of findings that shows its sentences, one a line; in a notebook as a list. In all else a list.
+
+    Examples
+    --------
+    >>> told = Findings([Finding("arrival", "It arrives at step 12.", {"step": 12.0}, "measured")])
+    >>> told
+    • It arrives at step 12. (measured)
+    >>> told == list(told), type(told[:1]).__name__, told[0].values["step"]
+    (True, 'Findings', 12.0)
+    """
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> Finding: ...
+
+    @overload
+    def __getitem__(self, index: slice, /) -> Findings: ...
+
+    def __getitem__(self, index: SupportsIndex | slice, /) -> Finding | Findings:
+        return Findings(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"• {each}" for each in self) or "[]"
+
+    def _repr_html_(self) -> str:
+        return f"<ul>{''.join(f'<li>{html.escape(str(each))}</li>' for each in self)}</ul>"

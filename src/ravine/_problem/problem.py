@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._format import hint, kind_of, listed
+from ravine._format import TIMES, hint, kind_of, listed, number
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.criteria import ELEMENTWISE, Criterion, elementwise, name_of
 from ravine._problem.fit_data import explain_criterion, explain_refusal, fit_data, names_of
@@ -207,6 +207,16 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 Loss = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 
+LINE = 110
+"""Characters of a problem's repr, at most."""
+
+
+def _start_text(name: str, value: torch.Tensor) -> str:
+    """Write one parameter at the start: its value, or its shape where it is more than one number."""
+    if value.numel() == 1:
+        return f"{name} {number(value.item(), 4)}"
+    return f"{name} {TIMES.join(map(str, value.shape))}"
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -260,6 +270,13 @@ class Problem:
             object.__setattr__(self, "start", {"x": self.start})
         with torch.inference_mode(False):  # tensors made in it could not be differentiated by
             object.__setattr__(self, "start", MappingProxyType(_as_start(self.start)))
+
+    def __repr__(self) -> str:
+        """One line: what it is made of, and where it starts; of large parameters their shapes."""
+        parts = self.parts
+        made = f"{type(parts.model).__name__}, {self.criterion}, {len(parts.inputs):,} samples; " if parts else ""
+        line = f"<Problem: {made}start {listed((_start_text(*each) for each in self.start.items()), 4)}>"
+        return line if len(line) <= LINE else f"{line[: LINE - 2]}…>"
 
     @classmethod
     def of(

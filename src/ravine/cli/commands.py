@@ -455,6 +455,12 @@ def plot(
     ] = None,
     x: Annotated[str, typer.Option("--x", help="For phase: the horizontal setting.")] = "lr",
     y: Annotated[str, typer.Option("--y", help="For phase: the vertical setting.")] = "momentum",
+    hue: Annotated[
+        str | None, typer.Option(help="For descent, losses and fit: the setting that gives runs their colours.")
+    ] = None,
+    band: Annotated[
+        bool, typer.Option("--band", help="For losses: draw what many runs have in common, instead of each.")
+    ] = False,
     step: Annotated[
         int | None,
         typer.Option(help="For anatomy: opens the update from this step to the next.", show_default="must be given"),
@@ -480,17 +486,18 @@ def plot(
     if view == "anatomy" and step is None:
         raise ValueError("anatomy opens one update: say which, as in --step 6")
     chosen = ravine.at(ravine.open(study), **read_pairs(at))
-    view = view or report.choose_view(chosen)
+    asked, view = view, view or report.choose_view(chosen)
+    band = band or (asked is None and view == "losses" and report.are_many(chosen))
     picture = out or study.with_name(f"{study.stem}-{view}.png")
     if picture.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"a picture ends in .png, .svg or .pdf, got {picture}")
     _check_free([picture], force)
     draw: dict[str, Callable[[], Any]] = {
-        "descent": lambda: ravine.plot.descent(chosen, chosen, style=style),
+        "descent": lambda: ravine.plot.descent(chosen, chosen, hue=hue, style=style),
         "anatomy": lambda: ravine.plot.anatomy(chosen, chosen, step or 0, style=style),
         "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
-        "losses": lambda: ravine.plot.losses(chosen, style=style),
-        "fit": lambda: ravine.plot.fit(chosen, style=style),
+        "losses": lambda: ravine.plot.losses(chosen, hue=hue, band=band, style=style),
+        "fit": lambda: ravine.plot.fit(chosen, hue=hue, style=style),
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
         "stability": lambda: ravine.plot.stability(chosen, style=style),

@@ -116,7 +116,7 @@ def draw_run(problem: Problem | Mapping[str, Problem], runs: xr.Dataset, style: 
             f"{runs.sizes['parameter']} parameters: a map shows two, so the picture is the loss at every step",
             err=True,
         )
-        return runs, ravine.plot.losses(runs, style=style)
+        return runs, draw_losses(runs, style)
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     land = ravine.surface(problem, one.ranges or ravine.around(runs))
     return runs.assign(surface=land["surface"]), ravine.plot.descent(runs, land, style=style)
@@ -145,7 +145,21 @@ def choose_picture(runs: xr.Dataset) -> Callable[[str], Figure] | None:
     if len(settings) == 2 and numbers.ndim <= 3:
         x, y = sorted(settings, key=lambda dim: (dim != "lr", list(numbers.dims).index(dim)))
         return lambda style: ravine.plot.phase(numbers, x, y, style=style)
-    return None if "loss" not in runs else lambda style: ravine.plot.losses(runs, style=style)
+    return None if "loss" not in runs else lambda style: draw_losses(runs, style)
+
+
+def draw_losses(runs: xr.Dataset, style: str) -> Figure:
+    """Draw a curve for each run, or a band where they are more than can be told apart."""
+    return ravine.plot.losses(runs, band=are_many(runs), style=style)
+
+
+def are_many(runs: xr.Dataset) -> bool:
+    """Tell whether runs are too many for a curve each."""
+    return "loss" in runs and runs["loss"].size // max(runs.sizes["step"], 1) > CURVES
+
+
+CURVES = 24
+"""Runs up to which each has a curve of its own where nothing is asked for."""
 
 
 def print_result(runs: xr.Dataset) -> None:

@@ -18,6 +18,7 @@ from ravine.plot._anatomy.formula import Row, align_rows, headline, rows_of, wid
 from ravine.plot._anatomy.window import Window, axis_names, draw_ground, open_window, why_not_drawn, window_of
 from ravine.plot._canvas.labels import literal
 from ravine.plot._canvas.layout import MONO, wrap, wrap_parts, write_head_over
+from ravine.plot._canvas.sheet import refuse_axes
 from ravine.plot._canvas.style import Figure, Style, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import Decays, contours_text, coupled_decay, number_text, settings_text
 from ravine.plot._map.contours import draw_bands, gaps_of
@@ -53,6 +54,7 @@ def anatomy(
     land: xr.Dataset | None = None,
     step: int | None = None,
     *,
+    ax: Axes | None = None,
     title: str | None = None,
     style: str = "ravine",
 ) -> Figure:
@@ -76,6 +78,8 @@ def anatomy(
         A study with ``surface`` over these two parameters; left out, as in `ravine.plot.descent`.
     step
         The update from this step to the next.
+    ax
+        Refused: the picture has several panels, and the message names the one that draws the arrows alone.
     title
         What to see; how the parts lie to each other, measured, if left out.
     style
@@ -101,6 +105,7 @@ def anatomy(
     >>> figure.texts[-2].get_text()
     'Step 6 to 7: the velocity carries uphill, the gradient turns it by 73°'
     """
+    refuse_axes(ax, "anatomy draws arrows, a map and a formula", "plot.vectors(run, step, ax) draws the arrows alone")
     theme = style_of(style)
     land = surface_for(run, land, "ravine.plot.anatomy")
     if step is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ravine.measure._update import Update, update_of
 from ravine.plot._anatomy.window import Backdrop, Window, axis_names, draw_ground, open_window, window_of
 from ravine.plot._canvas.labels import FreeSpace, draw_label
-from ravine.plot._canvas.style import Style, halo, style_of, with_own_settings
+from ravine.plot._canvas.style import Style, halo, is_users, style_on, with_own_settings
 from ravine.plot._canvas.words import coupled_decay
 from ravine.plot._map.marks import own_axes, trajectory
 
@@ -100,13 +100,13 @@ def vectors(
     >>> [arrow.get_gid() for arrow in ax.collections]
     ['update', 'velocity', 'gradient']
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     names = axes or (axis_names(run, land) if land is not None else None)
     *_, names = trajectory(run, names)
     update = update_of(run.sel(parameter=list(names)), step)
     arrows, spots = textbook_of(update, theme) or (arrows_of(update, theme), ends_of(update, theme))
     if ax is None:
-        ax = own_axes(theme, 0.8)
+        ax = own_axes(theme, 0.8, 1.1 if theme.terrain else 0.25)
     draw_update(ax, run, land, names, arrows, spots, theme)
     return ax
 
@@ -136,7 +136,7 @@ def draw_update(
         ground = draw_ground(ax, land, coupled_decay(run), window, theme)
     elif theme.terrain:
         ax.set_axis_off()
-    else:
+    elif not is_users(ax):
         ax.set_facecolor(theme.far)
     ground.number(draw_arrows(ax, arrows, spots, window, theme), theme)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -19,12 +20,15 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ravine.plot._canvas.style import Style, halo
+from ravine.plot._canvas.style import Style, halo, is_users
 
 Array = NDArray[np.floating[Any]]
 
 CELL = 2.0
 """Side of a cell, in points."""
+
+LED = 13.0
+"""Points from a place beyond which a line leads to its label."""
 
 MOST_SPOTS = 200_000
 """Points at which a path is marked, at most: it costs milliseconds, however long the run."""
@@ -59,6 +63,7 @@ class FreeSpace:
         self.size = np.array([box.width, box.height]) * self.unit
         columns, rows = (max(2, int(side / CELL)) for side in self.size)
         self.taken = np.zeros((rows, columns), dtype=bool)
+        self.texts: list[Box] = []
 
     def points(self, data: ArrayLike) -> Array:
         """Turn data coordinates, shape (n, 2), into points from the lower left corner."""
@@ -112,8 +117,16 @@ class FreeSpace:
         covered = total[tall:, wide:] - total[:-tall, wide:] - total[tall:, :-wide] + total[:-tall, :-wide]
         return np.asarray(covered == 0)
 
+    def write(self, box: Box) -> None:
+        """Take the rectangle of a text, through which no leader may lead."""
+        self.box(box)
+        self.texts.append(box)
+
     def beside(self, anchor: ArrayLike, width: float, height: float, near: float, far: float) -> Box | None:
-        """Return the free box nearest to `anchor`, from `near` to `far` points away from it, if there is one."""
+        """Return the free box nearest to `anchor`, from `near` to `far` points away from it, if there is one.
+
+        Where it is so far off that a line leads to it, that line crosses no text.
+        """
         free = self.has_room(width, height)
         if not free.any():
             return None
@@ -123,6 +136,8 @@ class FreeSpace:
         y = rows * CELL + np.ceil(height / CELL) * CELL / 2
         away = np.hypot(np.maximum(np.abs(x - px) - width / 2, 0), np.maximum(np.abs(y - py) - height / 2, 0))
         cost = np.where((away < near) | (away > far), np.inf, away + 0.12 * np.abs(y - py))
+        if self.texts and (away[cost.argmin()] > LED):
+            cost[(away > LED) & _crosses(np.array([px, py]), np.c_[x, y], self.texts)] = np.inf
         best = int(cost.argmin())
         return Box(float(x[best]), float(y[best]), width, height) if np.isfinite(cost[best]) else None
 
@@ -159,6 +174,23 @@ class FreeSpace:
         inside = (cells >= 0).all(axis=1) & (cells < [columns, rows]).all(axis=1)
         cells = np.clip(cells, 0, [columns - 1, rows - 1])
         return np.where(inside, field[cells[:, 1], cells[:, 0]], 0.0)
+
+
+def _crosses(anchor: Array, middles: Array, boxes: Sequence[Box]) -> NDArray[np.bool_]:
+    """Tell for each middle whether the straight way to it from the anchor passes through one of the boxes."""
+    ways = middles - anchor
+    crossed = np.zeros(len(middles), dtype=bool)
+    for box in boxes:
+        half = np.array([box.width, box.height]) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            one, other = (
+                (np.array([box.x, box.y]) - half - anchor) / ways,
+                (np.array([box.x, box.y]) + half - anchor) / ways,
+            )
+        enter = np.fmin(one, other).max(axis=1)
+        leave = np.fmax(one, other).min(axis=1)
+        crossed |= (enter < leave) & (leave > 0) & (enter < 1)
+    return crossed
 
 
 def _sample_line(track: Array, size: Array) -> Array:
@@ -208,17 +240,18 @@ def literal(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def text_size(text: str, size: float, *, weight: str = "normal", family: str = "DejaVu Sans") -> tuple[float, float]:
-    """Return width and height of a text in points, without drawing it."""
+def text_size(text: str, size: float, *, weight: str = "normal", family: str = "") -> tuple[float, float]:
+    """Return width and height of a text in points, without drawing it; in the font that is set, if none is named."""
     lines = printable(text).split("\n")
-    return max(_width(line, weight, family) for line in lines) * size, 1.25 * size * len(lines)
+    fonts = (family,) if family else tuple(mpl.rcParams["font.family"])
+    return max(_width(line, weight, fonts) for line in lines) * size, 1.25 * size * len(lines)
 
 
 @functools.cache
-def _width(line: str, weight: str, family: str) -> float:
+def _width(line: str, weight: str, family: tuple[str, ...]) -> float:
     if not line:
         return 0.0
-    font = get_font(findfont(FontProperties(family=family, weight=weight)))
+    font = get_font(findfont(FontProperties(family=list(family), weight=weight)))
     font.set_size(100, 72)
     font.set_text(line, 0.0)
     return float(font.get_width_height()[0]) / 64 / 100 * 1.02  # small sizes are hinted a little wider
@@ -265,7 +298,7 @@ def draw_label(
     if place is None:
         return None
     offset = np.array([place.x, place.y]) - anchor
-    led = lead and place.gap(anchor) > 13
+    led = lead and place.gap(anchor) > LED
     note = axes.annotate(
         literal(text),
         xy=(float(point[0]), float(point[1])),
@@ -280,25 +313,55 @@ def draw_label(
         zorder=6,
         arrowprops={"arrowstyle": "-", "lw": 0.6, "color": color, "shrinkA": 1, "shrinkB": 4} if led else None,
     )
-    free.box(place)
+    free.write(place)
     if led:
         free.line(np.array([anchor, [place.x, place.y]]), 1.0)
     return note
 
 
-def draw_labels_at_right(
-    axes: Axes, entries: Sequence[tuple[str, float, str]], style: Style, size: float = 8.5
-) -> None:
-    """Write (name, height, colour) at the right border, moved apart where they would overlap.
+def make_room_at_right(axes: Axes, names: Sequence[str], size: float = 8.5) -> float:
+    """Return where, as a share of the Axes' width, curves end and their names begin.
 
-    A thin line leads from a moved name to its height.
+    In a figure of ours that is the border: there is room beyond. What stands beyond the border of the user's Axes may
+    be cut, or covered by her next one, so that the horizontal axis is made longer until the names have room within;
+    0 where they would need more than half of it.
     """
+    width = max((text_size(name, size)[0] for name in names if name), default=0.0)
+    figure = axes.get_figure()
+    assert figure is not None
+    if not width or not is_users(axes):
+        return 1.0
+    share = 1.0 - (width + 14.0) / (axes.bbox.width * 72 / figure.dpi)
+    if share < 0.5:
+        return 0.0
+    to_even = axes.transScale.transform
+    (low, _), (high, _) = to_even([(axes.get_xlim()[0], 1.0), (axes.get_xlim()[1], 1.0)])
+    longer = axes.transScale.inverted().transform((low + (high - low) / share, 1.0))[0]
+    axes.set_xlim(right=float(longer))
+    return share
+
+
+def draw_labels_at_right(
+    axes: Axes, entries: Sequence[tuple[str, float, str]], style: Style, size: float = 8.5, *, edge: float = 1.0
+) -> None:
+    """Write (name, height, colour) at the right border, moved apart where they would overlap, smaller where they must.
+
+    A thin line leads from a moved name to its height. `edge` is where curves end, from `make_room_at_right`; where that
+    found no room there is a legend.
+    """
+    if edge == 0:
+        lines = {line.get_gid(): line for line in axes.lines}
+        named = [(lines[printable(name)], literal(name)) for name, *_ in entries if printable(name) in lines]
+        axes.legend(*zip(*named, strict=True), fontsize="small")
+        return
     low, high = axes.get_ylim()
     figure = axes.get_figure()
     assert figure is not None
-    step = 1.35 * size / 72 / (axes.get_position().height * figure.get_figheight())  # type: ignore[union-attr]
+    tall, wide = (side * 72 / figure.dpi for side in (axes.bbox.height, axes.bbox.width))
+    size = min(size, max(6.0, tall / (1.28 * max(len(entries) - 0.6, 1))))
+    step = min(1.35 * size / tall, 1.0 / max(len(entries) - 1, 1))
     heights = [float(axes.transAxes.inverted().transform(axes.transData.transform((0, h)))[1]) for _, h, _ in entries]
-    order = np.argsort(heights)
+    order = np.argsort(heights, kind="stable")
     places = np.array(heights)[order]
     for k in range(1, len(places)):  # push up what is too close, then down what left the axes
         places[k] = max(places[k], places[k - 1] + step)
@@ -309,14 +372,15 @@ def draw_labels_at_right(
         name, _, color = entries[index]
         axes.annotate(
             literal(name),
-            xy=(1.0, heights[index]),
+            xy=(edge, heights[index]),
             xycoords="axes fraction",
-            xytext=(1.04, place),
+            xytext=(edge + (0.04 if edge == 1.0 else 9.0 / wide), place),
             textcoords="axes fraction",
             va="center",
             size=size,
             color=color,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.6, "shrinkA": 1, "shrinkB": 0},
             annotation_clip=False,
+            gid="end",
         )
     axes.set_ylim(low, high)

@@ -326,7 +326,7 @@ def write_lines_under(ax: Axes, lines: Lines) -> None:
 FIXED = "\N{NO-BREAK SPACE}"
 
 
-def wrap(text: str, inches: float, size: float, weight: str = "normal", family: str = "DejaVu Sans") -> str:
+def wrap(text: str, inches: float, size: float, weight: str = "normal", family: str = "") -> str:
     """Break a text into lines that fit, a number never apart from its unit."""
     kept = re.sub(r"(?<=\d) (?=%|steps?\b)|(?<=\bstep) (?=\d)", FIXED, text)
     lines: list[str] = []

@@ -135,9 +135,12 @@ def cell_axis(values: xr.DataArray, name: str) -> CellAxis:
     if (np.diff(places) <= 0).any():
         twice = places[1:][np.diff(places) <= 0]
         raise ValueError(f"{name!r} has the value {twice[0]:g} more than once: a cell is one setting")
-    if places[0] == 0 and 2 < len(places) <= MOST_NAMED and _is_log(places[1:]):  # 0, 0.001, 0.01: no scale holds them
-        return _labelled_axis(name, places.tolist(), tuple(setting(place) for place in places.tolist()))
-    log = _is_log(places)
+    if places[0] == 0 and 2 < len(places) <= MOST_NAMED and is_log(places[1:]):  # 0, 0.001, 0.01: no scale holds them
+        words = tuple(setting(place) for place in places.tolist())
+        if len(set(words)) < len(words):  # six digits do not tell them apart
+            words = tuple(f"{place:.15g}" for place in places.tolist())
+        return _labelled_axis(name, places.tolist(), words)
+    log = is_log(places)
     even = np.log10(places) if log else places
     middles = (even[1:] + even[:-1]) / 2
     edges = np.concatenate([[2 * even[0] - middles[0]], middles, [2 * even[-1] - middles[-1]]])
@@ -151,7 +154,7 @@ def _labelled_axis(name: str, values: Sequence[Any], names: tuple[str, ...]) -> 
     return CellAxis(heading, count - 0.5, names=names, name=name, values=tuple(values), places=count[:-1])
 
 
-def _is_log(places: Array) -> bool:
+def is_log(places: Array) -> bool:
     """Tell whether values want a logarithmic scale: spaced so, or positive over a wide range and not even."""
     if places[0] <= 0:
         return False

@@ -7,14 +7,15 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure as PlainFigure
 
 from ravine._system import process_state
@@ -32,6 +33,14 @@ CELLS = {
 }
 
 
+RUNS = mpl.colormaps["plasma"]
+
+
+def _part_of_runs(low: float, high: float) -> Colormap:
+    """Return the part of the ramp of runs that stands out from the paper."""
+    return LinearSegmentedColormap.from_list("runs", RUNS(np.linspace(low, high, 64)))
+
+
 @dataclass(frozen=True)
 class Style:
     """Colours of a picture, and what is drawn on it: all that tells one style from another.
@@ -42,6 +51,8 @@ class Style:
         The runs; lines behind curves.
     `ramp`, `hairline`, `contour`, `number`, `hole`
         A map from lowest to highest loss, lines between bands, numbered lines and their numbers, where it has no value.
+    `runs`
+        Runs whose setting is a number, from the smallest to the largest: even in lightness, off the paper at both ends.
     `cells`, `diverging`, `late`
         A diagram from the best value to the worst; its cells that diverge, and that do not arrive.
     `head`, `frame`
@@ -65,6 +76,7 @@ class Style:
     diverging: str
     late: str
     cells: Colormap = field(compare=False)
+    runs: Colormap = field(compare=False)
     head: bool = True
     frame: bool = False
     terrain: str = ""
@@ -99,15 +111,16 @@ RAVINE = Style(
     quiet="#5c6b77",
     # told apart by lightness as well as by hue, so that grey prints and colour-blind readers lose nothing
     accents=("#d9480f", "#0b5394", "#111111", "#b5179e", "#0f766e", "#a16207"),
-    ramp=("#6f8aa3", "#b4c5d4", "#dfe8ef", "#f6f9fb"),
+    ramp=("#2c5f8f", "#79a5cb", "#b7d1e6", "#dde9f3", "#f4f8fb"),
     hairline="#ffffff",
-    contour="#8ba0b3",
-    number="#51677a",
+    contour="#587d9e",
+    number="#2f5069",
     hole=("#f3e9e2", "#d9c4b5"),
     grid="#e8edf1",
     diverging="#f6e3d8",
     late="#e8edf1",
     cells=LinearSegmentedColormap.from_list("ravine", CELLS["ravine"].split()),
+    runs=_part_of_runs(0.0, 0.76),
 )
 
 DARK = Style(
@@ -117,15 +130,16 @@ DARK = Style(
     quiet="#93a5b5",
     accents=("#ff9142", "#79c7ff", "#f7f7f2", "#ff8fd6", "#45d9b9", "#e9cf58"),
     # the valley glows, the heights fade into the paper: the path is the brightest thing on it
-    ramp=("#4a7fa8", "#2d5676", "#1c3547", "#131e28"),
+    ramp=("#5fa9dc", "#3a78a6", "#235375", "#173448", "#111c26"),
     hairline="#0d141b",
-    contour="#5f86a6",
-    number="#a9c3d8",
+    contour="#6f9cc0",
+    number="#bcd5e8",
     hole=("#241d1a", "#4a3a31"),
     grid="#22303c",
     diverging="#241d1a",
     late="#182029",
     cells=LinearSegmentedColormap.from_list("dark", CELLS["dark"].split()),
+    runs=_part_of_runs(0.38, 1.0),
 )
 
 ARTICLE = Style(
@@ -143,6 +157,7 @@ ARTICLE = Style(
     diverging="#f6e3d8",
     late="#dddddd",
     cells=mpl.colormaps["cividis_r"],
+    runs=_part_of_runs(0.0, 0.76),
     head=False,
     frame=True,
     terrain="terrain",
@@ -206,10 +221,14 @@ def own_settings() -> Iterator[None]:
 
 
 def with_own_settings(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Decorate what draws, so that it does so with our own settings."""
+    """Decorate what draws, so that it does so with our own settings; on the user's Axes, with hers."""
 
     @functools.wraps(function)
     def inner(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        given = [*args, kwargs.get("ax")]
+        if any(isinstance(each, Axes) and is_users(each) for each in given):
+            with process_state():
+                return function(*args, **kwargs)
         with own_settings():
             return function(*args, **kwargs)
 
@@ -239,6 +258,42 @@ class Figure(PlainFigure):
         return buffer.getvalue()
 
 
+class ShownAxes(Axes):
+    """The Axes of a mark that was given none: it shows its figure in a notebook."""
+
+    def _repr_png_(self) -> bytes:
+        figure = self.get_figure(root=True)
+        assert isinstance(figure, Figure)
+        return figure._repr_png_()
+
+
+def is_users(ax: Axes) -> bool:
+    """Tell whether an Axes stands in a figure that is not ours: its frame, title, numbers and colours stay."""
+    return not isinstance(ax.get_figure(root=True), Figure)
+
+
+def style_on(name: str, ax: object) -> Style:
+    """Return a style by its name, on the paper of the user's Axes where there is one.
+
+    On dark paper, ``"ravine"`` is ``"dark"``: words and lines must stand out from it.
+    """
+    style = style_of(name)
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(f"ax must be one matplotlib Axes, as in figure, ax = plt.subplots(), got {type(ax).__name__}")
+    if ax is None or not is_users(ax) or not style.head:
+        return style
+    paper = to_rgba(ax.get_facecolor()) if ax.axison else (0.0, 0.0, 0.0, 0.0)
+    under = to_rgb(ax.get_figure(root=True).get_facecolor())  # type: ignore[union-attr]
+    red, green, blue = (paper[3] * a + (1 - paper[3]) * b for a, b in zip(paper, under, strict=False))
+    if style is RAVINE and 0.2126 * red + 0.7152 * green + 0.0722 * blue < DARKER:
+        style = DARK
+    return replace(style, ground=to_hex((red, green, blue)))
+
+
+DARKER = 0.35
+"""How bright paper is, at most, on which the dark style is drawn."""
+
+
 def new_figure(width: float, height: float, style: Style) -> Figure:
     """Return an empty figure of this size in inches."""
     figure = Figure(figsize=(width, height), facecolor=style.ground)
@@ -248,7 +303,7 @@ def new_figure(width: float, height: float, style: Style) -> Figure:
 
 def calm(axes: Axes, style: Style, size: float = 8.0, *, grid: bool = False) -> None:
     """Take away what does not speak: frame lines, tick marks, dark numbers; nothing where the style keeps its frame."""
-    if style.frame:
+    if style.frame or is_users(axes):
         return
     for spine in axes.spines.values():
         spine.set_visible(False)

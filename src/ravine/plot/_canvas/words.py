@@ -48,7 +48,7 @@ def knobs(runs: xr.Dataset) -> str:
 
 def _values_text(name: str, values: Sequence[float]) -> str:
     """Name the values a setting takes in one figure: each, or the first and last of many."""
-    words = [setting(value) for value in values]
+    words = [number_text(value) for value in values]
     shown = names(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
     return f"{name.replace('_', ' ')} {shown}"
 
@@ -168,6 +168,43 @@ def contours_text(decay: Decays) -> str:
 def label_text(dim: str, value: Any) -> str:
     """Name one entry of a dimension: a label stands for itself, a number needs its setting's name."""
     return str(value) if isinstance(value, str) else f"{dim.replace('_', ' ')} {setting(value)}"
+
+
+def short_label(dim: str, value: Any) -> str:
+    """Name one entry of a dimension with four digits, as all numbers on a picture.
+
+    Examples
+    --------
+    >>> short_label("lr", 0.0177539), short_label("run", "plain"), short_label("nesterov", True)
+    ('lr 0.01775', 'plain', 'nesterov True')
+    """
+    return (
+        label_text(dim, value)
+        if isinstance(value, str | bool | np.bool_)
+        else f"{dim.replace('_', ' ')} {number_text(value)}"
+    )
+
+
+def race_names(runs: Sequence[xr.Dataset], names: Sequence[str]) -> list[str]:
+    """Name runs of several optimizers with the settings of each; other runs keep their names.
+
+    Examples
+    --------
+    >>> import ravine, torch
+    >>> bowl = ravine.gallery.quadratic()
+    >>> both = {torch.optim.SGD: {"lr": 0.1, "momentum": 0.9}, torch.optim.Adam: {"lr": 0.5}}
+    >>> race = ravine.sweep(bowl, both, steps=3)
+    >>> race_names([race.isel(run=0), race.isel(run=1)], ["SGD", "the other"])
+    ['SGD(lr=0.1, momentum=0.9)', 'the other: Adam(lr=0.5)']
+    """
+    optimizers = [str(scalars(run).get("optimizer", "")) for run in runs]
+    if len(set(optimizers)) < 2:
+        return list(names)
+    told = [settings_text(run) for run in runs]
+    return [
+        settings if name.split(" ")[0].split(",")[0] == optimizer else f"{name}: {settings}" * bool(name) or settings
+        for name, optimizer, settings in zip(names, optimizers, told, strict=True)
+    ]
 
 
 def maximizes(run: xr.Dataset) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ravine._format import MINUS, kind_of
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, printable
 from ravine.plot._canvas.layout import write_head_over
+from ravine.plot._canvas.sheet import refuse_axes
 from ravine.plot._canvas.style import RAVINE, Figure, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._curves.curve import fold
 
@@ -25,7 +26,9 @@ TALLEST = 1.5
 
 
 @with_own_settings
-def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
+def criteria(
+    curves_of_residual: xr.Dataset, *, ax: Axes | None = None, title: str | None = None, style: str = "ravine"
+) -> Figure:
     """Draw what each criterion makes of one residual, and beneath it how hard it pulls there.
 
     The pull is the slope. A criterion whose pull does not fade near zero never slows down as it gets there,
@@ -36,6 +39,8 @@ def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style:
     ----------
     curves_of_residual
         ``loss_of_residual`` and ``pull`` (criterion, residual), from `ravine.residuals`.
+    ax
+        Refused: the picture has several panels, and the message says how to draw one of them.
     title
         What to see.
     style
@@ -54,29 +59,31 @@ def criteria(curves_of_residual: xr.Dataset, *, title: str | None = None, style:
     >>> [line.get_gid() for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
     ['L1Loss', 'HuberLoss = SmoothL1Loss']
     """
+    remedy = 'draw one with matplotlib: curves["loss_of_residual"].plot(hue="criterion", ax=ax), or "pull"'
+    refuse_axes(ax, "criteria draws two panels, losses and slopes", remedy)
     theme = style_of(style)
     entries = _read_criteria(curves_of_residual)
     x = np.sort(curves_of_residual["residual"].values)
     width, height = 7.6, 6.1
     figure = new_figure(width, height, theme)
     left, across = 0.66 / width, 4.4 / width
-    ax = figure.add_axes((left, 2.35 / height, across, 2.75 / height))
-    below = figure.add_axes((left, 0.6 / height, across, 1.35 / height), sharex=ax)
-    for axes, variable in ((ax, "loss_of_residual"), (below, "pull")):
+    upper = figure.add_axes((left, 2.35 / height, across, 2.75 / height))
+    below = figure.add_axes((left, 0.6 / height, across, 1.35 / height), sharex=upper)
+    for axes, variable in ((upper, "loss_of_residual"), (below, "pull")):
         calm(axes, theme, grid=True)
         for k, (name, one) in enumerate(entries):
             color = theme.accents[k]
             axes.plot(x, one[variable].values, color=color, lw=1.6, zorder=2.5 - k / 100, gid=printable(name))
         axes.set_xlim(x.min(), x.max())
         _set_limits(axes, [one[variable].values for _, one in entries], signed=variable == "pull")
-    ax.tick_params(labelbottom=False)
-    ax.set_title("loss of one residual", loc="left", size=8.5, color=theme.quiet)
+    upper.tick_params(labelbottom=False)
+    upper.set_title("loss of one residual", loc="left", size=8.5, color=theme.quiet)
     below.set_title("its slope: how hard the residual pulls", loc="left", size=8.5, color=theme.quiet)
     below.set_xlabel(f"residual: prediction {MINUS} target")
-    _name_losses(ax, x, entries, curves_of_residual, theme)
+    _name_losses(upper, x, entries, curves_of_residual, theme)
     _name_pulls(below, x, entries, theme)
     if theme.head:
-        write_head_over(ax, title or "What one residual costs, and how hard it pulls", HOW, theme)
+        write_head_over(upper, title or "What one residual costs, and how hard it pulls", HOW, theme)
     elif title:
         figure.suptitle(title)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -14,11 +15,22 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from ravine import measure
-from ravine._format import listed
+from ravine._format import hint, listed
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import CELL, Box, FreeSpace, draw_label, draw_labels_at_right, printable, text_size
-from ravine.plot._canvas.style import Style, calm, halo
-from ravine.plot._canvas.words import label_text, number_text
+from ravine.plot._canvas.hues import MOST, Hues, choose_hues
+from ravine.plot._canvas.labels import (
+    CELL,
+    Box,
+    FreeSpace,
+    draw_label,
+    draw_labels_at_right,
+    make_room_at_right,
+    printable,
+    text_size,
+)
+from ravine.plot._canvas.sheet import limits_of, name_axes, settle, widen
+from ravine.plot._canvas.style import Style, calm, halo, is_users
+from ravine.plot._canvas.words import label_text, number_text, race_names, short_label
 
 Array = NDArray[np.floating[Any]]
 
@@ -30,9 +42,6 @@ HEADROOM = 1e3
 
 HIGHEST = 1e300
 """Beyond this an axis overflows."""
-
-MOST = 8
-"""Curves that can be told apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +55,65 @@ class Curve:
     arrival: float
     broken: float
     share: bool
+    value: Any = ""
 
 
-def curves_of(runs: xr.Dataset) -> list[Curve]:
-    """Return a curve for each run, those that are equal in every bit under one name."""
+def curves_of(runs: xr.Dataset, hue: str | None = None) -> list[Curve]:
+    """Return a curve for each run, those that are equal in every bit under one name; `hue` gives each its value."""
     check(runs, "loss")
-    dims = [str(d) for d in runs["loss"].dims if d != "step"]
-    if len(dims) > 1:
-        raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
-    if not dims:
-        return [_make_curve("", runs, has_gap(runs))]
-    (dim,) = dims
-    if runs.sizes[dim] > MOST:
-        raise ValueError(f"{runs.sizes[dim]} curves are too many to tell apart: select at most {MOST} along {dim!r}")
     share = has_gap(runs)
-    curves = [(label_text(dim, v), _make_curve("", runs.isel({dim: i}), share)) for i, v in enumerate(runs[dim].values)]
-    return [replace(curve, name=name) for name, curve in fold(curves, lambda curve: curve.heights)]
+    made = [(name, value, _make_curve("", run, share)) for name, value, run in runs_apart(runs, "loss", hue)]
+    folded = fold([(name, (value, curve)) for name, value, curve in made], lambda each: each[1].heights)
+    return [replace(curve, name=name, value=value) for name, (value, curve) in folded]
+
+
+def runs_apart(runs: xr.Dataset, variable: str, hue: str | None = None) -> list[tuple[str, Any, xr.Dataset]]:
+    """Return each run with its name and its value of `hue`; complain where they are too many to be told apart."""
+    dims = [str(d) for d in runs[variable].dims if d not in ("step", "sample")]
+    line = choose_hue(runs, dims, hue)
+    count = math.prod(runs.sizes[dim] for dim in dims)
+    if count > MOST:
+        where = listed(f"{dim!r} ({runs.sizes[dim]})" for dim in dims)
+        raise ValueError(
+            f"{count:,} curves are too many to tell apart (at most {MOST}): select some along {where}, for example "
+            "with runs.isel, or draw what they have in common with ravine.plot.losses(runs, band=True)"
+        )
+    if line is None:
+        return [("", "", runs)]
+    found = []
+    for place in itertools.product(*(range(runs.sizes[dim]) for dim in dims)):
+        run = runs.isel(dict(zip(dims, place, strict=True)))
+        parts = [short_label(dim, v) for dim, v in _values_at(runs, dims, place, line)]
+        found.append(
+            (", ".join(parts), run[line].values.item() if line in run.coords else place[dims.index(line)], run)
+        )
+    names = [name for name, *_ in found]
+    if len(set(names)) < len(names):
+        names = [", ".join(label_text(d, run[d].values.item()) for d in dims if d in run.coords) for *_, run in found]
+    names = race_names([run for *_, run in found], names)
+    return [(name, value, run) for name, (_, value, run) in zip(names, found, strict=True)]
+
+
+def choose_hue(runs: xr.Dataset, dims: Sequence[str], hue: str | None) -> str | None:
+    """Return the setting whose values give the colours: the one that is asked for, or the first that holds numbers."""
+    along = [str(name) for name, each in runs.coords.items() if each.ndim == 1 and each.dims[0] in dims]
+    if hue is None:
+        numbers = [dim for dim in dims if dim in runs.coords and runs[dim].dtype.kind in "iuf"]
+        return next(iter([*numbers, *dims]), None)
+    if hue not in (*dims, *along):
+        if not dims:
+            raise ValueError(f"there is one run only, and hue tells several apart: leave it out, got {hue!r}")
+        there = f"they differ in {listed(dict.fromkeys([*dims, *along]))}{hint(hue, [*dims, *along])}"
+        raise ValueError(f"runs do not differ in {hue!r}; {there}: choose one of these as hue, or leave it out")
+    return hue
+
+
+def _values_at(runs: xr.Dataset, dims: Sequence[str], place: Sequence[int], line: str) -> list[tuple[str, Any]]:
+    """Return what names a run: its value of the hue, then its place along all other dimensions."""
+    own = str(runs[line].dims[0]) if line in runs.coords else line
+    spots = dict(zip(dims, place, strict=True))
+    named = [line, *(dim for dim in dims if dim != own)]
+    return [(n, runs[n].values[spots[own if n == line else n]] if n in runs.coords else spots[n]) for n in named]
 
 
 def has_gap(runs: xr.Dataset) -> bool:
@@ -99,30 +151,46 @@ def _make_curve(name: str, run: xr.Dataset, share: bool) -> Curve:
     )
 
 
-def draw_curves(ax: Axes, curves: Sequence[Curve], theme: Style) -> FreeSpace:
+LED = 4
+"""Curves up to which a line may lead from the words on arrival to their dot: among more it would cross them."""
+
+WORDED = 8
+"""Curves up to which words say when each arrives; of more, dots tell."""
+
+
+def draw_curves(ax: Axes, curves: Sequence[Curve], theme: Style, hues: Hues | None = None) -> FreeSpace:
     """Draw curves with their names at the right and what happened on the way; return what room is left."""
+    held = limits_of(ax)
     calm(ax, theme, grid=True)
-    colors = [theme.accents[k % len(theme.accents)] for k in range(len(curves))]
-    for curve, color in zip(curves, colors, strict=True):
+    hues = hues or choose_hues("", [curve.name for curve in curves], theme)
+    colors = hues.colors
+    for curve, color, dash in zip(curves, colors, hues.dashes, strict=True):
         if curve.batch is not None:
             ax.plot(
                 *curve.batch.T, ls="", marker=".", ms=3, mew=0, color=color, alpha=0.4, zorder=1.5, gid="batch_loss"
             )
-        ax.plot(curve.steps, curve.heights, color=color, lw=1.5, zorder=2.5, gid=printable(curve.name) or "loss")
+        how: dict[str, Any] = {"color": color, "ls": dash, "lw": 1.5 if len(curves) <= WORDED else 1.2, "zorder": 2.5}
+        ax.plot(curve.steps, curve.heights, gid=printable(curve.name) or "loss", **how)
     _set_scale(ax, curves)
-    ax.set_xlabel("step")
-    if curves[0].share:
+    widen(ax, held)
+    over = curves[0].share and not is_users(ax)
+    name_axes(ax, "step", "" if over else "share of the gap left" if curves[0].share else "loss")
+    if over:
         ax.set_title("gap to the minimum, as a share of the start's", loc="left", size=8.5, color=theme.quiet)
-    else:
-        ax.set_ylabel("loss")
+    named = [] if hues.bar is not None else [curve.name for curve in curves]
+    if is_users(ax):
+        settle(ax)
+    edge = make_room_at_right(ax, named)
     if curves[0].share and theme.head:
         ax.axhline(measure.SHARE, color=theme.quiet, lw=0.7, ls=(0, (1, 3)), zorder=2, gid="share")
     free = _mark_events(ax, curves, colors, theme)
+    if hues.bar is not None:
+        return free
     low, high = ax.get_ylim()
     ends = [(c.name, last_of(c.heights, high), color) for c, color in zip(curves, colors, strict=True)]
-    kept = [end for end in ends if end[0] and low <= end[1] <= high]
+    kept = [end for end in ends if end[0] and (low <= end[1] <= high or edge == 0)]
     if kept:
-        draw_labels_at_right(ax, kept, theme)
+        draw_labels_at_right(ax, kept, theme, edge=edge)
     return free
 
 
@@ -177,12 +245,17 @@ def _mark_events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme
         elif leaves and curve.name:
             spots.append((curve.name, int(drawn[-1]), "", "leaves"))
         for words, k, marker, gid in spots:
+            if gid == "leaves" and len(curves) > WORDED:
+                continue
             spot = (
                 _exit(curve, k, high) if leaves and gid != "arrival" else (curve.steps[k], max(curve.heights[k], low))
             )
-            ax.plot(*spot, ls="", marker=marker, ms=6.5, mew=1.2, mec=theme.ground, mfc=color, zorder=4, gid=gid)
+            size = 6.5 if len(curves) <= WORDED else 5.0
+            ax.plot(*spot, ls="", marker=marker, ms=size, mew=1.2, mec=theme.ground, mfc=color, zorder=4, gid=gid)
             free.mark(free.points([spot]), 4.0)
-            draw_label(ax, words, spot, theme, color=color, free=free)
+            if len(curves) > WORDED:
+                continue
+            draw_label(ax, words, spot, theme, color=color, free=free, lead=len(curves) <= LED or gid != "arrival")
     if curves[0].share:
         _name_line(ax, free, theme)
     return free
@@ -206,7 +279,8 @@ def _name_line(ax: Axes, free: FreeSpace, theme: Style) -> None:
     for x, y in itertools.product((across - width / 2 - 4, width / 2 + 4, across / 2), (up - 8, up + 8)):
         box = Box(x, y, width, height)
         if _is_free(free, box):
-            note = ax.annotate(words, (x, y), xycoords="axes points", ha="center", va="center", size=7.5, zorder=3)
+            spot = x / free.size[0], y / free.size[1]
+            note = ax.annotate(words, spot, xycoords="axes fraction", ha="center", va="center", size=7.5, zorder=3)
             note.set(color=theme.quiet, path_effects=halo(theme))
             free.box(box)
             return

@@ -9,35 +9,41 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine._format import listed
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import draw_labels_at_right, literal, printable
-from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
-from ravine.plot._canvas.words import label_text, settings_text, steps_text
-from ravine.plot._curves.curve import fold
+from ravine.plot._canvas.hues import choose_hues
+from ravine.plot._canvas.labels import draw_labels_at_right, make_room_at_right, printable
+from ravine.plot._canvas.layout import widest
+from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, limits_of, name_axes, open_sheet, widen
+from ravine.plot._canvas.style import Style, calm, new_figure, style_on, with_own_settings
+from ravine.plot._canvas.words import settings_text, steps_text
+from ravine.plot._curves.curve import choose_hue, fold, runs_apart
 
 Array = NDArray[np.floating[Any]]
 
 
-def one_axes(runs: xr.Dataset, theme: Style, *, named: bool = False) -> tuple[Axes, Any, Any]:
-    """Return Axes for one column of data, with the data; room for names at the right where asked."""
+def check_columns(runs: xr.Dataset) -> None:
+    """Complain where the data is not one column of inputs and one of targets."""
     for name in ("inputs", "targets"):
         if runs[name].dims != ("sample",):
             raise ValueError(f"one column of {name} expected to draw points, got dimensions {runs[name].dims}")
-    width = 6.4 if theme.frame else 7.2 if named else 5.3  # names stand at the right of the curves
-    figure = new_figure(width, 4.8, theme)
-    ax = figure.add_subplot() if theme.frame else figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
+
+
+def open_data_sheet(ax: object, runs: xr.Dataset, theme: Style, words: Words, aside: float = 0.25) -> Sheet:
+    """Return the Axes for one column of data; in the article's style where matplotlib puts it."""
+    if ax is None and theme.frame:
+        return Sheet(new_figure(6.4, 4.8, theme).add_subplot(), theme, True)
+    sheet = open_sheet(ax, theme, words, tall=3.3, aside=aside)
     if theme.head:
-        name_data(ax, runs)
-    calm(ax, theme, grid=True)
-    return ax, runs["inputs"].values, runs["targets"].values
+        name_data(sheet.ax, runs)
+    calm(sheet.ax, theme, grid=True)
+    return sheet
 
 
 def name_data(ax: Axes, runs: xr.Dataset) -> None:
     """Name both axes as the columns of the data are named."""
-    ax.set_xlabel(literal(str(runs["inputs"].attrs.get("long_name", "x"))))
-    ax.set_ylabel(literal(str(runs["targets"].attrs.get("long_name", "y"))))
+    name_axes(
+        ax, *(str(runs[name].attrs.get("long_name", short)) for name, short in (("inputs", "x"), ("targets", "y")))
+    )
 
 
 def draw_data(ax: Axes, x: Array, y: Array, theme: Style, size: float = 3.6) -> None:
@@ -73,17 +79,33 @@ def lines_of(run: xr.Dataset) -> Array | None:
 
 
 @with_own_settings
-def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
+def fit(
+    runs: xr.Dataset,
+    *,
+    hue: str | None = None,
+    ax: Drawn | None = None,
+    title: str | None = None,
+    style: str = "ravine",
+) -> Drawn:
     """Draw the data and what the model makes of it at the end of each run.
 
     Parameters
     ----------
     runs
-        A study with ``inputs`` of one column, ``targets`` and ``prediction``; at most one dimension of choice.
+        A study with ``inputs`` of one column, ``targets`` and ``prediction``; up to 24 runs.
+    hue
+        The setting that gives the colours, as in `ravine.plot.losses`.
+    ax
+        An Axes of yours to draw on; its figure, title, frame and fonts stay as they are.
     title
         What to see.
     style
-        ``"ravine"`` or ``"article"``.
+        ``"ravine"``, ``"dark"`` or ``"article"``.
+
+    Returns
+    -------
+    Figure or matplotlib.axes.Axes
+        The figure; or `ax`, if it was given.
 
     Examples
     --------
@@ -93,51 +115,54 @@ def fit(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") ->
     >>> float(line.get_ydata()[0]) == float(run.prediction[run.inputs.values.argmin()])
     True
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     check(runs, "inputs", "targets", "prediction")
-    dims = [str(d) for d in runs["prediction"].dims if d != "sample"]
-    if len(dims) > 1:
-        raise ValueError(f"runs differ in {listed(dims)}: select all but one, for example with ravine.at(runs, …)")
-    ax, x, y = one_axes(runs, theme, named=bool(dims))
+    check_columns(runs)
+    made = [(name, (value, run)) for name, value, run in runs_apart(runs, "prediction", hue)]
+    lines = fold(made, lambda each: each[1]["prediction"].values)
+    line = choose_hue(runs, [str(dim) for dim in runs["prediction"].dims if dim != "sample"], hue)
+    hues = choose_hues(line or "", [value for _, (value, _) in lines], theme)
+    names = [name for name, _ in lines if name and hues.bar is None]
+    aside = 1.5 if hues.bar is not None else max(2.1, widest(names, 8.5) / 72 + 0.4) if names else 0.25
+    words = Words(title, f"What the model learned in {steps_text(runs)}", [settings_text(runs)])
+    held = limits_of(ax)
+    sheet = open_data_sheet(ax, runs, theme, words, aside)
+    x, y = runs["inputs"].values, runs["targets"].values
     order = np.argsort(x, kind="stable")
-    draw_data(ax, x, y, theme, 4.2)
-    lines = (
-        [(label_text(dims[0], v), runs.isel({dims[0]: i})) for i, v in enumerate(runs[dims[0]].values)]
-        if dims
-        else [("", runs)]
-    )
+    draw_data(sheet.ax, x, y, theme, 4.2)
     named = []
-    for k, (name, group) in enumerate(fold(lines, lambda run: run["prediction"].values)):
-        heights = group["prediction"].values[order]
-        color = theme.accents[k % len(theme.accents)]
-        ax.plot(
-            x[order],
-            heights,
-            color=color,
-            lw=1.5,
-            zorder=3,
-            gid=printable(name) or "fit",
-        )
+    for (name, (_, run)), color, dash in zip(lines, hues.colors, hues.dashes, strict=True):
+        heights = run["prediction"].values[order]
+        sheet.ax.plot(x[order], heights, color=color, ls=dash, lw=1.5, zorder=3, gid=printable(name) or "fit")
         named.append((name, float(heights[-1]), color))
-    if theme.head and named[0][0]:
-        draw_labels_at_right(ax, [each for each in named if np.isfinite(each[1])], theme)
-    if theme.head:
-        write_head_over(ax, title or f"What the model learned in {steps_text(runs)}", settings_text(runs), theme)
-    return ax.get_figure()  # type: ignore[return-value]
+    widen(sheet.ax, held)
+    if theme.head and hues.bar is not None:
+        sheet.draw_bar(hues.bar, hues.heading, 0.2)
+    elif theme.head and names:
+        edge = make_room_at_right(sheet.ax, names)
+        draw_labels_at_right(sheet.ax, [each for each in named if np.isfinite(each[1])], theme, edge=edge)
+    return drawn_on(sheet, ax)
 
 
 @with_own_settings
-def scatter(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine") -> Figure:
+def scatter(runs: xr.Dataset, *, ax: Drawn | None = None, title: str | None = None, style: str = "ravine") -> Drawn:
     """Draw the data alone.
 
     Parameters
     ----------
     runs
         A study with ``inputs`` of one column and ``targets``.
+    ax
+        An Axes of yours to draw on; its figure, title, frame and fonts stay as they are.
     title
         What to see.
     style
-        ``"ravine"`` or ``"article"``.
+        ``"ravine"``, ``"dark"`` or ``"article"``.
+
+    Returns
+    -------
+    Figure or matplotlib.axes.Axes
+        The figure; or `ax`, if it was given.
 
     Examples
     --------
@@ -146,12 +171,13 @@ def scatter(runs: xr.Dataset, *, title: str | None = None, style: str = "ravine"
     >>> len(ravine.plot.scatter(run).axes[0].lines[0].get_xdata())
     50
     """
-    theme = style_of(style)
-    ax, x, y = one_axes(check(runs, "inputs", "targets"), theme)
+    theme = style_on(style, ax)
+    check_columns(check(runs, "inputs", "targets"))
+    x, y = runs["inputs"].values, runs["targets"].values
+    sheet = open_data_sheet(ax, runs, theme, Words(title, f"{len(x)} points"))
     if theme.points:
-        draw_data(ax, x, y, theme)
-        ax.scatter(x, y, c=theme.accent)
+        draw_data(sheet.ax, x, y, theme)
+        sheet.ax.scatter(x, y, c=theme.accent)
     else:
-        ax.plot(x, y, ls="", marker="o", ms=4.6, mew=0, color=theme.accent, alpha=0.85, gid="data")
-        write_head_over(ax, title or f"{len(x)} points", "", theme)
-    return ax.get_figure()  # type: ignore[return-value]
+        sheet.ax.plot(x, y, ls="", marker="o", ms=4.6, mew=0, color=theme.accent, alpha=0.85, gid="data")
+    return drawn_on(sheet, ax)

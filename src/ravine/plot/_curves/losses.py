@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import number, share_of
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import literal, text_size
-from ravine.plot._canvas.layout import wrap, wrap_parts, write_head_over, write_lines_under
-from ravine.plot._canvas.style import Figure, Style, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.hues import Hues, choose_hues
+from ravine.plot._canvas.layout import widest
+from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
+from ravine.plot._canvas.style import Style, style_on, with_own_settings
 from ravine.plot._canvas.words import knobs, settings_text, steps_text
-from ravine.plot._curves.curve import HIGHEST, MOST, Curve, curves_of, draw_curves, fold, has_gap
+from ravine.plot._curves.curve import HIGHEST, Curve, choose_hue, curves_of, draw_curves, fold, has_gap
 from ravine.plot._curves.range_test import draw_against_lr
 
 Array = NDArray[np.floating[Any]]
@@ -62,12 +63,6 @@ class Band:
     def half(self) -> float:
         """The step by which half of the runs have arrived; inf if fewer do."""
         return float(np.sort(self.arrivals)[-(-self.runs // 2) - 1])
-
-
-def are_many(runs: xr.Dataset) -> bool:
-    """Tell whether runs are too many for a curve each."""
-    dims = [dim for dim in check(runs, "loss")["loss"].dims if dim != "step"]
-    return len(dims) > 1 or any(runs.sizes[dim] > MOST for dim in dims)
 
 
 def bands_of(runs: xr.Dataset) -> list[Band]:
@@ -153,7 +148,7 @@ def _value_text(dim: str, value: Any) -> str:
 
 def draw_quantile_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
     """Draw the median of each band, and its middle half; alone, the best run and the middle nine tenths too."""
-    alone = len(bands) == 1
+    alone, drawn = len(bands) == 1, len(ax.lines)
     accents = (theme.accents[1],) if alone else theme.accents
     curves, colors, kinds = [], [], []
     for band, color in zip(bands, accents, strict=False):
@@ -166,8 +161,8 @@ def draw_quantile_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
         curves += [replace(median, name="", heights=_cut_heights(band.quantiles[k])) for k in (1, 3)]
         colors += [color, theme.accent, color, color] if alone else [color] * 3
         kinds += ["median", "best", "quantile", "quantile"] if alone else ["median", "quantile", "quantile"]
-    draw_curves(ax, curves, replace(theme, accents=tuple(colors)))
-    for line, kind in zip(ax.lines, kinds, strict=False):  # the curves come before all else
+    draw_curves(ax, curves, theme, Hues(tuple(colors), ("-",) * len(colors)))
+    for line, kind in zip(ax.lines[drawn:], kinds, strict=False):  # the curves come before all else of ours
         line.set_gid(kind)
         if kind == "quantile":
             line.set(linewidth=0.5, alpha=0.4)
@@ -244,8 +239,15 @@ def captions_of(bands: Sequence[Band], theme: Style) -> list[tuple[str, str]]:
 
 @with_own_settings
 def losses(
-    runs: xr.Dataset, *, x: Literal["step", "lr"] = "step", title: str | None = None, style: str = "ravine"
-) -> Figure:
+    runs: xr.Dataset,
+    *,
+    hue: str | None = None,
+    band: bool = False,
+    x: Literal["step", "lr"] = "step",
+    ax: Drawn | None = None,
+    title: str | None = None,
+    style: str = "ravine",
+) -> Drawn:
     """Draw the loss at every step; where its minimum is known, how much of the way to it is left.
 
     With ``minimum_loss`` the height is the gap of what is minimised (loss plus coupled weight decay, less its
@@ -253,32 +255,47 @@ def losses(
     dot marks where each arrives (`ravine.measure.arrival`). Without it the height is the loss itself, on a
     logarithmic scale where it is positive and spans more than a factor of 20.
 
-    Losses that are not finite are not drawn; a cross marks where a run diverged. Steps at which the loss was
-    not evaluated are passed over. The losses of mini-batches are drawn faint beneath.
+    Up to 24 runs each have a curve. Where their setting is a number the colours are a ramp, on a logarithmic scale
+    where the numbers are spaced so; each curve bears its number, beyond ten runs a bar says which is which. Names have
+    colours and dashes, and several optimizers are named with their settings. Losses that are not finite are not drawn;
+    a cross marks where a run diverged. Steps at which the loss was not evaluated are passed over. The losses of
+    mini-batches are drawn faint beneath.
 
-    More than eight runs, or runs that differ in more than one dimension, are drawn as a band: their median at
-    each step, the middle half, the middle nine tenths, and the best run by its settings: the first to arrive,
-    or else the one that ends lowest. Each quantile is the height of one of the runs; a loss that is not finite
-    counts as infinitely high. Where one of the dimensions has up to four labels (criteria, say), each of them
-    has a band of its own.
+    As a band, any number of runs is drawn as their median at each step, the middle half, the middle nine tenths, and
+    the best run by its settings: the first to arrive, or else the one that ends lowest. Each quantile is the height of
+    one of the runs; a loss that is not finite counts as infinitely high. Where one of the dimensions has up to four
+    labels (criteria, say), each of them has a band of its own.
 
     Parameters
     ----------
     runs
-        A study with ``loss``; the entries of one dimension of choice each have a curve, up to eight.
+        A study with ``loss``; up to 24 runs, or as many as there are with `band`.
+    hue
+        The setting that gives the colours, of runs that differ in several; the first that holds numbers, if left out.
+    band
+        Whether to draw what the runs have in common, instead of each.
     x
         ``"lr"`` draws the loss itself against the learning rate that a scheduler had set at its step, which is how a
         range test is read: the lowest loss is marked, and a cross where the losses are no longer finite.
+    ax
+        An Axes of yours to draw on. Its figure, title, frame and fonts stay as they are, and what is drawn on it
+        already stays in sight.
     title
         What to see; the settings that were turned, in words, if left out.
     style
         ``"ravine"``, ``"dark"`` or ``"article"``.
 
+    Returns
+    -------
+    Figure or matplotlib.axes.Axes
+        The figure, to be written with ``.savefig(path)``; or `ax`, if it was given.
+
     Raises
     ------
     ValueError
-        If there is no run to draw, because torch refused all of the settings; if `x` is neither of the two, or there
-        was no scheduler to draw the loss against.
+        If there are more than 24 runs and `band` is not asked for; if there is no run to draw, because torch refused
+        all of the settings; if `hue` is nothing in which they differ; if `x` is neither of the two, or there was no
+        scheduler to draw the loss against.
 
     Examples
     --------
@@ -290,47 +307,57 @@ def losses(
     >>> [text.get_text() for text in ravine.plot.losses(run).axes[0].texts]
     ['arrives at step 12', 'arrived: stays below 1 %']
 
+    On Axes of yours:
+
+    >>> import matplotlib.pyplot as plt
+    >>> figure, (left, right) = plt.subplots(1, 2)
+    >>> ravine.plot.losses(runs.sel(criterion="L1Loss"), ax=right) is right
+    True
+    >>> plt.close(figure)
+
     Many runs:
 
     >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
     >>> many = ravine.join({lr: ravine.descend(bowl, lr=lr, steps=9) for lr in np.linspace(0.05, 1.1, 22)}, dim="lr")
-    >>> ax = ravine.plot.losses(many).axes[0]
+    >>> len([line for line in ravine.plot.losses(many).axes[0].lines if "lr" in line.get_gid()])
+    22
+    >>> ax = ravine.plot.losses(many, band=True).axes[0]
     >>> [line.get_gid() for line in ax.lines[:2]], "best: lr 0.5" in [text.get_text() for text in ax.texts]
     (['median', 'best'], True)
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     if x not in ("step", "lr"):
         raise ValueError(f'x must be "step" or "lr", got {x!r}')
-    if x == "step" and are_many(runs):
-        return _draw_band_figure(runs, title, theme)
-    width = 7.2 if runs["loss"].ndim > 1 else 5.3
-    figure = new_figure(width, 4.8, theme)
-    ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.2 / 4.8))
+    check(runs, "loss")
+    if band and x == "step":
+        return drawn_on(_draw_band(runs, ax, title, theme), ax)
+    words = Words(title, knobs(runs), [settings_text(runs), steps_text(runs)])
     if x == "lr":
-        draw_against_lr(ax, runs, theme)
-    else:
-        draw_curves(ax, curves_of(runs), theme)
-    if theme.head:
-        write_head_over(ax, title or literal(knobs(runs)), f"{settings_text(runs)}   {steps_text(runs)}".strip(), theme)
-    elif title:
-        ax.set_title(title)
-    return figure
+        sheet = open_sheet(ax, theme, words, tall=3.2, aside=2.1 if runs["loss"].ndim > 1 else 0.25)
+        draw_against_lr(sheet.ax, runs, theme)
+        return drawn_on(sheet, ax)
+    curves = curves_of(runs, hue)
+    name = choose_hue(runs, [str(dim) for dim in runs["loss"].dims if dim != "step"], hue)
+    hues = choose_hues(name or "", [curve.value for curve in curves], theme)
+    aside = 0.25 if len(curves) == 1 else 1.5 if hues.bar is not None else _aside_of([each.name for each in curves])
+    sheet = open_sheet(ax, theme, words, tall=3.2, aside=aside)
+    if hues.bar is not None:
+        sheet.draw_bar(hues.bar, hues.heading, 0.2)
+    draw_curves(sheet.ax, curves, theme, hues)
+    return drawn_on(sheet, ax)
 
 
-def _draw_band_figure(runs: xr.Dataset, title: str | None, theme: Style) -> Figure:
+def _aside_of(names: Sequence[str]) -> float:
+    """Return the inches that names at the right of the curves need."""
+    return max(2.1, widest(names, 8.5) / 72 + 0.4)
+
+
+def _draw_band(runs: xr.Dataset, ax: object, title: str | None, theme: Style) -> Sheet:
     """Draw many runs as bands, with room for the names of the best at the right or beneath."""
     drawn = bands_of(runs)
     captions = captions_of(drawn, theme)
     names = [band.name if captions else band.best.name for band in drawn]
-    width = max(7.2, 5.4 + max(text_size(name, 8.5)[0] for name in names) / 72)
-    head = wrap(title or literal(bands_title(drawn) or knobs(runs)), width - 0.8, 13, "bold")
-    subtitle = wrap_parts(bands_subtitle(runs, drawn), width - 0.8, 8)
-    above = 0.95 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
-    below = 0.6 + 0.2 * len(captions)
-    height = above + 3.2 + below
-    figure = new_figure(width, height, theme)
-    ax = figure.add_axes((0.66 / width, below / height, 4.4 / width, 3.2 / height))
-    draw_quantile_bands(ax, drawn, theme)
-    write_lines_under(ax, captions)
-    write_head_over(ax, head, subtitle, theme)
-    return figure
+    words = Words(title, bands_title(drawn) or knobs(runs), bands_subtitle(runs, drawn), captions)
+    sheet = open_sheet(ax, theme, words, tall=3.2, aside=_aside_of(names))
+    draw_quantile_bands(sheet.ax, drawn, theme)
+    return sheet

@@ -14,6 +14,7 @@ from ravine._study.contract import axes, check
 from ravine._study.origin import surface_for
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, literal
 from ravine.plot._canvas.layout import write_head_over
+from ravine.plot._canvas.sheet import refuse_axes
 from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
 from ravine.plot._canvas.words import coupled_decay, knobs, settings_text, steps_text
 from ravine.plot._curves.curve import Curve, curves_of, draw_curves
@@ -31,7 +32,12 @@ APART = 15.0
 
 @with_own_settings
 def panel(
-    run: xr.Dataset, land: xr.Dataset | None = None, *, title: str | None = None, style: str = "ravine"
+    run: xr.Dataset,
+    land: xr.Dataset | None = None,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    style: str = "ravine",
 ) -> Figure:
     """Draw one run three ways, linked by numbered steps: its path, its curve, and what the model learned.
 
@@ -46,6 +52,8 @@ def panel(
         ``minimum_loss`` are drawn where they are.
     land
         A study with ``surface`` over these two parameters; left out, as in `ravine.plot.descent`.
+    ax
+        Refused: the picture has several panels, and the message names the function of each.
     title
         What to see; the settings that were turned, in words, if left out.
     style
@@ -65,6 +73,7 @@ def panel(
     >>> [ax.get_label() for ax in figure.axes]
     ['path', 'loss', 'fit']
     """
+    refuse_axes(ax, "panel draws a map, a curve and a fit", "draw them with plot.descent, plot.losses and plot.fit")
     theme = style_of(style)
     land = surface_for(run, land, "ravine.plot.panel")
     names = axes(land)

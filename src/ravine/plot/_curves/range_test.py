@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import number
 from ravine._study.contract import check
-from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right
+from ravine.plot._canvas.hues import choose_hues
+from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, make_room_at_right
+from ravine.plot._canvas.sheet import limits_of, name_axes, widen
 from ravine.plot._canvas.style import Style, calm
-from ravine.plot._canvas.words import label_text
-from ravine.plot._curves.curve import HEADROOM, HIGHEST, MOST
+from ravine.plot._curves.curve import HEADROOM, HIGHEST, runs_apart
 
 Array = NDArray[np.floating[Any]]
 
@@ -31,34 +32,30 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
             "the study has no 'scheduled_lr' (lr at position[step]) to draw the loss against: make the run with a "
             "scheduler, for example ravine.descend(problem, lr=1e-4, scheduler=partial(ExponentialLR, gamma=1.1))"
         )
-    dims = [str(dim) for dim in runs["loss"].dims if dim != "step"]
-    if len(dims) > 1 or any(runs.sizes[dim] > MOST for dim in dims):
-        raise ValueError(f"against the lr at most {MOST} runs along one dimension are drawn; this study has {dims}")
-    parts = (
-        [(label_text(dims[0], v), runs.isel({dims[0]: k})) for k, v in enumerate(runs[dims[0]].values)] if dims else []
-    )
+    held = limits_of(ax)
     calm(ax, theme)
-    curves = [(name, *_points_of(run)) for name, run in parts or [("", runs)]]
+    parts = runs_apart(runs, "loss")
+    hues = choose_hues("", [name for name, *_ in parts], theme)
+    curves = [(name, *_points_of(run)) for name, _, run in parts]
     ends = []
-    for k, (name, rates, losses, _) in enumerate(curves):
-        color = theme.accents[k % len(theme.accents)]
-        ax.plot(rates, losses, color=color, lw=1.5, zorder=2.5, gid=name or "loss")
+    for (name, rates, losses, _), color, dash in zip(curves, hues.colors, hues.dashes, strict=True):
+        ax.plot(rates, losses, color=color, ls=dash, lw=1.5, zorder=2.5, gid=name or "loss")
         if len(losses):
             ends.append((name, float(losses[-1]), color))
     _set_scales(ax, curves)
-    for k, (_, rates, losses, broken) in enumerate(curves):
-        _mark(ax, rates, losses, broken, theme.accents[k % len(theme.accents)], theme)
-    ax.set_xlabel("lr")
-    ax.set_ylabel("loss")
+    for (_, rates, losses, broken), color in zip(curves, hues.colors, strict=True):
+        _mark(ax, rates, losses, broken, color, theme)
+    name_axes(ax, "lr", "loss")
+    widen(ax, held)
+    edge = make_room_at_right(ax, [name for name, *_ in curves])
     low, high = ax.get_ylim()
     free = FreeSpace(ax)
     for _, rates, losses, _ in curves:
         free.line(free.points(np.c_[rates, losses]))
     named = [end for end in ends if end[0] and low <= end[1] <= high]
     if named:
-        draw_labels_at_right(ax, named, theme)
-    for k, (_, rates, losses, broken) in enumerate(curves):
-        color = theme.accents[k % len(theme.accents)]
+        draw_labels_at_right(ax, named, theme, edge=edge)
+    for (_, rates, losses, broken), color in zip(curves, hues.colors, strict=True):
         if not len(losses):
             continue
         best, inside = int(losses.argmin()), np.flatnonzero((losses >= low) & (losses <= high))

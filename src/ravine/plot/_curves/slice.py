@@ -10,10 +10,18 @@ from matplotlib.axes import Axes
 
 from ravine._format import hint, kind_of, listed, number, setting
 from ravine._study.contract import axes
-from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, literal, printable
-from ravine.plot._canvas.layout import write_head_over
-from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
-from ravine.plot._canvas.words import label_text, number_text
+from ravine.plot._canvas.hues import MOST, choose_hues
+from ravine.plot._canvas.labels import (
+    FreeSpace,
+    draw_label,
+    draw_labels_at_right,
+    make_room_at_right,
+    printable,
+)
+from ravine.plot._canvas.layout import widest
+from ravine.plot._canvas.sheet import Drawn, Words, drawn_on, limits_of, open_sheet, widen
+from ravine.plot._canvas.style import Style, calm, style_on, with_own_settings
+from ravine.plot._canvas.words import number_text, short_label
 from ravine.plot._curves.curve import fold, last_of
 
 
@@ -23,9 +31,10 @@ def slice(
     along: str,
     at: Mapping[str, float],
     *,
+    ax: Drawn | None = None,
     title: str | None = None,
     style: str = "ravine",
-) -> Figure:
+) -> Drawn:
     """Draw the loss along one line of the surface, all criteria on one axis: how steep each really is.
 
     No value is made up between grid points: the nearest row of the grid is taken, and the picture says which.
@@ -39,10 +48,17 @@ def slice(
         The parameter along the axis.
     at
         The value of the other parameter; the nearest grid value within half a cell is taken.
+    ax
+        An Axes of yours to draw on; its figure, title, frame and fonts stay as they are.
     title
         What to see.
     style
-        ``"ravine"`` or ``"article"``.
+        ``"ravine"``, ``"dark"`` or ``"article"``.
+
+    Returns
+    -------
+    Figure or matplotlib.axes.Axes
+        The figure; or `ax`, if it was given.
 
     Raises
     ------
@@ -60,42 +76,45 @@ def slice(
     >>> bool((ax.lines[0].get_ydata() == land.surface.sel(criterion="MSELoss", weight=6.0)).all())
     True
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     other, value, row = _read_row(land, along, at)
     dims = [str(d) for d in row["surface"].dims if d != along]
     if len(dims) > 1:
         raise ValueError(f"surfaces differ in {listed(dims)}: select all but one, for example with ravine.at(land, …)")
     pairs = (
-        [(label_text(dims[0], v), row.isel({dims[0]: i})) for i, v in enumerate(row[dims[0]].values)]
+        [(short_label(dims[0], v), row.isel({dims[0]: i})) for i, v in enumerate(row[dims[0]].values)]
         if dims
         else [("", row)]
     )
     entries = fold(pairs, lambda one: one["surface"].values)
-    if len(entries) > len(theme.accents):
-        raise ValueError(f"{len(entries)} curves are too many to tell apart: select some along {dims[0]!r}")
-    width = 7.2 if dims else 5.3
-    figure = new_figure(width, 4.8, theme)
-    ax = figure.add_axes((0.66 / width, 0.6 / 4.8, 4.4 / width, 3.3 / 4.8))
-    calm(ax, theme, grid=True)
+    if len(entries) > MOST:
+        raise ValueError(
+            f"{len(entries)} curves are too many to tell apart (at most {MOST}): select some along {dims[0]!r}"
+        )
+    hues = choose_hues("", [name for name, _ in entries], theme)
+    names = [name for name, _ in entries]
+    words = Words(title, f"The loss along {along}", [_where_text(other, value, at[other])])
+    held = limits_of(ax)
+    sheet = open_sheet(ax, theme, words, tall=3.3, aside=max(2.1, widest(names, 8.5) / 72 + 0.4) if dims else 0.25)
+    panel = sheet.ax
+    calm(panel, theme, grid=True)
     x = row[along].values.astype(float)
     ends = []
-    for k, (name, one) in enumerate(entries):
+    for (name, one), color, dash in zip(entries, hues.colors, hues.dashes, strict=True):
         heights = np.where(np.isfinite(one["surface"].values), one["surface"].values, np.nan)
-        ax.plot(x, heights, color=theme.accents[k], lw=1.6, gid=printable(name) or "loss")
-        ends.append((name, last_of(heights, 0.0), theme.accents[k]))
-    ax.set_xlim(x.min(), x.max())
-    ax.autoscale_view()
-    ax.autoscale(False)
-    ax.set_xlabel(literal(along))
-    ax.set_ylabel("loss")
+        panel.plot(x, heights, color=color, ls=dash, lw=1.6, gid=printable(name) or "loss")
+        ends.append((name, last_of(heights, 0.0), color))
+    panel.set_xlim(x.min(), x.max())
+    panel.autoscale_view()
+    panel.autoscale(False)
+    widen(panel, held)
+    sheet.name_axes(along, "loss")
+    edge = make_room_at_right(panel, names)
     if theme.head:
-        _mark_start(ax, land, along, other, value, entries, theme)
-        write_head_over(ax, title or literal(f"The loss along {along}"), _where_text(other, value, at[other]), theme)
-    elif title:
-        ax.set_title(title)
+        _mark_start(panel, land, along, (other, value), entries, hues.of(theme))
     if dims:
-        draw_labels_at_right(ax, ends, theme)
-    return figure
+        draw_labels_at_right(panel, ends, theme, edge=edge)
+    return drawn_on(sheet, ax)
 
 
 def _read_row(land: xr.Dataset, along: str, at: Mapping[str, float]) -> tuple[str, float, xr.Dataset]:
@@ -133,12 +152,12 @@ def _mark_start(
     ax: Axes,
     land: xr.Dataset,
     along: str,
-    other: str,
-    value: float,
+    held: tuple[str, float],
     entries: Sequence[tuple[str, xr.Dataset]],
     theme: Style,
 ) -> None:
     """Mark where the runs start, if they all start at one place on this line, and say how steep it is there."""
+    other, value = held
     if "position" not in land or not {along, other} <= set(land["parameter"].values.tolist()):
         return
     begun = land["position"].isel(step=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine import measure, theory
-from ravine._format import listed, number, share_of
+from ravine._format import MINUS, listed, number, share_of
 from ravine._study.contract import check_kind
 from ravine._study.rule import RATE_SETTINGS
 from ravine.measure._stability import curvatures, is_exact, why_no_theory
-from ravine.plot._canvas.labels import FreeSpace, draw_label, literal, printable
-from ravine.plot._canvas.layout import wrap, wrap_parts, write_head_over, write_lines_under
-from ravine.plot._canvas.style import Figure, Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.labels import FreeSpace, draw_label, printable
+from ravine.plot._canvas.sheet import Drawn, Words, drawn_on, limits_of, name_axes, open_sheet, settle, widen
+from ravine.plot._canvas.style import Style, calm, is_users, style_on, with_own_settings
 from ravine.plot._canvas.ticks import round_numbers, write_ticks
 from ravine.plot._canvas.words import label_text, number_text, settings_text, steps_text
 
@@ -51,7 +52,14 @@ class RateCurve:
 
 
 @with_own_settings
-def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, style: str = "ravine") -> Figure:
+def stability(
+    runs: xr.Dataset,
+    x: str = "lr",
+    *,
+    ax: Drawn | None = None,
+    title: str | None = None,
+    style: str = "ravine",
+) -> Drawn:
     """Draw at which learning rates runs are stable, and how fast they are there: theory, and each run as a dot.
 
     The height is the factor by which a step shrinks the distance to the minimum, in the long run: below 1 a run
@@ -67,6 +75,8 @@ def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, styl
         setting (momentum, dampening, nesterov, weight_decay), up to six, has a curve.
     x
         The setting along the horizontal axis: lr.
+    ax
+        An Axes of yours to draw on; its figure, title, frame and fonts stay as they are.
     title
         What to see; the fastest of the curves, if left out.
     style
@@ -74,8 +84,8 @@ def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, styl
 
     Returns
     -------
-    Figure
-        Call ``.savefig(path)``.
+    Figure or matplotlib.axes.Axes
+        The figure, to be written with ``.savefig(path)``; or `ax`, if it was given.
 
     Raises
     ------
@@ -98,24 +108,15 @@ def stability(runs: xr.Dataset, x: str = "lr", *, title: str | None = None, styl
     G. Goh, "Why Momentum Really Works", Distill 2017.
     """
     check_kind(runs)
-    theme = style_of(style)
+    theme = style_on(style, ax)
     curves = _read_curves(runs, x)
     exact = bool(is_exact(runs).values.all())
     lines = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, theme), strict=True)]
-    width = 7.2
-    head = wrap(title or literal(_title(curves, exact)), width - 0.9, 13, "bold")
-    subtitle = wrap_parts(_subtitle(runs, exact), width - 0.9, 8)
-    above = 0.98 + 0.24 * head.count("\n") + 0.17 * subtitle.count("\n")
-    lines.append((_agreement(curves), theme.quiet))
-    below = 0.72 + 0.2 * len(lines)
-    tall = 3.5
-    height = above + tall + below
-    figure = new_figure(width, height, theme)
-    ax = figure.add_axes((0.66 / width, below / height, (width - 0.66 - 0.25) / width, tall / height))
-    write_head_over(ax, head, subtitle, theme)
-    _draw_all(ax, curves, theme)
-    write_lines_under(ax, lines)
-    return figure
+    lines += [(line, theme.quiet) for line in _agreement(curves)]
+    words = Words(title, _title(curves, exact), _subtitle(runs, exact), lines)
+    sheet = open_sheet(ax, theme, words, tall=3.5, wide=6.29)
+    _draw_all(sheet.ax, curves, theme)
+    return drawn_on(sheet, ax)
 
 
 def _read_curves(runs: xr.Dataset, x: str) -> list[RateCurve]:
@@ -166,6 +167,8 @@ def _make_rate_curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> RateCur
         )
     settings = {n: float(np.squeeze(run[n].values)) for n in RATE_SETTINGS}
     made = run["lr"].values.astype(float)
+    if not (made > 0).any():
+        raise ValueError("no stability to draw: no learning rate is above 0, and the axis is logarithmic")
     lr = np.geomspace(made[made > 0].min(), made.max(), POINTS)
     best: tuple[float, float] | None = None
     if not (settings["nesterov"] and settings["dampening"]):
@@ -181,6 +184,20 @@ def _make_rate_curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> RateCur
         rates.values.astype(float),
         _slowest(modes, made, settings),
     )
+
+
+def heights_of(curves: Sequence[RateCurve]) -> tuple[float, float]:
+    """Return the lowest and the highest rate of the picture: most of it is for what converges."""
+    lowest = min(float(np.nanmin(curve.theory)) for curve in curves)
+    seen = [curve.measured[np.isfinite(curve.measured) & (curve.measured <= TOP)] for curve in curves]
+    lowest = min([lowest, *(float(each.min()) for each in seen if each.size)])
+    bottom = max(1.0 - 1.15 * (1.0 - lowest), 0.0)
+    return bottom, 1.0 + 0.22 * (1.0 - bottom)
+
+
+def in_sight(curve: RateCurve, heights: tuple[float, float]) -> NDArray[np.bool_]:
+    """Tell which runs have a place on the axes: a learning rate above 0, and a rate that is known and not too large."""
+    return np.asarray((curve.made > 0) & (curve.measured >= heights[0]) & (curve.measured <= heights[1]))
 
 
 def _slowest(modes: Array, lr: Array, settings: dict[str, float]) -> Array:
@@ -219,20 +236,44 @@ def _caption(curve: RateCurve) -> str:
     return f"{curve.name}: {text}" if curve.name else text[0].upper() + text[1:]
 
 
-NEAR = 0.01
-"""How far a measured rate may be from theory's to count as equal."""
+NEAR = 0.05
+"""How far a measured rate may be from theory's to count as equal, as a share of theory's distance to 1."""
 
 
-def _agreement(curves: list[RateCurve]) -> str:
-    """Count the runs that do as theory says."""
-    away = np.concatenate([abs(curve.measured - curve.expected) for curve in curves])
-    known = np.isfinite(away)
+def is_near(measured: Array, expected: Array) -> NDArray[np.bool_]:
+    """Tell which measured rates agree with theory, by what a run loses in a step: 1 less the rate.
+
+    Of rates 0.98 and 0.99 the second is twice as slow, though they differ by a hundredth.
+
+    Examples
+    --------
+    >>> is_near(np.array([0.5, 0.98]), np.array([0.51, 0.99])).tolist()
+    [True, False]
+    """
+    return np.asarray(abs(measured - expected) <= NEAR * abs(1.0 - expected) + ROUNDING)
+
+
+ROUNDING = 1e-6
+"""What rounding may leave of a difference at the limit itself, where theory's distance to 1 is nothing."""
+
+
+def _agreement(curves: list[RateCurve]) -> list[str]:
+    """Count the runs that do as theory says, and those that have no dot."""
+    measured, expected = (
+        np.concatenate([getattr(curve, name) for curve in curves]) for name in ("measured", "expected")
+    )
+    known = np.isfinite(measured) & np.isfinite(expected)
     if not known.any():
-        return "no run moved for long enough to measure its rate"
-    near = int((away[known] <= NEAR).sum())
+        return ["no run moved for long enough to measure its rate"]
+    near = int(is_near(measured[known], expected[known]).sum())
     count, rest = int(known.sum()), int((~known).sum())
-    text = f"dots: {share_of(near, count)} of the {count:,} measured rates are within {NEAR} of theory"
-    return text + f"; {rest:,} runs were too short or too wild to measure" * bool(rest)
+    heights = heights_of(curves)
+    beyond = int(sum((np.isfinite(curve.measured) & ~in_sight(curve, heights)).sum() for curve in curves))
+    share = share_of(near, count)
+    lines = [f"dots: in {share} of the {count:,} measured runs, 1 {MINUS} rate is within {100 * NEAR:g} % of theory's"]
+    left = [f"{beyond:,} runs with lr 0 or a rate over {number(heights[1])} have no dot"] * bool(beyond)
+    left += [f"{rest:,} runs were too short or too wild to measure"] * bool(rest)
+    return lines + ["; ".join(left)] * bool(left)
 
 
 def _subtitle(runs: xr.Dataset, exact: bool) -> list[str]:
@@ -253,21 +294,23 @@ def _subtitle(runs: xr.Dataset, exact: bool) -> list[str]:
 def _draw_all(ax: Axes, curves: list[RateCurve], theme: Style) -> None:
     """Draw curves, dots and marks, and name each curve where there is room."""
     low, high = curves[0].lr[0], curves[0].lr[-1]
-    lowest = min(float(np.nanmin(curve.theory)) for curve in curves)
-    seen = [curve.measured[np.isfinite(curve.measured) & (curve.measured <= TOP)] for curve in curves]
-    lowest = min([lowest, *(float(each.min()) for each in seen if each.size)])
-    bottom = max(1.0 - 1.15 * (1.0 - lowest), 0.0)
-    top = 1.0 + 0.22 * (1.0 - bottom)
+    bottom, top = heights_of(curves)
+    held = limits_of(ax)
     ax.set(xscale="log", xlim=(low * (low / high) ** 0.02, high * (high / low) ** 0.02), ylim=(bottom, top))
+    widen(ax, held)
     ax.set_autoscale_on(False)
     calm(ax, theme)
     ax.minorticks_off()
-    across = write_ticks(round_numbers(low, high, 9, log=True), log=True)
-    up = write_ticks(round_numbers(bottom, top, 9))
+    across = write_ticks(round_numbers(*ax.get_xlim(), 9, log=True), log=True)
+    up = write_ticks(round_numbers(*ax.get_ylim(), 9))
     ax.set_xticks(across.places, across.words)
     ax.set_yticks(up.places, up.words)
-    ax.set_xlabel("lr")
-    ax.set_title("share of the distance to the minimum that a step leaves", loc="left", size=8.5, color=theme.quiet)
+    name_axes(ax, "lr", "share of the distance that a step leaves" if is_users(ax) else "")
+    if not is_users(ax):
+        ax.set_title("share of the distance to the minimum that a step leaves", loc="left", size=8.5, color=theme.quiet)
+    if is_users(ax):
+        settle(ax)
+    bottom, top = ax.get_ylim()
     ax.axhspan(1.0, top, color=theme.diverging, lw=0, zorder=0.5, gid="diverging")
     ax.axhline(1.0, color=theme.quiet, lw=0.8, zorder=1.5, gid="border")
     free = FreeSpace(ax)
@@ -276,10 +319,11 @@ def _draw_all(ax: Axes, curves: list[RateCurve], theme: Style) -> None:
     for curve, color in zip(curves, colors, strict=True):
         ax.plot(curve.lr, curve.theory, color=color, lw=1.4, zorder=2.5, gid=printable(f"theory {curve.name}".strip()))
         dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.8, "mew": 0.9, "mec": color, "mfc": theme.ground}
-        ax.plot(curve.made, curve.measured, zorder=3, gid=printable(f"measured {curve.name}".strip()), **dots)
+        shown = in_sight(curve, (bottom, top))
+        spots = np.c_[curve.made, curve.measured][shown]
+        ax.plot(*spots.T, zorder=3, gid=printable(f"measured {curve.name}".strip()), **dots)
         free.line(free.points(np.c_[curve.lr, curve.theory]), 2.0)
-        spots = np.c_[curve.made, curve.measured]
-        free.mark(free.points(spots[np.isfinite(spots).all(axis=1)]), 3.0)
+        free.mark(free.points(spots), 3.0)
     for curve, color in zip(curves, colors, strict=True):
         _mark_ends(ax, curve, free, color, theme)
     for curve, color in zip(curves, colors, strict=True):

@@ -29,6 +29,9 @@ from ravine.plot._map.panels import make_panels
 MOST = 101
 """Frames of a moving picture, at most: each of the usual hundred steps, and the start."""
 
+MOST_RUNS = 6
+"""Runs that race on one map, at most: each has a row of the scoreboard."""
+
 WHOLE, SHORTEST, LONGEST = 8000, 80, 250
 """Milliseconds that all frames take together, and that one takes at least and at most."""
 
@@ -291,7 +294,7 @@ def animate(
         raise ValueError(f'no moving picture in style {style!r}: choose style="ravine" or "dark"')
     check(runs, "position")
     land = surface_for(runs, land, "ravine.plot.animate")
-    plan = make_panels(runs, land, hue, False)
+    plan = make_panels(runs, land, hue, False, MOST_RUNS)
     pair = axes(land)
     last = max(run.sizes["step"] for panel in plan.panels for run in panel.runs) - 1
     frames = frames_of(last)

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from ravine import measure
 from ravine._format import number
+from ravine.plot._canvas.hues import DASHES
 from ravine.plot._canvas.labels import literal, text_size
 from ravine.plot._canvas.layout import wrap
 from ravine.plot._canvas.style import Style
 from ravine.plot._canvas.words import dot_every, end_of, number_text, settings_text
 from ravine.plot._curves.curve import Curve
-from ravine.plot._map.marks import DASHES, SHAPES, is_outside, trajectory
+from ravine.plot._map.marks import SHAPES, is_outside, trajectory
 from ravine.plot._map.panels import Panel
 
 Array = NDArray[np.floating[Any]]

@@ -32,7 +32,7 @@ from ravine.plot._film.moving import (
 )
 from ravine.plot._map.descent import descent_subtitle, shape_of, sides_of
 from ravine.plot._map.marks import trajectory
-from ravine.plot._map.notes import draw_panel
+from ravine.plot._map.notes import PanelLook, draw_panel
 from ravine.plot._map.panels import Panel, PanelGrid
 
 Array = NDArray[np.floating[Any]]
@@ -196,7 +196,7 @@ def _axes_beside(layout: Layout, rows: dict[str, float]) -> dict[str, Axes]:
 
 def _draw_moving_map(layout: Layout, ax: Axes, panel: Panel, pair: tuple[str, str], theme: Style) -> list[MovingArtist]:
     """Draw a panel as `ravine.plot.descent` does, and let its paths grow and its notes appear."""
-    drawn = draw_panel(ax, panel, pair, theme, scale=layout.scale, field=False, enlarge=False)
+    drawn = draw_panel(ax, panel, pair, PanelLook(theme, layout.scale, enlarge=False))
     parts = [appear(artist, since) for since, artist in drawn.notes]
     for turn, (run, artists) in enumerate(zip(panel.runs, drawn.paths, strict=True)):
         x, y, _ = trajectory(run, pair)

@@ -147,6 +147,29 @@ def draw_bands(
     return lambda loss: to_hex(colors[min(int(np.searchsorted(edges, loss)), len(colors) - 1)])
 
 
+def draw_band_key(ax: Axes, values: Array, gaps: Array, theme: Style, size: float = 8.0) -> None:
+    """Draw what the bands mean: each as high as any other, as on a scale of the gap's logarithm, with round losses."""
+    base, top = lowest_loss(values), float(values[np.isfinite(values)].max())
+    ramp = LinearSegmentedColormap.from_list("gap", theme.ramp)
+    ax.set_axis_off()
+    ax.imshow(
+        ramp(np.linspace(0, 1, len(gaps)))[:, None],
+        extent=(0.0, 1.0, 0.0, float(len(gaps))),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        gid="key",
+    )
+    ax.set(xlim=(0, 1), ylim=(0, len(gaps)))
+    levels = choose_levels(base, base + gaps[0], top, 7)
+    places = np.interp(np.log(levels - base), np.log(gaps), np.arange(1, len(gaps) + 1))
+    numbers = write_numbers(levels, log=True)
+    for place, number in zip([0.0, *places], [write_numbers([base])[0], *numbers], strict=True):
+        ax.plot([1.0, 1.25], [place, place], color=theme.quiet, lw=0.6, clip_on=False)
+        ax.text(1.5, place, number, size=size, color=theme.quiet, va="center", gid="number")
+    ax.text(0.0, len(gaps) * 1.025, "loss", size=size, color=theme.quiet, va="bottom", gid="key")
+
+
 def draw_levels(ax: Axes, x: Array, y: Array, values: Array, theme: Style, gaps: Array | None) -> ContourSet | None:
     """Draw the few lines at round losses that will bear them; None where there is none."""
     if gaps is None:

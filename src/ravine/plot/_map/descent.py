@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
 
+from ravine import measure
+from ravine._format import listed
 from ravine._study.contract import axes, last_step
 from ravine._study.origin import surface_for
+from ravine.plot._canvas.hues import Hues, choose_hues
 from ravine.plot._canvas.labels import literal
-from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout
-from ravine.plot._canvas.scales import Axis
-from ravine.plot._canvas.style import Figure, Style, new_figure, style_of, with_own_settings
-from ravine.plot._canvas.words import End, because, coupled_decay, end_of, outcome, settings_text, subtitle, title_of
+from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout, widest
+from ravine.plot._canvas.scales import Axis, Shades, draw_key, key_numbers
+from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
+from ravine.plot._canvas.style import Figure, Style, new_figure, style_on, with_own_settings
+from ravine.plot._canvas.words import (
+    End,
+    because,
+    coupled_decay,
+    end_of,
+    outcome,
+    race_names,
+    settings_text,
+    subtitle,
+    title_of,
+)
 from ravine.plot._map.marks import comparable, path, surface
-from ravine.plot._map.notes import draw_panel, scheduled_rates
+from ravine.plot._map.notes import WORDED, PanelLook, draw_panel, scheduled_rates
 from ravine.plot._map.panels import Panel, PanelGrid, make_panels
 
 FEW = 6
@@ -30,10 +46,11 @@ def descent(
     hue: str | None = None,
     fold: bool = False,
     field: bool = False,
+    ax: Drawn | None = None,
     width: float | None = None,
     title: str | None = None,
     style: str = "ravine",
-) -> Figure:
+) -> Drawn:
     """Draw runs over the loss they descend: a panel for each entry of one dimension, or of two as a grid.
 
     The contours show what is really minimised: where the runs have a weight decay, it is added to the loss
@@ -49,11 +66,14 @@ def descent(
         A study with ``surface`` over these two parameters, for each panel or one for all. Left out, that of the runs
         themselves, or one made around them, where their problem is still known in this process.
     hue
-        A dimension, or a setting that varies along one: its runs share a panel, each in its own colour.
+        A dimension, or a setting that varies along one: its runs share a panel, up to 24, each in its own colour. More
+        than three numbers get a ramp, on a logarithmic scale where they are spaced so, and beyond ten runs a bar.
     fold
         Join neighbouring panels that are equal in every bit, under both names.
     field
         Draw arrows down the slope, from ``slope`` in `land`, or else from differences of the grid.
+    ax
+        An Axes of yours to draw one panel on. Its figure, title, frame and fonts stay as they are.
     width
         Of the figure in inches, for example 3.5 or 7.2 for one or two columns of print.
     title
@@ -63,15 +83,15 @@ def descent(
 
     Returns
     -------
-    Figure
-        Call ``.savefig(path)``; png, svg and pdf by the ending.
+    Figure or matplotlib.axes.Axes
+        The figure, to be written with ``.savefig(path)``; png, svg and pdf by the ending. Or `ax`, if it was given.
 
     Raises
     ------
     ValueError
-        If the runs have other than two parameters, more than two dimensions of choice besides `hue`, or too
-        many panels to read, or the surface lies over other parameters; the message says what to select or to
-        call.
+        If `ax` is given for several panels; if the runs have other than two parameters, more than two dimensions of
+        choice besides `hue`, or too many panels to read, or the surface lies over other parameters; the message
+        says what to select or to call.
 
     Examples
     --------
@@ -88,19 +108,24 @@ def descent(
     >>> len(ravine.plot.descent(both, land, hue="momentum").axes)
     4
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     land = surface_for(runs, land, "ravine.plot.descent")
     plan = make_panels(runs, land, hue, fold)
     pair = axes(land)
+    if ax is not None:
+        return drawn_on(_draw_on_axes(ax, plan.panels, pair, hue, PanelLook(theme, field=field), title), ax)
     if not theme.head:
         if hue is not None:
             raise ValueError(f"style {style!r} draws one run in each panel: leave hue out, or choose another style")
-        return _draw_plain(plan.panels, pair, theme)
+        plain: Any = _draw_plain(plan.panels, pair, theme)
+        return cast("Drawn", plain)
     shown = plan.panels
     lengths = {last_step(run) for panel in shown for run in panel.runs}
     counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
     ends = [[end_of(run) for run in panel.runs] for panel in shown]
     alone = hue in ("run", "optimizer") and len(shown) == 1
+    hues: Hues = _choose_hues(shown[0], hue, theme)
+    theme = hues.of(theme) if hue is not None else theme
     words = Headings(
         title or literal(title_of(runs, [end for each in ends for end in each])),
         descent_subtitle(runs, shown, field, pair),
@@ -108,10 +133,60 @@ def descent(
         [_outcome_lines(panel, each, theme, counted, alone) for panel, each in zip(shown, ends, strict=True)],
         plan.rows,
     )
-    layout = make_layout(words, *sides_of(shown[0], pair), shape_of(plan), theme, width=width)
-    for panel, ax in zip(shown, layout.axes, strict=True):
-        draw_panel(ax, panel, pair, theme, scale=layout.scale, field=field, enlarge=len(shown) <= FEW)
-    return layout.figure
+    shape = shape_of(plan)
+    bar: Shades | None = hues.bar
+    key = 0.0
+    if bar is not None:
+        numbers = key_numbers(bar)
+        key = widest([hues.heading, *(word for _, word in numbers)], 8) / 72
+    if key:
+        shape = replace(shape, aside=key + 0.35)
+    layout = make_layout(words, *sides_of(shown[0], pair), shape, theme, width=width)
+    look = PanelLook(theme, layout.scale, field, len(shown) <= FEW, hues.bar is None, hues.shades is None)
+    for panel, each in zip(shown, layout.axes, strict=True):
+        draw_panel(each, panel, pair, look)
+    if bar is not None:
+        beside = layout.add_beside("key", 0.14, 0.0, key + 0.25, min(layout.measures.tall, TALLEST))
+        draw_key(beside, bar, hues.heading, (), theme, layout.size(8))
+    drawn: Any = layout.figure
+    return cast("Drawn", drawn)
+
+
+TALLEST = 2.9
+"""Inches of the colour bar, at most."""
+
+
+def _choose_hues(panel: Panel, hue: str | None, theme: Style) -> Hues:
+    values = [run[hue].values.item() if hue in run.coords else k for k, run in enumerate(panel.runs)] if hue else [""]
+    return choose_hues(hue or "", values, theme)
+
+
+def _draw_on_axes(
+    given: object, panels: Sequence[Panel], pair: tuple[str, str], hue: str | None, look: PanelLook, title: str | None
+) -> Sheet:
+    """Draw the only panel on the user's Axes; the names of several optimizers hold their settings."""
+    if len(panels) > 1:
+        raise ValueError(
+            f"descent draws {len(panels)} panels ({listed(panel.label for panel in panels)}), and ax= is one: "
+            "select one of them, for example with ravine.at(runs, criterion=…), or leave ax out"
+        )
+    (panel,) = panels
+    hues = _choose_hues(panel, hue, look.theme)
+    panel = replace(panel, names=race_names(panel.runs, panel.names))
+    sheet = open_sheet(given, look.theme, Words(title), tall=0)
+    ax = sheet.ax
+    if not look.theme.head:
+        surface(panel.land, ax, style=look.theme.name)
+        path(panel.runs[0], ax, axes=pair, style=look.theme.name)
+        return sheet
+    look = replace(
+        look, theme=hues.of(look.theme) if hue else look.theme, named=hues.bar is None, dashed=hues.shades is None
+    )
+    sheet.name_axes(*pair)
+    if hues.bar is not None:
+        sheet.draw_bar(hues.bar, hues.heading, 0.2)
+    draw_panel(ax, panel, pair, look)
+    return sheet
 
 
 def sides_of(panel: Panel, pair: tuple[str, str]) -> tuple[Axis, Axis]:
@@ -158,7 +233,10 @@ def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, count
     if len(panel.runs) == 1:
         why = because(panel.runs[0])
         return [(happened[0], theme.ink)] + ([(why, theme.quiet)] if why else [])
-    made = [settings_text(run) for run in panel.runs] if alone else []
+    if len(panel.runs) > WORDED:
+        return [(_summary(ends, panel.runs), theme.ink)]
+    optimizers = {str(run.coords["optimizer"].values) for run in panel.runs if "optimizer" in run.coords}
+    made = [settings_text(run) for run in panel.runs] if alone or len(optimizers) > 1 else []
     if len(set(made)) == 1 or all(name in one for name, one in zip(panel.names, made, strict=False)):
         made = []  # the subtitle, or the names themselves, say it
     lines = []
@@ -166,6 +244,22 @@ def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, count
         how = f"{made[k]}, " if made else ""
         lines.append((f"{name}: {how}{what}", color))
     return lines
+
+
+def _summary(ends: Sequence[End | None], runs: Sequence[xr.Dataset]) -> str:
+    """Say in one line what became of many runs."""
+    broken = sum(bool(measure.diverged(run)) for run in runs)
+    steps = [end.step for end in ends if end is not None and end.outcome == "arrived"]
+    text = f"{len(runs)} runs"
+    if steps:
+        first, last = min(steps), max(steps)
+        where = f"steps {first:.0f} to {last:.0f}" if last > first else f"step {first:.0f}"
+        text = (
+            f"{len(steps)} of {text} arrive, at {where}" if len(steps) < len(runs) else f"all {text} arrive, at {where}"
+        )
+    elif all(end is not None for end in ends):
+        text = f"none of {text} arrives"
+    return text + f"; {broken} diverged" * bool(broken)
 
 
 def _draw_plain(panels: Sequence[Panel], pair: tuple[str, str], theme: Style) -> Figure:

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine.plot._canvas.labels import Box, FreeSpace
+from ravine._format import TIMES
+from ravine.plot._canvas.labels import CELL, Box, FreeSpace, text_size
 from ravine.plot._canvas.style import Style, halo
 
 Array = NDArray[np.floating[Any]]
@@ -95,14 +96,17 @@ def draw_inset(
     for spine in inset.spines.values():
         spine.set(color=theme.quiet, linewidth=0.7)
     inside(inset)
+    words = f"{tail.factor}{TIMES} from step {tail.first:,}"
+    right, top = _clear_corner(inset, words, size)
     inset.text(
-        0.04,
-        0.035,
-        f"{tail.factor}\N{MULTIPLICATION SIGN} from step {tail.first:,}",
+        0.96 if right else 0.04,
+        0.965 if top else 0.035,
+        words,
         transform=inset.transAxes,
         size=size,
         color=theme.ink,
-        va="bottom",
+        ha="right" if right else "left",
+        va="top" if top else "bottom",
         zorder=7,
         gid="scale",
         path_effects=halo(theme, 2.0),
@@ -110,6 +114,25 @@ def draw_inset(
     _draw_frame(ax, tail, place, free, theme)
     free.box(Box(place.x, place.y, wide + 4, tall + 4))
     return inset
+
+
+def _clear_corner(inset: Axes, words: str, size: float) -> tuple[bool, bool]:
+    """Return the corner (right, top) in which words cover least of the path; the lower left one, if it is free."""
+    free = FreeSpace(inset)
+    for line in inset.lines:
+        free.line(free.points(np.c_[line.get_data()]), 1.0)
+    width, height = text_size(words, size)
+    columns, rows = (int(np.ceil((each + 4) / CELL)) for each in (width, height))
+    corners = [(False, False), (False, True), (True, False), (True, True)]
+    taken = [
+        int(
+            free.taken[
+                (slice(-rows, None) if top else slice(rows)), (slice(-columns, None) if right else slice(columns))
+            ].sum()
+        )
+        for right, top in corners
+    ]
+    return corners[int(np.argmin(taken))]
 
 
 def _draw_frame(ax: Axes, tail: Tail, place: Box, free: FreeSpace, theme: Style) -> None:

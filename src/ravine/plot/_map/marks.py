@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import axes, check_single
+from ravine.plot._canvas.hues import DASHES
 from ravine.plot._canvas.labels import FreeSpace, literal
-from ravine.plot._canvas.style import Style, calm, new_figure, style_of, with_own_settings
+from ravine.plot._canvas.sheet import limits_of, name_axes, widen
+from ravine.plot._canvas.style import ShownAxes, Style, calm, is_users, new_figure, style_on, with_own_settings
 from ravine.plot._canvas.words import Decays, dot_every
-from ravine.plot._map.contours import draw_bands, draw_levels, gaps_of, number_lines
+from ravine.plot._map.contours import draw_band_key, draw_bands, draw_levels, gaps_of, number_lines
 
 Array = NDArray[np.floating[Any]]
 
@@ -60,11 +63,12 @@ def surface(
     ('bias', 'weight')
     >>> ax.figure.savefig("/dev/null", format="png")
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     x, y, values = objective(land, weight_decay)
     horizontal, vertical = axes(land)
+    alone = ax is None
     if ax is None:
-        ax = own_axes(theme, _ratio(x, y))
+        ax = own_axes(theme, _ratio(x, y), 1.1 if theme.terrain else BAR)
         if theme.head:
             name = str(land["criterion"].values) if "criterion" in land.coords else "loss"
             ax.set_title(literal(name), loc="left", size=10.5, weight="bold", color=theme.ink, pad=6)
@@ -72,8 +76,13 @@ def surface(
     if theme.terrain:
         _draw_terrain(ax, x, y, values, theme)
         horizontal, vertical = _capitalize(horizontal), _capitalize(vertical)
-    name_sides(ax, horizontal, vertical)
+    if is_users(ax):
+        name_axes(ax, horizontal, vertical)
+    else:
+        name_sides(ax, horizontal, vertical)
+    held = limits_of(ax)
     set_limits(ax, x, y)
+    widen(ax, held)
     if theme.terrain:
         return ax
     gaps = gaps_of(values)
@@ -83,7 +92,17 @@ def surface(
         number_lines(lines, FreeSpace(ax), theme, below)
     if gaps is None:
         write_flat(ax, theme)
+    elif alone:
+        box, figure = ax.get_position(), ax.get_figure(root=True)
+        assert figure is not None
+        wide = figure.get_figwidth()
+        place = box.x1 + 0.2 / wide, box.y0, 0.14 / wide, 0.93 * box.height
+        draw_band_key(figure.add_axes(place, label="key"), values, gaps, theme)
     return ax
+
+
+BAR = 1.0
+"""Inches at the right of a map for a bar with the losses of its bands."""
 
 
 def name_sides(ax: Axes, horizontal: str, vertical: str) -> None:
@@ -155,50 +174,43 @@ def path(
     >>> float(ax.lines[0].get_xdata()[0]), float(ax.lines[0].get_ydata()[0])
     (-3.0, 6.0)
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     x, y, names = trajectory(run, axes or _axes_named(ax, run))
     if ax is None:
-        ax = own_axes(theme, _ratio(x[np.isfinite(x)], y[np.isfinite(y)]))
+        ax = own_axes(theme, _ratio(x[np.isfinite(x)], y[np.isfinite(y)]), 1.1 if theme.terrain else 0.25)
         name_sides(ax, *names)
     ink = color or theme.accent
     if theme.cross:
         ax.scatter(x, y, c=ink, marker=theme.cross)
         ax.plot(x, y, c=ink)
         return ax
-    draw_path(ax, x, y, theme, color=ink)
+    draw_path(ax, x, y, theme, Stroke(ink))
     return ax
 
 
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.4)), (0, (1.6, 1.2)), (0, (7, 1.4, 1.6, 1.4)), (0, (3, 1)), (0, (9, 2)))
 SHAPES = ("o", "s", "^", "D", "v", "P")
-"""How runs in one panel are told apart besides by colour."""
+"""How runs in one panel are told apart besides by colour and dashes."""
 
 
-def draw_path(
-    ax: Axes,
-    x: Array,
-    y: Array,
-    theme: Style,
-    *,
-    color: str,
-    turn: int = 0,
-    lr: Array | None = None,
-    weight: float = 1.0,
-    ring: str | None = None,
-) -> None:
-    """Draw one path: a pale edge that lifts it off the map, the line, dots, start and end.
+@dataclass(frozen=True, eq=False)
+class Stroke:
+    """How a path is drawn.
 
-    Parameters
-    ----------
-    turn
-        Which of several runs this is; chooses dashes and shape of the dots.
-    lr
-        The rate of each leg; the line's width follows it.
-    weight
-        Factor on the widths of lines and sizes of dots.
-    ring
-        Colour of the ring at the start; the path's if left out.
+    `turn` is which of several runs this is, and chooses dashes and shape of the dots; `lr` is the rate of each leg,
+    which the line's width follows; `weight` is a factor on widths and sizes; `ring` the colour of the ring at the
+    start, that of the path if left out.
     """
+
+    color: str
+    turn: int = 0
+    lr: Array | None = None
+    weight: float = 1.0
+    ring: str | None = None
+
+
+def draw_path(ax: Axes, x: Array, y: Array, theme: Style, stroke: Stroke) -> None:
+    """Draw one path: a pale edge that lifts it off the map, the line, dots, start and end."""
+    color, turn, lr, weight, ring = stroke.color, stroke.turn, stroke.lr, stroke.weight, stroke.ring
     every = dot_every(len(x) - 1)
     outside = is_outside(ax, x, y)
     strays = outside[:-1] & outside[1:]  # legs that only cross the map, or do not touch it
@@ -315,14 +327,14 @@ def comparable(x: Array, y: Array) -> bool:
     return 0.25 <= _ratio(x, y) <= 4
 
 
-def own_axes(theme: Style, ratio: float) -> Axes:
-    """Return the Axes of a new figure for one map; `ratio` is height to width of what will be drawn."""
+def own_axes(theme: Style, ratio: float, room: float = 0.25) -> Axes:
+    """Return the Axes of a new figure for one map of this height to width, with so many inches at its right."""
     ratio = ratio if 0.25 <= ratio <= 4 else 0.8
     width = 4.4 if ratio <= 1.2 else 4.4 / ratio
-    room = 1.1 if theme.terrain else 0.25  # for the colour bar
     figure = new_figure(0.75 + width + room, 0.6 + width * ratio + 0.4, theme)
     total_width, total_height = figure.get_size_inches()
-    return figure.add_axes((0.75 / total_width, 0.6 / total_height, width / total_width, width * ratio / total_height))
+    place = 0.75 / total_width, 0.6 / total_height, width / total_width, width * ratio / total_height
+    return figure.add_axes(place, axes_class=ShownAxes)
 
 
 def _ratio(x: Array, y: Array) -> float:

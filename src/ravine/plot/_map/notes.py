@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
+from ravine.plot._canvas.hues import DASHES
 from ravine.plot._canvas.labels import FreeSpace, draw_label
+from ravine.plot._canvas.sheet import limits_of, widen
 from ravine.plot._canvas.style import Style, halo
 from ravine.plot._canvas.words import dot_every, maximizes, number_text
 from ravine.plot._map.contours import draw_bands, draw_downhill, draw_levels, lowest_loss, number_lines
 from ravine.plot._map.inset import SIDE, draw_inset, tail_of
-from ravine.plot._map.marks import decay_along, draw_path, objective, set_limits, trajectory, write_flat
+from ravine.plot._map.marks import Stroke, decay_along, draw_path, objective, set_limits, trajectory, write_flat
 from ravine.plot._map.panels import Panel
 
 Array = NDArray[np.floating[Any]]
@@ -71,14 +73,31 @@ class Pen:
         self.free.mark(self.free.points(spot), 5.0)
 
 
-def draw_panel(
-    ax: Axes, panel: Panel, pair: tuple[str, str], theme: Style, *, scale: float, field: bool, enlarge: bool
-) -> PanelArtists:
+@dataclass(frozen=True)
+class PanelLook:
+    """How a panel is drawn: style, scale of texts, arrows downhill, tails enlarged, paths named and dashed."""
+
+    theme: Style
+    scale: float = 1.0
+    field: bool = False
+    enlarge: bool = True
+    named: bool = True
+    dashed: bool = True
+
+
+WORDED = 8
+"""Runs up to which words say where each leaves the map; of more, arrows tell."""
+
+
+def draw_panel(ax: Axes, panel: Panel, pair: tuple[str, str], look: PanelLook) -> PanelArtists:
     """Draw everything inside one panel. A run's name that finds no room stands in the caption alone."""
+    theme, scale = look.theme, look.scale
+    held = limits_of(ax)
     set_limits(ax, panel.x, panel.y)
+    widen(ax, held)
     below = draw_bands(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
     lines = draw_levels(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
-    if field:
+    if look.field:
         draw_downhill(ax, panel.x, panel.y, panel.values, slope_of(panel, pair), theme)
     tracks = [np.c_[trajectory(run, pair)[:2]].astype(float) for run in panel.runs]
     pen = Pen(ax, theme, FreeSpace(ax), scale)
@@ -87,7 +106,9 @@ def draw_panel(
     for k, run in enumerate(panel.runs):
         x, y, _ = trajectory(run, pair)
         before = set(ax.get_children())
-        draw_path(ax, x, y, theme, color=theme.accents[k], turn=k, lr=scheduled_rates(run), weight=weight, ring=ring)
+        turn = (k + k // len(DASHES)) if look.dashed else 0  # a ramp is told apart by its colours alone
+        stroke = Stroke(theme.accents[k], turn, scheduled_rates(run), weight, ring)
+        draw_path(ax, x, y, theme, stroke)
         pen.drawn.paths.append([artist for artist in ax.get_children() if artist not in before])
         track = pen.free.points(tracks[k])
         pen.free.line(track, 2.0)
@@ -95,9 +116,10 @@ def draw_panel(
     goals = _draw_minima(pen, panel, pair)
     if panel.gaps is None and np.isfinite(panel.values).any():
         write_flat(ax, theme, pen.size(8))
-    if enlarge and len(panel.runs) == 1:
+    if look.enlarge and len(panel.runs) == 1:
         _enlarge(pen, panel, tracks[0])
-    _name_runs(pen, panel, tracks)
+    if look.named:
+        _name_runs(pen, panel, tracks)
     _mark_borders(pen, panel, tracks)
     _name_starts(pen, tracks)
     for spot, text in goals:
@@ -268,9 +290,11 @@ def _mark_borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
             continue
         first, last = (int(each) for each in np.flatnonzero(inside)[[0, -1]])
         if first > 0:
-            _draw_arrow(pen, track[first], track[first - 1], color, "starts outside", first, inward=True)
+            words = "starts outside" if len(tracks) <= WORDED else ""
+            _draw_arrow(pen, track[first], track[first - 1], color, words, first, inward=True)
         if last < len(track) - 1:
-            _draw_arrow(pen, track[last], track[last + 1], color, f"leaves at step {last + 1}", last + 1)
+            words = f"leaves at step {last + 1}" if len(tracks) <= WORDED else ""
+            _draw_arrow(pen, track[last], track[last + 1], color, words, last + 1)
         away = _longest_stretch(~inside[first : last + 1])
         if away is not None and len(tracks) == 1:
             out, back = first + away[0], first + away[1] - 1
@@ -328,7 +352,8 @@ def _draw_arrow(
     arrow = Polygon(shape, closed=True, facecolor=color, edgecolor="none", zorder=4.5, gid=gid)
     pen.drawn.notes.append((since, pen.ax.add_patch(arrow)))
     pen.free.line(np.array([*corners, corners[0]]), 2.0)
-    pen.write(words, edge, color, points=8, since=since, near=5.0)
+    if words:
+        pen.write(words, edge, color, points=8, since=since, near=5.0)
 
 
 def scheduled_rates(run: xr.Dataset) -> Array | None:

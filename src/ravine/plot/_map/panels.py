@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from ravine._format import hint, listed
 from ravine._study.contract import axes, until_taken
-from ravine.plot._canvas.words import Decays, coupled_decay, label_text
+from ravine.plot._canvas.hues import MOST
+from ravine.plot._canvas.words import Decays, coupled_decay, label_text, short_label
 from ravine.plot._map.contours import gaps_of, shared_gaps
 from ravine.plot._map.marks import objective, trajectory
 
 Array = NDArray[np.floating[Any]]
 
 MOST_PANELS = 16
-MOST_RUNS = 6
-"""Runs in one panel, at most: as many as there are colours."""
-
 NEEDED = (
     "position",
     "loss",
@@ -74,10 +72,10 @@ class PanelGrid:
     rows: list[str]
 
 
-def make_panels(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool) -> PanelGrid:
-    """Arrange runs and surfaces to panels, or say what must be selected first."""
+def make_panels(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool, most: int = MOST) -> PanelGrid:
+    """Arrange runs and surfaces to panels, with at most so many runs in each, or say what must be selected first."""
     runs = runs[[name for name in NEEDED if name in runs]]
-    line, names = _read_hue(runs, hue)
+    line, names = _read_hue(runs, hue, most)
     dims = [str(d) for d in runs["position"].dims if d not in ("step", "parameter", line)]
     if len(dims) > 2:
         raise ValueError(
@@ -101,7 +99,7 @@ def make_panels(runs: xr.Dataset, land: xr.Dataset, hue: str | None, fold: bool)
     return PanelGrid(panels, len(grid[0]) if rows else None, rows)
 
 
-def _read_hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]:
+def _read_hue(runs: xr.Dataset, hue: str | None, most: int) -> tuple[str | None, list[str]]:
     """Return the dimension along which runs share a panel, and the name of each."""
     if hue is None:
         return None, [""]
@@ -114,12 +112,12 @@ def _read_hue(runs: xr.Dataset, hue: str | None) -> tuple[str | None, list[str]]
         there = f"they differ in {listed(varying)}{hint(hue, varying)}"
         raise ValueError(f"runs do not differ in {hue!r}; {there}: choose one of these as hue, or leave it out")
     line = str(runs[hue].dims[0])
-    if runs.sizes[line] > MOST_RUNS:
+    if runs.sizes[line] > most:
         raise ValueError(
-            f"{runs.sizes[line]} runs in one panel are too many to tell apart (at most {MOST_RUNS}): "
-            f"select some along {line!r}"
+            f"{runs.sizes[line]} runs in one panel are too many to tell apart (at most {most}): "
+            f"select some along {line!r}, for example with runs.isel"
         )
-    return line, [label_text(hue, v) for v in runs[hue].values]
+    return line, [short_label(hue, v) for v in runs[hue].values.tolist()]
 
 
 def _grid_places(runs: xr.Dataset, dims: Sequence[str]) -> list[list[tuple[int, ...]]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from ravine._format import names
+from ravine._format import listed, names
 from ravine.plot._canvas.labels import FreeSpace, literal
-from ravine.plot._canvas.layout import Headings, Layout, Lines, PanelShape, make_layout, widest
+from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout, widest
 from ravine.plot._canvas.scales import CellAxis, Shades, draw_key, key_numbers, shades_of
-from ravine.plot._canvas.style import Figure, Style, style_of, with_own_settings
+from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
+from ravine.plot._canvas.style import Style, style_on, with_own_settings
 from ravine.plot._canvas.words import settings_text
 from ravine.plot._phase.data import Diagram, Field, diagram_of, values_of, within_text
 from ravine.plot._phase.labels import (
@@ -100,10 +103,11 @@ def phase(
     y: str = "momentum",
     *,
     marks: Mapping[str, Mapping[str, Any]] | None = None,
+    ax: Drawn | None = None,
     title: str | None = None,
     style: str = "ravine",
     width: float | None = None,
-) -> Figure:
+) -> Drawn:
     """Draw one number for each pair of two settings: where runs arrive fast, slowly, never, or diverge.
 
     Each cell is one setting; its colour is the value, on a logarithmic scale where the values are positive and
@@ -127,6 +131,9 @@ def phase(
     marks
         Settings to ring, by what they are called: ``{"figure 6": {"lr": 0.1, "momentum": 0.9}}``. The entry of
         the third dimension may be named too; without it the ring is in each panel.
+    ax
+        An Axes of yours to draw one panel on, with a colour bar beside it as matplotlib puts it. Its figure, title,
+        frame and fonts stay as they are.
     title
         What to see; the best setting, if left out.
     style
@@ -136,14 +143,14 @@ def phase(
 
     Returns
     -------
-    Figure
-        Call ``.savefig(path)``; png, svg and pdf by the ending.
+    Figure or matplotlib.axes.Axes
+        The figure, to be written with ``.savefig(path)``; png, svg and pdf by the ending. Or `ax`, if it was given.
 
     Raises
     ------
     ValueError
-        If `x` or `y` is not a dimension of the values or has a single entry, there is more than one dimension
-        besides them, or more than 12 panels, or a mark lies outside.
+        If `ax` is given for several panels; if `x` or `y` is not a dimension of the values or has a single entry,
+        there is more than one dimension besides them, or more than 12 panels, or a mark lies outside.
     TypeError
         If the values are not numbers.
 
@@ -165,30 +172,80 @@ def phase(
     >>> [text.get_text() for text in figure.axes[0].texts if text.get_gid() == "outcome"]
     ['diverged']
     """
-    theme = style_of(style)
+    theme = style_on(style, ax)
     numbers = values_of(values)
     diagram = diagram_of(numbers, x, y, within_text(numbers))
     rings = _read_marks(diagram, marks or {})
     shown = shades_of(np.concatenate([field.values.ravel() for field in diagram.fields]), theme)
+    if ax is not None:
+        return drawn_on(_draw_on_axes(ax, diagram, shown, rings, title, theme), ax)
     words = Headings(
         title or literal(diagram_title(diagram)),
         diagram_subtitle(numbers, diagram),
         [field.label for field in diagram.fields],
         [field_caption(diagram, field, theme) for field in diagram.fields],
     )
-    regions = sorted({name for field in diagram.fields for name in outcome_names(field.outcomes)})
-    numbered = [word for _, word in key_numbers(shown)] if shown is not None else []
+    regions: list[str] = sorted({name for field in diagram.fields for name in outcome_names(field.outcomes)})
+    numbered: list[str] = [word for _, word in key_numbers(shown)] if shown is not None else []
     key = widest([diagram.key, *numbered, *regions], 8) / 72
     shape = PanelShape(RATIO, SIDES, between=0.3, narrowest=1.6, pad=PAD, aside=key + 0.35)
     layout = make_layout(words, diagram.x, diagram.y, shape, theme, width=width)
     unnamed: set[str] = set()
-    for ax, field in zip(layout.axes, diagram.fields, strict=True):
-        unnamed |= set(_draw_field(ax, diagram, field, shown, rings, layout, theme))
+    for each, field in zip(layout.axes, diagram.fields, strict=True):
+        unnamed |= set(_draw_field(each, diagram, field, shown, rings, FieldLook(theme, layout.scale)))
     looks = [(name, region_style_of(name, theme)) for name in regions if name in unnamed]
     swatches = [(name, each.fill, each.hatch, each.edge) for name, each in looks]
     key_ax = layout.add_beside("key", 0.14, 0.0, key + 0.25, min(layout.measures.tall, TALLEST))
     draw_key(key_ax, shown, diagram.key, swatches, theme, layout.size(8))
-    return layout.figure
+    drawn: Any = layout.figure
+    return cast("Drawn", drawn)
+
+
+def _draw_on_axes(
+    given: object, diagram: Diagram, shown: Shades | None, rings: Sequence[Mark], title: str | None, theme: Style
+) -> Sheet:
+    """Draw the only panel on the user's Axes; regions that have no room for their names go into a legend."""
+    if len(diagram.fields) > 1:
+        raise ValueError(
+            f"phase draws {len(diagram.fields)} panels ({listed(field.label for field in diagram.fields)}), "
+            "and ax= is one: select one of them first, or leave ax out"
+        )
+    sheet = open_sheet(given, theme, Words(title), tall=0)
+    ax, x, y = sheet.ax, diagram.x, diagram.y
+    ax.set(xscale="log" if x.log else "linear", yscale="log" if y.log else "linear")
+    ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]])
+    ax.set_autoscale_on(False)
+    ax.minorticks_off()
+    if shown is not None:
+        sheet.draw_bar(shown, diagram.key, 0.2)
+    for axis, side, inches in zip((ax.xaxis, ax.yaxis), (x, y), _inches_of(ax), strict=True):
+        ticks = side.ticks(inches, 8.0, upright=axis is ax.yaxis)
+        axis.set_ticks(ticks.places, labels=[literal(word) for word in ticks.words])
+    sheet.name_axes(diagram.x.heading, diagram.y.heading)
+    unnamed = _draw_field(ax, diagram, diagram.fields[0], shown, rings, FieldLook(theme))
+    looks = [(name, region_style_of(name, theme)) for name in unnamed]
+    if looks:
+        patches = [Patch(fc=look.fill, ec=look.edge, hatch=look.hatch or None, label=name) for name, look in looks]
+        ax.legend(handles=patches, fontsize="small")
+    return sheet
+
+
+def _inches_of(ax: Axes) -> tuple[float, float]:
+    figure = ax.get_figure()
+    assert figure is not None
+    return ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi
+
+
+@dataclass(frozen=True)
+class FieldLook:
+    """How a panel is drawn: its style, and the scale of its texts."""
+
+    theme: Style
+    scale: float = 1.0
+
+    def size(self, points: float) -> float:
+        """Return a font size at this scale, never under 6 points."""
+        return max(6.0, points * self.scale)
 
 
 RATIO = 0.76
@@ -210,12 +267,11 @@ def _draw_field(
     field: Field,
     shown: Shades | None,
     rings: Sequence[Mark],
-    layout: Layout,
-    theme: Style,
+    look: FieldLook,
 ) -> list[str]:
     """Draw one panel; return the names of the regions that had no room for them."""
-    x, y = diagram.x, diagram.y
-    size = layout.size(8.2)
+    x, y, theme = diagram.x, diagram.y, look.theme
+    size = look.size(8.2)
     if shown is not None:
         ax.pcolormesh(
             x.edges,
@@ -239,10 +295,10 @@ def _draw_field(
     ground = Underlay(colors, _cell_borders(ax, x, y))
     write_labels(ax, labels, free, ground, size)
     if limit is not None:
-        name_frontier(ax, limit, free, ground, theme, layout.size(7.6))
+        name_frontier(ax, limit, free, ground, theme, look.size(7.6))
     unnamed = name_outcomes(ax, free, x, y, field.outcomes, diagram.within, theme, size)
     if shown is not None:
-        draw_isolines(ax, x, y, field.values, shown, free, theme, layout.size(6.8))
+        draw_isolines(ax, x, y, field.values, shown, free, theme, look.size(6.8))
     return unnamed
 
 
