@@ -80,11 +80,13 @@ def article_picture() -> None:
     plt.close(figure)
 
 
-def recorded_loop(steps: int, dtype: torch.dtype, **settings: Any) -> tuple[list[float], list[list[float]]]:
+def recorded_loop(
+    steps: int, dtype: torch.dtype, kind: type[torch.optim.Optimizer] = torch.optim.SGD, **settings: Any
+) -> tuple[list[float], list[list[float]]]:
     """Train and read loss and position off as numbers at each step; the loss at the last position too."""
     model, criterion = new_neuron().to(dtype), torch.nn.MSELoss()
     inputs, targets = INPUTS.to(dtype), TARGETS.to(dtype)
-    optimizer = torch.optim.SGD(model.parameters(), **settings)
+    optimizer = kind(model.parameters(), **settings)
     losses, positions = [], [[model.weight.item(), model.bias.item()]]
     for _ in range(steps):
         optimizer.zero_grad()

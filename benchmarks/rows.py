@@ -149,6 +149,48 @@ def sweep_of(name: str, goal: Goal, dtype: torch.dtype = torch.float32, **engine
     return Row(name, ours, theirs, goal, check, scale=scale, equal=equal, turns=SEEDS)
 
 
+OTHERS: dict[type[torch.optim.Optimizer], dict[str, list[Any]]] = {
+    **{
+        kind: {"betas": [(float(beta), 0.999) for beta in MOMENTA]}
+        for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax)
+    },
+    torch.optim.RMSprop: {"alpha": MOMENTA.tolist()},
+    torch.optim.Adagrad: {"lr_decay": MOMENTA.tolist()},
+    torch.optim.Adadelta: {"rho": MOMENTA.tolist()},
+}
+"""Other optimizers, with what of each is swept beside the lr."""
+
+
+def sweep_of_another(kind: type[torch.optim.Optimizer], goal: Goal, dtype: torch.dtype = torch.float32) -> Row:
+    """The same for another optimizer: 100 learning rates by 100 values of a setting of its own."""
+    problem = MSE if dtype == torch.float32 else MSE.in_double()
+    ((name, values),) = OTHERS[kind].items()
+    chosen = np.random.default_rng(0).choice(RATES.size * len(values), size=50, replace=False).tolist()
+    some = [{"lr": float(RATES[k // len(values)]), name: values[k % len(values)]} for k in chosen]
+    seeds = itertools.cycle(range(SEEDS))
+
+    def ours() -> xr.Dataset:
+        return ravine.sweep(problem, kind, lr=RATES, seed=next(seeds), **{name: values})
+
+    def theirs() -> list[Any]:
+        return [recorded_loop(100, dtype, kind, **settings) for settings in some[:5]]
+
+    def check() -> None:
+        runs = ours()
+        facts = json.loads(runs.loss.attrs["provenance"])
+        if not facts["equals_torch"].startswith("every bit"):
+            raise AssertionError(f"{facts['engine']}: {facts['why']}; {facts['equals_torch']}")
+        for settings in some:
+            losses, positions = recorded_loop(100, dtype, kind, **settings)
+            run = ravine.at(runs, **settings)
+            same_bits(run.loss, losses)
+            same_bits(run.position, positions)
+
+    width = "-double" if dtype == torch.float64 else ""
+    scale = RATES.size * len(values) / 5
+    return Row(f"sweep-{kind.__name__}{width}", ours, theirs, goal, check, scale=scale)
+
+
 def sweep_in_any_order(name: str, dtype: torch.dtype) -> Row:
     """The same in the fastest order of operations, whether or not it has torch's bits: what the bits cost here."""
     exact = sweep_of(name, faster(), dtype)
@@ -293,6 +335,8 @@ ROWS = (
     picture_in("article"),
     sweep_of("sweep-10000", faster(1000)),
     sweep_of("sweep-10000-double", faster(700), torch.float64),
+    *(sweep_of_another(kind, faster(900)) for kind in OTHERS),
+    *(sweep_of_another(kind, faster(), torch.float64) for kind in (torch.optim.Adam, torch.optim.RMSprop)),
     sweep_in_any_order("sweep-any-order", torch.float32),
     sweep_in_any_order("sweep-any-order-double", torch.float64),
     sweep_of("sweep-autograd", faster(300), engine="autograd"),

@@ -864,9 +864,95 @@ def test_too_little_disk_is_told_before_any_work(path, monkeypatch):
     assert ravine.verify(path) == []
 
 
-def test_a_race_takes_no_store(path):
-    with pytest.raises(ValueError, match="one optimizer"):
-        ravine.sweep(bowl(), {torch.optim.SGD: {"lr": 0.1}, torch.optim.Adam: {"lr": 0.1}}, store=path)
+RACE = {
+    torch.optim.SGD: {"lr": [0.1, -1.0], "momentum": [0.0, 0.5]},
+    torch.optim.Adam: {"betas": (0.8, 0.9), "lr": 0.1},
+}
+
+
+@pytest.mark.parametrize("keep", ["path", "summary"])
+def test_a_race_goes_into_a_folder_of_stores(path, keep):
+    here = ravine.sweep(bowl(), RACE, steps=30, keep=keep)
+    stored = ravine.sweep(bowl(), RACE, steps=30, keep=keep, store=path)
+    assert sorted(each.name for each in path.iterdir()) == ["1-SGD.zarr", "2-Adam.zarr", "race.json"]
+    for found in (stored, ravine.open(path), ravine.open(str(path))):
+        assert found.load().identical(here)
+    assert here.run.values[-2:].tolist() == ["SGD lr -1.0 momentum 0.5", "Adam"]
+    assert here.error.sel(run="SGD lr -1.0 momentum 0.5") == "Invalid learning rate: -1.0"
+    before = bytes_of(path)
+    assert ravine.sweep(bowl(), RACE, steps=30, keep=keep, store=path).load().identical(here)
+    assert bytes_of(path) == before
+    assert ravine.verify(path) == []
+
+
+def test_a_race_goes_on_where_it_stopped(path, monkeypatch):
+    here = ravine.sweep(bowl(), RACE, steps=30)
+    begun = []
+
+    def stop_at_adam(made, store, executor):
+        begun.append(made.job.optimizer_name)
+        if len(begun) == 2:
+            raise OSError("no space left")
+        return on_disk(made, store, executor)
+
+    from ravine._sweep import sweep as verb
+
+    on_disk = verb.on_disk
+    monkeypatch.setattr(verb, "on_disk", stop_at_adam)
+    with pytest.raises(OSError, match="no space left"):
+        ravine.sweep(bowl(), RACE, steps=30, store=path)
+    assert ravine.verify(path) == []
+    with pytest.raises(ValueError, match="is not complete: Adam was not begun; the same call goes on"):
+        ravine.open(path)
+    assert ravine.sweep(bowl(), RACE, steps=30, store=path).load().identical(here)
+    assert begun == ["SGD", "Adam", "SGD", "Adam"]
+
+
+def test_a_damaged_race_is_found_out(path, tmp_path):
+    ravine.sweep(bowl(), RACE, steps=30, store=path)
+    (chunk,) = (each for each in (path / "2-Adam.zarr" / "loss").rglob("*") if each.is_file() and each.suffix == "")
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
+    (fault,) = ravine.verify(path)
+    assert fault.startswith("2-Adam.zarr: block 0 (run 0) of loss cannot be read")
+    assert ravine.verify(path, forget=True) == [fault]
+    ravine.sweep(bowl(), RACE, steps=30, store=path)
+    assert ravine.verify(path) == []
+    plan = path / "race.json"
+    plan.write_bytes(plan.read_bytes().replace(b"Adam", b"Adan"))
+    with pytest.raises(ValueError, match=r"race\.json is damaged"):
+        ravine.open(path)
+
+
+def test_a_folder_of_another_race_is_refused(path, tmp_path):
+    ravine.sweep(bowl(), RACE, steps=30, store=path)
+    with pytest.raises(ValueError, match="holds another race: its runs were SGD lr 0.1 .*, now SGD"):
+        ravine.sweep(bowl(), {torch.optim.SGD: {"lr": 0.1}}, steps=30, store=path)
+    with pytest.raises(ValueError, match="holds another sweep: steps was 30, now 31"):
+        ravine.sweep(bowl(), RACE, steps=31, store=path)
+    small_sweep(tmp_path / "one.zarr")
+    with pytest.raises(ValueError, match="holds the sweep of one optimizer"):
+        ravine.sweep(bowl(), RACE, steps=30, store=tmp_path / "one.zarr")
+    with pytest.raises(ValueError, match="holds other files"):
+        ravine.sweep(bowl(), RACE, steps=30, store=tmp_path)
+    with pytest.raises(ValueError, match=r"a store is a folder"):
+        ravine.sweep(bowl(), RACE, steps=30, store=tmp_path / "race.nc")
+
+
+def test_a_plan_of_a_race_leads_nowhere_else(path, tmp_path):
+    """It may come from somebody else."""
+    from ravine._store.ledger import write_record
+
+    ravine.sweep(bowl(), RACE, steps=30, store=path)
+    small_sweep(tmp_path / "one.zarr")
+    for folder in ("../one.zarr", "..", "", 3):
+        parts = [{"folder": folder, "dims": ["lr"], "labels": ["a"]}]
+        write_record(path / "race.json", {"format": 1, "parts": parts})
+        with pytest.raises(ValueError, match="is no plan of a race that ravine wrote"):
+            ravine.open(path)
+    (path / "link.zarr").symlink_to(tmp_path / "one.zarr")
+    write_record(path / "race.json", {"format": 1, "parts": [{"folder": "link.zarr", "dims": ["lr"], "labels": ["a"]}]})
+    with pytest.raises(ValueError, match="links in a store are not followed"):
+        ravine.verify(path)
 
 
 def test_save_writes_no_folder(path, tmp_path):

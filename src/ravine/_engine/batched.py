@@ -16,8 +16,7 @@ from ravine._engine.gradients import numbers_held
 from ravine._engine.job import Job
 from ravine._engine.keep import Buffer
 from ravine._engine.reference import TorchReference
-from ravine._engine.rules.sgd import settings_of
-from ravine._engine.rules.sgd import step as step_
+from ravine._engine.rules.rule import Settings
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._study.provenance import Agreement
 from ravine._torch import one_thread
@@ -90,10 +89,11 @@ class TorchEngine:
 
 
 class BatchEngine:
-    """All runs of a block at once: torch's rule for SGD, on gradients that are evaluated together."""
+    """All runs of a block at once: the optimizer's rule on gradients that are evaluated together."""
 
-    def __init__(self, name: str, evaluate: Evaluate, reference: TorchReference, probe: TorchValues) -> None:
-        self.name, self.why, self.evaluate, self.reference, self.probe = name, "", evaluate, reference, probe
+    def __init__(self, gradient: str, evaluate: Evaluate, reference: TorchReference, probe: TorchValues) -> None:
+        self.name, self.why = f"{reference.job.optimizer_name}'s rule on a batch, gradient {gradient}", ""
+        self.evaluate, self.reference, self.probe = evaluate, reference, probe
         self.held = max(1, numbers_held(reference.problem))
         self.at_home = True
 
@@ -120,11 +120,12 @@ class BatchEngine:
         count = record.count
         # torch multiplies a batch of a single matrix in another order: by itself a run would have other bits
         numbers = np.arange(runs.start, runs.stop).repeat(2 if count == 1 else 1)
-        settings = settings_of(job.settings_of(numbers), len(numbers), job.like.dtype)
-        position, velocity = job.start_of(numbers), None
+        assert job.rule is not None
+        given, position = job.settings_of(numbers, job.rule.defaults), job.start_of(numbers)
         spare = job.like.new_empty(len(numbers))
         part = count / (job.steps + 1)
-        with torch.no_grad(), one_thread():
+        with torch.no_grad(), one_thread(), np.errstate(all="ignore"):  # what overflows here, does in torch
+            rule = job.rule(Settings(given, job.rule.defaults, len(numbers), job.like), position)
             for step in range(job.steps + 1):
                 record.write(step, position[:, :count])
                 room = record.loss[step] if count > 1 else spare
@@ -132,7 +133,7 @@ class BatchEngine:
                 if count == 1:
                     record.loss[step] = spare[:1]
                 if gradient is not None:
-                    position, velocity = step_(position, gradient, velocity, settings)
+                    position = rule.step(position, gradient)
                 record.done = step
                 advance(part)
 

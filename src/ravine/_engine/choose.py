@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,9 +12,11 @@ from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.gradients import WrittenOut, is_written_out, of_any, rounding_of_neuron
 from ravine._engine.job import Job
 from ravine._engine.reference import TorchReference
+from ravine._engine.rules.registry import RULES
+from ravine._format import listed
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._problem.problem import Problem
-from ravine._study.rule import DEFAULTS, name_of, path_of
+from ravine._study.rule import name_of, path_of
 from ravine._torch import one_thread
 
 UNITS = 1000
@@ -70,13 +73,13 @@ def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> Ba
             written = WrittenOut(problem, values)
             if wanted != "autograd" and agrees(written, values, problem):
                 probe = _own_values(written, values)
-                engine = BatchEngine("SGD's rule on a batch, gradient written out", written, reference, probe)
+                engine = BatchEngine("written out", written, reference, probe)
                 engine.why = _why_this_order(job, engine, written, summary)
                 return engine
         batched = of_any(problem)
         if agrees(batched, values, problem):
             probe = _own_values(batched, values)
-            engine = BatchEngine("SGD's rule on a batch, gradient by autograd", batched, reference, probe)
+            engine = BatchEngine("by autograd", batched, reference, probe)
             with torch.no_grad(), one_thread():
                 same = has_bits(batched, values, max(2, min(values.count, engine.block_size(job, summary=summary))))
             bits = "every bit torch's" if same else "torch's but for rounding"
@@ -125,7 +128,8 @@ def agrees(evaluate: Evaluate, values: TorchValues, problem: Problem) -> bool:
         room = rounding_of_neuron(problem, position)
     else:
         unit = UNITS * torch.finfo(losses.dtype).eps
-        room = unit * their_loss.abs().double(), unit * theirs.abs().amax(0).double().expand_as(theirs)
+        largest = torch.where(beyond[1], 0.0, theirs.abs().double()).amax(0)  # of what is a number
+        room = unit * their_loss.abs().double(), unit * largest.expand_as(theirs)
     outside = ~((apart[0] <= room[0]) | beyond[0]) | (~((apart[1] <= room[1]) | beyond[1])).any(0)
     for k in outside.nonzero()[:, 0].tolist():
         if is_written_out(problem):
@@ -179,11 +183,12 @@ def _evaluated(problem: Problem, position: torch.Tensor) -> tuple[torch.Tensor, 
 def why_not_stacked(job: Job) -> Obstacle | None:
     """Say why runs cannot be stacked in one batch, and what would help; None where they can."""
     spec = job.spec
-    if spec.optimizer is not torch.optim.SGD:
-        made = name_of(path_of(type(job.some_optimizer)))
-        who = repr(spec.optimizer) if made == "SGD" else made  # a function, or a partial, that makes one
-        why = f"{who} is not torch.optim.SGD, whose rule is known to look at one number at a time"
-        return Obstacle(why, "torch.optim.SGD itself takes thousands of settings at once")
+    if job.rule is None:
+        made = path_of(type(job.some_optimizer))
+        who = repr(spec.optimizer) if made in RULES else name_of(made)  # a function, or a partial, that makes one
+        why = f"{who} is none of torch's optimizers whose rule is known to look at one number at a time"
+        known = listed([path.rpartition(":")[2] for path in RULES], most=len(RULES))
+        return Obstacle(why, f"{known} of torch.optim take thousands of settings at once")
     if job.like.dtype not in (torch.float32, torch.float64):
         why = f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
         return Obstacle(why, "in float32 or float64 thousands of runs are one batch")
@@ -196,8 +201,16 @@ def why_not_stacked(job: Job) -> Obstacle | None:
         if given:
             return Obstacle(f"{name} is for runs one by one", LEAVE_OUT)
     for name, values in job.all_values.items():
-        if name in DEFAULTS and not all(isinstance(value, int | float) for value in values):
+        if name not in job.rule.defaults:
+            if any(value is not None and value is not False for value in values):
+                return Obstacle(f"{name} chooses an implementation with other bits", LEAVE_OUT)
+        elif not all(_is_like(value, job.rule.defaults[name]) for value in values):
             return Obstacle(f"{name} is given as something other than numbers", "give numbers")
-        if name not in (*DEFAULTS, "foreach") and any(values):
-            return Obstacle(f"{name} chooses an implementation with other bits", LEAVE_OUT)
     return None
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Tell whether a setting is a number, or as many numbers as it is by default."""
+    if isinstance(usual, tuple):
+        return isinstance(value, tuple) and len(value) == len(usual) and all(map(_is_like, value, usual))
+    return isinstance(value, int | float)

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -20,10 +20,12 @@ from ravine._descent.descend import check_call, check_switch
 from ravine._descent.loop import Optimizer, RunSpec, check_seed, check_start, leaves_of
 from ravine._descent.spell import Code, spelled
 from ravine._engine.product import Axis, Product, axis_of, is_many
+from ravine._engine.rules.registry import RULES
+from ravine._engine.rules.rule import Rule
 from ravine._format import listed
 from ravine._problem.criteria import name_of
 from ravine._problem.problem import Problem, dimension
-from ravine._study.rule import DEFAULTS, Leaf
+from ravine._study.rule import Leaf, path_of
 from ravine._torch import fork_random_state
 
 
@@ -78,11 +80,33 @@ class Job:
         fixed = {name: (value,) for name, value in self.spec.settings.items()}
         return fixed | {axis.name: axis.values for axis in self.inner.axes if axis.name in self.swept}
 
-    def settings_of(self, runs: NDArray[np.int64]) -> dict[str, Any]:
-        """Return the settings that make a path, of many runs: a column for those that are swept."""
-        columns = self.inner.columns(runs % self.inner.size)
-        fixed = {name: value for name, value in self.spec.settings.items() if name in DEFAULTS}
-        return fixed | {name: columns[name] for name in self.swept if name in DEFAULTS}
+    def settings_of(self, runs: NDArray[np.int64], names: Collection[str]) -> dict[str, Any]:
+        """Return those of these settings that were given, in many runs: a column for each that is swept.
+
+        Of pairs it is a row for each part.
+        """
+        places = self.inner.places(runs % self.inner.size)
+        axes = (axis for axis in self.inner.axes if axis.name in self.swept and axis.name in names)
+        fixed = {name: value for name, value in self.spec.settings.items() if name in names}
+        return fixed | {axis.name: axis.numbers[..., places[axis.name]] for axis in axes}
+
+    @cached_property
+    def rule(self) -> type[Rule] | None:
+        """The rule by which many settings can be run at once; None where there is none for just this class."""
+        optimizer = self.spec.optimizer
+        return RULES.get(path_of(optimizer)) if isinstance(optimizer, type) else None
+
+    @cached_property
+    def doubts(self) -> Mapping[str, NDArray[np.int64]]:
+        """What torch may see in each swept setting's values: those with one number are taken, or refused, alike."""
+        assert self.rule is not None
+        largest, found = torch.finfo(self.like.dtype).max * NO_DOUBT, {}
+        for axis in self.inner.axes:
+            if axis.name in self.swept:
+                bound, known = min(self.rule.bounds.get(axis.name, largest), largest), dict[Hashable, int]()
+                seen = [known.setdefault(_see(value, bound), len(known)) for value in axis.values]
+                found[axis.name] = np.array(seen)
+        return found
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
@@ -267,7 +291,7 @@ def _check_starts(job: Job) -> None:
 def errors_of(job: Job, runs: slice) -> NDArray[np.object_]:
     """Ask torch which settings it refuses, and why: one message for each run, empty where it takes them.
 
-    SGD is asked once for each kind of doubt, any other optimizer once for each setting.
+    An optimizer whose rule is known is asked once for each kind of doubt, any other once for each setting.
     """
     size, count = job.inner.size, runs.stop - runs.start
     # stretches up to the number of settings hold none twice
@@ -340,7 +364,7 @@ def some_kinds(job: Job, count: int, draw: int) -> NDArray[np.int64]:
 def _ask(job: Job, setting: int) -> None:
     spec = replace(job.spec, settings=job.given(setting))
     spec.rule_for(job.leaves)
-    if _is_plain_sgd(job) and job.steps:
+    if job.rule is not None and not job.spec.groups and job.steps:
         leaf = job.like.new_zeros(1)  # without requires_grad, so that differentiable rules step on it too
         rule = spec.rule_for({"": leaf})
         for _ in range(min(job.steps, 2)):  # numbers that the dtype cannot hold are refused where they are used
@@ -348,28 +372,47 @@ def _ask(job: Job, setting: int) -> None:
             rule.step()
 
 
-def _is_plain_sgd(job: Job) -> bool:
-    return job.spec.optimizer is torch.optim.SGD and not job.spec.groups
+NO_DOUBT = 2.0**-54
+"""Settings below this share of the largest number stay numbers, whatever torch divides them by."""
 
 
-def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+MOST_KINDS = 2**40
+"""Kinds that are numbered before those are left out that nothing is of."""
+
+
+def _see(value: Any, bound: float) -> Hashable:
+    """Return what torch may look at before it takes a setting: its type, its sign, and all of what is out of the way.
+
+    Examples
+    --------
+    >>> [_see(value, 1.0) for value in (0.5, 0.9, 0.0, 1.5, True, (0.9, 2.0))]
+    [('float', '+'), ('float', '+'), ('float', '0'), ('float', 1.5), ('bool', True), (('float', '+'), ('float', 2.0))]
+    """
+    if isinstance(value, tuple):
+        return tuple(_see(part, bound) for part in value)
+    inside = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < bound
+    if inside:
+        return type(value).__name__, "+" if value > 0 else "0"
+    return type(value).__name__, value if isinstance(value, Hashable) else id(value)
+
+
+def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     """Sort settings into those that torch answers alike; each is named by its place among them."""
-    columns = job.inner.columns(settings)
-    values = {n: np.asarray(columns.get(n, job.spec.settings.get(n, default))) for n, default in DEFAULTS.items()}
-    if not _is_plain_sgd(job) or any(each.dtype.kind not in "fib" for each in values.values()):
+    if job.rule is None or job.spec.groups:
         return list(np.arange(len(settings))[:, None])
-    # what torch/optim/sgd.py looks at before it takes a setting
-    ahead = (values["nesterov"] != 0) & ((values["momentum"] <= 0) | (values["dampening"] != 0))
-    negative = [np.minimum(values[name], 0.0) for name in ("lr", "momentum", "weight_decay")]
-    largest = torch.finfo(job.like.dtype).max  # and what no number of the dtype holds
-    undamped = np.where(values["momentum"] != 0, 1 - values["dampening"], 1.0)
-    large = [np.isfinite(each) & (abs(each) > largest) for each in (values["lr"], values["weight_decay"], undamped)]
-    kind = np.zeros(len(settings), dtype=np.int64)
-    for doubt in (np.nan_to_num(each) for each in (*negative, ahead, *large)):
-        if doubt.any():  # numbers for kinds: to sort rows of doubts would cost a tenth of a large sweep
-            apart, place = np.unique(np.broadcast_to(doubt, settings.shape), return_inverse=True)
-            kind = kind * len(apart) + place
-    return [np.flatnonzero(kind == k) for k in np.unique(kind)]
+    kind, count, places = np.zeros(len(settings), dtype=np.int64), 1, job.inner.places(settings)
+    for name, doubts in job.doubts.items():
+        more = int(doubts.max()) + 1
+        if more > 1:
+            if count * more > MOST_KINDS:
+                _, kind = np.unique(kind, return_inverse=True)
+                count = int(kind.max()) + 1
+            kind, count = kind * more + doubts[places[name]], count * more
+    if count == 1:
+        return [np.arange(len(settings))]
+    kind = kind.astype(np.min_scalar_type(count))  # few kinds are small numbers, which are sorted without comparing
+    order = np.argsort(kind, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(kind[order])) + 1)
 
 
 def labels_of(job: Job) -> list[str]:

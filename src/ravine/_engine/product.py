@@ -21,6 +21,11 @@ class Axis:
     values: tuple[Any, ...]
     labels: NDArray[Any]
 
+    @cached_property
+    def numbers(self) -> NDArray[Any]:
+        """The values in a row; of pairs a row for each part."""
+        return self.labels if self.labels.dtype.kind in "bf" else np.array(self.values, dtype=np.float64).T
+
 
 def is_many(given: Any) -> bool:
     """Tell whether a value fans out: lists, arrays and the like do; tuples, strings and numbers are one value.

@@ -1,15 +1,14 @@
-"""The torch reference: whole runs of torch.optim.SGD, side by side, that a batch of runs is held against."""
+"""The torch reference: whole runs of the real optimizer, side by side, that a batch of runs is held against."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.optim.sgd import sgd as take_step
 
 from ravine._descent.descend import random_state_kept
 from ravine._engine.gradients import Alone, numbers_held
@@ -18,7 +17,6 @@ from ravine._engine.keep import Buffer
 from ravine._problem.order import TorchValues, has_bits
 from ravine._problem.problem import Problem, scalar
 from ravine._study.provenance import Agreement
-from ravine._study.rule import DEFAULTS
 from ravine._torch import one_thread
 
 WHOLE_RUNS = 16
@@ -131,22 +129,35 @@ class TorchReference:
         self, runs: NDArray[np.int64], steps: int, *, last_gradient: bool = False, double: bool = False
     ) -> Iterator[Step]:
         """Take steps in several runs side by side; threads and the random state are whoever's who walks."""
-        settings = [self._settings_of(run) for run in runs.tolist()]
         problems = [self.job.problem_of(run) for run in runs.tolist()]
         alone = self.alone and not double
         models: Alone | Live = Alone(problems[0], _starts_of(problems)) if alone else Live(problems, double)
-        buffers: list[list[torch.Tensor | None]] = [[None] * len(leaves) for leaves in models.leaves]
+        optimizer = self._optimizer_of(runs, models.leaves)
         for step in range(steps + 1):
             position = models.position()
             losses, gradients = models.evaluate(step < steps or last_gradient)
             yield position, losses, None if gradients is None else gradients.T
             if step == steps:
                 return
-            assert gradients is not None
-            apart = [[row] for row in gradients] if isinstance(models, Alone) else models.gradients
-            with torch.no_grad():
-                for leaves, slopes, velocity, given in zip(models.leaves, apart, buffers, settings, strict=True):
-                    _step(leaves, slopes, velocity, given)
+            if isinstance(models, Alone):
+                assert gradients is not None
+                for (row,), gradient in zip(models.leaves, gradients, strict=True):
+                    row.grad = gradient
+            optimizer.step()
+
+    def _optimizer_of(self, runs: NDArray[np.int64], leaves: Sequence[Sequence[torch.Tensor]]) -> torch.optim.Optimizer:
+        """Make the optimizer of each run, and of all one that has a group for each: one call takes the step of all."""
+        own = []
+        for run, parameters in zip(runs.tolist(), leaves, strict=True):
+            spec = replace(self.job.spec, settings=self.job.given(run % self.job.inner.size))
+            own.append(spec.rule_for({str(k): leaf for k, leaf in enumerate(parameters)}))
+        first, *rest = own
+        for other in rest:
+            first.param_groups += other.param_groups
+            first.state.update(other.state)
+        for group in first.param_groups:
+            group["foreach"] = False  # what torch chooses on the processor, which it asks for at each step
+        return first
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -154,32 +165,10 @@ class TorchReference:
         with random_state_kept([self.problem]), one_thread():
             yield
 
-    def _settings_of(self, run: int) -> dict[str, Any]:
-        given = self.job.given(run % self.job.inner.size)
-        return {name: given.get(name, default) for name, default in DEFAULTS.items()}
-
 
 def _starts_of(problems: list[Problem]) -> torch.Tensor:
     """Return the starts, (runs, parameters)."""
     return torch.stack([torch.cat([value.reshape(-1) for value in problem.start.values()]) for problem in problems])
-
-
-def _step(
-    leaves: list[torch.Tensor],
-    gradients: list[torch.Tensor] | list[torch.Tensor | None],
-    buffers: list[torch.Tensor | None],
-    settings: dict[str, Any],
-) -> None:
-    """Let torch take a step, as its SGD does: a parameter without a gradient stays where it is."""
-    used = [k for k, gradient in enumerate(gradients) if gradient is not None]
-    slopes = [gradient for gradient in gradients if gradient is not None]
-    if len(used) == len(leaves):
-        take_step(leaves, slopes, buffers, foreach=False, fused=False, **settings)
-        return
-    held = [buffers[k] for k in used]
-    take_step([leaves[k] for k in used], slopes, held, foreach=False, fused=False, **settings)
-    for k, buffer in zip(used, held, strict=True):
-        buffers[k] = buffer
 
 
 class Live:
@@ -191,11 +180,6 @@ class Live:
         self.leaves = [list(model.leaves.values()) for model in self.models]
         held = numbers_held(each[0]) * next(iter(each[0].start.values())).element_size()
         self.some = max(1, HELD_BYTES // max(held, 1))
-
-    @property
-    def gradients(self) -> list[list[torch.Tensor | None]]:
-        """Of each leaf of each run; None where the loss does not use it."""
-        return [[leaf.grad for leaf in leaves] for leaves in self.leaves]
 
     def position(self) -> torch.Tensor:
         """Return where the runs are, (parameters, runs)."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ravine._store.race import is_race, open_race
 from ravine._store.read import study_of_store
 from ravine._store.remote import exists, fetch, local_path, put, url_of
 from ravine._store.store import Store
@@ -98,8 +99,9 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a study: a file that `save` wrote, whole; or a sweep's store, read when its numbers are looked at.
 
-    In a store that is not complete, the runs that are missing have ``steps_taken`` 0, and a warning says so. What lies
-    at a URL is fetch through fsspec and read whole. Nothing in a file or a store is executed.
+    What several optimizers brought into one folder is read whole. In a store that is not complete, the runs that are
+    missing have ``steps_taken`` 0, and a warning says so. What lies at a URL is fetched through fsspec and read whole.
+    Nothing in a file or a store is executed.
 
     Raises
     ------
@@ -113,6 +115,8 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
             return open(copy).load()
     path = local_path(path)
     if path.is_dir():
+        if is_race(path):
+            return open_race(path)
         store = Store(path)
         return study_of_store(store, incomplete=store.remedy)
     if not path.is_file():

@@ -7,6 +7,8 @@ from collections.abc import Container, Sequence
 
 from ravine._format import listed
 from ravine._progress import tracked
+from ravine._store.race import is_race, stores_of
+from ravine._store.remote import local_path
 from ravine._store.store import Store, runs_in_words, sum_of
 from ravine._store.trust import files_inside
 
@@ -41,7 +43,12 @@ def verify(path: str | os.PathLike[str], *, forget: bool = False) -> list[str]:
     ...     ravine.verify(f"{folder}/runs.zarr")
     []
     """
-    store = Store(path)
+    if is_race(place := local_path(path)):
+        return [f"{s.path.name}: {fault}" for s in stores_of(place) for fault in _verify(s, forget=forget)]
+    return _verify(Store(path), forget=forget)
+
+
+def _verify(store: Store, *, forget: bool) -> list[str]:
     files = store.find_damage()
     faults = [f"{store.path / name} {fault}: {store.remedy}, and writes it again" for name, fault in files.items()]
     plans = store.find_damaged_plans()

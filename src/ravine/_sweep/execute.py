@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -274,6 +275,14 @@ def _make_blocks(
         advance(store.tiling.runs_in(block))
 
 
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """Return where a store is to lie, unless that is the name of a file."""
+    place = local_path(path)
+    if place.suffix.lower() in (".nc", ".csv", ".png", ".svg", ".pdf"):
+        raise ValueError(f"a store is a folder, by custom .zarr, got {path}: ravine.save writes files .nc")
+    return place
+
+
 def _open_or_create(plan: SweepPlan, path: str | os.PathLike[str], workers: int) -> tuple[Store, list[str]]:
     """Open the store of this very sweep, or begin it; return also in what its sums differ, if in nothing else.
 
@@ -282,9 +291,7 @@ def _open_or_create(plan: SweepPlan, path: str | os.PathLike[str], workers: int)
     ValueError
         If the store holds another sweep.
     """
-    place = local_path(path)
-    if place.suffix.lower() in (".nc", ".csv", ".png", ".svg", ".pdf"):
-        raise ValueError(f"a store is a folder, by custom .zarr, got {path}: ravine.save writes files .nc")
+    place = check_place(path)
     identity = identity_of(plan)
     remove_old(path)
     if not is_store(place) and not place.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import warnings
@@ -21,6 +22,7 @@ from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.choose import choose_engine
 from ravine._engine.job import Job, errors_of, some_valid
 from ravine._engine.keep import Kept, Output, PathOutput, SummaryOutput, bytes_of_paths, bytes_of_summary
+from ravine._engine.product import Axis
 from ravine._format import duration
 from ravine._store.ledger import Tiling, tiling_of
 from ravine._study.contract import CONTRACT
@@ -48,25 +50,33 @@ class Minima:
     def columns(self, job: Job, runs: slice) -> dict[str, Any]:
         """Return, for a block of runs, the settings and minima that its summary needs."""
         numbers = np.arange(runs.start, runs.stop)
-        settings = {"weight_decay": 0.0, "maximize": False} | job.settings_of(numbers)
-        columns: dict[str, Any] = {name: settings[name] for name in ("weight_decay", "maximize")}
-        columns["optimizer"] = path_of(type(job.some_optimizer))
+        usual = {"weight_decay": 0.0, "maximize": False}
         if "decoupled_weight_decay" in job.defaults:
-            columns["decoupled_weight_decay"] = job.defaults["decoupled_weight_decay"]
+            usual["decoupled_weight_decay"] = job.defaults["decoupled_weight_decay"]
+        columns: dict[str, Any] = {**usual, **job.settings_of(numbers, usual)}
+        columns["optimizer"] = path_of(type(job.some_optimizer))
         if self.minimum is not None:
-            place = job.inner.places(numbers % job.inner.size).get("weight_decay", np.zeros(len(numbers), dtype=int))
+            axes, places = decay_axes(job), job.inner.places(numbers % job.inner.size)
+            place = np.zeros(len(numbers), dtype=np.int64)
+            for axis in axes:
+                place = place * len(axis.values) + places[axis.name]
             columns["minimum_loss"] = self.minimum[runs.start // job.inner.size, place]
         return columns
 
 
+def decay_axes(job: Job) -> list[Axis]:
+    """Return the swept settings on which it hangs what is minimised."""
+    return [axis for axis in job.inner.axes if axis.name in ("weight_decay", "decoupled_weight_decay")]
+
+
 def find_minima(job: Job, *, summary: bool) -> Minima:
     """Find the minima of what is minimised, where there are few enough parameters."""
-    swept = next((axis.labels.tolist() for axis in job.inner.axes if axis.name == "weight_decay"), None)
-    given = swept if swept is not None else [job.defaults.get("weight_decay", 0.0)]
+    swept = {axis.name: axis.labels.tolist() for axis in decay_axes(job)}
     # maximize among the swept is told run by run; given once, it holds for all
     rest = {name: value for name, value in job.defaults.items() if name != "maximize"} | dict(job.spec.settings)
     path = path_of(type(job.some_optimizer))
-    decays = [minimised_decay(path, {**rest, "weight_decay": each}, job.tensors) for each in given]
+    each_given = (dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values()))
+    decays = [minimised_decay(path, {**rest, **given}, job.tensors) for given in each_given]
     if summary:  # which keeps no positions, by which each parameter's decay would be told
         decays = [None if isinstance(decay, tuple) else decay for decay in decays]
     if job.parameters > MOST or all(decay is None for decay in decays):
@@ -81,11 +91,10 @@ def find_minima(job: Job, *, summary: bool) -> Minima:
     if np.isnan(minima).all():
         return Minima(decays, None, {})
     outer = {axis.name: axis.labels.tolist() for axis in job.outer.axes}
-    choices = outer | ({} if swept is None else {"weight_decay": swept})
     several = any(isinstance(decay, tuple) for decay in decays)
     known = next(decay for decay in decays if decay is not None)
     formula = formula_of(known) if several else "loss + weight_decay / 2 * |parameters|²"
-    data = variables_of(found, choices, formula, near=None)
+    data = variables_of(found, outer | swept, formula, near=None)
     data["parameter_"] = xr.Variable("parameter_", parameter_of(job.problems[0]).values)
     rows = [found[k : k + len(decays)] for k in range(0, len(found), len(decays))]
     alike = [next((each.quadratic for each in row if np.isfinite(each.loss)), False) for row in rows]

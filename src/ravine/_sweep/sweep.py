@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import xarray as xr
 
@@ -22,21 +22,23 @@ from ravine._parallel.workers import check_executor
 from ravine._problem.problem import Problem
 from ravine._problem.starts import Starts, read_starts
 from ravine._problems import Given, as_problem
-from ravine._study.contract import CONTRACT
-from ravine._study.select import join
-from ravine._sweep.execute import in_memory, on_disk
+from ravine._store.race import Part, begin_race, join_parts
+from ravine._sweep.execute import check_place, in_memory, on_disk
 from ravine._sweep.plan import make_plan
 from ravine._torch import with_gradients
 from ravine._words.words import as_optimizer, as_scheduler
 
 
 def race(
-    sweep: Callable[..., xr.Dataset], entries: Mapping[Optimizer | str, Mapping[str, Any]], shared: Mapping[str, Any]
+    sweep: Callable[..., xr.Dataset],
+    entries: Mapping[Optimizer | str, Mapping[str, Any]],
+    shared: Mapping[str, Any],
+    store: str | os.PathLike[str] | None,
 ) -> xr.Dataset:
     """Sweep each optimizer with its own settings, and stack all of them along ``run``."""
     if not entries:
         raise ValueError("the mapping of optimizers is empty: give at least one with its settings")
-    runs: dict[str, xr.Dataset] = {}
+    parts: list[Part] = []
     for given, settings in entries.items():
         optimizer = as_optimizer(given)
         name = getattr(optimizer, "__name__", repr(optimizer))
@@ -44,22 +46,23 @@ def race(
             raise TypeError(f"settings of {name} must be a mapping such as {{'lr': 0.1}}, got {settings!r}")
         if both := sorted(set(settings) & set(shared)):
             raise ValueError(f"{listed(both)} is given for all optimizers and for {name} again: give it once")
-        lattice = Product(tuple(axis_of(key, value) for key, value in settings.items() if is_many(value)))
-        whole = sweep(optimizer=optimizer, **shared, **settings)
-        for k in range(lattice.size):
-            label = " ".join([name, *(f"{key} {value}" for key, value in lattice.values(k).items())])
-            if label in runs:
-                raise ValueError(f"two runs of the race would be called {label!r}: give one optimizer another __name__")
-            runs[label] = whole.isel({key: int(place[0]) for key, place in lattice.places(np.array([k])).items()})
-    if any("error" in run for run in runs.values()):
-        runs = {label: run if "error" in run else _without_error(run) for label, run in runs.items()}
-    return join(runs, "run")
-
-
-def _without_error(run: xr.Dataset) -> xr.Dataset:
-    loss = run["loss"].isel(step=0, drop=True) if "loss" in run else run["final_loss"]
-    attrs = {"long_name": CONTRACT["error"].long_name}
-    return run.assign(error=loss.astype(str).copy(data=np.full(loss.shape, "")).assign_attrs(attrs))
+        own = Product(tuple(axis_of(key, value) for key, value in settings.items() if is_many(value)))
+        labels = [" ".join([name, *(f"{k} {v}" for k, v in own.values(run).items())]) for run in range(own.size)]
+        if again := {label for part in parts for label in part.labels}.intersection(labels):
+            raise ValueError(
+                f"two runs of the race would be called {min(again)!r}: give one optimizer another __name__"
+            )
+        word = re.sub(r"\W+", "-", name).strip("-")
+        parts.append(Part(f"{len(parts) + 1}-{word}.zarr", tuple(axis.name for axis in own.axes), tuple(labels)))
+    if store is None:
+        return join_parts(parts, [sweep(optimizer=each, **shared, **given) for each, given in entries.items()])
+    folder = check_place(store)
+    begin_race(folder, parts)
+    made = [
+        sweep(optimizer=each, store=folder / part.folder, **shared, **given)
+        for part, (each, given) in zip(parts, entries.items(), strict=True)
+    ]
+    return join_parts(parts, made)
 
 
 @with_gradients
@@ -105,13 +108,15 @@ def sweep(
         ``"path"``: ``position`` and ``loss`` of each step. ``"summary"``: a few numbers of each run
         (`ravine.measure.summary`), for sweeps whose paths do not fit into memory.
     engine
-        Left out, the fastest that fits: for `torch.optim.SGD` all runs at once, through gradients that are
-        written out (a linear neuron) or through autograd (whatever `torch.func.vmap` can batch); everything
-        else run by run. ``"autograd"`` and ``"torch"`` (run by run) force the slower ones.
+        Left out, the fastest that fits: for SGD, Adam, AdamW, RMSprop, Adagrad, NAdam, RAdam, Adamax and Adadelta of
+        `torch.optim` all runs at once, through gradients that are written out (a linear neuron) or through
+        autograd (whatever `torch.func.vmap` can batch); everything else run by run. ``"autograd"`` and
+        ``"torch"`` (run by run) force the slower ones.
     store
         A folder, by custom ``.zarr``, that the runs are written to block by block, instead of memory. If it is
         there, the same sweep goes on where it stopped, however it was stopped. The result is read from it when
-        it is looked at; `ravine.open` opens it later, `ravine.verify` proves it.
+        it is looked at; `ravine.open` opens it later, `ravine.verify` proves it. Of several optimizers each has a
+        store of its own in that folder; what they bring is read whole.
     executor
         Who makes the blocks: left out, this process; a `concurrent.futures.ProcessPoolExecutor`, or a dask
         cluster's ``client.get_executor()``. The numbers are the same; a worker that dies costs its block, which
@@ -168,16 +173,15 @@ def sweep(
 
     Notes
     -----
-    The rule is that of torch/optim/sgd.py (`ravine.sgd`). Nothing that looks at several numbers at once is
-    stacked (LBFGS, Muon, Adafactor, clipping of gradients): such optimizers run by themselves.
+    Rules are those of torch/optim, ``_single_tensor_sgd``, ``_single_tensor_adam`` and so on, line for line. Nothing
+    that looks at several numbers at once is stacked (LBFGS, Muon, Adafactor, clipping of gradients): such optimizers
+    run by themselves.
     """
     problem = as_problem(problem, "ravine.sweep")
     if isinstance(optimizer, Mapping):
-        if store is not None:
-            raise ValueError("a store holds the sweep of one optimizer: give each its own, and join what they hold")
         shared: dict[str, Any] = {"problem": problem, "steps": steps, "starts": starts, "scheduler": scheduler}
         shared |= {"groups": groups, "batch_size": batch_size, "seed": seed, "keep": keep, "engine": engine}
-        return race(sweep, optimizer, {**shared, "executor": executor, **settings})
+        return race(sweep, optimizer, {**shared, "executor": executor, **settings}, store)
     made_by, schedule = as_optimizer(optimizer), as_scheduler(scheduler, steps)
     begun = (
         None

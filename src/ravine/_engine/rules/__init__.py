@@ -1,1 +1,1 @@
-"""Update rules of torch.optim as functions of tensors, for many settings at once."""
+"""Update rules of torch.optim on tensors, for many settings at once: a file for each, all of one shape."""
