@@ -16,7 +16,7 @@ from ravine._study.origin import surface_for
 from ravine.plot._canvas.hues import Hues, choose_hues
 from ravine.plot._canvas.labels import literal
 from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout, widest
-from ravine.plot._canvas.scales import Axis, Shades, draw_key, key_numbers
+from ravine.plot._canvas.scales import Axis, draw_key, key_numbers
 from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
 from ravine.plot._canvas.style import Figure, Style, new_figure, style_on, with_own_settings
 from ravine.plot._canvas.words import (
@@ -134,11 +134,7 @@ def descent(
         plan.rows,
     )
     shape = shape_of(plan)
-    bar: Shades | None = hues.bar
-    key = 0.0
-    if bar is not None:
-        numbers = key_numbers(bar)
-        key = widest([hues.heading, *(word for _, word in numbers)], 8) / 72
+    bar, key = hues.bar, _key_width(hues)
     if key:
         shape = replace(shape, aside=key + 0.35)
     layout = make_layout(words, *sides_of(shown[0], pair), shape, theme, width=width)
@@ -154,6 +150,13 @@ def descent(
 
 TALLEST = 2.9
 """Inches of the colour bar, at most."""
+
+
+def _key_width(hues: Hues) -> float:
+    """Return the inches that the numbers of a colour bar need; 0 where there is none."""
+    if hues.bar is None:
+        return 0.0
+    return widest([hues.heading, *(word for _, word in key_numbers(hues.bar))], 8) / 72
 
 
 def _choose_hues(panel: Panel, hue: str | None, theme: Style) -> Hues:
