@@ -253,7 +253,11 @@ def shared_data(parts: Parts) -> dict[str, xr.Variable]:
         ("inputs", "targets"), ("feature", "output"), (parts.inputs, parts.targets), parts.names, strict=True
     ):
         array = _squeezed(numpy_of(tensor))
-        found[name] = xr.Variable(_sample_dims(array, inner), array, {"long_name": said})
+        attrs: dict[str, Any] = {"long_name": said}
+        scales = parts.scales[:-1] if name == "inputs" else parts.scales[-1:]
+        if scales:
+            attrs |= dict(zip(("mean", "deviation"), np.array(scales).T, strict=True))
+        found[name] = xr.Variable(_sample_dims(array, inner), array, attrs)
     return found
 
 

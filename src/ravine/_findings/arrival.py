@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ravine import measure, theory
 from ravine._findings.finding import Finding
+from ravine._findings.flat import unmoved
 from ravine._findings.run import EDGE, Run, ulps
 from ravine._format import between, number, percent, so_many, steps, times
 
@@ -44,6 +45,10 @@ def arrival(run: Run) -> Finding | None:
         return Finding("arrival", sentence, values, "measured", "at the end")
     if outcome == "arrived" and not (later is not None and later > run.taken):
         sentence = f"It arrives at step {steps(step)}: from there on the gap stays within 1 % of its start."
+        if unmoved(run) is not None:  # the first gap was so large that this says little
+            sentence = (
+                f"By the gap alone it is near at step {steps(step)}: from there on it is within 1 % of its start."
+            )
         return Finding("arrival", sentence, values, "measured")
     if later is not None and later > run.taken:
         slowest = float(run.rates()[run.modes.awake].max()) if run.modes is not None else np.nan

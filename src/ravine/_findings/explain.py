@@ -4,11 +4,13 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `FINDINGS`, the most important first:
 
 =============  ====================================================================
+`flat`         a flat direction that has hardly moved, though the gap has shrunk
 `stillness`    why nothing moves, or some parameters never do
 `stability`    what the learning rate may be, and what became of one beyond it
 `course`       what the loss did on its way, where no minimum is known
 `arrival`      arrived, slow, hopping, at the floor of rounding
 `momentum`     swings, bends, and what momentum, dampening and nesterov do
+`units`        the fitted line in the columns' own units, where they were standardized
 `decay`        weight decay against the data, and slopes that stay bounded
 =============  ====================================================================
 
@@ -27,6 +29,7 @@ from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
 from ravine._findings.course import course
 from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
 from ravine._findings.finding import Finding, Findings
+from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
@@ -40,6 +43,7 @@ from ravine._findings.stability import (
     sharpened,
 )
 from ravine._findings.stillness import still
+from ravine._findings.units import fitted_line
 from ravine._format import names, number, so_many, steps
 from ravine._study.contract import check
 from ravine._study.rule import SETTINGS
@@ -132,6 +136,7 @@ def _settings_text(run: Run, turned: list[str]) -> str:
 
 FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
+    unmoved,
     still,
     backwards,
     diverged,
@@ -139,6 +144,7 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     climb,
     arrival,
     course,
+    fitted_line,
     jitter,
     margin,
     over_schedule,
@@ -167,6 +173,7 @@ PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     backwards,
     beyond,
     diverged,
+    unmoved,
     climb,
     goal,
     dampening,

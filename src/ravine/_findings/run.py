@@ -43,6 +43,7 @@ NEEDED = (
     "hessian",
     "data_minimizer",
     "data_minimum_loss",
+    "inputs",
     "targets",
     "prediction",
 )

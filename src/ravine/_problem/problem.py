@@ -37,8 +37,9 @@ OWN = "criterion."
 class Parts:
     """What a problem was made of, so that faster engines can recognise it.
 
-    `mode` says in which mode the loss is evaluated; `columns` names the inputs of a linear neuron; `changes` says what
-    was changed of the data so that the model takes it.
+    `mode` says in which mode the loss is evaluated; `columns` names the inputs of a linear neuron, and `scales` holds
+    mean and deviation that inputs and target had before they were standardized; `changes` says what was changed of the
+    data so that the model takes it.
     """
 
     model: torch.nn.Module
@@ -49,6 +50,7 @@ class Parts:
     mode: Mode = "eval"
     columns: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    scales: tuple[tuple[float, float], ...] = ()
 
     def alike_but_criterion(self, other: Parts) -> bool:
         """Tell whether only the criterion differs."""
@@ -393,7 +395,8 @@ class Problem:
             `torch.nn.MSELoss()` if left out; or a word, as in `of`.
         standardize
             Bring inputs and target to mean 0 and standard deviation 1 first. Plain gradient descent on raw
-            columns of very different size needs a tiny lr, and then takes very long.
+            columns of very different size needs a tiny lr, and then takes very long. `ravine.explain` gives the
+            coefficients in the columns' own units, and `ravine.plot.fit` draws in them.
         start
             Where to start, by parameter name (``weight``, ``bias``) or, of several inputs, by column; zero if left out.
         encoding
@@ -449,6 +452,9 @@ class Problem:
         model = neuron(torch.zeros(1, len(table.x), dtype=dtype), torch.zeros(1, dtype=dtype))
         names = (", ".join(table.x), table.y)
         problem = cls.of(model, criterion or torch.nn.MSELoss(), (inputs, targets), names=names)
+        if table.scales:
+            assert problem.parts is not None
+            problem = problem.with_parts(replace(problem.parts, scales=table.scales))
         if len(table.x) > 1:  # a column that is called as the other parameter is keeps apart from it
             columns = tuple(f"weight[{name}]" if name in ("weight", "bias") else name for name in table.x)
             assert problem.parts is not None

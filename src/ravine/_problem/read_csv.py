@@ -64,7 +64,8 @@ class Columns:
     """Input columns and target column: names and float64 arrays of shape (rows, columns).
 
     `dropped` is how many rows were left out for their gaps, `gaps` names the columns that had them, and `said`
-    tells how the file was read where it could have been read otherwise.
+    tells how the file was read where it could have been read otherwise. `scales` holds mean and deviation of each input
+    and of the target, where they were standardized.
     """
 
     x: tuple[str, ...]
@@ -74,6 +75,7 @@ class Columns:
     dropped: int = 0
     gaps: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
+    scales: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +125,14 @@ def read(
     if whole.sum() < 2:
         raise ValueError(f"{path}: without the rows that have gaps {whole.sum()} are left; expected at least two")
     numbers = {name: _numbers(table, name, path, whole, decimal) for name in used}
+    scales: tuple[tuple[float, float], ...] = ()
     if standardize:
+        scales = tuple((float(numbers[name].mean()), float(numbers[name].std())) for name in [*names, target])
         numbers = {name: _standardized(name, column) for name, column in numbers.items()}
     inputs = np.stack([numbers[name] for name in names], axis=1)
     gaps = tuple(name for name in used if drop_missing and missing[name].any())
-    return Columns(tuple(names), target, inputs, numbers[target][:, None], int((~whole).sum()), gaps, tuple(said))
+    dropped = int((~whole).sum())
+    return Columns(tuple(names), target, inputs, numbers[target][:, None], dropped, gaps, tuple(said), scales)
 
 
 def _text(source: Path | IO[Any], encoding: str | None) -> str:

@@ -231,7 +231,7 @@ def descend(
     start: Start = None,
     steps: Steps = 100,
     optimizer: OptimizerName = "SGD",
-    lr: Annotated[float | None, number_option(LR, "torch's: 0.001")] = None,
+    lr: Annotated[float | None, number_option(LR, "by a CSV file's curvature, else 0.001")] = None,
     momentum: Annotated[float | None, number_option(MOMENTUM, "0")] = None,
     dampening: Annotated[float | None, number_option(DAMPENING, "0")] = None,
     weight_decay: Annotated[float | None, number_option(WEIGHT_DECAY, "0")] = None,
@@ -262,6 +262,7 @@ def descend(
     """Run a torch optimizer, print the result, and write the study and its picture."""
     study_file, picture, force = _output_paths(out, f"{_stem_of(source)}-descent", format, force)
 
+    from ravine._study.rule import SGD, path_of
     from ravine.cli import report, sources
 
     _begin_work()
@@ -275,9 +276,17 @@ def descend(
     }  # fmt: skip
     settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     settings |= read_pairs(setting)
+    why = ""
+    rule = sources.find_optimizer(optimizer)
+    if "lr" not in settings and path_of(rule) == SGD and sources.is_file(source):
+        from ravine.cli.defaults import choose_lr
+
+        found = choose_lr(problem, settings)
+        if found is not None:
+            settings["lr"], why = found
     runs = ravine.descend(
         problem,
-        sources.find_optimizer(optimizer),
+        rule,
         steps,
         scheduler=scheduler,
         batch_size=batch_size,
@@ -288,6 +297,8 @@ def descend(
     study, figure = report.draw_run(problem, runs, style)
     ravine.save(study, study_file, force=force)
     report.save_figure(figure, picture)
+    if why:
+        typer.echo(f"{why}\n")
     report.print_result(runs)
     typer.echo("")
     report.print_findings(runs, most=3)

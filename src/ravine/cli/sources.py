@@ -52,14 +52,13 @@ def load_problem(
     >>> list(load_problem("article", criteria=["L1Loss", "HuberLoss"]))
     ['L1Loss', 'HuberLoss']
     """
-    in_gallery = is_in_gallery(source)
-    if in_gallery or (":" in source and not Path(source).exists()):
+    if not is_file(source):
         if x or y or standardize or encoding or drop_missing or decimal:
             raise ValueError(
                 "--x, --y, --standardize, --encoding, --drop-missing and --decimal are for files with data; "
                 f"{source} is none"
             )
-        problem = make_from_gallery(source) if in_gallery else _import_problem(source)
+        problem = make_from_gallery(source) if is_in_gallery(source) else _import_problem(source)
         if criteria:
             problem = _choose(source, problem, criteria)
     else:
@@ -86,6 +85,17 @@ def load_problem(
     if isinstance(problem, Mapping):
         return {label: each.starting_at(start) for label, each in problem.items()}
     return problem.starting_at(start)
+
+
+def is_file(source: str) -> bool:
+    """Tell whether a word means a file with data: it is no name of the gallery, and no module:name.
+
+    Examples
+    --------
+    >>> is_file("points.csv"), is_file("-"), is_file("quadratic(condition=100)"), is_file("mine:problem")
+    (True, True, False, False)
+    """
+    return not is_in_gallery(source) and (":" not in source or Path(source).exists())
 
 
 class StandardInput(io.BytesIO):

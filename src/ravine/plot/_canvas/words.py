@@ -11,6 +11,8 @@ import xarray as xr
 
 from ravine import measure
 from ravine._findings.explain import shape_of
+from ravine._findings.flat import unmoved
+from ravine._findings.run import runs_of
 from ravine._format import listed, names, number, setting, so_many
 from ravine._study.contract import last_step, until_taken
 from ravine._study.rule import DEFAULTS, SETTINGS, SGD, conditions_of, decay_of
@@ -236,14 +238,20 @@ def because(run: xr.Dataset) -> str:
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended: ``arrived``, ``not arrived`` or ``diverged``, and the step of arrival."""
+    """How a run ended: ``arrived``, ``not arrived`` or ``diverged``, and the step of arrival.
+
+    `unmoved`: the gap is small beside the first one, yet a flat direction of the loss has hardly moved.
+    """
 
     outcome: str
     step: float
+    unmoved: bool = False
 
     @property
     def words(self) -> str:
         """Say when it arrives, or that it does not; that it diverged, the line with its losses says."""
+        if self.unmoved:
+            return "a flat direction has hardly moved"
         words = {"arrived": f"arrives at step {self.step:.0f}", "not arrived": "has not arrived"}
         return words.get(self.outcome, "")
 
@@ -262,7 +270,10 @@ def end_of(run: xr.Dataset) -> End | None:
     if not np.isfinite(run["minimum_loss"].item()):
         return None
     arrived = measure.arrival(run.drop_vars("hessian", errors="ignore"))  # its limits are not asked for here
-    return End(str(arrived["outcome"].item()), arrived.item())
+    if not {"position", "loss"} <= set(run.data_vars):
+        return End(str(arrived["outcome"].item()), arrived.item())
+    (view,) = runs_of(run)
+    return End(str(arrived["outcome"].item()), arrived.item(), unmoved(view) is not None)
 
 
 def title_of(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
@@ -283,8 +294,11 @@ def title_of(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
         return f"{turned}: {known[0].words or known[0].outcome}"
     broken = sum(end.outcome == "diverged" for end in known)
     steps = [end.step for end in known if end.outcome == "arrived"]
+    flat = sum(end.unmoved for end in known)
     if broken:
         return f"{turned}: {_count(broken, len(known))} diverged"
+    if flat:
+        return f"{turned}: in {_count(flat, len(known))} a flat direction has hardly moved"
     if len(steps) < len(known):
         verb = "arrives" if len(steps) == 1 else "arrive"
         return f"{turned}: {_count(len(steps), len(known))} {verb} in {steps_text(runs)}"

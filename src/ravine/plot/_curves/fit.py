@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine._study.contract import check
+from ravine._study.units import in_units, scale_of
 from ravine.plot._canvas.hues import choose_hues
 from ravine.plot._canvas.labels import draw_labels_at_right, make_room_at_right, printable
 from ravine.plot._canvas.layout import widest
@@ -40,10 +41,12 @@ def open_data_sheet(ax: object, runs: xr.Dataset, theme: Style, words: Words, as
 
 
 def name_data(ax: Axes, runs: xr.Dataset) -> None:
-    """Name both axes as the columns of the data are named."""
-    name_axes(
-        ax, *(str(runs[name].attrs.get("long_name", short)) for name, short in (("inputs", "x"), ("targets", "y")))
-    )
+    """Name both axes as the columns of the data are named, and say if they are standardized."""
+    names = []
+    for name, usual in (("inputs", "x"), ("targets", "y")):
+        scaled = " (standardized)" if scale_of(runs[name]) is not None else ""
+        names.append(str(runs[name].attrs.get("long_name", usual)) + scaled)
+    name_axes(ax, *names)
 
 
 def draw_data(ax: Axes, x: Array, y: Array, theme: Style, size: float = 3.6) -> None:
@@ -89,6 +92,8 @@ def fit(
 ) -> Drawn:
     """Draw the data and what the model makes of it at the end of each run.
 
+    Standardized columns of a CSV file are drawn in the units that they have in the file.
+
     Parameters
     ----------
     runs
@@ -116,7 +121,7 @@ def fit(
     True
     """
     theme = style_on(style, ax)
-    check(runs, "inputs", "targets", "prediction")
+    runs = in_units(check(runs, "inputs", "targets", "prediction"))
     check_columns(runs)
     made = [(name, (value, run)) for name, value, run in runs_apart(runs, "prediction", hue)]
     lines = fold(made, lambda each: each[1]["prediction"].values)
@@ -172,7 +177,8 @@ def scatter(runs: xr.Dataset, *, ax: Drawn | None = None, title: str | None = No
     50
     """
     theme = style_on(style, ax)
-    check_columns(check(runs, "inputs", "targets"))
+    runs = in_units(check(runs, "inputs", "targets"))
+    check_columns(runs)
     x, y = runs["inputs"].values, runs["targets"].values
     sheet = open_data_sheet(ax, runs, theme, Words(title, f"{len(x)} points"))
     if theme.points:

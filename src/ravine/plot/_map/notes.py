@@ -147,6 +147,8 @@ def _draw_minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Ar
         if _inside(known[0], panel):
             pen.cross(known[0], "minimum", theme.ink)
             named.append((known[0], "the goal" if moved else "minimum"))
+        else:
+            _point_to(pen, panel, pair, known[0], "the goal" if moved else "minimum")
     elif lowest is not None:
         pen.cross(lowest, "lowest", theme.ink)
         if moved:
@@ -158,6 +160,18 @@ def _draw_minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Ar
             pen.cross(data, "data minimum", theme.ink, marker="D", points=4.2)
             named.append((data, "minimum of\nthe data loss"))
     return named
+
+
+def _point_to(pen: Pen, panel: Panel, pair: tuple[str, str], spot: Array, name: str) -> None:
+    """Point from the last place of the path that is on the map to a minimum that is not, and say where that is."""
+    track = np.c_[trajectory(panel.runs[0], pair)[:2]].astype(float)
+    seen = track[np.isfinite(track).all(axis=1)]
+    seen = seen[np.asarray(_inside(seen, panel), dtype=bool)]
+    if not len(seen):
+        return
+    where = ", ".join(f"{label} {number_text(float(value))}" for label, value in zip(pair, spot, strict=True))
+    words = f"{name} outside:\n{where}"
+    _draw_arrow(pen, seen[-1], spot, pen.theme.ink, words, 0, gid="to minimum")
 
 
 def _minimizer(run: xr.Dataset, pair: tuple[str, str], name: str = "minimizer") -> Array | None:
@@ -331,7 +345,7 @@ def _longest_stretch(flags: NDArray[np.bool_]) -> tuple[int, int] | None:
 
 
 def _draw_arrow(
-    pen: Pen, inner: Array, outer: Array, color: str, words: str, since: int, *, inward: bool = False
+    pen: Pen, inner: Array, outer: Array, color: str, words: str, since: int, *, inward: bool = False, gid: str = ""
 ) -> None:
     """Mark where the path crosses the border between two of its positions, and say what happens there."""
     low, high = np.array([pen.ax.get_xlim(), pen.ax.get_ylim()]).T
@@ -348,7 +362,7 @@ def _draw_arrow(
     side = np.array([-heading[1], heading[0]])
     corners = [tip, tip - size * heading + size / 2 * side, tip - size * heading - size / 2 * side]
     shape = [pen.free.data(corner) for corner in corners]
-    gid = "enters" if inward else "leaves"
+    gid = gid or ("enters" if inward else "leaves")
     arrow = Polygon(shape, closed=True, facecolor=color, edgecolor="none", zorder=4.5, gid=gid)
     pen.drawn.notes.append((since, pen.ax.add_patch(arrow)))
     pen.free.line(np.array([*corners, corners[0]]), 2.0)
