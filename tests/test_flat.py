@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.text import Text
+from typer.testing import CliRunner
 
 import ravine
 from ravine._format import number
+from ravine.cli import app
 
 
 def told(run):
@@ -49,6 +51,9 @@ def test_the_picture_says_it_too(houses):
     run = ravine.descend(problem := ravine.Problem.from_csv(houses[0]), lr=1e-7)
     figure = ravine.plot.descent(run, ravine.surface(problem, ravine.around(run), points=21))
     words = " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+    levels = [text.get_text() for text in figure.findobj(Text) if text.get_gid() == "level"]
+    assert any("×10" in each for each in levels)
+    assert not any(" " in each for each in levels)  # the line would show through
     assert "a flat direction has hardly moved" in words
     assert "arrives at" not in words
     assert "bias has gone" in words
@@ -112,3 +117,11 @@ def test_an_arrow_points_to_a_minimum_outside_of_the_map(houses):
     inside = ravine.descend(bowl := ravine.gallery.article()["MSELoss"], lr=0.1)
     (ax,) = ravine.plot.descent(inside, ravine.surface(bowl, points=21)).axes
     assert not any(each.get_gid() == "to minimum" for each in ax.patches)
+
+
+def test_the_command_names_the_option(houses, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["descend", str(houses[0]), "-o", "raw.nc"]).output
+    assert "With standardized columns the condition number is 1" in said
+    assert "\nravine descend --standardize makes the columns so.\n" in said
+    assert "--standardize" not in CliRunner().invoke(app, ["descend", str(houses[0]), "--standardize"]).output

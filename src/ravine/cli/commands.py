@@ -291,7 +291,7 @@ def descend(
         scheduler=scheduler,
         batch_size=batch_size,
         seed=seed,
-        also=_choose_records(problem, optimizer, settings),
+        also=_choose_records(problem, settings, own=path_of(rule) == SGD),
         **settings,
     )
     study, figure = report.draw_run(problem, runs, style)
@@ -667,15 +667,12 @@ class QuietPipe(io.TextIOBase):
 # -- helps -------------------------------------------------------------------------------------------------------
 
 
-def _choose_records(problem: Any, optimizer: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+def _choose_records(problem: Any, settings: Mapping[str, Any], *, own: bool) -> tuple[str, ...]:
     """Return what `ravine plot … anatomy` needs where it can draw: with two parameters it is as small as the path."""
     one = next(iter(problem.values())) if isinstance(problem, Mapping) else problem
     if len(one.labels) != 2:
         return ()
-    from ravine._study.rule import SGD, path_of
-    from ravine.cli import sources
-
-    own = path_of(sources.find_optimizer(optimizer)) == SGD  # whose velocity is taken apart
+    # the velocity of torch's own SGD is taken apart
     return ("gradient", "velocity") if own and settings.get("momentum") else ("gradient",)
 
 

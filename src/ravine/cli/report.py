@@ -199,3 +199,5 @@ def print_findings(runs: xr.Dataset, most: int | None) -> None:
             typer.echo(label)
         for finding in findings[:most]:
             typer.echo(("  " if label else "") + finding.told)
+    if any("condition_standardized" in finding.values for findings in by_run.values() for finding in findings):
+        typer.echo("ravine descend --standardize makes the columns so.")

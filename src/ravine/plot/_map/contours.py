@@ -192,7 +192,8 @@ def number_lines(
     in a row like those of a hiking map. A line without a place for its number steps back among the others.
     """
     colors, last = [], None
-    texts = write_numbers(np.asarray(lines.levels), log=True)
+    written = write_numbers(np.asarray(lines.levels), log=True)
+    texts = [text.replace(" ", "") for text in written]  # what breaks the line is the halo, and a space has none
     for level, text, path in zip(lines.levels, texts, lines.get_paths(), strict=True):
         width, height = text_size(text, size)
         path.should_simplify = False  # it would be to a ninth of a data unit, whatever that is on paper
