@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import typer
 from docutils import nodes
 from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 import ravine
+import ravine.cli
 from ravine.plot._canvas.style import DARK, RAVINE
 
 DOCS = Path(__file__).parent
@@ -94,6 +96,30 @@ def _invite(app: Sphinx) -> None:
             target.write_text(text)
 
 
+def _write_commands(app: Sphinx) -> None:
+    """Write what each command of the command line takes, from what it says of itself."""
+    lines = ["# The command line", "", "`ravine COMMAND -h` prints the same. The knobs have torch's names.", ""]
+    for name, command in sorted(typer.main.get_command(ravine.cli.app).commands.items()):
+        taken = [each for each in command.params if each.name != "help"]
+        words = " ".join(each.name.upper() for each in taken if each.param_type_name == "argument")
+        said = " ".join(command.help.split("\f")[0].split())
+        lines += [f"## {name}", "", f"`ravine {name} {words}`".replace(" `", "`"), "", said, ""]
+        lines += ["| | |", "|---|---|", *map(_describe_parameter, taken), ""]
+    (DOCS / "made" / "commands.md").write_text("\n".join(lines))
+
+
+def _describe_parameter(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    if parameter.param_type_name == "argument":
+        names = [parameter.name.upper()]
+    told = " ".join((parameter.help or "").split()).replace("|", "\\|")
+    shown = parameter.show_default
+    default = shown if isinstance(shown, str) else parameter.default if shown else None
+    if default not in (None, False, "", ()) and not callable(default):
+        told += f" Default: {default}."
+    return f"| {' '.join(f'`{each}`' for each in names)} | {told} |"
+
+
 def _at_home(app: Sphinx, name: str, source: list[str]) -> None:
     """Lead links of docs/ that point out of it to the guests."""
     if not name.startswith("made/"):
@@ -142,6 +168,7 @@ def setup(app: Sphinx) -> None:
     """Formulas as MathML, which browsers draw by themselves."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("builder-inited", _invite)
+    app.connect("builder-inited", _write_commands)
     app.connect("source-read", _at_home)
     app.connect("build-finished", _make_live)
     app.connect("autodoc-process-docstring", _tell)
