@@ -339,7 +339,8 @@ def test_sweep_on_the_command_line(table, tmp_path):
     picture = tmp_path / "phase.svg"
     run("plot", out, "phase", "--x", "momentum", "--y", "lr", "--mark", "mine: lr=0.1 momentum=0.9", "-o", picture)
     assert picture.read_text().startswith("<?xml")
-    run("plot", out, "losses", "-o", tmp_path / "losses.png")
+    assert "300 curves are too many to tell apart" in refused("plot", out, "losses", "-o", tmp_path / "losses.png")
+    run("plot", out, "losses", "--band", "-o", tmp_path / "losses.png")
 
 
 def test_sweep_of_other_settings(tmp_path):
@@ -388,7 +389,7 @@ def test_what_an_interrupt_left_out_is_told(article):
     assert format_report(unknown)[0] == "4 runs: 3 not diverged, 1 diverged"
     assert format_report(unknown)[1].startswith("best: last loss 0.4994 with lr 0.")
     race = ravine.sweep(article, {torch.optim.SGD: {"lr": 0.1}, torch.optim.Adam: {"lr": [0.1, 0.2]}}, steps=9)
-    lines = format_report(race)[-6:]
+    lines = format_report(race, verbose=True)[-6:]
     assert lines[0].startswith("SGD: SGD's rule on a batch, gradient written out (every bit torch's at 10 positions: ")
     assert lines[1] == "SGD: of torch: every bit, 1 whole run of 9 steps compared"
     for k, label in enumerate(("Adam lr 0.1", "Adam lr 0.2")):

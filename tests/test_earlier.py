@@ -50,7 +50,7 @@ def test_a_study_is_drawn_and_joined(study):
 
 def test_words_by_label_without_a_dimension():
     runs = ravine.open(DATA / "sweep.nc")
-    lines = format_report(runs)
+    lines = format_report(runs, verbose=True)
     for label, engine in (("neuron", "gradient written out"), ("loss", "gradient by autograd")):
         assert f"{label}: SGD's rule on a batch, {engine}" in lines
         assert any(line.startswith(f"{label}: of torch: every bit") for line in lines)

@@ -528,7 +528,7 @@ def test_what_is_missing_is_named(mse):
         ravine.explain(run.drop_vars("position"))
     with pytest.raises(ValueError, match=r"no 'loss' .*ravine.descend\(problem\)"):
         ravine.explain(run.drop_vars("loss"))
-    with pytest.raises(TypeError, match=r"expected a study \(an xarray.Dataset\), got list"):
+    with pytest.raises(TypeError, match=r"expected a study \(an xarray.Dataset\), got a list of 1: .* ravine.join"):
         ravine.explain([run])
     with pytest.raises(ValueError, match="no 'position'"):
         ravine.explain(run, against=run.drop_vars("position"))
@@ -586,9 +586,9 @@ def test_a_finding_is_frozen():
 
 
 def test_every_finding_is_in_the_tour():
-    from ravine._findings import arrival, course, decay, momentum, stability, stillness
+    from ravine._findings import arrival, course, decay, flat, momentum, stability, stillness, units
 
-    rooms = (arrival, course, decay, momentum, stability, stillness)
+    rooms = (arrival, course, decay, flat, momentum, stability, stillness, units)
     functions = [each for room in rooms for each in vars(room).values() if inspect.isfunction(each)]
     public = {each for each in functions if each.__annotations__.get("return") == "Finding | None"}
     assert {each for each in public if not each.__name__.startswith("_")} == set(FINDINGS)

@@ -98,7 +98,7 @@ def begun(tmp_path_factory):
     folder = tmp_path_factory.mktemp("begun")
     (folder / "slowly.py").write_text(SLOW)
     program = "import sys; from ravine.cli import main; sys.argv[0] = 'ravine'; main()"
-    words = ["sweep", "slowly:bowl", "--optimizer", "Adam", "--steps", "10", "--lr", ",".join(map(str, RATES))]
+    words = ["sweep", "slowly:bowl", "--optimizer", "ASGD", "--steps", "10", "--lr", ",".join(map(str, RATES))]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
     started, killed = {}, {}
     for name, workers in {"alone": [], "master": ["--workers", "2"], "worker": ["--workers", "2"]}.items():
@@ -137,7 +137,7 @@ def slow_expected(begun):
         patch.syspath_prepend(str(begun[0]))
         import slowly
 
-        return ravine.sweep(slowly.bowl, torch.optim.Adam, 10, lr=RATES)
+        return ravine.sweep(slowly.bowl, torch.optim.ASGD, 10, lr=RATES)
 
 
 def wait_for(what, seconds=300):

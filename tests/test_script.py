@@ -275,6 +275,6 @@ def test_a_run_of_a_batch_says_how_near_it_came(article):
     assert all(line.startswith("#") for line in first.splitlines())
     assert "one of a batch (every bit, 2 whole runs of 5 steps compared)" in " ".join(first.split()).replace("# ", "")
     assert_same(ravine.at(runs, lr=0.1, criterion="MSELoss"))
-    single = ravine.sweep(article["MSELoss"], torch.optim.Adam, lr=[0.1, float("inf")], steps=3)
+    single = ravine.sweep(article["MSELoss"], torch.optim.ASGD, lr=[0.1, float("inf")], steps=3)
     assert not ravine.code(single.isel(lr=1)).startswith("#")
     assert 'lr=float("inf")' in ravine.code(single.isel(lr=1))

@@ -687,11 +687,12 @@ def test_ctrl_c_inside_an_engine(path, monkeypatch):
         return one(self, job, run, record)
 
     monkeypatch.setattr(recipes, "BLOCK_BYTES", 1200)
-    expected = ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8))
+    asked = {"optimizer": torch.optim.Adam, "steps": 40, "lr": np.linspace(0.01, 0.1, 8), "engine": "torch"}
+    expected = ravine.sweep(bowl(), **asked)
     monkeypatch.setattr(TorchEngine, "_one", pressed)
     with pytest.warns(UserWarning, match="4 of 8 runs"):
-        ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8), store=path)
-    stored = ravine.sweep(bowl(), torch.optim.Adam, 40, lr=np.linspace(0.01, 0.1, 8), store=path)
+        ravine.sweep(bowl(), **asked, store=path)
+    stored = ravine.sweep(bowl(), **asked, store=path)
     xr.testing.assert_identical(stored.load(), expected)
 
 

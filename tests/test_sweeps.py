@@ -519,7 +519,7 @@ def test_other_ways_to_give_values(article):
     wild = ravine.sweep(problem, lr=[0.1, np.nan, np.inf], steps=3)
     assert "error" not in wild  # torch takes them
     assert measure.diverged(wild).values.tolist() == [False, True, True]
-    for other in ("quadratic", [problem, problem]):
+    for other in (3, [problem, problem]):
         with pytest.raises(TypeError, match="ravine.sweep takes a ravine.Problem, a mapping"):
             ravine.sweep(other, lr=[0.1])
 

@@ -182,8 +182,10 @@ def test_what_has_no_residual_is_said():
         residuals([torch.nn.L1Loss(), torch.nn.L1Loss()])
     two = residuals([torch.nn.HuberLoss(), torch.nn.HuberLoss(delta=2.0)], [1.0])
     assert two.criterion.values.tolist() == ["HuberLoss delta=1", "HuberLoss delta=2"]
-    for wrong in (torch.nn.L1Loss(), "L1Loss"):
-        with pytest.raises(TypeError, match="a mapping or a sequence of criteria"):
+    for one in (torch.nn.L1Loss(), "l1"):
+        assert residuals(one).identical(residuals({"L1Loss": torch.nn.L1Loss()}))
+    for wrong in (3, None):
+        with pytest.raises(TypeError, match="criteria are a mapping or a list"):
             residuals(wrong)
     with pytest.raises(TypeError, match=r"expected a criterion such as torch.nn.MSELoss\(\)"):
         residuals([torch.nn.MSELoss])

@@ -76,7 +76,7 @@ def runs_apart(runs: xr.Dataset, variable: str, hue: str | None = None) -> list[
         where = listed(f"{dim!r} ({runs.sizes[dim]})" for dim in dims)
         raise ValueError(
             f"{count:,} curves are too many to tell apart (at most {MOST}): select some along {where}, for example "
-            "with runs.isel, or draw what they have in common with ravine.plot.losses(runs, band=True)"
+            "with runs.isel, or draw what they have in common with ravine.plot.losses(runs, band=True) (--band)"
         )
     if line is None:
         return [("", "", runs)]

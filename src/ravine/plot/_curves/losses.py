@@ -318,11 +318,11 @@ def losses(
     Many runs:
 
     >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
-    >>> many = ravine.join({lr: ravine.descend(bowl, lr=lr, steps=9) for lr in np.linspace(0.05, 1.1, 22)}, dim="lr")
+    >>> many = ravine.join({lr: ravine.descend(bowl, lr=lr, steps=9) for lr in np.linspace(0.02, 0.44, 22)}, dim="lr")
     >>> len([line for line in ravine.plot.losses(many).axes[0].lines if "lr" in line.get_gid()])
     22
     >>> ax = ravine.plot.losses(many, band=True).axes[0]
-    >>> [line.get_gid() for line in ax.lines[:2]], "best: lr 0.5" in [text.get_text() for text in ax.texts]
+    >>> [line.get_gid() for line in ax.lines[:2]], "best: lr 0.44" in [text.get_text() for text in ax.texts]
     (['median', 'best'], True)
     """
     theme = style_on(style, ax)
