@@ -6,8 +6,8 @@ import { number } from './format.js';
 
 const FINE = 101, DRAFT = 51, SMALL = FONT.replace('12px', '11px');
 const RAMPS = {
-  light: ['#6f8aa3', '#9fb5c8', '#c9d7e2', '#e6edf2', '#f7fafb'],
-  dark: ['#5590bd', '#38688c', '#274a64', '#1a3446', '#13222d'],
+  light: ['#2c5f8f', '#79a5cb', '#b7d1e6', '#dde9f3', '#f4f8fb'],
+  dark: ['#5fa9dc', '#3a78a6', '#235375', '#173448', '#111c26'],
 };
 
 // What is seen: the ranges widened so that a unit is as long on both axes, unless one would be lost.
