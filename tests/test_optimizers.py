@@ -309,3 +309,22 @@ def test_bad_calls_are_told(article, call, words):
 def test_mini_batches_need_data():
     with pytest.raises(ValueError, match="mini-batches need a problem that knows its data"):
         ravine.descend(ravine.gallery.rosenbrock(), batch_size=3)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda p: torch.tensor(3.0),
+        lambda p: (p["x"] ** 2).detach() + 2,
+        lambda p: torch.tensor(float(p["x"].item()) + 2),
+    ],
+    ids=["constant", "detached", "through a float"],
+)
+def test_a_loss_of_no_parameter_is_said(loss):
+    problem = ravine.Problem(loss, start={"x": 1.0})
+    words = "the loss, 3, depends on no parameter: compute it with torch from the parameters that it is given"
+    for optimizer in (torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS):
+        with pytest.raises(ValueError, match=words):
+            ravine.descend(problem, optimizer, lr=0.1)
+    with pytest.raises(RuntimeError, match=words):
+        ravine.sweep(problem, lr=[0.1, 0.2], steps=3)

@@ -406,6 +406,11 @@ def _make_closure(
 
 
 def _differentiate(loss: torch.Tensor, leaves: Collection[torch.Tensor], *, create_graph: bool) -> None:
+    if not loss.requires_grad:
+        raise ValueError(
+            f"the loss, {loss.item():g}, depends on no parameter: compute it with torch from the parameters that it is "
+            "given, without .detach(), .item() or numpy"
+        )
     if not create_graph:
         loss.backward()  # type: ignore[no-untyped-call]
         return
