@@ -690,7 +690,7 @@ def _check_shapes(prediction: torch.Tensor, parts: Parts) -> None:
     apart = prediction + torch.linspace(0.1, 0.9, prediction.numel()).to(prediction).reshape(shape)
     turned = targets.roll(1, 0)
     try:
-        with warnings.catch_warnings():
+        with process_state(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about these very shapes
             as_given = [_called(parts.criterion, apart, each) for each in (targets, turned)]
             in_pairs = [_called(parts.criterion, apart, each.reshape(shape)) for each in (targets, turned)]
