@@ -132,6 +132,17 @@ def written_article(tmp_path_factory):
 
 
 @pytest.fixture
+def houses(tmp_path):
+    """A file of two columns of very unlike size, and the columns."""
+    chance = np.random.default_rng(0)
+    area = chance.uniform(800, 4200, 60)
+    price = 102_114 + 220 * area + chance.normal(0, 40_000, 60)
+    path = tmp_path / "houses.csv"
+    np.savetxt(path, np.c_[area, price], delimiter=",", header="area,price", comments="")
+    return path, area, price
+
+
+@pytest.fixture
 def article():
     return ravine.gallery.article()
 

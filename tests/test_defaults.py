@@ -9,16 +9,6 @@ from ravine.cli import app
 from ravine.cli.defaults import choose_lr
 
 
-@pytest.fixture
-def houses(tmp_path):
-    chance = np.random.default_rng(0)
-    area = chance.uniform(800, 4200, 60)
-    price = 102_114 + 220 * area + chance.normal(0, 40_000, 60)
-    path = tmp_path / "houses.csv"
-    np.savetxt(path, np.c_[area, price], delimiter=",", header="area,price", comments="")
-    return path, area, price
-
-
 def test_the_lr_is_half_of_the_limit_and_said(houses, tmp_path):
     path, area, _ = houses
     design = np.c_[area, np.ones(60)]

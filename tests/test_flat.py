@@ -15,16 +15,6 @@ def told(run):
     return next((each for each in ravine.explain(run) if each.kind == "unmoved"), None)
 
 
-@pytest.fixture
-def houses(tmp_path):
-    chance = np.random.default_rng(0)
-    area = chance.uniform(800, 4200, 60)
-    price = 102_114 + 220 * area + chance.normal(0, 40_000, 60)
-    path = tmp_path / "houses.csv"
-    np.savetxt(path, np.c_[area, price], delimiter=",", header="area,price", comments="")
-    return path, area, price
-
-
 def test_the_first_sentence_names_the_flat_direction(houses):
     path, area, price = houses
     run = ravine.descend(ravine.Problem.from_csv(path), lr=1e-7)
