@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import re
 import signal
 
@@ -167,9 +166,7 @@ def test_nothing_that_looks_at_several_numbers_is_stacked(all_cases, optimizer):
 
 def test_what_else_runs_one_by_one(article):
     problem = article["MSELoss"]
-    schedule = functools.partial(torch.optim.lr_scheduler.StepLR, step_size=3)
     for more in (
-        {"scheduler": schedule},
         {"groups": {"bias": {"lr": 0.01}}},
         {"batch_size": 10},
         {"fused": True},

@@ -17,6 +17,7 @@ from ravine._engine.job import Job
 from ravine._engine.keep import Buffer
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.rule import Settings
+from ravine._engine.schedule import NotTabulatedError
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._study.provenance import Agreement
 from ravine._torch import one_thread
@@ -82,6 +83,10 @@ class TorchEngine:
         for step, position in enumerate(trace.positions.whole()):
             record.write(step, position[:, None])
         record.loss[:, 0] = trace.loss
+        if "batch_loss" in record.also:
+            record.also["batch_loss"][:, 0] = trace.batch_losses.whole()[:, 0]
+        if "scheduled_lr" in record.also:
+            record.also["scheduled_lr"][:, 0] = torch.tensor(trace.scheduled, dtype=torch.float64)
         return ""
 
     def compare(self, runs: slice, record: Buffer) -> None:
@@ -121,17 +126,25 @@ class BatchEngine:
         # torch multiplies a batch of a single matrix in another order: by itself a run would have other bits
         numbers = np.arange(runs.start, runs.stop).repeat(2 if count == 1 else 1)
         assert job.rule is not None
-        given, position = job.settings_of(numbers, job.rule.defaults), job.start_of(numbers)
+        given, position, schedule = job.settings_of(numbers, job.rule.defaults), job.start_of(numbers), job.schedule
+        assert not isinstance(schedule, NotTabulatedError)
+        places = job.inner.places(numbers % job.inner.size)
         spare = job.like.new_empty(len(numbers))
         part = count / (job.steps + 1)
         with torch.no_grad(), one_thread(), np.errstate(all="ignore"):  # what overflows here, does in torch
-            rule = job.rule(Settings(given, job.rule.defaults, len(numbers), job.like), position)
+            settings = Settings(given, job.rule.defaults, len(numbers), job.like)
+            if schedule is not None:
+                settings = settings.moved_to(schedule.at(0, places))
+            rule = job.rule(settings, position)
             for step in range(job.steps + 1):
                 record.write(step, position[:, :count])
                 room = record.loss[step] if count > 1 else spare
                 gradient = self.evaluate(position, room, step < job.steps)
                 if count == 1:
                     record.loss[step] = spare[:1]
+                if schedule is not None and schedule.moves_at(step):
+                    settings = settings.moved_to(schedule.at(step, places))
+                    rule.read(settings)
                 if gradient is not None:
                     position = rule.step(position, gradient)
                 record.done = step

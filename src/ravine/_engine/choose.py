@@ -13,6 +13,7 @@ from ravine._engine.gradients import WrittenOut, is_written_out, of_any, roundin
 from ravine._engine.job import Job
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.registry import RULES
+from ravine._engine.schedule import NotTabulatedError
 from ravine._format import listed
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._problem.problem import Problem
@@ -197,9 +198,13 @@ def why_not_stacked(job: Job) -> Obstacle | None:
         return Obstacle(why, "in eval mode thousands of runs are one batch")
     if any(value.dtype != job.like.dtype for each in job.problems for value in each.start.values()):
         return Obstacle("parameters have unlike dtypes", "parameters of one dtype are one batch")
-    for name, given in {"scheduler": spec.scheduler, "groups": spec.groups, "batch_size": spec.feed}.items():
+    for name, given in {"groups": spec.groups, "batch_size": spec.feed}.items():
         if given:
             return Obstacle(f"{name} is for runs one by one", LEAVE_OUT)
+    if isinstance(job.schedule, NotTabulatedError):
+        return Obstacle(str(job.schedule), "under torch's other schedulers thousands of settings are one batch")
+    if job.schedule is not None and job.schedule.turns("momentum"):
+        return Obstacle("the scheduler turns momentum on or off", "with momentum throughout they are one batch")
     for name, values in job.all_values.items():
         if name not in job.rule.defaults:
             if any(value is not None and value is not False for value in values):

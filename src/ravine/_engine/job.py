@@ -22,6 +22,7 @@ from ravine._descent.spell import Code, spelled
 from ravine._engine.product import Axis, Product, axis_of, is_many
 from ravine._engine.rules.registry import RULES
 from ravine._engine.rules.rule import Rule
+from ravine._engine.schedule import NotTabulatedError, Schedule, tabulate
 from ravine._format import listed
 from ravine._problem.criteria import name_of
 from ravine._problem.problem import Problem, dimension
@@ -95,6 +96,24 @@ class Job:
         """The rule by which many settings can be run at once; None where there is none for just this class."""
         optimizer = self.spec.optimizer
         return RULES.get(path_of(optimizer)) if isinstance(optimizer, type) else None
+
+    @cached_property
+    def also(self) -> Mapping[str, torch.dtype]:
+        """What is recorded of each step of a run besides its position and loss."""
+        also = {"scheduled_lr": torch.float64} if isinstance(self.schedule, NotTabulatedError) else {}
+        apart = self.spec.feed is not None or any(each.live().apart for each in self.problems)
+        return also | ({"batch_loss": self.like.dtype} if apart else {})
+
+    @cached_property
+    def schedule(self) -> Schedule | NotTabulatedError | None:
+        """What the scheduler does in all settings, or why only a run tells; None where there is none."""
+        if self.spec.scheduler is None or self.rule is None or self.spec.groups:
+            return None if self.spec.scheduler is None else NotTabulatedError("")
+        axes = [axis for axis in self.inner.axes if axis.name in self.swept]
+        try:
+            return tabulate(self.spec_of(some_valid(self, 0)), axes, self.rule.defaults, self.like)
+        except NotTabulatedError as reason:
+            return reason
 
     @cached_property
     def doubts(self) -> Mapping[str, NDArray[np.int64]]:

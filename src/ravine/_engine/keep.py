@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,13 +29,14 @@ class Buffer:
     """Room for one block of runs, steps first: in this order each step writes to memory that lies together.
 
     ``position`` is (step, parameter, run), ``loss`` (step, run); ``squares``, the squared length of the parameters
-    in float64, stands in for positions that are not kept, so that weight decay can be told. ``done`` is the last
-    step that was written whole.
+    in float64, stands in for positions that are not kept, so that weight decay can be told. ``also`` holds what else is
+    kept of each step, (step, run) by name. ``done`` is the last step that was written whole.
     """
 
     loss: torch.Tensor
     position: torch.Tensor | None
     squares: torch.Tensor | None
+    also: Mapping[str, torch.Tensor] = field(default_factory=dict)
     done: int = -1
 
     @property
@@ -47,7 +48,8 @@ class Buffer:
         """Return the room of one run of the block."""
         one = slice(run, run + 1)
         position = None if self.position is None else self.position[:, :, one]
-        return Buffer(self.loss[:, one], position, None if self.squares is None else self.squares[:, one])
+        squares = None if self.squares is None else self.squares[:, one]
+        return Buffer(self.loss[:, one], position, squares, {name: each[:, one] for name, each in self.also.items()})
 
     def write(self, step: int, position: torch.Tensor) -> None:
         """Write down where the runs are; the loss is written by who evaluates it."""
@@ -77,17 +79,19 @@ class Output(Protocol):
 
 
 class PathOutput:
-    """Keep every position and loss of a stretch of runs."""
+    """Keep every position and loss of a stretch of runs, and what else is recorded of each step."""
 
-    def __init__(self, runs: slice, steps: int, parameters: int, like: torch.Tensor) -> None:
-        self.first, count = runs.start, runs.stop - runs.start
-        self.position = like.new_empty(steps + 1, parameters, count)
+    def __init__(self, runs: slice, job: Job) -> None:
+        self.first, count, steps, like = runs.start, runs.stop - runs.start, job.steps, job.like
+        self.position = like.new_empty(steps + 1, job.parameters, count)
         self.loss = like.new_empty(steps + 1, count)
+        self.also = {name: like.new_empty(steps + 1, count, dtype=dtype) for name, dtype in job.also.items()}
 
     def open(self, runs: slice) -> Buffer:
         """Return room for these runs: their part of the whole."""
         here = _within(runs, self.first)
-        return Buffer(self.loss[:, here], self.position[:, :, here], None)
+        also = {name: each[:, here] for name, each in self.also.items()}
+        return Buffer(self.loss[:, here], self.position[:, :, here], None, also)
 
     def close(self, runs: slice, record: Buffer, columns: Mapping[str, Any]) -> None:
         """Do nothing: what was recorded is in its place."""
@@ -96,7 +100,8 @@ class PathOutput:
         """Make NaN of these runs after a step."""
         if runs.any():
             which = torch.from_numpy(runs).to(self.loss.device)
-            self.loss[after + 1 :, which] = torch.nan
+            for each in (self.loss, *self.also.values()):
+                each[after + 1 :, which] = torch.nan
             self.position[after + 1 :, :, which] = torch.nan
 
     def take(self, runs: slice, variables: Kept) -> None:
@@ -108,7 +113,10 @@ class PathOutput:
         """Return the paths: views of memory in which steps come first."""
         return {
             "position": (("step", "parameter"), np.moveaxis(numpy_of(self.position), -1, 0)),
-            "loss": (("step",), np.moveaxis(numpy_of(self.loss), -1, 0)),
+            **{
+                name: (("step",), np.moveaxis(numpy_of(each), -1, 0))
+                for name, each in {"loss": self.loss, **self.also}.items()
+            },
         }
 
 
@@ -166,9 +174,10 @@ def _within(runs: slice, first: int) -> slice:
     return slice(runs.start - first, runs.stop - first)
 
 
-def bytes_of_paths(runs: int, steps: int, parameters: int, like: torch.Tensor) -> int:
+def bytes_of_paths(runs: int, job: Job) -> int:
     """Return how much memory the whole paths take."""
-    return runs * (steps + 1) * (parameters + 1) * like.element_size()
+    each = (job.parameters + 1) * job.like.element_size() + sum(dtype.itemsize for dtype in job.also.values())
+    return runs * (job.steps + 1) * each
 
 
 def bytes_of_summary(runs: int, like: torch.Tensor) -> int:
@@ -181,7 +190,7 @@ ON_DISK = 'store="runs.zarr" (-o runs.zarr) keeps them on disk'
 
 def check_memory(job: Job, keep: str) -> None:
     """Complain before any work of a result that would not fit into memory."""
-    paths = bytes_of_paths(job.size, job.steps, job.parameters, job.like)
+    paths = bytes_of_paths(job.size, job)
     summary = bytes_of_summary(job.size, job.like)
     free = bytes_free()
     if free is None or (paths if keep == "path" else summary) < SHARE_OF_MEMORY * free:
@@ -205,7 +214,7 @@ def check_single_run(job: Job) -> None:
     """Complain before any work of runs of which not even one would fit into memory, whatever is kept of it."""
     check_fits(
         f"a single run of {job.steps:,} steps with {job.parameters:,} parameters takes",
-        bytes_of_paths(1, job.steps, job.parameters, job.like),
+        bytes_of_paths(1, job),
         "take fewer steps",
     )
 
@@ -216,7 +225,7 @@ def check_disk(job: Job, path: str | os.PathLike[str], *, summary: bool) -> None
     How far numbers can be pressed together is known only afterwards: diverged runs to a fiftieth, others hardly to a
     half. What was written before the disk was full goes on, so this is no error.
     """
-    paths = bytes_of_paths(job.size, job.steps, job.parameters, job.like)
+    paths = bytes_of_paths(job.size, job)
     needed = bytes_of_summary(job.size, job.like) if summary else paths
     folder = next(each for each in Path(path).absolute().parents if each.exists())
     free = shutil.disk_usage(folder).free

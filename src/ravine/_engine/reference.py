@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ class TorchReference:
         problems = [self.job.problem_of(run) for run in runs.tolist()]
         alone = self.alone and not double
         models: Alone | Live = Alone(problems[0], _starts_of(problems)) if alone else Live(problems, double)
-        optimizer = self._optimizer_of(runs, models.leaves)
+        optimizer, schedules = self._optimizer_of(runs, models.leaves)
         for step in range(steps + 1):
             position = models.position()
             losses, gradients = models.evaluate(step < steps or last_gradient)
@@ -144,20 +145,30 @@ class TorchReference:
                 for (row,), gradient in zip(models.leaves, gradients, strict=True):
                     row.grad = gradient
             optimizer.step()
+            for schedule in schedules:
+                schedule.step()
 
-    def _optimizer_of(self, runs: NDArray[np.int64], leaves: Sequence[Sequence[torch.Tensor]]) -> torch.optim.Optimizer:
-        """Make the optimizer of each run, and of all one that has a group for each: one call takes the step of all."""
-        own = []
+    def _optimizer_of(
+        self, runs: NDArray[np.int64], leaves: Sequence[Sequence[torch.Tensor]]
+    ) -> tuple[torch.optim.Optimizer, list[Any]]:
+        """Make the optimizer of each run, and of all one that has a group for each: one call takes the step of all.
+
+        The schedulers are those of each run: they move its group.
+        """
+        own, schedules = [], []
         for run, parameters in zip(runs.tolist(), leaves, strict=True):
             spec = replace(self.job.spec, settings=self.job.given(run % self.job.inner.size))
             own.append(spec.rule_for({str(k): leaf for k, leaf in enumerate(parameters)}))
-        first, *rest = own
-        for other in rest:
-            first.param_groups += other.param_groups
-            first.state.update(other.state)
-        for group in first.param_groups:
+            if spec.scheduler is not None:
+                schedules.append(spec.schedule_for(own[-1]))
+                own[-1]._opt_called = True  # type: ignore[attr-defined]  # its step is taken by the one for all
+        whole = spec.rule_for({str(k): leaf for k, leaf in enumerate(parameters)})
+        whole.param_groups = [group for each in own for group in each.param_groups]
+        for each in own:
+            whole.state.update(each.state)
+        for group in whole.param_groups:
             group["foreach"] = False  # what torch chooses on the processor, which it asks for at each step
-        return first
+        return whole, schedules
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:

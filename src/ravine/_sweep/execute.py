@@ -33,6 +33,7 @@ from ravine._descent.to_source import source_of_run
 from ravine._engine.job import Job, labels_of, some_valid
 from ravine._engine.keep import Kept, check_disk
 from ravine._engine.product import Axis
+from ravine._engine.schedule import Schedule
 from ravine._format import listed
 from ravine._parallel.workers import WorkerPool, wrap_executor
 from ravine._progress import work
@@ -71,7 +72,7 @@ def skeleton_of(plan: SweepPlan) -> xr.Dataset:
     """Return what is known before any run: the coordinates, the minima, and data small enough to draw."""
     job = plan.job
     lead, _ = _dimensions_of(job)
-    data = dict(plan.minima.variables)
+    data = dict(plan.minima.variables) | _schedule_of(job)
     parts = job.problems[0].parts
     if parts is not None and is_drawable(parts) and "problem" not in lead:
         data |= shared_data(parts)
@@ -87,6 +88,19 @@ def skeleton_of(plan: SweepPlan) -> xr.Dataset:
         seeds = np.array([job.seed_of(setting) for setting in range(job.inner.size)])
         coords["seed"] = (inner, seeds.reshape(job.inner.shape))
     return xr.Dataset(data, coords | {axis.name: axis.labels for axis in job.axes})
+
+
+def _schedule_of(job: Job) -> dict[str, xr.Variable]:
+    """Return what the scheduler sets in all runs, along the dimensions that make a difference to it."""
+    if not isinstance(job.schedule, Schedule):
+        return {}
+    lead, shape = tuple(axis.name for axis in job.schedule.product.axes), job.schedule.product.shape
+    found = {}
+    for name, column in job.schedule.columns.items():
+        entry = CONTRACT.get(f"scheduled_{name}")
+        attrs = {"long_name": entry.long_name if entry else f"{name} at position[step]"}
+        found[f"scheduled_{name}"] = xr.Variable((*lead, "step"), column.reshape(*shape, -1), attrs)
+    return found
 
 
 def fields_of(plan: SweepPlan) -> dict[str, Field]:

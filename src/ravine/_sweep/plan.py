@@ -164,7 +164,7 @@ class SweepPlan:
         job = self.job
         if self.summary:
             return SummaryOutput(runs, job.steps, job.like, decay=self.minima.any_decay)
-        return PathOutput(runs, job.steps, job.parameters, job.like)
+        return PathOutput(runs, job)
 
     def begin(self, runs: slice) -> BlockResult:
         """Return a stretch of runs that is still to be made, with what torch refuses of it."""
@@ -220,7 +220,7 @@ class SweepPlan:
     def tiling(self, workers: int) -> Tiling:
         """Cut the whole into blocks that are made, stored, and if need be made again, as one."""
         job = self.job
-        one = bytes_of_summary(1, job.like) if self.summary else bytes_of_paths(1, job.steps, job.parameters, job.like)
+        one = bytes_of_summary(1, job.like) if self.summary else bytes_of_paths(1, job)
         run = self._seconds_of_a_run()
         some = BLOCK_SECONDS / run
         if workers > 1:

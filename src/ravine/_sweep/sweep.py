@@ -97,7 +97,11 @@ def sweep(
         Steps of each run.
     starts
         Several starts, as in `ravine.descend`: the dimension ``start``.
-    scheduler, groups, batch_size
+    scheduler
+        As in `ravine.descend`. torch's own are asked once for each setting that they look at, and runs stay one batch;
+        what they set is kept as ``scheduled_lr`` (…, step). `ReduceLROnPlateau`, and schedulers of one's own, take
+        part in runs one by one.
+    groups, batch_size
         As in `ravine.descend`, the same for all runs.
     seed
         Of mini-batches, and of what a model in train mode draws. From one number each run gets a seed of its own,

@@ -17,10 +17,14 @@ class Adadelta:
     bounds: ClassVar[Mapping[str, float]] = {"rho": 1.0}
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
+        self.read(settings)
+        self.square_avg, self.acc_delta = position.new_zeros(2, *position.shape)
+
+    def read(self, settings: Settings) -> None:
+        """Take settings from the next step on."""
         self.begin = Beginning(settings)
         self.minus_lr, self.eps = settings.tensor(-settings["lr"]), settings.tensor(settings["eps"])
         self.rho, self.weight = settings.tensor(settings["rho"]), settings.tensor(1 - settings["rho"])
-        self.square_avg, self.acc_delta = position.new_zeros(2, *position.shape)
 
     def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """Return where a step leads."""

@@ -24,9 +24,14 @@ class Adagrad:
     bounds: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
-        self.settings, self.begin, self.steps = settings, Beginning(settings), 0
-        self.eps = settings.tensor(settings["eps"])
+        self.read(settings)
+        self.steps = 0
         self.state_sum = settings.tensor(settings["initial_accumulator_value"]).repeat(len(position), 1)
+
+    def read(self, settings: Settings) -> None:
+        """Take settings from the next step on."""
+        self.settings, self.begin = settings, Beginning(settings)
+        self.eps = settings.tensor(settings["eps"])
 
     def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """Return where a step leads."""

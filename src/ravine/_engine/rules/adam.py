@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ravine._engine.rules.rule import Beginning, Distinct, Settings, pick
+from ravine._engine.rules.rule import Beginning, Settings, pick
 
 
 class Adam:
@@ -25,13 +25,17 @@ class Adam:
     bounds: ClassVar[Mapping[str, float]] = {"betas": 1.0}
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
-        self.settings, self.begin, self.steps = settings, Beginning(settings), 0
-        beta1, beta2 = settings["betas"]
-        self.beta1, self.beta2 = Distinct(beta1), Distinct(beta2)
-        self.weight1, self.weight2 = settings.tensor(1 - beta1), settings.tensor(1 - beta2)
-        self.rest2, self.eps = settings.tensor(beta2), settings.tensor(settings["eps"])
-        self.amsgrad = settings.having("amsgrad")
+        self.read(settings)
+        self.steps = 0
         self.exp_avg, self.exp_avg_sq, self.max_exp_avg_sq = position.new_zeros(3, *position.shape)
+
+    def read(self, settings: Settings) -> None:
+        """Take settings from the next step on."""
+        self.settings, self.begin = settings, Beginning(settings)
+        self.beta1, self.beta2 = settings.distinct("beta1"), settings.distinct("beta2")
+        self.weight1, self.weight2 = settings.tensor(1 - settings["beta1"]), settings.tensor(1 - settings["beta2"])
+        self.rest2, self.eps = settings.tensor(settings["beta2"]), settings.tensor(settings["eps"])
+        self.amsgrad = settings.having("amsgrad")
 
     def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """Return where a step leads."""

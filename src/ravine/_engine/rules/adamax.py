@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ravine._engine.rules.rule import Beginning, Distinct, Settings
+from ravine._engine.rules.rule import Beginning, Settings
 
 
 class Adamax:
@@ -23,11 +23,15 @@ class Adamax:
     bounds: ClassVar[Mapping[str, float]] = {"betas": 1.0}
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
-        self.settings, self.begin, self.steps = settings, Beginning(settings), 0
-        beta1, beta2 = settings["betas"]
-        self.beta1, self.weight1 = Distinct(beta1), settings.tensor(1 - beta1)
-        self.beta2, self.eps = settings.tensor(beta2), settings.tensor(settings["eps"])
+        self.read(settings)
+        self.steps = 0
         self.exp_avg, self.exp_inf = position.new_zeros(2, *position.shape)
+
+    def read(self, settings: Settings) -> None:
+        """Take settings from the next step on."""
+        self.settings, self.begin = settings, Beginning(settings)
+        self.beta1, self.weight1 = settings.distinct("beta1"), settings.tensor(1 - settings["beta1"])
+        self.beta2, self.eps = settings.tensor(settings["beta2"]), settings.tensor(settings["eps"])
 
     def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """Return where a step leads."""

@@ -25,12 +25,16 @@ class RMSprop:
     bounds: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
+        self.read(settings)
+        self.square_avg, self.grad_avg, self.buf = position.new_zeros(3, *position.shape)
+
+    def read(self, settings: Settings) -> None:
+        """Take settings from the next step on."""
         self.begin = Beginning(settings)
         self.minus_lr, self.eps = settings.tensor(-settings["lr"]), settings.tensor(settings["eps"])
         self.alpha, self.weight = settings.tensor(settings["alpha"]), settings.tensor(1 - settings["alpha"])
         self.momentum = settings.tensor(settings["momentum"])
         self.centered, self.moves = settings.having("centered"), settings.which(settings["momentum"] > 0)
-        self.square_avg, self.grad_avg, self.buf = position.new_zeros(3, *position.shape)
 
     def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """Return where a step leads."""

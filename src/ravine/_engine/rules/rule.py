@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -23,7 +24,10 @@ class Rule(Protocol):
     """Where torch looks closer at a setting: numbers from 0 to below are taken, or refused, alike."""
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
-        """Take the settings of runs that begin at a position (parameters, runs)."""
+        """Begin runs with these settings at a position (parameters, runs)."""
+
+    def read(self, settings: Settings) -> None:
+        """Take settings from the next step on: what a scheduler has moved is read anew, what runs remember stays."""
 
     def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """Return where a step leads; what is handed in stays as it is."""
@@ -33,24 +37,43 @@ class Settings:
     """Settings of many runs: of each a number for all of them, or a column of float64.
 
     torch holds settings in double, computes with them in Python, and rounds where it hands a number to a tensor. So
-    here columns are computed with in float64, and `tensor` rounds.
+    here columns are computed with in float64, and `tensor` rounds. Of pairs each part is a column: beta1, beta2.
 
     Examples
     --------
     >>> two = Settings({"lr": [0.1, 0.5]}, {"lr": 1e-3, "betas": (0.9, 0.99)}, runs=2, like=torch.ones(1))
-    >>> two["lr"], two["betas"]
-    (array([0.1, 0.5]), array([[0.9 ],
-           [0.99]]))
+    >>> two["lr"], two["beta2"]
+    (array([0.1, 0.5]), array([0.99]))
     >>> two.tensor(-two["lr"])
     tensor([-0.1000, -0.5000])
+    >>> two.moved_to({"lr": np.array([0.05, 0.25])})["lr"]
+    array([0.05, 0.25])
     """
 
     def __init__(self, given: Mapping[str, Any], defaults: Mapping[str, Any], runs: int, like: torch.Tensor) -> None:
         self.runs, self.like = runs, like
-        self.columns = {n: _column(given.get(n, usual), np.ndim(usual)) for n, usual in defaults.items()}
+        self.columns: dict[str, NDArray[np.float64]] = {}
+        for name, usual in defaults.items():
+            numbers = np.asarray(given.get(name, usual), dtype=np.float64)
+            parts = dict(zip(parts_of(name, usual), numbers, strict=True)) if np.ndim(usual) else {name: numbers}
+            self.columns |= {part: np.atleast_1d(column) for part, column in parts.items()}
+        self._distinct: dict[tuple[str, ...], Distinct] = {}
+
+    def moved_to(self, columns: Mapping[str, NDArray[np.float64]]) -> Settings:
+        """Return them with other columns; what is known of the rest is not computed again."""
+        other = copy.copy(self)
+        other.columns = {**self.columns, **columns}
+        other._distinct = {names: each for names, each in self._distinct.items() if columns.keys().isdisjoint(names)}
+        return other
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         return self.columns[name]
+
+    def distinct(self, *names: str) -> Distinct:
+        """Return the distinct numbers of some columns together."""
+        if names not in self._distinct:
+            self._distinct[names] = Distinct(*(self[name] for name in names))
+        return self._distinct[names]
 
     def tensor(self, numbers: NDArray[np.float64]) -> torch.Tensor:
         """Round numbers as the parameters are, one for each run."""
@@ -69,10 +92,15 @@ class Settings:
         return self.which(self[name] != 0)
 
 
-def _column(given: Any, parts: int) -> NDArray[np.float64]:
-    """Return (runs,), or a row for each part of a setting that is a pair; one run stands for all."""
-    numbers = np.asarray(given, dtype=np.float64)
-    return numbers[..., None] if numbers.ndim == parts else numbers
+def parts_of(name: str, usual: Any) -> tuple[str, ...]:
+    """Name the numbers that a setting is made of.
+
+    Examples
+    --------
+    >>> parts_of("lr", 0.1), parts_of("betas", (0.9, 0.99))
+    (('lr',), ('beta1', 'beta2'))
+    """
+    return tuple(f"{name.removesuffix('s')}{k}" for k in range(1, len(usual) + 1)) if np.ndim(usual) else (name,)
 
 
 def pick(which: Which, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -21,12 +21,16 @@ class SGD:
     bounds: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
+        self.read(settings)
+        self.buf: torch.Tensor | None = None
+
+    def read(self, settings: Settings) -> None:
+        """Take settings from the next step on."""
         self.begin = Beginning(settings)
         self.minus_lr, self.momentum = settings.tensor(-settings["lr"]), settings.tensor(settings["momentum"])
         self.undamped = settings.tensor(1 - settings["dampening"])
         self.moves = settings.having("momentum")
         self.ahead = settings.which((settings["nesterov"] != 0) & (settings["momentum"] != 0))
-        self.buf: torch.Tensor | None = None
 
     def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """Return where a step leads."""
