@@ -19,6 +19,7 @@ What several runs say together is found here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -43,9 +44,10 @@ from ravine._findings.stability import (
     sharpened,
 )
 from ravine._findings.stillness import still
+from ravine._findings.sweep import of_a_sweep
 from ravine._findings.units import fitted_line
 from ravine._format import names, number, so_many, steps
-from ravine._study.contract import check
+from ravine._study.contract import check, check_kind
 from ravine._study.rule import SETTINGS
 
 ONE_FUNCTION = {"HuberLoss", "SmoothL1Loss"}
@@ -203,15 +205,21 @@ def shape_of(run: xr.Dataset) -> Finding | None:
     return next((each for each in found if each is not None), None)
 
 
+MOST_RUNS = 24
+"""Runs up to which each is explained; of more, what they say together."""
+
+
 def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     """Say what happened in a run, and why, in true sentences.
 
     Parameters
     ----------
     runs
-        A study with ``position`` (…, step, parameter) and ``loss`` (…, step). With ``minimizer``, ``minimum_loss``
-        and ``hessian`` it is told how far a run is from its limits, and why it moves as it does; `ravine.descend`
-        attaches them to regressions and to problems that state their minimizers, `ravine.landmarks` finds others.
+        A study with ``position`` (…, step, parameter) and ``loss`` (…, step), or the summaries of a sweep. With
+        ``minimizer``, ``minimum_loss`` and ``hessian`` it is told how far a run is from its limits, and why it moves
+        as it does; `ravine.descend` attaches them to regressions and to problems that state their minimizers,
+        `ravine.landmarks` finds others. Of more than 24 runs it is said what they have in common: how many arrive,
+        which soonest, what the fastest share, where they begin to diverge; `ravine.at` selects some of them.
     against
         Other runs that were really made: where one began at the same place of the same loss, its arrival is set
         against the run's own. Nothing is said of what would have been otherwise.
@@ -250,7 +258,15 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     -----
     G. Goh, "Why Momentum Really Works", Distill 2017; see `ravine.theory` for the formulas and their sources.
     """
+    check_kind(runs)
+    if "final_loss" in runs and "loss" not in runs:
+        return Findings(of_a_sweep(runs))
     check(runs, "position", "loss")
+    count = math.prod(runs.sizes[dim] for dim in choices_of(runs))
+    if count > MOST_RUNS:
+        if against is not None:
+            raise ValueError(f"{count:,} runs are too many to set against others: select at most {MOST_RUNS}")
+        return Findings(of_a_sweep(runs))
     found = list(same_runs(runs))
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
     for run in runs_of(runs):

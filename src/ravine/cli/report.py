@@ -14,6 +14,7 @@ from rich.table import Table
 
 import ravine
 from ravine import measure
+from ravine._findings.sweep import of_a_sweep
 from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._study.provenance import describe, labelled
@@ -42,6 +43,7 @@ def format_report(runs: xr.Dataset, *, verbose: bool = False) -> list[str]:
     known = values.name == "arrival"
     lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_count_fates(runs, values)}"]
     lines += [f"best{of}: {words}" for of, words in _find_best(values, "step {:.0f}" if known else "last loss {:.4g}")]
+    lines += [each.sentence for each in of_a_sweep(runs) if each.kind in ("fastest", "limits", "border")]
     facts = describe(runs, "loss" if "loss" in runs else "final_loss")
     for label, (engine, agreement, why) in labelled(facts["engine"], facts["equals_torch"], facts.get("why", "")):
         near = [] if agreement == "is torch" else [f"of torch: {agreement}"]
@@ -180,17 +182,8 @@ def print_result(runs: xr.Dataset) -> None:
         typer.echo("A smaller --lr may keep it from diverging; for columns of unlike size, so may --standardize.")
 
 
-MOST_RUNS = 20
-"""Runs up to which each is explained; of more, nobody reads the sentences."""
-
-
 def print_findings(runs: xr.Dataset, most: int | None) -> None:
     """Print the findings, each run's under its labels; the most important ones where `most` says how many."""
-    count = runs["loss"].size // runs.sizes["step"] if "loss" in runs else 1
-    if count > MOST_RUNS and most is not None:
-        return
-    if count > MOST_RUNS:
-        raise ValueError(f"{count:,} runs are too many to explain: select at most {MOST_RUNS}, as in --at lr=0.1")
     by_run: dict[str, list[Any]] = {}
     for finding in ravine.explain(runs):
         by_run.setdefault(finding.whose, []).append(finding)
@@ -199,5 +192,7 @@ def print_findings(runs: xr.Dataset, most: int | None) -> None:
             typer.echo(label)
         for finding in findings[:most]:
             typer.echo(("  " if label else "") + finding.told)
+    if most is None and "loss" in runs and any(finding.kind == "outcomes" for finding in by_run.get("", ())):
+        typer.echo("--at lr=0.1 selects the runs with that lr; up to 24 are explained one by one.")
     if any("condition_standardized" in finding.values for findings in by_run.values() for finding in findings):
         typer.echo("ravine descend --standardize makes the columns so.")
