@@ -70,7 +70,7 @@ class Sweep:
 
     def along(self, name: str) -> NDArray[np.float64]:
         """Return a coordinate of numbers, one for each run."""
-        values = self.arrival[name].variable + xr.zeros_like(self.arrival.variable).fillna(0.0)
+        values = self.arrival[name].variable + xr.zeros_like(self.arrival.variable)
         return np.asarray(values.transpose(*self.arrival.dims).values, dtype=np.float64)
 
     def settings_of(self, chosen: Mask) -> list[str]:
