@@ -4,8 +4,8 @@ import { pathToFileURL } from 'node:url';
 
 const folder = process.argv[2];
 const load = (name) => import(pathToFileURL(`${folder}/${name}`).href);
-const [problem, words, proof, arithmetic, theory, format, sgd, minimum, verdict] = await Promise.all(
-  ['problem.js', 'words.js', 'proof.js', 'arithmetic.js', 'theory.js', 'format.js', 'sgd.js', 'minimum.js', 'verdict.js'].map(load),
+const [problem, words, proof, arithmetic, theory, format, optimizers, minimum, verdict] = await Promise.all(
+  ['problem.js', 'words.js', 'proof.js', 'arithmetic.js', 'theory.js', 'format.js', 'optimizers.js', 'minimum.js', 'verdict.js'].map(load),
 );
 const bytes = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('base64');
 
@@ -27,7 +27,7 @@ const ANSWERS = {
   format: ({ name, args }) => args.map((each) => format[name](...each)),
   brief: ({ sentences }) => sentences.map(verdict.brief),
   script: ({ card, panel, state }) => verdict.scriptOf(problem.makePanels(card, state)[panel], card, state),
-  refusal: ({ settings }) => sgd.findRefusal(settings),
+  refusal: ({ settings }) => optimizers.findRefusal(settings),
 };
 const spell = (_, value) => (typeof value === 'number' && !Number.isFinite(value) ? { number: String(value) } : value);
 const read = (_, value) => (value && typeof value === 'object' && 'number' in value ? Number(value.number) : value);

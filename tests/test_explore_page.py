@@ -464,6 +464,35 @@ def test_another_problem_with_its_own_knob(visit):
     assert (visit.state["problem"], visit.state["momentum"]) == ("article", 0.9)
 
 
+def test_another_optimizer_and_its_settings(browser, visit):
+    page = visit.page
+    page.select_option("[aria-label=optimizer]", "Adam")
+    page.fill("[aria-label='beta1, as a number']", "0.5")
+    page.keyboard.press("Enter")
+    visit.rest()
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], "Adam", lr=0.1, betas=(0.5, 0.999))
+    np.testing.assert_allclose(np.array(visit.bits()[0][1], dtype=float), run.loss.values, rtol=1e-4)
+    assert page.inner_text(".call code") == "Adam(lr=0.1, betas=(0.5, 0.999)), 100 steps"
+    for name in ("momentum", "dampening", "alpha", "nesterov"):
+        assert page.get_by_label(name, exact=True).is_hidden()
+    assert page.inner_text(".pace h2").startswith("lr × beta1")
+    page.get_by_label("beta2", exact=True).focus()
+    page.keyboard.press("ArrowLeft")
+    assert visit.state["beta2"] == 0.998
+    page.keyboard.press("p")
+    page.keyboard.press(",")
+    visit.rest()
+    assert "m̂" in page.inner_text(".update")
+    page.locator(".proof", has_text="of 4 runs are torch").wait_for(timeout=60_000)
+    again = Visit(browser, page.url)
+    assert (again.state, again.bits()) == (visit.state, visit.bits())
+    again.close()
+    page.fill("[aria-label='beta1, as a number']", "1")
+    page.keyboard.press("Enter")
+    visit.rest()
+    assert "Invalid beta parameter at index 0: 1.0" in page.inner_text(".refusal")
+
+
 def test_script_and_picture(visit, tmp_path):
     page = visit.page
     page.click("[aria-label='a plain torch program of this run']")

@@ -215,6 +215,68 @@ def test_the_sum_is_torchs(page, dtype):
         assert page.ask("sum", dtype=dtype, values=values.tolist()) == torch.from_numpy(values).sum().item(), count
 
 
+ADAPTIVE = {
+    "Adam": lambda random: {
+        "beta1": float(random.choice([0.9, random.uniform(0, 0.99)])),
+        "beta2": float(random.choice([0.999, random.uniform(0.5, 1)])),
+    },
+    "RMSprop": lambda random: {
+        "alpha": float(random.choice([0.99, random.uniform(0.5, 1)])),
+        "momentum": float(random.choice([0.0, 0.9])),
+    },
+    "Adagrad": lambda random: {},
+}
+ADAPTIVE["AdamW"] = ADAPTIVE["Adam"]
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_other_optimizers_where_a_root_is_rounded_once(page, name, monkeypatch):
+    """On some processors the library's square root is off by a last bit: all other operations are compared here."""
+    root = lambda tensor: torch.from_numpy(np.asarray(np.sqrt(tensor.detach().numpy())))  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "sqrt", root)
+    random, problems, equal = np.random.default_rng(3), list(ravine.gallery.article().values()), 0
+    for k in range(24):
+        problem = ravine.gallery.himmelblau() if k % 6 == 5 else problems[k % 4]
+        problem = problem.in_double() if k % 2 else problem
+        own = ADAPTIVE[name](random)
+        common = {"lr": float(0.1 * 10 ** random.uniform(-1, 1)), "maximize": bool(random.random() < 0.1)}
+        common["weight_decay"] = float(random.choice([0.0, random.uniform(0, 2)]))
+        card, asked = make_card(problem), {"optimizer": name, "momentum": 0.0, **common, **own}
+        run = ravine.descend(problem, name, steps=40, **common, **as_torch(own))
+        position, loss = page.run(card, card["start"], asked, 40)
+        equal += same_bits(position, run.position.values) and same_bits(loss, run.loss.values)
+        np.testing.assert_allclose(position, run.position.values, rtol=1e-12 if k % 2 else 1e-5, atol=1e-5)
+    assert equal >= 22  # powers of beta may differ in a last bit
+
+
+def as_torch(settings):
+    betas = {"betas": (settings["beta1"], settings["beta2"])} if "beta1" in settings else {}
+    return {name: value for name, value in settings.items() if "beta" not in name} | betas
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("Adam", {"beta1": 1.0}),
+        ("AdamW", {"beta2": -0.5}),
+        ("Adam", {"lr": -1.0, "beta1": 2.0}),
+        ("RMSprop", {"alpha": -1.0}),
+        ("RMSprop", {"momentum": -0.1, "alpha": -1.0}),
+        ("Adagrad", {"weight_decay": -1.0}),
+        ("Adagrad", {"lr": 0.0}),
+    ],
+)
+def test_what_other_optimizers_refuse_in_torchs_words(page, name, settings):
+    usual = {"Adam": {"beta1": 0.9, "beta2": 0.999}, "RMSprop": {"alpha": 0.99, "momentum": 0.0}}
+    own = {**usual.get(name.removesuffix("W"), {}), "lr": 0.1, "weight_decay": 0.0, **settings}
+    said = ""
+    try:
+        getattr(torch.optim, name)([torch.zeros(1)], **as_torch(own))
+    except ValueError as reason:
+        said = str(reason)
+    assert page.ask("refusal", settings={"optimizer": name, **own}) == said
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -246,9 +308,14 @@ def given():
 
 def test_the_page_proves_itself(page, given):
     results = page.ask("proof", proofs=given["proofs"], cards=given["cards"])
-    off = [proof["of"] for proof, found in zip(given["proofs"], results, strict=True) if not found["equal"]]
-    assert set(off) <= {"rastrigin"}
-    assert sum(proof["of"] in ("article", "") for proof in given["proofs"]) == 24
+    plain = [
+        (proof["of"], found)
+        for proof, found in zip(given["proofs"], results, strict=True)
+        if "optimizer" not in proof["settings"]
+    ]
+    assert {name for name, found in plain if not found["equal"]} <= {"rastrigin"}
+    assert sum(name in ("article", "") for name, _ in plain) == 24
+    assert all(found["off"] < 1e-3 for found in results)  # of the other optimizers too, whose root is the library's
     assert {proof["of"] for proof in given["proofs"]} == {*ravine.gallery.__all__, ""}
 
 

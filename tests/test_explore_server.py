@@ -165,6 +165,18 @@ def test_refused_settings_come_in_torchs_words():
     assert told == {"refused": "Nesterov momentum requires a momentum and zero dampening"}
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "Adagrad"])
+def test_runs_of_other_optimizers_are_those_of_descend(name):
+    own = {"betas": [0.8, 0.99]} if name.startswith("Adam") else {}
+    settings = {"optimizer": name, "lr": 0.1, "weight_decay": 0.5, "maximize": False, **own}
+    (run,) = answer({"": rosenbrock()}, "run", {**QUESTION, "settings": settings})["runs"]
+    truth = ravine.descend(rosenbrock(), name, lr=0.1, weight_decay=0.5, steps=20, **own)
+    np.testing.assert_array_equal(numbers(run["position"]), truth.position.values.reshape(-1))
+    for wrong in ({"optimizer": "LBFGS"}, {"optimizer": ["Adam"]}, {"optimizer": name, "dampening": 0.5}):
+        with pytest.raises(QuestionError, match="settings"):
+            answer({"": rosenbrock()}, "run", {**QUESTION, "settings": wrong})
+
+
 def test_a_loss_that_raises_is_told_in_its_panel():
     def fails(p):
         raise RuntimeError("no such place")

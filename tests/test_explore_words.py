@@ -85,6 +85,37 @@ def test_every_sentence_is_that_of_explain(page, seed):
     assert len(kinds) >= 10  # else little was compared
 
 
+OTHERS = {
+    "Adam": {"beta1": 0.9, "beta2": 0.999},
+    "AdamW": {"beta1": 0.9, "beta2": 0.99},
+    "RMSprop": {"alpha": 0.9, "momentum": 0.5},
+    "Adagrad": {},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_of_other_optimizers_nothing_is_said_that_only_sgd_does(page, name):
+    random, kinds = np.random.default_rng(17), set()
+    for k in range(16):
+        problem, _ = random_problem(random, k)
+        problem = problem.in_double()  # the library's square root in float32 is no sentence's matter
+        common = {"lr": float(f"{0.1 * 10 ** random.uniform(-1, 0.3):.3g}"), "maximize": k == 7}
+        common["weight_decay"] = float(random.choice([0.0, round(random.uniform(0, 2), 2)]))
+        own, card, steps = OTHERS[name], make_card(problem), int(random.choice([100, 30, 300]))
+        betas = {"betas": (own["beta1"], own["beta2"])} if "beta1" in own else own
+        run = ravine.descend(problem, name, steps=steps, **common, **betas)
+        said = [[each.kind, each.told] for each in ravine.explain(run) if each.kind not in NOT_PORTED]
+        shape = shape_of(run)
+        settings = {"optimizer": name, "momentum": 0.0, "dampening": 0.0, "nesterov": False, **common, **own}
+        asked = {"start": card["start"], "settings": settings, "steps": steps}
+        found = page.ask("explain", card=card, panel=0, turned={}, **asked)
+        assert found["findings"] == said, (card["name"], common, steps)
+        assert found["shape"] == (shape and shape.told)
+        kinds |= {kind for kind, _ in said}
+    assert {"arrival", "climb"} <= kinds
+    assert ("decoupled" in kinds) is (name == "AdamW")
+
+
 SAID = {
     "still": {"lr": 0.0},
     "swing": {"momentum": 0.9},
@@ -136,6 +167,21 @@ def test_brief_sentences_are_beginnings_that_fit_and_are_pythons(page):
         assert each.sentence.startswith(brief[:-1])
         assert brief.endswith(".")
         assert len(brief) <= 100 or brief == each.sentence
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_script_of_another_optimizer(page, name, capsys):
+    card, settings = (
+        make_card(ravine.gallery.article()["MSELoss"]),
+        {"optimizer": name, "momentum": 0.0, **OTHERS[name]},
+    )
+    state = {"start": [6.0, -3.0], "steps": 20, "lr": 0.05, "weight_decay": 0.5, "maximize": False, **settings}
+    text = page.ask("script", card=card, panel=0, state=state)
+    with torch.random.fork_rng():
+        exec(text, {})
+    _, loss = page.run(card, [6.0, -3.0], {name: state[name] for name in state if name not in ("start", "steps")}, 20)
+    assert float(capsys.readouterr().out) == pytest.approx(float(loss[-1]), rel=1e-5)
+    assert f"torch.optim.{name}(model.parameters(), lr=0.05, " in text
 
 
 @pytest.mark.parametrize("name", ["MSELoss", "HuberLoss", "quadratic"])

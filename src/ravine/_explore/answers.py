@@ -23,6 +23,16 @@ from ravine.measure._quadratic import flatness
 MOST_STEPS = 10_000
 MOST_CELLS = 40_000
 
+COMMON = {"lr": 1e-3, "weight_decay": 0.0, "maximize": False}
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
+    "SGD": DEFAULTS,
+    "Adam": {**COMMON, "betas": [0.9, 0.999]},
+    "AdamW": {**COMMON, "betas": [0.9, 0.999]},
+    "RMSprop": {**COMMON, "alpha": 0.99, "momentum": 0.0},
+    "Adagrad": COMMON,
+}
+"""The page's optimizers, and the settings that it has of each."""
+
 
 class QuestionError(ValueError):
     """A question that no page of ours asks."""
@@ -53,16 +63,19 @@ def _runs(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[
     start = _numbers("start", question.get("start"), 2)
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise QuestionError(f"steps must be a whole number from 1 to {MOST_STEPS:,}, got {steps!r}")
+    optimizer = settings.pop("optimizer")
     try:
-        torch.optim.SGD([torch.zeros(1)], **settings)
+        getattr(torch.optim, optimizer)([torch.zeros(1)], **settings)
     except ValueError as reason:
         return {"refused": str(reason)}
-    return {"runs": [_run(each, start, settings, steps) for each in problems.values()]}
+    return {"runs": [_run(each, start, optimizer, settings, steps) for each in problems.values()]}
 
 
-def _run(problem: Problem, start: list[float], settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+def _run(
+    problem: Problem, start: list[float], optimizer: str, settings: Mapping[str, Any], steps: int
+) -> dict[str, Any]:
     try:
-        run = descend(_begun(problem, start), steps=steps, also=("gradient",), **settings)
+        run = descend(_begun(problem, start), optimizer, steps=steps, also=("gradient",), **settings)
     except Exception as reason:  # the user's own loss may raise anything: it is told in its panel, the others live on
         return {"error": f"{type(reason).__name__}: {reason}"}
     kinks = describe(run, "hessian").get("kinks") if "hessian" in run else 0
@@ -125,16 +138,24 @@ def _map(problem: Problem, axes: Mapping[str, NDArray[np.float64]]) -> str | Non
 
 
 def _settings(given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict) or not set(given) <= set(DEFAULTS):
-        raise QuestionError(f"settings are {', '.join(DEFAULTS)}, got {given!r}")
-    settings = {**DEFAULTS, **given}
-    for name, value in settings.items():
-        if isinstance(DEFAULTS[name], bool):
+    """Return the optimizer's name and its settings as torch takes them."""
+    name = given.get("optimizer", "SGD") if isinstance(given, dict) else None
+    usual = OPTIMIZERS.get(name) if isinstance(name, str) else None
+    if usual is None:
+        raise QuestionError(f"settings are a mapping, of one of {', '.join(OPTIMIZERS)}, got {given!r}")
+    asked = {key: value for key, value in given.items() if key != "optimizer"}
+    if not set(asked) <= set(usual):
+        raise QuestionError(f"settings of {name} are {', '.join(usual)}, got {given!r}")
+    settings = {**usual, **asked}
+    for key, value in settings.items():
+        if isinstance(usual[key], bool):
             if not isinstance(value, bool):
-                raise QuestionError(f"{name} must be true or false, got {value!r}")
+                raise QuestionError(f"{key} must be true or false, got {value!r}")
+        elif isinstance(usual[key], list):
+            settings[key] = tuple(_numbers(key, value, 2))
         else:
-            settings[name] = _numbers(name, [value], 1)[0]
-    return settings
+            settings[key] = _numbers(key, [value], 1)[0]
+    return {"optimizer": name, **settings}
 
 
 def _numbers(name: str, given: Any, count: int) -> list[float]:

@@ -12,10 +12,13 @@ from importlib import resources
 from typing import Any
 
 from ravine import gallery
-from ravine._explore.state import make_card, make_proofs
+from ravine._explore.state import make_adaptive_proofs, make_card, make_proofs
 from ravine._problem.problem import Problem
 
 ENTRY = "page.js"
+
+ADAPTIVE_PROOFS = 4
+"""Runs of real torch by each optimizer besides SGD, on the page's own problem."""
 
 OTHER_PROOFS = 4
 """Runs of real torch for each problem that the page has besides its own."""
@@ -89,7 +92,7 @@ def make_page(
     if card["family"] == "python" and settings:
         card["lr"] = settings.get("lr", card["lr"])  # nothing is known of where this loss diverges
     own = card["name"]
-    cards, proofs = {own: card}, make_proofs(problem, card)
+    cards, proofs = {own: card}, make_proofs(problem, card) + make_adaptive_proofs(problem, card, ADAPTIVE_PROOFS)
     for k, each in enumerate(gallery.__all__):
         if each != own:
             known = getattr(gallery, each)()
@@ -129,7 +132,7 @@ def make_html(given: Mapping[str, Any], served: str = "") -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n<title>ravine: what every knob of SGD does</title>\n'
+        '<link rel="icon" href="data:,">\n<title>ravine: what every knob of an optimizer does</title>\n'
         f'<style>{style}</style>\n</head>\n<body style="margin: 0">\n<div id="page"></div>\n'
         f'<script type="application/json" id="given">{data}</script>\n'
         f'<script type="module">{script}</script>\n</body>\n</html>\n'

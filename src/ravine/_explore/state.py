@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ravine import gallery
-from ravine._descent.descend import descend
+from ravine._descent.loop import RunSpec, record_run
 from ravine._problem.problem import Problem, dimension, is_neuron
 from ravine._study.rule import DEFAULTS
 from ravine._torch import numpy_of, one_thread
@@ -40,6 +40,14 @@ GOOD_LR = {
     "rosenbrock": 1e-3, "beale": 0.01, "himmelblau": 0.01, "rastrigin": 0.002, "styblinski_tang": 0.01,
 }  # fmt: skip
 """Where the page begins on functions on which lr 0.1 diverges at once."""
+
+ADAPTIVE: dict[str, dict[str, float]] = {
+    "Adam": {"beta1": 0.9, "beta2": 0.999},
+    "AdamW": {"beta1": 0.9, "beta2": 0.999},
+    "RMSprop": {"alpha": 0.99, "momentum": 0.0},
+    "Adagrad": {},
+}
+"""The page's optimizers besides SGD, and the settings that they have besides lr, weight_decay and maximize."""
 
 Card = dict[str, Any]
 
@@ -230,12 +238,55 @@ def make_proofs(
         settings, steps = _random_settings(random, float(card["lr"])), int(random.integers(8, 40))
         centre = np.array([float(v) for v in one.start.values()])
         start = (centre + random.normal(size=2).round(2)).tolist()
-        run = descend(one.starting_at(dict(zip(one.start, start, strict=True))), steps=steps, **settings)
-        position, loss = run["position"].values, run["loss"].values
-        end = [repr(float(v)).replace("inf", "Infinity").replace("nan", "NaN") for v in position[-1]]
-        checked = digest(position, loss)
-        proofs.append({**told, "start": start, "settings": settings, "steps": steps, "digest": checked, "end": end})
+        run = _run_of(one.starting_at(dict(zip(one.start, start, strict=True))), "SGD", settings, steps)
+        proofs.append({**told, "start": start, "settings": settings, "steps": steps, **run})
     return proofs
+
+
+def make_adaptive_proofs(
+    problem: Problem | Mapping[str, Problem], card: Card, count: int, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Let real torch make so many random runs by each of the other optimizers.
+
+    Their square roots are a matter of the processor's library, so not every bit need be equal: the page says by how
+    much they differ.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.gallery.quadratic()
+    >>> [each["settings"]["optimizer"] for each in make_adaptive_proofs(bowl, make_card(bowl), 1)]
+    ['Adam', 'AdamW', 'RMSprop', 'Adagrad']
+    """
+    random = np.random.default_rng(seed)
+    own = [problem] if isinstance(problem, Problem) else list(problem.values())
+    if card["family"] == "python":
+        return []
+    proofs = []
+    for name, usual in ADAPTIVE.items():
+        for k in range(count):
+            settings = {"optimizer": name, **DEFAULTS, **usual, "lr": float(f"{10 ** random.uniform(-2, -0.5):.3g}")}
+            settings["weight_decay"] = float(f"{random.choice([0.0, random.uniform(0, 2)]):.2g}")
+            spelled = {each: settings[each] for each in ("lr", "weight_decay", "maximize", *usual)}
+            panel, start = k % len(own), card["start"]
+            told = {"of": card["name"], "panel": panel, "start": start, "settings": settings, "steps": 30}
+            proofs.append(told | _run_of(own[panel], name, _as_torch(spelled), 30))
+    return proofs
+
+
+def _as_torch(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as torch takes them: both betas of Adam in one."""
+    rest = {name: value for name, value in settings.items() if name not in ("beta1", "beta2")}
+    return rest | ({"betas": (settings["beta1"], settings["beta2"])} if "beta1" in settings else {})
+
+
+def _run_of(problem: Problem, optimizer: str, settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Make one run, without the study that would be made of it, and return its digest and where it ends."""
+    made_by = getattr(torch.optim, optimizer)
+    trace = record_run(problem, RunSpec(made_by, steps, settings, None, {}, None, frozenset(), throw=False))
+    position, loss = numpy_of(trace.positions.whole()), numpy_of(trace.losses.whole()).reshape(-1)
+    end = [repr(float(v)).replace("inf", "Infinity").replace("nan", "NaN") for v in position[-1]]
+    return {"digest": digest(position, loss), "end": end}
 
 
 def _random_neuron(random: np.random.Generator) -> Problem:

@@ -2,9 +2,10 @@
 
 import { copyText, editPoints, showKeys, showText } from './dialogs.js';
 import { readColors, setText } from './dom.js';
+import { settingsOf } from './optimizers.js';
 import { drawPicture, saveCanvas } from './picture.js';
 import { checkRun, sayProof, speaksOf } from './proof.js';
-import { initialState, makePointsCard, settingsOf, writeLink } from './state.js';
+import { initialState, makePointsCard, writeLink } from './state.js';
 import { scriptOf } from './verdict.js';
 
 export class Actions {
@@ -126,7 +127,7 @@ export class Actions {
   }
 
   sayProven() {
-    const { card, proofs, proven } = this, about = [...proofs.keys()].filter((k) => speaksOf(proofs[k], card));
+    const { card, proofs, proven, state } = this, about = [...proofs.keys()].filter((k) => speaksOf(proofs[k], card, state));
     const done = about.every((k) => k < proven.length);
     setText(this.proof, done ? sayProof(about.map((k) => proven[k]), this.cards[this.own].torch) : 'comparing with torch …');
   }

@@ -1,6 +1,7 @@
 // What a sentence may look at: one run, its settings, and what is computed of it once and only when asked for.
 
 import { arrivalOf, hasDiverged, minimisedOf } from './measure.js';
+import { coupledDecay, isSgd } from './optimizers.js';
 import { findModes, isQuadratic, isWalked } from './quadratic.js';
 import { halfLife, period, rate, stabilityLimit } from './theory.js';
 
@@ -34,15 +35,16 @@ function lazily(target, name, make) {
 // run {position, loss}, kind, settings, labels, criterion ('' where there is none), landmark and own (without decay) as
 // minimum.js finds them, data {inputs, targets} or null.
 export function makeFacts({ run, kind, settings, labels, criterion, landmark, own, data, kinked = false, slopeAt }) {
-  const climbs = settings.maximize, decay = climbs ? 0 : settings.weight_decay;
+  const climbs = settings.maximize, decay = climbs ? 0 : coupledDecay(settings), sgd = isSgd(settings);
   const known = climbs ? null : landmark, taken = run.loss.length - 1, { eps } = kind;
   const facts = { run, kind, settings, labels, criterion, data, climbs, decay, taken, eps, landmark: known, own: climbs ? null : own };
-  const minimum = known ? known.minimum : null, rule = climbs ? null : settings;
+  const minimum = known ? known.minimum : null, rule = climbs || !sgd ? null : settings;
+  facts.sgd = sgd;
   facts.minimum = minimum;
   facts.rule = rule;
   facts.kinked = kinked || criterion === 'L1Loss';
   const at = (changed) => ({ ...settings, ...changed });
-  lazily(facts, 'minimised', () => minimisedOf(run, settings.weight_decay));
+  lazily(facts, 'minimised', () => minimisedOf(run, coupledDecay(settings)));
   lazily(facts, 'gap', () => facts.minimised.map((each) => each - minimum));
   lazily(facts, 'diverged', () => hasDiverged(run.loss, facts.minimised, climbs, eps));
   lazily(facts, 'arrival', () => {

@@ -2,24 +2,25 @@
 
 import { element, setText } from './dom.js';
 import { number } from './format.js';
-import { SWITCHES } from './state.js';
+import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has } from './optimizers.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
 import { typed } from './verdict.js';
 
 const GRAIN = 1000;
-const NUMBERS = ['lr', 'momentum', 'dampening', 'weight_decay', 'delta', 'beta', 'condition', 'steps'];
+const NUMBERS = [...SETTINGS, 'delta', 'beta', 'condition', 'steps'];
 
 export class Knobs {
   constructor(app) {
     this.app = app;
     this.rows = Object.fromEntries(NUMBERS.map((name) => [name, this.makeRow(name)]));
     this.switches = Object.fromEntries(SWITCHES.map((name) => [name, element('input', { type: 'checkbox', role: 'switch', onchange: (event) => app.change({ [name]: event.target.checked }) })]));
-    const boxes = SWITCHES.map((name) => element('label', { className: 'switch' }, this.switches[name], name));
+    this.boxes = SWITCHES.map((name) => element('label', { className: 'switch' }, this.switches[name], name));
+    this.optimizer = element('select', { 'aria-label': 'optimizer', onchange: () => app.change({ optimizer: this.optimizer.value }) }, ...Object.keys(OPTIMIZERS).map((name) => element('option', { value: name }, `torch.optim.${name}`)));
     this.refusal = element('p', { className: 'refusal', role: 'alert', hidden: true });
     const rows = (names) => names.map((name) => this.rows[name].box);
     this.box = element('section', { className: 'knobs', 'aria-label': 'settings' },
-      element('h2', {}, 'torch.optim.SGD'), ...rows(NUMBERS.slice(0, 4)), element('div', { className: 'switches' }, ...boxes), this.refusal,
-      ...rows(NUMBERS.slice(4)), this.makeStart());
+      this.optimizer, ...rows(SETTINGS), element('div', { className: 'switches' }, ...this.boxes), this.refusal,
+      ...rows(NUMBERS.slice(SETTINGS.length)), this.makeStart());
   }
 
   makeRow(name) {
@@ -102,7 +103,7 @@ export class Knobs {
   render() {
     const { app } = this, { state } = app;
     for (const [name, row] of Object.entries(this.rows)) {
-      row.box.hidden = state[name] === null || state[name] === undefined;
+      row.box.hidden = state[name] === null || (SETTINGS.includes(name) && !has(state, name));
       if (row.box.hidden) continue;
       const share = this.toSlider(name, state[name]), text = typed(state[name]);
       row.slider.value = String(Math.round(share * GRAIN));
@@ -111,7 +112,11 @@ export class Knobs {
       row.fill.style.width = `${100 * share}%`;
       if (row.field !== document.activeElement && row.field.getRootNode().activeElement !== row.field) row.field.value = text;
     }
-    for (const name of SWITCHES) this.switches[name].checked = state[name];
+    this.optimizer.value = state.optimizer;
+    SWITCHES.forEach((name, k) => {
+      this.switches[name].checked = state[name];
+      this.boxes[k].hidden = !has(state, name);
+    });
     this.start.forEach((field, k) => {
       if (field !== field.getRootNode().activeElement) field.value = String(state.start[k]);
       field.setAttribute('aria-label', `start, ${app.card.labels[k]}`);
@@ -134,7 +139,7 @@ export class Knobs {
     place(lr.limit, 'lr', reached ? limit : NaN);
     lr.over.style.left = `${100 * (reached ? this.toSlider('lr', limit) : limit === 0 ? 0 : 1)}%`;
     let said = reached ? `limit ${number(limit)}${local}` : limit === 0 ? 'no small lr converges' : '';
-    if (facts.kinked && !facts.climbs) said = 'no limit: its slope does not grow';
+    if (facts.kinked && facts.rule) said = 'no limit: its slope does not grow';
     setText(lr.left, said);
     const best = modes && facts.rule ? findBetterLr(modes.curvatures, bare) : NaN;
     place(lr.star, 'lr', best);

@@ -8,14 +8,14 @@ import { Header } from './header.js';
 import { Knobs } from './knobs.js';
 import { Panel } from './panels.js';
 import { Phase } from './phase.js';
+import { NUMBERS, SWITCHES, USUAL, findRefusal, settingsOf } from './optimizers.js';
 import { OwnRuns, PythonRuns } from './runs.js';
-import { findRefusal } from './sgd.js';
-import { initialState, rangesOf, readLink, settingsOf, writeLink } from './state.js';
+import { initialState, rangesOf, readLink, writeLink } from './state.js';
 import { StepBar } from './stepbar.js';
 import { headlineOf } from './verdict.js';
 import { Words } from './words_list.js';
 
-const RUN_KEYS = ['lr', 'momentum', 'dampening', 'weight_decay', 'nesterov', 'maximize', 'start', 'steps'];
+const RUN_KEYS = ['optimizer', ...NUMBERS, ...SWITCHES, 'start', 'steps'];
 const SHAPE_KEYS = ['delta', 'beta', 'condition', 'points'];
 const REST = 180;
 
@@ -61,7 +61,7 @@ export class App extends Actions {
   take(card, state) {
     this.card = card;
     this.state = state;
-    this.knobs = rangesOf(card);
+    this.knobs = rangesOf(card, state);
     this.swap = card.axes[0] === card.labels[1];
     this.ranges = null;
     this.makeRuns();
@@ -102,6 +102,10 @@ export class App extends Actions {
     this.editing = SHAPE_KEYS.some(changed);
     if (this.editing) this.makeRuns();
     if (this.editing || RUN_KEYS.some(changed)) this.dirty = true;
+    if (changed('optimizer')) {
+      this.knobs = rangesOf(this.card, this.state);
+      this.sayProven();
+    }
     if ('theme' in patch) this.dress();
     setText(this.message, '');
     this.moving = moving;
@@ -142,7 +146,7 @@ export class App extends Actions {
     this.dirty = false;
     this.refused = findRefusal(settingsOf(this.state));
     if (this.refused && this.shown.length) return;
-    const state = this.refused ? { ...this.state, ...settingsOf(initialState(this.card)) } : this.state;
+    const state = this.refused ? { ...this.state, ...USUAL, lr: initialState(this.card).lr } : this.state;
     this.runs.compute(state, (all, settings) => this.accept(all, settings), (gone, refused) => {
       this.refused = refused;
       if (gone) this.say(gone);

@@ -2,8 +2,9 @@
 
 import { BOLD, FONT, Room, drawArrow, element, fitCanvas, setText } from './dom.js';
 import { drawGround, evaluateGrid, fromX, fromY, makeView, toX, toY } from './ground.js';
+import { isSgd, settingsOf } from './optimizers.js';
 import { openUpdate } from './sgd.js';
-import { settingsOf, stepOf } from './state.js';
+import { stepOf } from './state.js';
 import { outcomeOf, reasonOf } from './verdict.js';
 
 const SHAPE = 0.86;  // height over width
@@ -86,18 +87,18 @@ export class Panel {
   }
 
   renderGround(width, height) {
-    const { app } = this, { panel, facts } = app.shown[this.index], settings = facts.settings;
-    const { pen, changed } = fitCanvas(this.base, width, height), draft = app.moving && (app.editing || settings.weight_decay !== this.decay);
+    const { app } = this, { panel, facts } = app.shown[this.index];
+    const { pen, changed } = fitCanvas(this.base, width, height), draft = app.moving && (app.editing || facts.decay !== this.decay);
     const { view } = this, place = `${app.version} ${view.x0} ${view.x1} ${view.y0} ${view.y1} ${width} ${draft}`;
     if (this.gridOf !== place) {
       this.grid = app.gridOf(this.index, view, draft);
       this.gridOf = place;
     }
-    const decay = settings.maximize ? 0 : settings.weight_decay, bottom = facts.landmark?.minimum ?? null;
+    const { decay } = facts, bottom = facts.landmark?.minimum ?? null;
     const drawn = `${place} ${decay} ${bottom} ${app.colors.dark} ${Boolean(this.grid)}`;
     if (!changed && this.drawn === drawn) return;
     this.drawn = drawn;
-    this.decay = settings.weight_decay;
+    this.decay = decay;
     if (this.grid) drawGround(pen, view, this.grid, { decay, bottom, colors: app.colors, axes: app.card.axes, avoid: this.at(app.state.start, 0) });
     else pen.clearRect(0, 0, width, height);
     this.panel = panel;
@@ -212,6 +213,10 @@ export class Panel {
   // the update from here to the next step: what the velocity carries on, and what the gradient asks
   arrows(pen, room, facts, step) {
     const { app } = this, { colors } = app, settings = settingsOf(facts.settings), parts = openUpdate(app.slopeOf(this.index), facts.run, settings, step);
+    if (!isSgd(settings)) {
+      drawArrow(pen, this.at(parts.here, 0), this.at(parts.next, 0), colors.ink);
+      return;
+    }
     const carried = settings.momentum ? settings.lr * settings.momentum * (settings.nesterov ? settings.momentum : 1) : 0;
     const middle = parts.here.map((each, j) => each - carried * parts.before[j]);
     const from = this.at(parts.here, 0), through = this.at(middle, 0), to = this.at(parts.next, 0);

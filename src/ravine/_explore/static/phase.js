@@ -3,8 +3,8 @@
 
 import { BOLD, FONT, element, fitCanvas, setText, tickText, writeText } from './dom.js';
 import { number, soMany, steps as stepsText } from './format.js';
-import { findRefusal, makeRun } from './sgd.js';
-import { settingsOf } from './state.js';
+import { OPTIMIZERS, findRefusal, nameOf, settingsOf } from './optimizers.js';
+import { makeRun } from './sgd.js';
 
 const SIZE = 40, SLICE = 7, TOP = 0.99;
 const RAMPS = {
@@ -18,14 +18,15 @@ export class Phase {
     this.app = app;
     this.note = element('small', {});
     this.dot = element('span', { className: 'dot' });
-    this.title = element('h2', {}, this.dot, 'lr × momentum ', this.note);
+    this.name = element('span', {});
+    this.title = element('h2', {}, this.dot, this.name, this.note);
     this.base = element('canvas', { 'aria-hidden': 'true' });
     this.top = element('canvas', { className: 'over', role: 'img' });
     this.ring = element('button', { type: 'button', className: 'handle' });
     this.stage = element('div', { className: 'stage phase' }, this.base, this.top, this.ring);
     this.words = element('p', {});
     this.more = element('p', { className: 'reason' });
-    this.box = element('section', { className: 'panel', 'aria-label': 'lr × momentum' }, this.title, this.stage, element('div', { className: 'verdict' }, this.words, this.more));
+    this.box = element('section', { className: 'panel pace' }, this.title, this.stage, element('div', { className: 'verdict' }, this.words, this.more));
     this.followHand();
   }
 
@@ -34,7 +35,7 @@ export class Phase {
     const place = (event) => {
       const box = stage.getBoundingClientRect(), { left, right, top, bottom } = this.area;
       const u = clamp((event.clientX - box.left - left) / (right - left)), v = clamp((bottom - (event.clientY - box.top)) / (bottom - top));
-      return { lr: Number(this.lrAt(u).toPrecision(3)), momentum: Number((v * TOP).toFixed(2)) };
+      return { lr: Number(this.lrAt(u).toPrecision(3)), [this.second]: Number((v * TOP).toFixed(2)) };
     };
     const start = (event) => {
       stage.setPointerCapture(event.pointerId);
@@ -54,10 +55,10 @@ export class Phase {
       if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
       event.stopPropagation();
-      const many = event.shiftKey ? 10 : 1, { lr, momentum } = app.state;
+      const many = event.shiftKey ? 10 : 1, { lr } = app.state;
       app.change({
         lr: Number(Math.max(0, lr * 1.05 ** (way[0] * many)).toPrecision(3)),
-        momentum: Number(Math.min(TOP, Math.max(0, momentum + 0.01 * way[1] * many)).toFixed(2)),
+        [this.second]: Number(Math.min(TOP, Math.max(0, app.state[this.second] + 0.01 * way[1] * many)).toFixed(2)),
       });
     });
   }
@@ -73,9 +74,13 @@ export class Phase {
     const height = Math.round(width * 0.86), { changed } = fitCanvas(this.base, width, height);
     this.area = { left: 40, right: width - 8, top: 8, bottom: height - 26 };
     const { panel: index } = app.state, { panel, facts, color } = app.shown[index], { settings } = facts;
-    this.box.hidden = !panel.evaluate || facts.climbs || facts.minimum === null;
+    const { second } = OPTIMIZERS[nameOf(settings)];
+    this.box.hidden = !panel.evaluate || facts.climbs || facts.minimum === null || !second;
     if (this.box.hidden) return;
-    const key = JSON.stringify([app.version, index, { ...settings, lr: 0, momentum: 0 }, facts.taken, app.state.start]);
+    this.second = second;
+    setText(this.name, `lr × ${second}`);
+    this.box.setAttribute('aria-label', this.name.textContent);
+    const key = JSON.stringify([app.version, index, { ...settings, lr: 0, [second]: 0 }, app.knobs.lr, facts.taken, app.state.start]);
     if (key !== this.key) {
       this.key = key;
       clearTimeout(this.job);
@@ -96,7 +101,7 @@ export class Phase {
     const slice = () => {
       if (key !== this.key) return;
       for (const begin = performance.now(); next < order.length && performance.now() - begin < SLICE; next++) {
-        const [i, j, wide] = order[next], settings = { ...base, lr: this.lrAt(i / (SIZE - 1)), momentum: (TOP * j) / (SIZE - 1) };
+        const [i, j, wide] = order[next], settings = { ...base, lr: this.lrAt(i / (SIZE - 1)), [this.second]: (TOP * j) / (SIZE - 1) };
         const value = this.measure(panel, start, settings, facts.taken, scratch);
         for (let b = j; b < Math.min(SIZE, j + wide); b++) for (let a = i; a < Math.min(SIZE, i + wide); a++) cells[b * SIZE + a] = value;
       }
@@ -166,7 +171,7 @@ export class Phase {
       pen.setLineDash([]);
       pen.restore();
     }
-    const x = clamp((X(Math.max(state.lr, 1e-300)) - left) / (right - left)) * (right - left) + left, y = Y(clamp(state.momentum / TOP) * TOP);
+    const x = clamp((X(Math.max(state.lr, 1e-300)) - left) / (right - left)) * (right - left) + left, y = Y(clamp(state[this.second] / TOP) * TOP);
     for (const [color, wide] of [[colors.ground, 5.5], [colors.accent, 2.8]]) {
       pen.beginPath();
       pen.arc(x, y, 8, 0, 7);
@@ -177,7 +182,7 @@ export class Phase {
     writeText(pen, 'you are here', x + (leftwards ? -15 : 15), Math.max(top + 10, Math.min(bottom - 10, y)), { color: colors.ink, ground: colors.ground, align: leftwards ? 'right' : 'left', font: BOLD });
     this.ring.style.left = `${x}px`;
     this.ring.style.top = `${y}px`;
-    this.ring.setAttribute('aria-label', `lr ${state.lr}, momentum ${state.momentum}. Arrow keys turn both`);
+    this.ring.setAttribute('aria-label', `lr ${state.lr}, ${this.second} ${state[this.second]}. Arrow keys turn both`);
     this.yours = facts;
     this.tell();
   }
@@ -191,7 +196,7 @@ export class Phase {
     const share = (count) => `${number((100 * count) / valid, 2)} %`;
     const line = this.yours.modes ? ` The line is the stability limit${this.yours.everywhere ? '' : ', local'}.` : '';
     setText(this.more, this.whole ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived.length)} arrive within ${stepsText(this.taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
-    this.top.setAttribute('aria-label', `steps to arrive over lr and momentum. ${fastest}. ${this.more.textContent}`);
+    this.top.setAttribute('aria-label', `steps to arrive over lr and ${this.second}. ${fastest}. ${this.more.textContent}`);
   }
 }
 

@@ -5,6 +5,7 @@ import { makeFacts } from './facts.js';
 import { makeFunction } from './gallery.js';
 import { findNeuronMinimum, findStatedMinimum } from './minimum.js';
 import { makeNeuron } from './neuron.js';
+import { coupledDecay } from './optimizers.js';
 import { descend } from './sgd.js';
 
 const REMEMBERED = 200;
@@ -54,7 +55,7 @@ function makePanel({ card, kind, label, criterion, turn, data, evaluate, draw, f
     return found.get(key);
   };
   const read = (run, settings) => {
-    const end = lastFinite(run.position), decay = settings.maximize ? 0 : settings.weight_decay;
+    const end = lastFinite(run.position), decay = settings.maximize ? 0 : coupledDecay(settings);
     return makeFacts({
       run, kind, settings, labels: card.labels, criterion, data,
       landmark: landmark(decay, end),

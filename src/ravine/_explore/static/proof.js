@@ -1,5 +1,6 @@
 // The page proves itself: it makes the runs that real torch made when the page was written, and compares every bit.
 
+import { nameOf } from './optimizers.js';
 import { makePanels } from './problem.js';
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, k) => {
@@ -55,5 +56,5 @@ export function sayProof(results, torch) {
   return `${said}; ${most} (torch ${torch})`;
 }
 
-// Which proofs speak of a card: its own, and for a neuron those on random points too.
-export const speaksOf = (proof, card) => proof.of === card.name || (proof.of === '' && card.family === 'neuron');
+// Which proofs speak of a card under an optimizer: its own, and for a neuron those on random points too.
+export const speaksOf = (proof, card, state) => nameOf(proof.settings) === nameOf(state) && (proof.of === card.name || (proof.of === '' && card.family === 'neuron'));

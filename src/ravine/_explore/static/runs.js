@@ -3,8 +3,8 @@
 import { makeKind } from './arithmetic.js';
 import { makeFacts } from './facts.js';
 import { evaluateGrid } from './ground.js';
+import { settingsOf, spelledForPython } from './optimizers.js';
 import { makePanels } from './problem.js';
-import { settingsOf } from './state.js';
 
 // One question in flight; the newest overwrites the waiting one, and what nobody waits for is dropped.
 export class Line {
@@ -94,7 +94,7 @@ export class PythonRuns {
 
   compute(state, take, lost) {
     const settings = settingsOf(state), { start, steps } = state;
-    this.line.send({ settings, start, steps }, (answer) => {
+    this.line.send({ settings: spelledForPython(settings), start, steps }, (answer) => {
       if (answer.gone || answer.refused) lost(answer.gone ? `Python does not answer (${answer.gone}); the pictures show its last runs` : '', answer.refused ?? '');
       else take(answer.runs.map((each, k) => this.read(each, settings, start, k)), settings);
     });

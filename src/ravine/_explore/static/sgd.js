@@ -1,27 +1,11 @@
 // torch.optim.SGD for two parameters (torch/optim/sgd.py, _single_tensor_sgd), each multiply-add rounded once.
 
-// What torch says of settings that it refuses, in torch's words; '' where it takes them.
-export function findRefusal({ lr, momentum, dampening, weight_decay, nesterov }) {
-  if (lr < 0) return `Invalid learning rate: ${pythonFloat(lr)}`;
-  if (momentum < 0) return `Invalid momentum value: ${pythonFloat(momentum)}`;
-  if (weight_decay < 0) return `Invalid weight_decay value: ${pythonFloat(weight_decay)}`;
-  if (nesterov && (momentum <= 0 || dampening !== 0)) return 'Nesterov momentum requires a momentum and zero dampening';
-  return '';
-}
-
-// A float as Python prints it.
-export function pythonFloat(value) {
-  if (Number.isNaN(value)) return 'nan';
-  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e16)) {
-    return value.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
-  }
-  return Number.isInteger(value) ? `${Object.is(value, -0) ? '-0' : value}.0` : String(value);
-}
+import { makeRule, openStep } from './adaptive.js';
+import { isSgd } from './optimizers.js';
 
 // Takes the steps and returns {position: [p0, q0, p1, q1, …], loss: [steps + 1]}; `out` is used again where it fits.
 export function descend(kind, evaluate, start, settings, steps, out = makeRun(kind, steps)) {
+  if (!isSgd(settings)) return walk(kind, evaluate, start, settings, steps, out);
   const { round, fma } = kind, { lr, momentum, dampening, weight_decay, nesterov, maximize } = settings;
   const minus = round(-lr), mu = round(momentum), kept = round(1 - dampening), decay = round(weight_decay);
   const { position, loss } = out;
@@ -52,6 +36,19 @@ export function descend(kind, evaluate, start, settings, steps, out = makeRun(ki
   }
 }
 
+// The same by another rule.
+function walk(kind, evaluate, start, settings, steps, out) {
+  const { step } = makeRule(kind, settings), { position, loss } = out;
+  let place = [kind.round(start[0]), kind.round(start[1])];
+  for (let k = 0; ; k++) {
+    [position[2 * k], position[2 * k + 1]] = place;
+    const here = evaluate(place[0], place[1], k < steps);
+    loss[k] = here.loss;
+    if (k === steps) return out;
+    place = step(place, here.gradient);
+  }
+}
+
 export function makeRun(kind, steps) {
   return { position: new kind.Numbers(2 * (steps + 1)), loss: new kind.Numbers(steps + 1) };
 }
@@ -59,6 +56,7 @@ export function makeRun(kind, steps) {
 // One update of a run opened: gradient, velocity before, what it came to; in float64, for arrows and numbers.
 // `slopeAt(k, here)` gives the loss's gradient at step k.
 export function openUpdate(slopeAt, run, settings, step) {
+  if (!isSgd(settings)) return openStep(slopeAt, run, settings, step);
   const { lr, momentum, dampening, weight_decay, nesterov, maximize } = settings, velocity = [0, 0];
   let parts = null;
   for (let k = 0; k <= step; k++) {

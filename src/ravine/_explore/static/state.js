@@ -1,7 +1,7 @@
 // What a person has chosen: settings, start, step, panel, pin, points; all of it as a link's fragment and back.
 
-export const KNOBS = ['lr', 'momentum', 'dampening', 'weight_decay'];
-export const SWITCHES = ['nesterov', 'maximize'];
+import { NUMBERS, OPTIMIZERS, SWITCHES, USUAL, isSgd, settingsOf } from './optimizers.js';
+
 export const MOST_STEPS = 10000, MOST_POINTS = 10000, MOST_IN_LINK = 400;
 const THEMES = ['light', 'dark'];
 
@@ -9,7 +9,7 @@ export function initialState(card, settings = {}) {
   return {
     problem: card.name,
     points: null,
-    lr: card.lr ?? 0.1, momentum: 0, dampening: 0, weight_decay: 0, nesterov: false, maximize: false,
+    ...USUAL, lr: card.lr ?? 0.1,
     delta: turnOf(card, 'HuberLoss'), beta: turnOf(card, 'SmoothL1Loss'), condition: card.condition ?? null,
     start: [...card.start], steps: 100, step: null, panel: 0, pin: null, theme: null,
     ...settings,
@@ -18,14 +18,16 @@ export function initialState(card, settings = {}) {
 
 const turnOf = (card, criterion) => card.criteria?.find((each) => each.criterion === criterion)?.turn ?? null;
 
-export const settingsOf = (state) => Object.fromEntries([...KNOBS, ...SWITCHES].map((name) => [name, state[name]]));
 export const stepOf = (state) => Math.min(state.step ?? state.steps, state.steps);
 
 // How each numeric setting can be turned: the slider's ends, whether its ratios are equal, and its grain.
-export function rangesOf(card) {
-  const lr = card.lr ?? 0.1;
+export function rangesOf(card, state) {
+  const lr = isSgd(state) ? card.lr ?? 0.1 : 0.1;  // the others' steps are as long as lr, however steep the loss is
   return {
     lr: { low: lr / 100, high: lr * 50, log: true },
+    beta1: { low: 0, high: 0.99, step: 0.01 },
+    beta2: { low: 0, high: 0.999, step: 0.001 },
+    alpha: { low: 0, high: 0.999, step: 0.001 },
     momentum: { low: 0, high: 0.99, step: 0.01 },
     dampening: { low: 0, high: 1, step: 0.01 },
     weight_decay: { low: 0, high: 4, step: 0.05 },
@@ -38,14 +40,13 @@ export function rangesOf(card) {
 
 // ---- the link ----------------------------------------------------------------------------------------------------------
 
-const NUMBERS = ['lr', 'momentum', 'dampening', 'weight_decay', 'delta', 'beta', 'condition'];
-
 // What differs from the problem's beginning, as the fragment of an address.
 export function writeLink(state, card) {
   const begin = initialState(card), parts = new URLSearchParams();
   if (state.points) parts.set('points', state.points.inputs.map((x, k) => `${x},${state.points.targets[k]}`).join(';'));
   else parts.set('problem', state.problem);
-  for (const name of NUMBERS) if (state[name] !== null && state[name] !== begin[name]) parts.set(name, state[name]);
+  if (!isSgd(state)) parts.set('optimizer', state.optimizer);
+  for (const name of [...NUMBERS, 'delta', 'beta', 'condition']) if (state[name] !== null && state[name] !== begin[name]) parts.set(name, state[name]);
   for (const name of SWITCHES) if (state[name]) parts.set(name, 1);
   if (state.start.some((each, k) => each !== begin.start[k])) parts.set('start', state.start.join(','));
   if (state.steps !== begin.steps) parts.set('steps', state.steps);
@@ -56,7 +57,7 @@ export function writeLink(state, card) {
   return parts.toString().replaceAll('%2C', ',').replaceAll('%3B', ';').replaceAll('%3A', ':');
 }
 
-const pinText = (pin) => [...KNOBS, ...SWITCHES].filter((name) => pin[name]).map((name) => `${name}:${Number(pin[name])}`).concat(`start:${pin.start.join(':')}`).join(',');
+const pinText = (pin) => [...(isSgd(pin) ? [] : [`optimizer:${pin.optimizer}`]), ...[...NUMBERS, ...SWITCHES].filter((name) => name in pin && pin[name] !== USUAL[name]).map((name) => `${name}:${Number(pin[name])}`)].concat(`start:${pin.start.join(':')}`).join(',');
 
 // Reads a fragment; what is unknown or impossible is left out, and told.
 export function readLink(fragment, cards, own) {
@@ -88,7 +89,8 @@ const finite = (text) => (text.trim() !== '' && Number.isFinite(Number(text)) ? 
 const whole = (text, low, high) => (/^\d+$/.test(text) && Number(text) >= low && Number(text) <= high ? Number(text) : undefined);
 
 function readOne(name, text, state, card) {
-  if (KNOBS.includes(name)) return finite(text);
+  if (NUMBERS.includes(name)) return finite(text);
+  if (name === 'optimizer') return Object.hasOwn(OPTIMIZERS, text) ? text : undefined;
   if (['delta', 'beta', 'condition'].includes(name)) {
     const value = state[name] === null ? undefined : finite(text);
     return value >= (name === 'condition' ? 1 : Number.MIN_VALUE) ? value : undefined;
@@ -108,15 +110,16 @@ function readPair(texts) {
 }
 
 function readPin(text) {
-  const pin = { lr: 0, momentum: 0, dampening: 0, weight_decay: 0, nesterov: false, maximize: false, start: null };
+  const pin = { ...USUAL, lr: 0, start: null };
   for (const part of text.split(',')) {
     const [name, ...values] = part.split(':');
     if (name === 'start') pin.start = readPair(values);
-    else if (KNOBS.includes(name) && finite(values[0] ?? '') !== undefined) pin[name] = Number(values[0]);
+    else if (name === 'optimizer' && Object.hasOwn(OPTIMIZERS, values[0] ?? '')) pin.optimizer = values[0];
+    else if (NUMBERS.includes(name) && finite(values[0] ?? '') !== undefined) pin[name] = Number(values[0]);
     else if (SWITCHES.includes(name) && values[0] === '1') pin[name] = true;
     else return undefined;
   }
-  return pin.start ? pin : undefined;
+  return pin.start ? { ...settingsOf(pin), start: pin.start } : undefined;
 }
 
 // ---- one's own points --------------------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ export function makePointsCard(article) {
 
 // ---- what people try ---------------------------------------------------------------------------------------------------
 
-const OFF = { momentum: 0, dampening: 0, weight_decay: 0, nesterov: false, maximize: false };
+const OFF = { optimizer: 'SGD', momentum: 0, dampening: 0, weight_decay: 0, nesterov: false, maximize: false };
 
 // Named by their effect where that is so: on the article's points. Elsewhere by what is set.
 export function presetsOf(card) {

@@ -1,8 +1,7 @@
 // What is written beside the pictures: headline, a panel's lines, the settings as one types them, a script.
 
 import { number } from './format.js';
-import { pythonFloat } from './sgd.js';
-import { KNOBS, SWITCHES, settingsOf } from './state.js';
+import { OPTIMIZERS, USUAL, coupledDecay, isSgd, nameOf, pythonFloat, settingsOf } from './optimizers.js';
 import { findShape, told } from './words.js';
 
 // A setting as Python reads it, as short as it can be.
@@ -10,9 +9,13 @@ export const typed = (value) => (typeof value === 'boolean' ? (value ? 'True' : 
 
 // SGD(lr=0.1, momentum=0.9): what differs from torch's defaults, and lr always.
 export function callOf(settings) {
-  const parts = [`lr=${typed(settings.lr)}`];
-  for (const name of [...KNOBS.slice(1), ...SWITCHES]) if (settings[name]) parts.push(`${name}=${typed(settings[name])}`);
-  return `SGD(${parts.join(', ')})`;
+  const optimizer = nameOf(settings), { numbers, switches } = OPTIMIZERS[optimizer], parts = [];
+  const usual = { ...USUAL, lr: null, weight_decay: optimizer === 'AdamW' ? 0.01 : 0 }, { beta1, beta2 } = settings;
+  for (const name of [...numbers, ...switches]) {
+    if (name === 'beta1' && (beta1 !== usual.beta1 || beta2 !== usual.beta2)) parts.push(`betas=(${typed(beta1)}, ${typed(beta2)})`);
+    else if (!name.startsWith('beta') && settings[name] !== usual[name]) parts.push(`${name}=${typed(settings[name])}`);
+  }
+  return `${optimizer}(${parts.join(', ')})`;
 }
 
 // Four digits, as the loss of a run is told everywhere.
@@ -49,7 +52,7 @@ export function reasonOf(facts) {
 // One line over everything: what the settings are, and what became of the runs.
 export function headlineOf(all, settings) {
   const { momentum, nesterov, lr } = settings, name = number(momentum);
-  const what = momentum ? `${nesterov ? 'Nesterov' : 'Momentum'} ${name}` : 'Plain SGD';
+  const what = !isSgd(settings) ? `${nameOf(settings)}${momentum ? ` with momentum ${name}` : ''}` : momentum ? `${nesterov ? 'Nesterov' : 'Momentum'} ${name}` : 'Plain SGD';
   if (settings.maximize) return 'Uphill: maximize follows the gradient';
   const lost = all.filter((each) => each.facts.diverged), known = all.filter((each) => each.facts.minimum !== null);
   const arrived = known.filter((each) => each.facts.arrival.outcome === 'arrived');
@@ -71,8 +74,9 @@ const joined = (names) => (names.length < 2 ? names.join() : `${names.slice(0, -
 
 // The update in numbers, as pairs of what it is of (velocity or parameters) and the line.
 export function updateOf(parts, settings) {
+  if (!isSgd(settings)) return stepOfOther(parts, settings);
   const { momentum, dampening, nesterov, weight_decay, lr } = settings, lines = [];
-  const pair = (values) => `(${values.map(signed).join(', ')})`, gradient = weight_decay ? 'g' : pair(parts.gradient);
+  const gradient = weight_decay ? 'g' : pair(parts.gradient);
   if (weight_decay) lines.push(['g', `g ← ${pair(parts.slope)} + ${short(weight_decay)}·${pair(parts.here)} = ${pair(parts.gradient)}`]);
   if (momentum) {
     const push = dampening ? `${short(1 - dampening)}·${gradient}` : gradient;
@@ -85,6 +89,14 @@ export function updateOf(parts, settings) {
   return lines;
 }
 
+function stepOfOther({ here, gradient, seen, along, next }, settings) {
+  const { lr, weight_decay, optimizer } = settings, decay = coupledDecay(settings);
+  const made = Object.entries(seen).map(([name, values]) => `${name} = ${pair(values)}`).join(', ');
+  const kept = optimizer === 'AdamW' && weight_decay ? `(1 − ${short(lr)}·${short(weight_decay)})·` : '';
+  return [['g', `g ${decay ? 'with decay ' : ''}= ${pair(gradient)}`], ['v', made], ['t', `θ ← ${kept}${pair(here)} − ${short(lr)}·${along} = ${pair(next)}`]];
+}
+
+const pair = (values) => `(${values.map(signed).join(', ')})`;
 const short = (value) => number(value);
 const signed = (value) => (Number.isFinite(value) ? `${value < 0 ? '−' : '+'}${number(Math.abs(value))}` : String(value));
 
@@ -98,13 +110,13 @@ export function scriptOf(panel, card, state) {
     lines.push(`model = torch.nn.Linear(1, 1, dtype=${dtype})`, `model.weight.data.fill_(${pythonFloat(state.start[0])})`);
     const turn = { HuberLoss: `delta=${pythonFloat(panel.turn)}`, SmoothL1Loss: `beta=${pythonFloat(panel.turn)}` }[panel.criterion] ?? '';
     lines.push(`model.bias.data.fill_(${pythonFloat(state.start[1])})`, `criterion = torch.nn.${panel.criterion}(${turn})`);
-    lines.push(`optimizer = torch.optim.${callOf(settings).replace('SGD(', 'SGD(model.parameters(), ')}`);
+    lines.push(`optimizer = torch.optim.${callOf(settings).replace('(', '(model.parameters(), ')}`);
   } else {
     const start = (k) => `torch.tensor(${pythonFloat(state.start[k])}, dtype=${dtype}, requires_grad=True)`;
     const call = card.function === 'quadratic' ? `quadratic(condition=${pythonFloat(panel.turn)})` : `${card.function}()`;
     lines.splice(1, 0, 'import ravine');
     lines.push(`function = ravine.gallery.${call}.loss`, `p = {"x": ${start(0)}, "y": ${start(1)}}`);
-    lines.push(`optimizer = torch.optim.${callOf(settings).replace('SGD(', 'SGD(p.values(), ')}`);
+    lines.push(`optimizer = torch.optim.${callOf(settings).replace('(', '(p.values(), ')}`);
   }
   const loss = panel.data ? 'criterion(model(x), y)' : 'function(p)';
   lines.push(`for step in range(${state.steps}):`, '    optimizer.zero_grad()', `    loss = ${loss}`, '    loss.backward()', '    optimizer.step()');

@@ -11,7 +11,7 @@ export const told = ({ sentence, scope }) => (sentence.includes('ocally') ? sent
 
 const FINDINGS = [
   course.still, limits.diverged, limits.beyond, ending.climb, ending.arrival, course.course, ending.jitter, limits.margin,
-  motion.momentum, motion.swing, goal.goal, motion.nesterov, motion.dampening, goal.bounded, goal.pull, goal.betterBefore,
+  motion.momentum, motion.swing, goal.goal, goal.apart, motion.nesterov, motion.dampening, goal.bounded, goal.pull, goal.betterBefore,
   motion.bend, motion.firstStep, motion.effective, ending.floor,
 ];
 const SHAPES = [

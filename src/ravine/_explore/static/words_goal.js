@@ -2,6 +2,7 @@
 
 import { finding } from './facts.js';
 import { atMost, number, percent, place, soMany, steps, times, toldApart } from './format.js';
+import { nameOf } from './optimizers.js';
 
 const HARDLY = 0.01, NOTHING = 1e-12, TELLING = 1000, STRAIGHT = 1.5;
 
@@ -24,6 +25,16 @@ export function goal(facts) {
   const certain = facts.exact || landmark.certain;
   if (!certain) said = `Locally, as far as a search from nearby shows: ${said[0].toLowerCase()}${said.slice(1)}`;
   return finding('goal', `${said}.`, certain ? 'exact' : 'local');
+}
+
+// weight decay that is no part of what is minimised
+export function apart(facts) {
+  const { settings, landmark, run } = facts, { weight_decay: decay } = settings;
+  if (!decay || nameOf(settings) !== 'AdamW') return null;
+  let said = 'AdamW shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss alone';
+  const size = Math.max(Math.abs(run.position[0]), Math.abs(run.position[1]));
+  if (landmark && Math.hypot(...landmark.place) > NOTHING * size) said += ', and its minimum is no place of rest';
+  return finding('decoupled', `${said}.`, 'exact');
 }
 
 export function pull(facts) {

@@ -196,7 +196,7 @@ export function firstStep(facts) {
 
 export function effective(facts) {
   const { momentum: mu, dampening: tau, lr } = facts.settings;
-  if (!(mu > 0 && mu < 1) || !(lr > 0) || facts.lost || facts.rests || !(tau < 1)) return null;
+  if (!facts.sgd || !(mu > 0 && mu < 1) || !(lr > 0) || facts.lost || facts.rests || !(tau < 1)) return null;
   const value = effectiveLr(facts.settings);
   const said = `Down a steady slope, momentum ${number(mu)} comes to take the steps of a plain lr ${number(value)} (effective lr; lr is ${number(lr)}).`;
   return finding('effective lr', said, 'exact');
