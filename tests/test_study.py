@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,34 @@ def test_every_variable_of_the_contract_is_told():
     page = (Path(__file__).parent.parent / "docs" / "study.md").read_text()
     table = page.partition("## Checking")[0]
     assert [name for name in contract.CONTRACT if f"`{name}`" not in table] == []
+
+
+PLANE = {"kind": "ends", "axes": ["axis 1", "axis 2"], "explained": None, "null": None, "cosine": 0.0, "size": 10}
+
+
+def projected(plane):
+    steps = np.arange(0, 40, 10)
+    flat = {name: ("step", np.ones(4)) for name in ("loss", "drawn_loss", "off_plane", "squares")}
+    labels = xr.Variable("parameter", np.array(PLANE["axes"]), {"plane": plane})
+    return xr.Dataset(
+        {"position": (("step", "parameter"), np.ones((4, 2))), **flat}, {"step": steps, "parameter": labels}
+    )
+
+
+def test_runs_and_surfaces_on_a_plane_are_checked(tmp_path):
+    run = projected(json.dumps(PLANE))
+    assert ravine.check(run, "off_plane", "drawn_loss", "squares") is run
+    assert contract.plane_of(ravine.open(ravine.save(run, tmp_path / "run.nc"))) == PLANE
+    grid = (("axis 2", "axis 1"), np.ones((3, 3)))
+    land = xr.Dataset({"surface": (*grid, {"plane": json.dumps(PLANE)}), "squares": grid})
+    assert ravine.check(land, "surface", "squares") is land
+    assert contract.plane_of(land) == PLANE
+    with pytest.raises(ValueError, match=r"'squares' has dimensions .*; the contract says \(…, step\)"):
+        ravine.check(land.drop_vars("surface"))
+    for wrong in ("flat", json.dumps({"kind": "cube", "axes": ["a", "b"]}), json.dumps({"kind": "pca"}), "[]", 3):
+        with pytest.raises(ValueError, match="the attribute 'plane' of 'parameter' is"):
+            ravine.check(projected(wrong))
+    with pytest.raises(ValueError, match=r"no 'off_plane' .*: make it with ravine.Plane"):
+        ravine.check(ravine.descend(ravine.gallery.quadratic(), steps=1), "off_plane")
+    with pytest.raises(ValueError, match=r"'update_ratio' has dimensions .*\(…, step, layer\)"):
+        ravine.check(run.assign(update_ratio=("step", np.ones(4))))

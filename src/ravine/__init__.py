@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ravine._findings.finding import Finding
     from ravine._landscape.grid import around
     from ravine._landscape.surface import surface
+    from ravine._plane.plane import Plane
     from ravine._problem.criteria import residuals
     from ravine._problem.problem import Problem
     from ravine._store.files import open, save
@@ -46,6 +47,7 @@ _HOME = {
     "plot": None,
     "theory": None,
     "Finding": "_findings.finding",
+    "Plane": "_plane.plane",
     "Problem": "_problem.problem",
     "around": "_landscape.grid",
     "at": "_study.select",
@@ -73,6 +75,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "descend",
     "sweep",
     "surface",
+    "Plane",
     "landmarks",
     "sharpness",
     "counterfactuals",

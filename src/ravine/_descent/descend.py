@@ -18,6 +18,7 @@ from ravine._descent.to_source import source_of_run
 from ravine._descent.trace import Trace
 from ravine._format import hint, kind_of, listed
 from ravine._landscape.known import remember_problem
+from ravine._problem.over_batches import check_trainable
 from ravine._problem.problem import Mode, Problem, dimension
 from ravine._problem.starts import Starts, read_starts
 from ravine._problems import Given, as_problem
@@ -150,6 +151,8 @@ def descend(
         cells = [each.starting_at(values) for (_, each), values in itertools.product(labelled, begun.values())]
     else:
         cells = [each for _, each in labelled]
+    for each in cells:
+        check_trainable(each.loss, each.start, "ravine.descend")
     feed = make_feed(cells, batch_size, seed, loss_every)
     spec = RunSpec(made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph)
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1

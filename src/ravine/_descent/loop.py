@@ -19,6 +19,7 @@ from ravine._descent.dataset import is_drawable, plain, settings_now
 from ravine._descent.trace import ClosureUse, Trace
 from ravine._format import listed
 from ravine._problem.copies import buffers_kept, make_copy
+from ravine._problem.over_batches import OverBatches
 from ravine._problem.problem import Live, Problem, scalar
 from ravine._progress import tracked
 from ravine._study.rule import Leaf
@@ -73,6 +74,11 @@ def make_feed(problems: Sequence[Problem], batch_size: int | None, seed: int, lo
             )
         return None
     for each in problems:
+        if isinstance(each.loss, OverBatches) and each.parts is None:
+            raise ValueError(
+                "the loader's batches cannot be put together, so that none of another size can be dealt from them: "
+                "leave batch_size out, or train in a loop of your own within ravine.record"
+            )
         if each.parts is None:
             raise ValueError("mini-batches need a problem that knows its data: make it with Problem.of or from_csv")
         if each.parts.inputs.shape[:1] != each.parts.targets.shape[:1]:

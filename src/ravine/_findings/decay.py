@@ -10,6 +10,7 @@ from ravine._findings.arrival import hops
 from ravine._findings.finding import Finding, When
 from ravine._findings.run import Run
 from ravine._format import at_most, number, percent, place, so_many, steps, times, told_apart
+from ravine._study.contract import plane_of
 from ravine._study.rule import is_coupled, is_namesake, name_of
 
 HARDLY = 0.01
@@ -128,6 +129,8 @@ def other_rule(run: Run) -> Finding | None:
 
 def pull(run: Run) -> Finding | None:
     """Set decay's pull against the data's, at the start."""
+    if plane_of(run.study) is not None:  # coordinates in a plane are no parameters
+        return None
     slopes = gradients(run) if run.decay and not run.lost and not run.moves("weight_decay") else None
     if slopes is None or not len(slopes) or run.batched:
         return None

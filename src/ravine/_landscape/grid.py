@@ -60,7 +60,7 @@ def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
     horizontal, vertical = axes
     return Grid(
         (horizontal, vertical),
-        (_axis(horizontal, axes[horizontal], points), _axis(vertical, axes[vertical], points)),
+        (axis_values(horizontal, axes[horizontal], points), axis_values(vertical, axes[vertical], points)),
     )
 
 
@@ -80,7 +80,8 @@ def read_axes(given: Any) -> Mapping[str, Range]:
     )
 
 
-def _axis(name: str, given: Range, points: int) -> NDArray[np.float64]:
+def axis_values(name: str, given: Range, points: int) -> NDArray[np.float64]:
+    """Return the grid values of an axis: those along a range, or the values as they are given."""
     try:
         values = np.asarray(given, dtype=float)
     except (TypeError, ValueError):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 import xarray as xr
 
-from ravine._format import listed
+from ravine._format import kind_of, listed
 from ravine._landscape.grid import (
     CHUNK_BYTES,
     Grid,
@@ -28,7 +28,9 @@ from ravine._landscape.grid import (
     loss_at,
     read_axes,
 )
+from ravine._landscape.on_plane import surface_on
 from ravine._parallel.workers import check_executor
+from ravine._plane.plane import Plane
 from ravine._problem.criteria import elementwise
 from ravine._problem.order import ON_GRID, choose_on_grid
 from ravine._problem.problem import Problem, dimension, is_neuron
@@ -116,12 +118,13 @@ def surface(
     problem: Given,
     axes: Mapping[str, Range] | None = None,
     *,
-    points: int = 101,
+    plane: Plane | None = None,
+    points: int | None = None,
     slope: bool = False,
     executor: Executor | None = None,
     **named_axes: Range,
 ) -> xr.Dataset:
-    """Evaluate the loss over a grid of two parameters.
+    """Evaluate the loss over a grid of two parameters, or over a plane through all of them.
 
     Parameters
     ----------
@@ -130,11 +133,17 @@ def surface(
     axes, **named_axes
         Two parameter labels, the horizontal one first, each with a range or with the grid itself: a tuple
         ``(low, high)`` is a range; a list or an array are the values, in any order; a single value makes a slice.
-        The mapping serves names that are no Python identifiers. Left out, the problem's own ranges are taken.
+        The mapping serves names that are no Python identifiers. Left out, the problem's own ranges are taken, or those
+        of the plane: around its path, or (-1, 1).
+    plane
+        A `ravine.Plane`: the axes are then its two, and every point stands for a place among all parameters. They are
+        written over in a private copy of the model, one point after another.
     points
-        Grid points along each range: ``low + (high - low) * i / (points - 1)`` in Python floats.
+        Grid points along each range: ``low + (high - low) * i / (points - 1)`` in Python floats. Left out, 101, and
+        41 on a plane.
     slope
-        Also evaluate the gradient at each point, for exact arrows in ``plot.descent(runs, land, field=True)``.
+        Also evaluate the gradient at each point, for exact arrows in ``plot.descent(runs, land, field=True)``; not on
+        planes.
     executor
         Who evaluates the points of a slow loss, as in `ravine.sweep`: left out, this process. The numbers are the
         same. Linear neurons are evaluated here all the same, which takes less time than to ask.
@@ -146,6 +155,8 @@ def surface(
         held at the problem's start. A loss that is not finite stays as it is. A loss that draws random
         numbers (dropout in train mode) draws the same ones at every point, and the generator is put back.
         With `slope` also ``slope`` (…, vertical, horizontal, parameter), the parameters in the order of the labels.
+        On a plane the loss is added up in float64, and ``squares`` beside it is the sum of the squares of all
+        parameters at each point, which weight decay is minimised by.
 
     Raises
     ------
@@ -174,6 +185,14 @@ def surface(
     """
     check_executor(executor)
     problem = as_problem(problem, "ravine.surface")
+    if plane is not None:
+        if not isinstance(plane, Plane):
+            raise TypeError(f"plane must be a ravine.Plane, got {kind_of(plane)}: ravine.Plane.ends(run) makes one")
+        if not isinstance(problem, Problem) or slope or executor is not None:
+            raise ValueError("on a plane ravine.surface takes one problem, without slope and executor")
+        with torch.no_grad():
+            return surface_on(problem, plane, {**read_axes(axes), **named_axes}, points)
+    points = POINTS if points is None else points
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     by_problem = not isinstance(problem, Problem) and dimension(problem) == "problem"
     if isinstance(points, int):
@@ -233,6 +252,9 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
     ]
     return [GridValues(losses, "broadcast of the linear neuron", each) for losses, each in zip(maps, told, strict=True)]
 
+
+POINTS = 101
+"""Grid points along each axis, where nothing else is said."""
 
 SHARED = 6
 """A criterion is compared at every sixth of the points that are checked: all share their predictions."""

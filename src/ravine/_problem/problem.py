@@ -17,9 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from ravine._format import TIMES, hint, kind_of, listed, number
+from ravine._problem.batches import Batches, Weight, is_pair
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.criteria import ELEMENTWISE, Criterion, elementwise, name_of
 from ravine._problem.fit_data import explain_criterion, explain_refusal, fit_data, names_of
+from ravine._problem.from_loader import Loaded, load, own_parameters, unwrap
+from ravine._problem.over_batches import OWN, OverBatches
 from ravine._problem.read_csv import read
 from ravine._problem.read_frame import name_of_source
 from ravine._problem.starts import OfVector, is_vector, split_vector
@@ -29,9 +32,6 @@ from ravine._words.words import as_criterion
 
 Mode = Literal["eval", "train"]
 
-OWN = "criterion."
-"""What stands before the names of a criterion's own parameters."""
-
 
 @dataclass(frozen=True, eq=False)
 class Parts:
@@ -39,7 +39,7 @@ class Parts:
 
     `mode` says in which mode the loss is evaluated; `columns` names the inputs of a linear neuron, and `scales` holds
     mean and deviation that inputs and target had before they were standardized; `changes` says what was changed of the
-    data so that the model takes it.
+    data so that the model takes it. Data of a loader that is evaluated batch by batch has its `batches`, views of it.
     """
 
     model: torch.nn.Module
@@ -51,6 +51,15 @@ class Parts:
     columns: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     scales: tuple[tuple[float, float], ...] = ()
+    batches: Batches | None = None
+
+    @property
+    def first(self) -> Parts:
+        """The same with the first batch alone, where there are several: enough to try what fits together."""
+        if self.batches is None:
+            return self
+        inputs, targets = self.batches.items[0]
+        return replace(self, inputs=inputs, targets=targets, batches=None)
 
     def alike_but_criterion(self, other: Parts) -> bool:
         """Tell whether only the criterion differs."""
@@ -90,7 +99,7 @@ class Parts:
             for model, mode in ((own, nullcontext()), (still, evaluation_mode(still))):
                 torch.manual_seed(0)
                 with mode:
-                    output = model(self.inputs)
+                    output = model(self.first.inputs)
                 seen.append((_tensors(output), list(model.buffers()), [torch.get_rng_state()]))
         return not all(
             len(one) == len(other) and all(_alike(a, b) for a, b in zip(one, other, strict=True))
@@ -105,7 +114,7 @@ class Parts:
         with process_state(), torch.no_grad(), torch.random.fork_rng():
             model = make_copy(self.evaluated)
             before = [dict(vars(each)) for each in model.modules()]
-            model(self.inputs)
+            model(self.first.inputs)
         return any(
             now.keys() != then.keys() or any(now[name] is not then[name] for name in then)
             for now, then in zip(map(vars, model.modules()), before, strict=True)
@@ -125,8 +134,9 @@ class Parts:
         if type(self.criterion).__module__.startswith("torch.nn."):
             return False
         with process_state(), torch.no_grad(), torch.random.fork_rng():
-            output = call(self, dict(self.model.named_parameters()))
-            return keeps_state(self.criterion, lambda criterion: criterion(output, self.targets))
+            first = self.first
+            output = call(first, dict(self.model.named_parameters()))
+            return keeps_state(self.criterion, lambda criterion: criterion(output, first.targets))
 
     @property
     def criterion_now(self) -> Criterion:
@@ -147,7 +157,9 @@ def neuron(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
 
 def loss_of(parts: Parts) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:
     """Return the loss as a function of named parameters; it leaves module and criterion as they were."""
-    if not _own_parameters(parts.criterion):
+    if parts.batches is not None:
+        return OverBatches.of(parts.model, parts.criterion, parts.batches, parts.mode)
+    if not own_parameters(parts.criterion):
         return lambda parameters: parts.criterion_now(call(parts, parameters), parts.targets)
 
     def loss(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -173,13 +185,6 @@ def call(parts: Parts, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 def _of_class(model: Any) -> str:
     return f": make one of it, as in {model.__name__}(…)" if isinstance(model, type) else ""
-
-
-def _own_parameters(criterion: Criterion) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that a criterion has of its own, as one that learns the weights of its terms does."""
-    if not isinstance(criterion, torch.nn.Module):
-        return {}
-    return {f"{OWN}{name}": value for name, value in criterion.named_parameters() if value.requires_grad}
 
 
 def _tensors(output: Any) -> list[torch.Tensor]:
@@ -284,14 +289,16 @@ class Problem:
     def of(
         cls,
         model: torch.nn.Module,
-        criterion: Criterion | str,
-        data: tuple[Any, Any],
+        criterion: Criterion | str | None,
+        data: Any,
         *,
         ranges: Mapping[str, tuple[float, float]] | None = None,
         names: tuple[str, str] | None = None,
         mode: Mode = "eval",
+        samples: int | None = None,
+        weight: Weight | None = None,
     ) -> Problem:
-        """Make a problem from a module, a criterion and the data.
+        """Make a problem from a module, a criterion and the data, or a loader of its batches.
 
         Module and criterion are copied as they are now, with their modes and buffers, and never touched afterwards.
         The module's parameters that require a gradient are the problem's parameters, and those of the criterion, as
@@ -303,13 +310,20 @@ class Problem:
             Any `torch.nn.Module`.
         criterion
             Called as ``criterion(model(inputs), targets)``; must return one number. Or a word for one of torch.nn:
-            ``"mse"``, ``"HuberLoss(delta=0.5)"``.
+            ``"mse"``, ``"HuberLoss(delta=0.5)"``. None for a loader whose batches are mappings: the loss is
+            ``model(**batch).loss``.
         data
             ``(inputs, targets)``, as tensors, arrays or pandas tables and columns, the whole batch. Targets have
             whatever shape the criterion takes; mini-batches need a row of targets for each row of inputs. Tensors are
             taken as they are. Of everything else floats become the model's dtype, and where the model or an
             element-wise criterion takes no whole numbers, or one column only in another shape, those are changed too;
             ``problem.parts.changes`` says it, and the provenance of each run.
+
+            Or a loader: any iterable of batches, ``(inputs, targets)`` or mappings, that can be walked through again.
+            Its batches are collated once, from a random state that is put back, and the loss of all is their mean,
+            weighted as the criterion averages: by samples; by targets that are not ignored, or the weight of their
+            class, for cross entropy and NLL; summed for ``reduction="sum"``. Batches of less than 512 rows are joined
+            where that gives the same loss.
         ranges
             See `Problem`.
         names
@@ -318,6 +332,12 @@ class Problem:
             How the loss is evaluated: in eval mode, as after training, so that dropout is off and BatchNorm uses its
             running statistics; or in the modes that the module has (``"train"``). Runs train in the module's own
             modes all the same. It makes a difference only for modules with such layers.
+        samples
+            Of a loader: take this many samples, drawn at random with a seed of their own, where all are too many; the
+            standard error of the loss is told.
+        weight
+            Of a loader: called with a batch, gives how much of what the criterion averages over is in it, for criteria
+            of one's own that average over something else than samples.
 
         Examples
         --------
@@ -327,23 +347,39 @@ class Problem:
         >>> problem = Problem.of(torch.nn.Linear(1, 1), torch.nn.MSELoss(), (x, 3 * x + 1))
         >>> problem.labels
         ('weight', 'bias')
+        >>> data = torch.utils.data.TensorDataset(x, 3 * x + 1)
+        >>> loader = torch.utils.data.DataLoader(data, batch_size=8)
+        >>> Problem.of(torch.nn.Linear(1, 1), "mse", loader).parts.inputs.shape
+        torch.Size([20, 1])
 
         Raises
         ------
         ValueError
             If inputs and targets do not belong together, hold values that are not finite, or the criterion
             returns more than one number, would compare every prediction with every target, or does not take what it
-            gets; and if the model does not take the inputs: the message names the layer and what it takes.
+            gets; and if the model does not take the inputs: the message names the layer and what it takes. If a loader
+            is empty, has no end, or gives no scalar loss.
+        MemoryError
+            If a loader's batches do not fit into memory, with their size.
         """
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {kind_of(model)}{_of_class(model)}")
-        criterion = as_criterion(criterion)
+        model = unwrap(model)
+        criterion = None if criterion is None else as_criterion(criterion)
         if mode not in ("eval", "train"):
             raise ValueError(f'mode must be "eval" or "train", got {mode!r}')
         if any(torch.nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
             raise ValueError(f"{type(model).__name__} has lazy parameters: call it on some inputs once, then pass it")
-        if not (isinstance(data, Sequence) and not isinstance(data, str) and len(data) == 2):
-            raise TypeError(f"data must be a pair (inputs, targets), got {kind_of(data)}")
+        if not is_pair(data) or samples is not None or weight is not None:
+            with torch.inference_mode(False):
+                return cls._of_loader(
+                    load(model, criterion, [data] if is_pair(data) else data, mode, samples, weight), ranges, names
+                )
+        if criterion is None:
+            raise TypeError(
+                "criterion=None is for batches that are mappings, model(**batch).loss; these are pairs (inputs, "
+                "targets): give the criterion"
+            )
         with torch.inference_mode(False):
             with process_state():
                 made = make_copy(model), make_copy(criterion)
@@ -358,10 +394,31 @@ class Problem:
         start = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
         if not start:
             raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to optimize")
-        own = _own_parameters(parts.criterion)
+        own = own_parameters(parts.criterion)
         if both := sorted(start.keys() & own.keys()):
             raise ValueError(f"model and criterion both have a parameter {both[0]!r}: rename the model's module")
         problem = cls(loss_of(parts), start | own, ranges, parts=parts)
+        problem._try_parts(explained=True)
+        return problem
+
+    @classmethod
+    def _of_loader(
+        cls, loaded: Loaded, ranges: Mapping[str, tuple[float, float]] | None, names: tuple[str, str] | None
+    ) -> Problem:
+        """Make a problem of a loader: of one pair as of any data, where its batches may be joined."""
+        if loaded.pair is None:
+            return cls(loaded.loss, loaded.start, ranges)
+        several = len(loaded.batches.items) > 1 or loaded.batches.drawn < loaded.batches.rows
+        parts = Parts(
+            loaded.model,
+            loaded.loss.criterion,  # type: ignore[arg-type]
+            *loaded.pair,
+            names or ("x", "y"),
+            loaded.loss.mode,
+            changes=loaded.batches.remarks,
+            batches=loaded.batches if several else None,
+        )
+        problem = cls(loss_of(parts), loaded.start, ranges, parts=parts)
         problem._try_parts(explained=True)
         return problem
 
@@ -487,6 +544,8 @@ class Problem:
     @property
     def criterion(self) -> str | None:
         """Name of the criterion, where the problem has one."""
+        if isinstance(self.loss, OverBatches):
+            return self.loss.name
         return None if self.parts is None else name_of(self.parts.criterion)
 
     def starting_at(self, values: Mapping[str, Any] | Sequence[float] | None = None, **more: Any) -> Problem:
@@ -554,6 +613,8 @@ class Problem:
         """
         if mode not in ("eval", "train"):
             raise ValueError(f'mode must be "eval" or "train", got {mode!r}')
+        if self.parts is None and isinstance(self.loss, OverBatches):
+            return replace(self, loss=replace(self.loss, mode=mode))
         if self.parts is None:
             raise ValueError("mode is for problems made of a module: a function has the loss that it returns")
         return self.with_parts(replace(self.parts, mode=mode))
@@ -580,14 +641,16 @@ class Problem:
         """Return the same problem in another precision."""
         start = {name: value.to(dtype) for name, value in self.start.items()}
         if self.parts is None:
-            return replace(self, start=start)
+            loss = self.loss.to_dtype(dtype) if isinstance(self.loss, OverBatches) else self.loss
+            return replace(self, loss=loss, start=start)
         kept = self.parts
         inputs, targets = (d.to(dtype) if d.is_floating_point() else d for d in (kept.inputs, kept.targets))
         with process_state():
             model, criterion = make_copy(kept.model).to(dtype), make_copy(kept.criterion)
         if isinstance(criterion, torch.nn.Module):
             criterion = criterion.to(dtype)
-        parts = replace(kept, model=model, criterion=criterion, inputs=inputs, targets=targets)
+        batches = None if kept.batches is None else kept.batches.cut_from(inputs, targets)
+        parts = replace(kept, model=model, criterion=criterion, inputs=inputs, targets=targets, batches=batches)
         return replace(self, loss=loss_of(parts), start=start, parts=parts)
 
     def live(self) -> Live:
@@ -605,22 +668,28 @@ class Problem:
             model, criterion = make_copy(parts.model), parts.criterion
             if not type(criterion).__module__.startswith("torch.nn."):  # torch's own never change
                 criterion = make_copy(criterion)
-        leaves = {name: p for name, p in model.named_parameters() if p.requires_grad} | _own_parameters(criterion)
+        leaves = {name: p for name, p in model.named_parameters() if p.requires_grad} | own_parameters(criterion)
         with torch.no_grad():
             for name, leaf in leaves.items():
                 leaf.copy_(self.start[name])
                 leaf.grad = None
         inputs, targets, apart, stateful = parts.inputs, parts.targets, parts.apart, parts.stateful
         plain = not (apart or stateful or parts.leaves_traces)
+        batches = parts.batches
 
-        def predict() -> Any:
+        def predict(some: torch.Tensor = inputs) -> Any:
             with attributes_kept(model), buffers_kept(model), evaluation_mode(model) if apart else nullcontext():
-                return model(inputs)
+                return model(some)
+
+        def judge(prediction: Any, theirs: torch.Tensor) -> torch.Tensor:
+            with buffers_kept(criterion):
+                found: torch.Tensor = (make_copy(criterion) if stateful else criterion)(prediction, theirs)
+            return found
 
         def evaluate() -> torch.Tensor:
-            with buffers_kept(criterion):
-                found: torch.Tensor = (make_copy(criterion) if stateful else criterion)(predict(), targets)
-            return found
+            if batches is None:
+                return judge(predict(inputs), targets)
+            return batches.tensor(lambda item: judge(predict(item[0]), item[1]))
 
         def loss() -> torch.Tensor:
             found: torch.Tensor = criterion(model(inputs), targets)
@@ -641,8 +710,8 @@ class Problem:
 
         With `explained` what torch refuses is said in words that name the layer and what it takes.
         """
-        parts = self.parts
-        assert parts is not None
+        assert self.parts is not None
+        parts = self.parts.first
         own = {name: value for name, value in self.start.items() if not name.startswith(OWN)}
         with torch.no_grad(), fork_random_state():
             try:

@@ -6,9 +6,11 @@ by it, drawing reads by it, and neither needs to know the other. docs/study.md t
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import xarray as xr
 
@@ -49,6 +51,25 @@ CONTRACT: Mapping[str, Entry] = {
     "scheduled_beta1": Entry(
         ("step",), "first of the betas at position[step]", "ravine.descend(problem, scheduler=partial(OneCycleLR, …))"
     ),
+    "drawn_loss": Entry(
+        ("step",),
+        "loss at the point of the plane beneath position[step]",
+        "ravine.Plane.ends(run).project(run, problem)",
+    ),
+    "off_plane": Entry(
+        ("step",), "distance of position[step] from the plane", "ravine.Plane.ends(run).project(run, problem)"
+    ),
+    "squares": Entry(
+        ("step",),
+        "sum of the squares of all parameters",
+        "ravine.Plane.ends(run).project(run, problem)",
+    ),
+    "update_ratio": Entry(
+        ("step", "layer"),
+        "norm of the update from position[step], over the norm of the parameters there",
+        "ravine.record(model, optimizer)",
+    ),
+    "buffers": Entry(("step", "buffer"), "the model's buffers at position[step]", "ravine.record(model, optimizer)"),
     "zero_gradient": Entry(
         ("parameter",),
         "whether it never moved, and its gradient was 0 at the first step and at the last",
@@ -92,9 +113,15 @@ CONTRACT: Mapping[str, Entry] = {
 """Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
 
 COORDINATES = frozenset(
-    {"step", "parameter", "parameter_", "sample", "feature", "criterion", "problem", "optimizer", "run"}
+    {
+        *("step", "parameter", "parameter_", "sample", "feature", "criterion", "problem", "optimizer", "run"),
+        *("layer", "buffer"),
+    }
 )
 """Names of coordinates, which no axis of a surface can have."""
+
+PLANES = ("ends", "pca", "random", "hessian", "through")
+"""Kinds of planes through the space of all parameters."""
 
 
 def check(study: xr.Dataset, *needs: str) -> xr.Dataset:
@@ -112,8 +139,8 @@ def check(study: xr.Dataset, *needs: str) -> xr.Dataset:
     TypeError
         If `study` is no `xarray.Dataset`.
     ValueError
-        If a needed variable is missing (the message names the call that makes it), or a variable of the
-        contract has other last dimensions than the contract says.
+        If a needed variable is missing (the message names the call that makes it), a variable of the
+        contract has other last dimensions than the contract says, or what is said of a plane cannot be read.
 
     Examples
     --------
@@ -141,11 +168,52 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
         dims = study[name].dims
         # inputs and targets may have dimensions of their own after `sample`
         inner = dims[dims.index("sample") :][:1] if "sample" in dims else dims[-len(entry.dims) :]
-        if inner != entry.dims:
+        over_grid = name == "squares" and "surface" in study and dims[-2:] == study["surface"].dims[-2:]
+        if inner != entry.dims and not over_grid:
             raise ValueError(f"{name!r} has dimensions {dims}; the contract says (…, {', '.join(entry.dims)})")
     if "surface" in study and study["surface"].ndim < 2:
         raise ValueError(f"'surface' has dimensions {study['surface'].dims}; the contract says (…, y, x)")
+    plane_of(study)
     return study
+
+
+def plane_of(study: xr.Dataset) -> Mapping[str, Any] | None:
+    """Return what a study says of the plane that its positions, or its surface, lie in; None where they lie in none.
+
+    Positions in a plane are coordinates along its two axes, no parameters: nothing that asks for parameters, their
+    optimizer's rule or their gradient can be answered from them.
+
+    Raises
+    ------
+    ValueError
+        If what is said there is no JSON object with a known ``kind`` and two ``axes``.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.gallery.rosenbrock(), lr=1e-3, steps=1)
+    >>> plane_of(run) is None
+    True
+    >>> run.parameter.attrs["plane"] = '{"kind": "ends", "axes": ["x", "y"]}'
+    >>> plane_of(run)
+    {'kind': 'ends', 'axes': ['x', 'y']}
+    """
+    for name in ("parameter", "surface"):
+        said = study[name].attrs.get("plane") if name in study else None
+        if said is None:
+            continue
+        try:
+            facts = json.loads(said)
+            known = facts["kind"] in PLANES and len(facts["axes"]) == 2
+        except (TypeError, ValueError, KeyError):
+            known = False
+        if not known:
+            raise ValueError(
+                f"the attribute 'plane' of {name!r} is {kind_of(said)}: a JSON object is expected, with a kind of "
+                f"{listed(PLANES)} and two axes"
+            )
+        return dict(facts)
+    return None
 
 
 def check_kind(study: object) -> None:

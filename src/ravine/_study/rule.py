@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
+from ravine._study.contract import plane_of
 from ravine._study.provenance import facts_along, facts_of, options_along
 
 DEFAULTS: Mapping[str, Any] = {
@@ -248,6 +249,8 @@ def decay_of(runs: xr.Dataset) -> xr.Variable:
     decay = _choose(common & amount.notnull(), amount, 0.0)
     if not grouped or "parameter" not in runs.dims:
         return decay
+    if plane_of(runs) is not None:  # its coordinates are no parameters: which of them decay is not to be told
+        return xr.zeros_like(decay)
     own = np.full((*leaves.shape, runs.sizes["parameter"]), np.nan)
     for place in np.ndindex(leaves.shape):
         for leaf, where in _places_of(leaves[place][0], runs) if isinstance(leaves[place][0], list) else ():

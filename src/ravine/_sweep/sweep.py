@@ -19,6 +19,7 @@ from ravine._engine.product import Product, axis_of, is_many
 from ravine._format import listed
 from ravine._landscape.known import remember_problem
 from ravine._parallel.workers import check_executor
+from ravine._problem.over_batches import check_trainable
 from ravine._problem.problem import Problem
 from ravine._problem.starts import Starts, read_starts
 from ravine._problems import Given, as_problem
@@ -186,6 +187,8 @@ def sweep(
         shared: dict[str, Any] = {"problem": problem, "steps": steps, "starts": starts, "scheduler": scheduler}
         shared |= {"groups": groups, "batch_size": batch_size, "seed": seed, "keep": keep, "engine": engine}
         return race(sweep, optimizer, {**shared, "executor": executor, **settings}, store)
+    for each in [problem] if isinstance(problem, Problem) else problem.values():
+        check_trainable(each.loss, each.start, "ravine.sweep")
     made_by, schedule = as_optimizer(optimizer), as_scheduler(scheduler, steps)
     begun = (
         None

@@ -29,8 +29,8 @@ def objective(runs: xr.Dataset) -> xr.DataArray:
     Parameters
     ----------
     runs
-        A study with ``loss`` (…, step), and where there is decay with ``position``, or with its squared length
-        at each step as ``squares`` (…, step).
+        A study with ``loss`` (…, step), and where there is decay with the sum of the squares of all parameters as
+        ``squares`` (…, step), which comes first, or with ``position``.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def steps_last(values: xr.Variable) -> xr.Variable:
 
 
 def _squares(runs: xr.Dataset) -> xr.Variable:
-    if "position" not in runs and "squares" in runs:
+    if "squares" in runs and "step" in runs["squares"].dims:  # in a plane positions do not hold all parameters
         return runs.variables["squares"]
     check(runs, "position")
     return (runs.variables["position"].astype(np.float64) ** 2).sum("parameter", skipna=False)

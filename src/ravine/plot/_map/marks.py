@@ -46,7 +46,8 @@ def surface(
         Where to draw; a new figure if left out.
     weight_decay
         Draws what an optimizer with this (coupled) weight decay really minimises,
-        loss + weight_decay / 2 · (sum of squares); or with one for each of the two parameters, by its label.
+        loss + weight_decay / 2 · (sum of squares, over a plane those of all parameters: ``squares``); or with one for
+        each of the two parameters, by its label.
     style
         ``"ravine"``, or ``"article"``: terrain colours on a linear scale, with a colour bar.
 
@@ -299,6 +300,9 @@ def objective(land: xr.Dataset, weight_decay: Decays | Mapping[str, float] = 0.0
     x, y = values[horizontal].values.astype(float), values[vertical].values.astype(float)
     numbers = values.values.astype(float)
     across, up = decay_along(weight_decay, horizontal), decay_along(weight_decay, vertical)
+    if across == up and across and "squares" in land:  # of a plane: coordinates are no parameters
+        squares = land["squares"].sortby([horizontal, vertical]).transpose(vertical, horizontal)
+        return x, y, numbers + across / 2 * squares.values.astype(float)
     if across == up and across:
         numbers = numbers + across / 2 * (x[None, :] ** 2 + y[:, None] ** 2)
     elif across or up:

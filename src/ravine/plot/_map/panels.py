@@ -32,6 +32,7 @@ NEEDED = (
     "data_minimizer",
     "data_minimum_loss",
     "sharpness",
+    "squares",
     "steps_taken",
 )
 
