@@ -12,6 +12,7 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `momentum`     swings, bends, and what momentum, dampening and nesterov do
 `units`        the fitted line in the columns' own units, where they were standardized
 `decay`        weight decay against the data, and slopes that stay bounded
+`plane`        what a plane holds, where a map of it misleads, sharpness on the way
 =============  ====================================================================
 
 What several runs say together is found here.
@@ -31,6 +32,7 @@ from ravine._findings.decay import apart, better_before, bounded, goal, other_ru
 from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
+from ravine._findings.plane import edge, held, misleads
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
     backwards,
@@ -144,10 +146,12 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     climb,
     arrival,
     course,
+    misleads,
     fitted_line,
     jitter,
     margin,
     over_schedule,
+    edge,
     here,
     sharpened,
     momentum,
@@ -220,7 +224,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     -------
     list of Finding
         Printed, or at the end of a notebook's cell, it shows the sentences, one a line. What several runs say
-        together comes first, then each run in turn (``about`` holds its labels), the most important first. A finding
+        together comes first, then each run in turn (``about`` holds its labels), the most important first, and what the
+        plane holds that they are drawn on. A finding
         of ``scope`` "exact" follows from torch's update rule, or from curvature where
         the loss is a quadratic at all places of the run: it equals its minimum + ½ eᵀHe within 64 roundings of
         its dtype, and each step is the one that torch's rule leads to. What curvature says elsewhere is "local",
@@ -258,4 +263,5 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
-    return Findings(found)
+    plane = held(runs)
+    return Findings(found if plane is None else [*found, plane])
