@@ -263,5 +263,4 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
-    plane = held(runs)
-    return Findings(found if plane is None else [*found, plane])
+    return Findings([*found, *held(runs)])

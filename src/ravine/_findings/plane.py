@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,22 +44,22 @@ def of_what(facts: Mapping[str, Any]) -> str:
     return "of the variance" if facts["kind"] == "pca" else "of the squared way"
 
 
-def held(runs: xr.Dataset) -> Finding | None:
+def held(runs: xr.Dataset) -> Iterator[Finding]:
     """Set what a plane holds of the runs against what one would hold of a random walk with their steps."""
     facts = plane_of(runs)
     if facts is None:
-        return None
+        return
     shares = {name: _sum_of(facts.get(name)) for name in ("explained", "null")}
     share, walk = shares["explained"], shares["null"]
     if share is None or walk is None:
-        return None
+        return
     holds = f"The plane holds {percent(share)} {of_what(facts)}"
     sentence = f"{holds}; a random walk with steps of these lengths would give {percent(walk)}."
     if abs(share - walk) <= ALIKE:
         sentence = f"{holds}, about what a random walk with steps of these lengths would give ({percent(walk)})."
     elif share < walk:
         sentence = f"{holds}, less than a random walk with steps of these lengths would give ({percent(walk)})."
-    return Finding("plane", sentence, {"explained": share, "null": walk}, "measured", source=WALK)
+    yield Finding("plane", sentence, {"explained": share, "null": walk}, "measured", source=WALK)
 
 
 def _sum_of(shares: Sequence[float] | None) -> float | None:
