@@ -60,8 +60,8 @@ def test_how_the_two_compare_is_said(trained, explained, null, words):
     assert words in told(planes.project(trained, explained=explained, null=null), "plane").sentence
 
 
-def test_of_other_planes_the_squared_way_is_told(trained):
-    assert "of the squared way" in told(planes.project(trained, kind="ends"), "plane").sentence
+def test_of_other_planes_the_squared_distance_is_told(trained):
+    assert "of the squared distance from the end" in told(planes.project(trained, kind="ends"), "plane").sentence
 
 
 @pytest.mark.parametrize(
@@ -175,3 +175,16 @@ def test_sharpness_has_no_limit_for_other_optimizers_and_few_places_say_little(r
     assert told(adam.assign(sharpness=("step", np.ones(len(adam.step)))), "edge") is None
     climbing = with_shares(run, [0.5, 1.2, 1.3], [0, 80, 160]).assign_coords(maximize=True)
     assert told(climbing, "edge") is None
+
+
+# -- what is not said of a run on a plane
+
+
+def test_what_speaks_of_parameters_is_silent_on_a_plane():
+    trained = planes.train(lr=0.3, momentum=0.9, nesterov=True, weight_decay=0.02, steps=40, every=1)
+    run = planes.project(trained).assign(batch_loss=("step", np.full(41, np.nan)))
+    kinds = {each.kind for each in ravine.explain(run)}
+    assert kinds <= {"course", "map", "plane", "effective lr", "diverged"}
+    assert {"map", "plane"} <= kinds
+    still = run.assign(position=run.position * 0)
+    assert not [each for each in ravine.explain(still) if "nothing moves" in each.sentence or each.kind == "still"]

@@ -236,11 +236,13 @@ def test_the_axes_bear_their_share_and_that_of_a_random_walk(trained, several):
 
 
 def test_the_subtitle_says_what_the_plane_is(trained, land):
-    run = planes.project(trained, statistics="batch", cosine=0.25)
+    sample = {"samples": 512, "of": 1797, "standard_error": 0.0213}
+    run = planes.project(trained, statistics="batch", cosine=0.25, **sample)
     text = said(plot.descent(run, land))
     assert "a plane through 63 parameters" in text
     assert "cosine of its axes 0.25" in text
     assert "BatchNorm: statistics of the data at each point" in text
+    assert "loss of 512 of 1,797 samples, standard error 0.021" in text
     assert "cosine" not in said(plot.descent(planes.project(trained), land))
 
 
@@ -306,3 +308,17 @@ def test_a_panel_counts_steps_by_their_numbers(run, land):
 def test_a_picture_without_a_surface_says_how_that_of_a_plane_is_made(run):
     with pytest.raises(ValueError, match=r"ravine\.surface\(problem, plane=plane\)"):
         plot.descent(run)
+
+
+@pytest.mark.parametrize("refuses", [plot.anatomy, plot.vectors], ids=["anatomy", "vectors"])
+def test_an_update_is_not_taken_apart_on_a_plane(run, land, refuses):
+    given = (run, land) if refuses is plot.anatomy else (run,)
+    with pytest.raises(ValueError, match=r"coordinates are no parameters"):
+        refuses(*given, step=0)
+
+
+def test_runs_of_several_optimizers_say_how_each_was_made(several):
+    runs, land = several
+    text = said(plot.descent(runs, land, hue="run"))
+    assert "momentum: SGD(lr=0.3, momentum=0.9), loss" in text
+    assert "AdamW: AdamW(lr=0.03" in text

@@ -47,7 +47,7 @@ from ravine._findings.stability import (
 from ravine._findings.stillness import still
 from ravine._findings.units import fitted_line
 from ravine._format import names, number, so_many, steps
-from ravine._study.contract import check
+from ravine._study.contract import check, plane_of
 from ravine._study.rule import SETTINGS
 
 ONE_FUNCTION = {"HuberLoss", "SmoothL1Loss"}
@@ -173,6 +173,23 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
 """Every finding about one run, the most important first."""
 
 
+ON_PLANE: tuple[Callable[[Run], Finding | None], ...] = (
+    refusal,
+    backwards,
+    diverged,
+    arrival,
+    course,
+    misleads,
+    edge,
+    here,
+    sharpened,
+    apart,
+    effective,
+    other_rule,
+)
+"""What holds of a run on a plane, where positions are no parameters: it speaks of losses, settings and curvature."""
+
+
 PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     backwards,
     beyond,
@@ -203,7 +220,8 @@ def shape_of(run: xr.Dataset) -> Finding | None:
     if not {"position", "loss"} <= set(run.data_vars):
         return None
     (view,) = runs_of(run)
-    found = (finding(view) for finding in PATH_FINDINGS) if view.taken > 0 else iter(())
+    shown = PATH_FINDINGS if plane_of(run) is None else tuple(each for each in PATH_FINDINGS if each in ON_PLANE)
+    found = (finding(view) for finding in shown) if view.taken > 0 else iter(())
     return next((each for each in found if each is not None), None)
 
 
@@ -259,7 +277,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     found = list(same_runs(runs))
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
     for run in runs_of(runs):
-        asked = (refusal,) if run.refused or not run.taken else FINDINGS
+        asked = FINDINGS if plane_of(run.data) is None else ON_PLANE
+        asked = (refusal,) if run.refused or not run.taken else asked
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]

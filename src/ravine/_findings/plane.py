@@ -39,9 +39,9 @@ def of_what(facts: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> of_what({"kind": "pca"}), of_what({"kind": "ends"})
-    ('of the variance', 'of the squared way')
+    ('of the variance', 'of the squared distance from the end')
     """
-    return "of the variance" if facts["kind"] == "pca" else "of the squared way"
+    return {"pca": "of the variance", "ends": "of the squared distance from the end"}.get(facts["kind"], "of it")
 
 
 def held(runs: xr.Dataset) -> Iterator[Finding]:

@@ -281,7 +281,7 @@ def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, count
         return [(_summary(ends, panel.runs), theme.ink)]
     optimizers = {str(run.coords["optimizer"].values) for run in panel.runs if "optimizer" in run.coords}
     made = [settings_text(run) for run in panel.runs] if alone or len(optimizers) > 1 else []
-    if len(set(made)) == 1 or all(name in one for name, one in zip(panel.names, made, strict=False)):
+    if len(set(made)) == 1 or all(one in name for name, one in zip(panel.names, made, strict=False)):
         made = []  # the subtitle, or the names themselves, say it
     lines = []
     for k, (name, what, color) in enumerate(zip(panel.names, happened, theme.accents, strict=False)):

@@ -75,6 +75,9 @@ def plane_parts(facts: Mapping[str, Any] | None) -> list[str]:
     if cosine is not None and abs(cosine) > SQUARE:
         parts.append(f"cosine of its axes {number(cosine, 2)}")
     parts.append(STATISTICS.get(facts.get("statistics") or "", ""))
+    if facts.get("standard_error") is not None:
+        drawn = f"loss of {facts['samples']:,} of {facts['of']:,} samples"
+        parts.append(f"{drawn}, standard error {number(facts['standard_error'], 2)}")
     return [part for part in parts if part]
 
 
