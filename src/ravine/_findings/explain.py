@@ -12,6 +12,7 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `momentum`     swings, bends, and what momentum, dampening and nesterov do
 `units`        the fitted line in the columns' own units, where they were standardized
 `decay`        weight decay against the data, and slopes that stay bounded
+`plane`        what a plane holds, where a map of it misleads, sharpness on the way
 =============  ====================================================================
 
 What several runs say together is found here.
@@ -32,6 +33,7 @@ from ravine._findings.decay import apart, better_before, bounded, goal, other_ru
 from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
+from ravine._findings.plane import edge, held, misleads
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
     backwards,
@@ -47,7 +49,7 @@ from ravine._findings.stillness import still
 from ravine._findings.sweep import of_a_sweep
 from ravine._findings.units import fitted_line
 from ravine._format import names, number, so_many, steps
-from ravine._study.contract import check, check_kind
+from ravine._study.contract import check, check_kind, plane_of
 from ravine._study.rule import SETTINGS
 
 ONE_FUNCTION = {"HuberLoss", "SmoothL1Loss"}
@@ -146,10 +148,12 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     climb,
     arrival,
     course,
+    misleads,
     fitted_line,
     jitter,
     margin,
     over_schedule,
+    edge,
     here,
     sharpened,
     momentum,
@@ -169,6 +173,23 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     other_rule,
 )
 """Every finding about one run, the most important first."""
+
+
+ON_PLANE: tuple[Callable[[Run], Finding | None], ...] = (
+    refusal,
+    backwards,
+    diverged,
+    arrival,
+    course,
+    misleads,
+    edge,
+    here,
+    sharpened,
+    apart,
+    effective,
+    other_rule,
+)
+"""What holds of a run on a plane, where positions are no parameters: it speaks of losses, settings and curvature."""
 
 
 PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
@@ -201,7 +222,8 @@ def shape_of(run: xr.Dataset) -> Finding | None:
     if not {"position", "loss"} <= set(run.data_vars):
         return None
     (view,) = runs_of(run)
-    found = (finding(view) for finding in PATH_FINDINGS) if view.taken > 0 else iter(())
+    shown = PATH_FINDINGS if plane_of(run) is None else tuple(each for each in PATH_FINDINGS if each in ON_PLANE)
+    found = (finding(view) for finding in shown) if view.taken > 0 else iter(())
     return next((each for each in found if each is not None), None)
 
 
@@ -228,7 +250,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     -------
     list of Finding
         Printed, or at the end of a notebook's cell, it shows the sentences, one a line. What several runs say
-        together comes first, then each run in turn (``about`` holds its labels), the most important first. A finding
+        together comes first, then each run in turn (``about`` holds its labels), the most important first, and what the
+        plane holds that they are drawn on. A finding
         of ``scope`` "exact" follows from torch's update rule, or from curvature where
         the loss is a quadratic at all places of the run: it equals its minimum + ½ eᵀHe within 64 roundings of
         its dtype, and each step is the one that torch's rule leads to. What curvature says elsewhere is "local",
@@ -270,8 +293,9 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     found = list(same_runs(runs))
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
     for run in runs_of(runs):
-        asked = (refusal,) if run.refused or not run.taken else FINDINGS
+        asked = FINDINGS if plane_of(run.data) is None else ON_PLANE
+        asked = (refusal,) if run.refused or not run.taken else asked
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
-    return Findings(found)
+    return Findings([*found, *held(runs)])

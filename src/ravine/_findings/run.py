@@ -36,6 +36,8 @@ NEEDED = (
     "scheduled_lr",
     "zero_gradient",
     "sharpness",
+    "drawn_loss",
+    "squares",
     "steps_taken",
     "error",
     "minimizer",

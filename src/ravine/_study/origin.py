@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 
 import xarray as xr
 
-from ravine._study.contract import check
+from ravine._study.contract import check, plane_of
 
 Maker = Callable[[xr.Dataset], xr.Dataset | None]
 """Makes a surface around runs, if it can prove that they are of its problem."""
@@ -42,6 +42,11 @@ def surface_for(runs: xr.Dataset, land: xr.Dataset | None, call: str) -> xr.Data
         raise ValueError(
             f"a map shows two parameters, and these runs have {runs.sizes['parameter']:,}: ravine.plot.losses(runs) "
             "draws the losses of any; a surface along two of them is ravine.surface(problem, {…})"
+        )
+    if plane_of(runs) is not None:
+        raise ValueError(
+            "these runs lie on a plane through the space of all parameters: give the loss over it, as in "
+            f"{call}(runs, ravine.surface(problem, plane=plane))"
         )
     found: list[xr.Dataset] = []
     for _, maker in reversed(_makers):

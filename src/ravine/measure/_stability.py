@@ -11,7 +11,7 @@ from ravine import theory
 from ravine._format import listed
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import facts_along
-from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of
+from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of, rule_of
 from ravine.measure._quadratic import flatness
 
 
@@ -119,3 +119,62 @@ def stability_coords(runs: xr.Dataset) -> dict[str, xr.Variable]:
     found = limit(runs).variable
     found.attrs = {"long_name": "lr up to which runs are stable, by the curvature at the minimum"}
     return {"stability_limit": found, "stability_scope": scope}
+
+
+def bearable_curvature(run: xr.Dataset) -> xr.DataArray | Reason:
+    r"""Return the largest curvature of the loss (step,) that the lr of each step bears, or why theory does not say.
+
+    .. math:: \frac{2}{\eta} - w,\qquad \frac{2(1+\mu)}{(1-\tau)\,\eta} - w,\qquad \frac{2(1+\mu)}{(1+2\mu)\,\eta} - w
+
+    for gradient descent, heavy ball and Nesterov: `ravine.theory.stability_limit` read the other way round, with the
+    settings of each step where a schedule moves them. It speaks of steps over the whole batch. Where no curvature is
+    borne (momentum 1 or more) it is NaN, and inf where the lr is 0.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.gallery.quadratic(), lr=0.1, momentum=0.5, weight_decay=1.0, steps=1)
+    >>> bearable_curvature(run).values.tolist()
+    [29.0, 29.0]
+    """
+    conditions, rule = conditions_of(run), rule_of(run)
+    if isinstance(rule, Reason):
+        return rule
+    if conditions.maximizes:
+        return Reason("maximize")
+    shape = run["step"].shape if "step" in run.coords else (run.sizes["step"],)
+    given = {"lr": rule.lr, **{name: getattr(rule, name) for name in ("momentum", "dampening", "weight_decay")}}
+    at = {}
+    for name, value in given.items():
+        moved = run.get(f"scheduled_{name}")
+        at[name] = np.broadcast_to(value if moved is None else moved.values, shape).astype(np.float64)
+    together = np.stack(list(at.values()))
+    bad = ~np.isfinite(together).all(axis=0) | (together < 0).any(axis=0)
+    safe = {name: np.where(bad, 0.0, values) for name, values in at.items()}
+    steepest = theory.stability_limit(1.0, safe["momentum"], safe["dampening"], nesterov=rule.nesterov)
+    with np.errstate(divide="ignore"):
+        found = steepest / safe["lr"] - safe["weight_decay"]
+    found = np.where(bad | (np.asarray(steepest) <= 0), np.nan, found)
+    attrs = {"long_name": "largest curvature of the loss that the lr of each step bears"}
+    coords = {"step": run["step"]} if "step" in run.coords else {}
+    return xr.DataArray(found, coords, ["step"], "bearable_curvature", attrs)
+
+
+def sees_all_data(run: xr.Dataset) -> bool:
+    """Tell whether the optimizer saw the loss over all data, as far as the study shows.
+
+    Either nothing says that it saw another, or what it saw at each evaluated step is that loss within a ten-thousandth.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> sees_all_data(ravine.descend(ravine.gallery.quadratic(), steps=3))
+    True
+    """
+    if not conditions_of(run).batched:
+        return True
+    if "loss" not in run or "batch_loss" not in run:
+        return False
+    true, seen = (run[name].values.astype(np.float64) for name in ("loss", "batch_loss"))
+    both = np.isfinite(true) & np.isfinite(seen)
+    return bool(both.sum() > 1 and (abs(seen - true)[both] <= 1e-4 * abs(true[both])).all())

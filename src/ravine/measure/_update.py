@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import kind_of, listed
-from ravine._study.contract import check, check_single, until_taken
+from ravine._study.contract import check, check_single, plane_of, until_taken
 from ravine._study.rule import Reason, Rule, rule_of
 
 Vector = NDArray[np.float64]
@@ -140,6 +140,11 @@ def update_of(run: xr.Dataset, step: int) -> Update:
     :math:`\epsilon\,(|\theta_{k+1}| + 12 \sum |t|)`, a few units in the last place of the largest number involved.
     The velocity is held against its own terms in the same way.
     """
+    if isinstance(run, xr.Dataset) and plane_of(run) is not None:
+        raise ValueError(
+            "this run lies on a plane, whose coordinates are no parameters: take apart an update of the run itself, "
+            "before it was projected"
+        )
     run, place = _find_update(run, step)
     labels = tuple(str(label) for label in run["parameter"].values)
     held = rule_of(run)

@@ -58,6 +58,8 @@ class PanelShape:
     `aside`, `reach`, `foot`
         What stands at the right of all panels: how wide it is, and how far it reaches down from the top of them; and
         what stands under everything.
+    `under`
+        What stands under each panel and its captions, at the scale of a figure of natural width.
     """
 
     ratio: float
@@ -69,6 +71,7 @@ class PanelShape:
     aside: float = 0.0
     reach: float = 0.0
     foot: float = 0.0
+    under: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +116,15 @@ class Measures:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A figure with one Axes for each panel, placed in inches so that texts have the room they need."""
+    """A figure with one Axes for each panel, placed in inches so that texts have the room they need.
+
+    `feet` is for each panel how many inches from the bottom of the figure the room under it begins.
+    """
 
     figure: Figure
     axes: list[Axes]
     measures: Measures
+    feet: list[float]
 
     @property
     def scale(self) -> float:
@@ -142,6 +149,13 @@ class Layout:
         left = width - EDGE - self.measures.shape.aside + gap
         top = self.axes[0].get_position().y1 * height - down
         return self.figure.add_axes((left / width, (top - tall) / height, wide / width, tall / height), label=label)
+
+    def add_under(self, k: int, label: str, down: float, tall: float) -> Axes:
+        """Add Axes in the room under a panel, as wide as it: so far down in that room, in inches, and so high."""
+        height = self.figure.get_figheight()
+        box = self.axes[k].get_position()
+        low = self.feet[k] + self.measures.shape.under * self.scale - down - tall
+        return self.figure.add_axes((box.x0, low / height, box.width, tall / height), label=label)
 
 
 def make_layout(
@@ -176,15 +190,16 @@ def make_layout(
     foot = shape.foot + max(0.0, shape.reach - (body - rows[0][0]))  # what stands aside may reach farther down
     height = head + body + foot
     figure = new_figure(measures.width, height, theme)
-    axes, bottom = [], height - head
+    axes, feet, bottom = [], [], height - head
     for row, (above, below) in enumerate(rows):
         bottom -= above + tall
         for column in range(min(columns, count - row * columns)):
             left = measures.left + column * (side + measures.between)
             place = left / measures.width, bottom / height, side / measures.width, tall / height
             axes.append(figure.add_axes(place))
+            feet.append(bottom - below)
         bottom -= below
-    layout = Layout(figure, axes, measures)
+    layout = Layout(figure, axes, measures, feet)
     _write_head(figure, measures.left / measures.width, (title, size(13)), (subtitle, size(8)), theme)
     for k, label in enumerate(words.labels):
         _prepare_panel(layout, k, x, y, theme)
@@ -243,7 +258,8 @@ def _heights(measures: Measures, words: Headings, beneath: Sequence[Lines]) -> l
         above = 0.3 * max(measures.size(10.5) / 10.5, 0.75) if titled else 0.08
         below = 0.26 + max(sum(measures.height(text, 8.2) for text, _ in beneath[k]) for k in members)
         lowest = any(k + measures.columns >= count for k in members)
-        found.append((above, below + (measures.under + measures.size(9) * 1.4) / 72 * lowest))
+        below += (measures.under + measures.size(9) * 1.4) / 72 * lowest + measures.shape.under * measures.scale
+        found.append((above, below))
     return found
 
 
@@ -266,12 +282,11 @@ def _prepare_panel(layout: Layout, k: int, x: Axis, y: Axis, theme: Style) -> No
                 label.set(rotation=measures.lean, ha="right", rotation_mode="anchor")
             elif layout.is_first(k) and place <= ax.get_xlim()[0] and up.places[0] <= ax.get_ylim()[0]:
                 label.set_horizontalalignment("left")  # two numbers would meet in the corner
-        name = literal(_cut(across.name(x.heading), measures.side * 72, size))
-        ax.set_xlabel(name, size=size, va="center")
+        ax.set_xlabel(literal(_fit_name(x, across, measures.side * 72, size)), size=size, va="center")
         ax.xaxis.set_label_coords(0.5, -(measures.under + size * 0.5) / (measures.tall * 72))
     if layout.is_first(k):
         numbers = widest(up.words, layout.size(8))
-        ax.set_ylabel(literal(_cut(up.name(y.heading), measures.tall * 72, size)), size=size, va="center")
+        ax.set_ylabel(literal(_fit_name(y, up, measures.tall * 72, size)), size=size, va="center")
         ax.yaxis.set_label_coords(-(measures.shape.pad + 5 + numbers + size * 0.6) / (measures.side * 72), 0.5)
 
 
@@ -362,6 +377,16 @@ def shrink(text: str, inches: float, size: float) -> float:
     while size > 6 and text_size(text, size, weight="bold")[0] / 72 > inches:
         size -= 0.5
     return size
+
+
+def _fit_name(axis: Axis, ticks: Ticks, room: float, size: float) -> str:
+    """Return the name of an axis, or the first shorter one that has room."""
+    return _cut(first_fitting([ticks.name(each) for each in axis.headings], room, size), room, size)
+
+
+def first_fitting(texts: Sequence[str], room: float, size: float) -> str:
+    """Return the first text that has room, in points, or else the last."""
+    return next((text for text in texts if text_size(text, size)[0] <= room), texts[-1])
 
 
 def _cut(name: str, room: float, size: float) -> str:

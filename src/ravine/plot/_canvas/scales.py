@@ -35,12 +35,21 @@ APART = 0.45
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """One side of a panel: its name as it is written, its limits, and names for its places where these are labels."""
+    """One side of a panel: its name as it is written, its limits, and names for its places where these are labels.
+
+    The first of `shorter` that has room is written where `heading` has none.
+    """
 
     heading: str
     edges: Array
     log: bool = False
     names: tuple[str, ...] = ()
+    shorter: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The name as it is written, and as it is where there is less room."""
+        return self.heading, *self.shorter
 
     def even(self, places: Any) -> Any:
         """Turn places into a scale on which they lie as on paper."""

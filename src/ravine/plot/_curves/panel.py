@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._study.contract import axes, check
 from ravine._study.origin import surface_for
+from ravine.measure._objective import step_values
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, literal
 from ravine.plot._canvas.layout import write_head_over
 from ravine.plot._canvas.sheet import refuse_axes
@@ -20,8 +21,10 @@ from ravine.plot._canvas.words import coupled_decay, knobs, settings_text, steps
 from ravine.plot._curves.curve import Curve, curves_of, draw_curves
 from ravine.plot._curves.fit import draw_data, lines_of, name_data
 from ravine.plot._map.marks import comparable, objective, path, surface, trajectory
+from ravine.plot._map.planes import map_error_text
 
 Array = NDArray[np.floating[Any]]
+Steps = NDArray[np.integer[Any]]
 
 CANDIDATES = (0, 1, 2, 5)
 """Steps that may be marked, times every power of ten."""
@@ -94,16 +97,18 @@ def panel(
         )
     (curve,) = curves_of(run)
     free = draw_curves(curve_ax, [curve], theme)
-    shown = _choose_steps(map_ax, curve_ax, track, curve)
-    _number_steps(map_ax, shown, track[shown], track, theme)
+    steps = step_values(run)
+    places = _choose_places(map_ax, curve_ax, track, steps, curve)
+    shown = [int(step) for step in steps[places]]
+    _number_steps(map_ax, shown, track[places], track, theme)
     heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
     spots = np.array([[step, heights.get(step, np.nan)] for step in shown], dtype=float)
     _number_steps(curve_ax, shown, spots, np.c_[curve.steps, curve.heights], theme, free)
     if fit_ax is not None:
-        _draw_fits(fit_ax, run, shown, theme)
+        _draw_fits(fit_ax, run, dict(zip(places, shown, strict=True)), theme)
     if theme.head:
-        head = f"{settings_text(run)}   {steps_text(run)}   the numbers are steps"
-        write_head_over(map_ax, title or literal(knobs(run)), head, theme)
+        parts = [settings_text(run), steps_text(run), "the numbers are steps", map_error_text([run], [""])]
+        write_head_over(map_ax, title or literal(knobs(run)), "   ".join(filter(None, parts)), theme)
     elif title:
         map_ax.set_title(title)
     return map_ax.get_figure()  # type: ignore[return-value]
@@ -135,27 +140,32 @@ def _has_points(run: xr.Dataset) -> bool:
     return all(name in run and run[name].dims == ("sample",) for name in ("inputs", "targets", "prediction"))
 
 
-def _choose_steps(map_ax: Axes, curve_ax: Axes, track: Array, curve: Curve) -> list[int]:
-    """Choose steps of 0, 1, 2, 5, 10 … and the last that can be seen, and kept apart, on both pictures."""
+def _choose_places(map_ax: Axes, curve_ax: Axes, track: Array, steps: Steps, curve: Curve) -> list[int]:
+    """Choose places along the run that can be seen, and kept apart, on both pictures.
+
+    They are those recorded nearest to steps 0, 1, 2, 5, 10 …, and the last.
+    """
     last = len(track) - 1
-    powers = 10 ** np.arange(int(np.log10(max(last, 1))) + 1)
-    candidates = sorted({0, *(int(c * p) for p in powers for c in CANDIDATES if c * p < last)})
+    powers = 10 ** np.arange(int(np.log10(max(int(steps[-1]), 1))) + 1)
+    wanted = sorted({0, *(int(c * p) for p in powers for c in CANDIDATES if c * p < steps[-1])})
+    candidates = list(dict.fromkeys(int(np.abs(steps - each).argmin()) for each in wanted))
     heights = dict(zip(curve.steps.tolist(), curve.heights.tolist(), strict=True))
     rooms = FreeSpace(map_ax), FreeSpace(curve_ax)
 
-    def spots(step: int) -> Array:
-        """Where the step is on both pictures, in points; NaN on one that does not show it."""
-        pair = track[step], [step, heights.get(step, np.nan)]
+    def spots(place: int) -> Array:
+        """Where the place is on both pictures, in points; NaN on one that does not show it."""
+        step = int(steps[place])
+        pair = track[place], [step, heights.get(step, np.nan)]
         points = np.concatenate([free.points([at]) for free, at in zip(rooms, pair, strict=True)])
         inside = [(p >= -1).all() and (p <= free.size + 1).all() for p, free in zip(points, rooms, strict=True)]
         return np.where(np.array(inside)[:, None], points, np.nan)
 
     kept: list[int] = []
-    for step in [0, last, *candidates[1:]]:
-        here = spots(step)
+    for place in [0, last, *candidates[1:]]:
+        here = spots(place)
         clear = all(not (np.hypot(*(here - spots(other)).T) < APART).any() for other in kept)
-        if (np.isfinite(here[0]).all() and clear) or (step == last and np.isfinite(track[step]).all()):
-            kept.append(step)
+        if (np.isfinite(here[0]).all() and clear) or (place == last and np.isfinite(track[place]).all()):
+            kept.append(place)
     return sorted(set(kept))
 
 
@@ -174,8 +184,8 @@ def _number_steps(
         draw_label(ax, str(step), spot, theme, color=theme.ink, free=free, size=8, near=3.5, far=40.0)
 
 
-def _draw_fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], theme: Style) -> None:
-    """Draw the data with the model's line at these steps, or with the prediction at the end alone."""
+def _draw_fits(ax: Axes, run: xr.Dataset, steps: Mapping[int, int], theme: Style) -> None:
+    """Draw the data with the model's line at these places and steps, or with the prediction at the end alone."""
     x, y = run["inputs"].values.astype(float), run["targets"].values.astype(float)
     calm(ax, theme, grid=True)
     draw_data(ax, x, y, theme)
@@ -192,8 +202,8 @@ def _draw_fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], theme: Style) ->
         return
     free = FreeSpace(ax)
     free.mark(free.points(np.c_[x, y]), 2.5)
-    for k, step in enumerate(steps):
-        slope, height = lines[step]
+    for k, (place, step) in enumerate(steps.items()):
+        slope, height = lines[place]
         share = (k + 1) / len(steps)
         line = slope * ends + height
         ax.plot(
@@ -201,8 +211,8 @@ def _draw_fits(ax: Axes, run: xr.Dataset, steps: Sequence[int], theme: Style) ->
         )
         free.line(free.points(np.c_[ends, line]), 1.0)
     top, ends_inside = ax.get_ylim(), []
-    for step in steps:
-        slope, height = lines[step]
+    for place, step in steps.items():
+        slope, height = lines[place]
         seen = np.linspace(float(ends[0]), float(ends[1]), 200)
         inside = (slope * seen + height > top[0]) & (slope * seen + height < top[1])
         if inside[-1]:

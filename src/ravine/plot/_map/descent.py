@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 
 from ravine import measure
 from ravine._format import listed
@@ -15,7 +16,7 @@ from ravine._study.contract import axes, last_step
 from ravine._study.origin import surface_for
 from ravine.plot._canvas.hues import Hues, choose_hues
 from ravine.plot._canvas.labels import literal
-from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout, widest
+from ravine.plot._canvas.layout import Headings, Lines, PanelShape, first_fitting, make_layout, widest
 from ravine.plot._canvas.scales import Axis, draw_key, key_numbers
 from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
 from ravine.plot._canvas.style import Figure, Style, new_figure, style_on, with_own_settings
@@ -30,9 +31,11 @@ from ravine.plot._canvas.words import (
     subtitle,
     title_of,
 )
-from ravine.plot._map.marks import comparable, path, surface
+from ravine.plot._map.marks import comparable, name_sides, path, surface
 from ravine.plot._map.notes import WORDED, PanelLook, draw_panel, scheduled_rates
 from ravine.plot._map.panels import Panel, PanelGrid, make_panels
+from ravine.plot._map.planes import axes_with_shares, map_error_text, plane_parts, plane_under, unseen_text
+from ravine.plot._map.strips import draw_strip, draw_strips, kinds_of, room_for
 
 FEW = 6
 """Panels up to which each may have an inset; more are looked at side by side, and want to be simple."""
@@ -57,11 +60,17 @@ def descent(
     and the subtitle says so. A run that winds about in a small spot is enlarged in an inset, where a corner
     is free. Under a scheduler the line is as wide as the learning rate is large.
 
+    Of runs on a plane through the space of all parameters a strip under the map shows the true loss of each step
+    and the loss drawn beneath it, and names where they are farthest apart: what a path off the plane meets is not what
+    the map shows. The axes bear their share, and that of a random walk with the run's steps. With ``sharpness``
+    another strip sets the largest curvature against the one that each step's lr bears. Strips need room of their own:
+    on Axes of yours, and under more than six panels, there are none, and the largest gap is written instead.
+
     Parameters
     ----------
     runs
-        A study with ``position`` (…, step, parameter) of two parameters; with ``loss``, ``scheduled_lr`` and
-        ``minimizer`` the picture says more.
+        A study with ``position`` (…, step, parameter) of two parameters; with ``loss``, ``scheduled_lr``,
+        ``minimizer``, ``drawn_loss`` and ``sharpness`` the picture says more.
     land
         A study with ``surface`` over these two parameters, for each panel or one for all. Left out, that of the runs
         themselves, or one made around them, where their problem is still known in this process.
@@ -126,27 +135,32 @@ def descent(
     alone = hue in ("run", "optimizer") and len(shown) == 1
     hues: Hues = _choose_hues(shown[0], hue, theme)
     theme = hues.of(theme) if hue is not None else theme
+    kinds = kinds_of(shown) if len(shown) <= FEW else ()
     words = Headings(
         title or literal(title_of(runs, [end for each in ends for end in each])),
-        descent_subtitle(runs, shown, field, pair),
+        descent_subtitle(runs, shown, field, pair, told="gap" in kinds),
         [panel.label for panel in shown],
         [_outcome_lines(panel, each, theme, counted, alone) for panel, each in zip(shown, ends, strict=True)],
         plan.rows,
     )
-    shape = shape_of(plan)
+    shape = replace(shape_of(plan), under=room_for(kinds))
     bar, key = hues.bar, _key_width(hues)
     if key:
         shape = replace(shape, aside=key + 0.35)
     layout = make_layout(words, *sides_of(shown[0], pair), shape, theme, width=width)
     look = PanelLook(theme, layout.scale, field, len(shown) <= FEW, hues.bar is None, hues.shades is None)
-    for panel, each in zip(shown, layout.axes, strict=True):
-        draw_panel(each, panel, pair, look)
+    for k, panel in enumerate(shown):
+        draw_panel(layout.axes[k], panel, pair, look)
+        draw_strips(layout, k, panel, kinds, theme)
     if bar is not None:
         beside = layout.add_beside("key", 0.14, 0.0, key + 0.25, min(layout.measures.tall, TALLEST))
         draw_key(beside, bar, hues.heading, (), theme, layout.size(8))
     drawn: Any = layout.figure
     return cast("Drawn", drawn)
 
+
+PLAIN_WIDE, PLAIN_STRIP = 4.6, 1.3
+"""Inches that a map is about wide in matplotlib's own arrangement, and of a strip with its title and numbers."""
 
 TALLEST = 2.9
 """Inches of the colour bar, at most."""
@@ -183,9 +197,13 @@ def _draw_on_axes(
         path(panel.runs[0], ax, axes=pair, style=look.theme.name)
         return sheet
     look = replace(
-        look, theme=hues.of(look.theme) if hue else look.theme, named=hues.bar is None, dashed=hues.shades is None
+        look,
+        theme=hues.of(look.theme) if hue else look.theme,
+        named=hues.bar is None,
+        dashed=hues.shades is None,
+        error=map_error_text(panel.runs, panel.names),
     )
-    sheet.name_axes(*pair)
+    sheet.name_axes(*_fitting_names(ax, panel, pair, float(ax.xaxis.label.get_fontsize())))
     if hues.bar is not None:
         sheet.draw_bar(hues.bar, hues.heading, 0.2)
     draw_panel(ax, panel, pair, look)
@@ -193,9 +211,23 @@ def _draw_on_axes(
 
 
 def sides_of(panel: Panel, pair: tuple[str, str]) -> tuple[Axis, Axis]:
-    """Return the axes of a panel: the parameters' own names, from end to end of the grid."""
+    """Return the axes of a panel, from end to end of the grid: the parameters' own names, or a plane's with shares."""
     across, up = (Axis(name, each[[0, -1]]) for name, each in zip(pair, (panel.x, panel.y), strict=True))
-    return across, up
+    return axes_with_shares((across, up), plane_under(panel.runs[0], panel.land))
+
+
+def _fitting_names(
+    ax: Axes, panel: Panel, pair: tuple[str, str], size: float, room: tuple[float, float] | None = None
+) -> tuple[str, str]:
+    """Return names of both axes that have room beside a map: so many points across and up, or as it lies now."""
+    across, up = sides_of(panel, pair)
+    if room is None:
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        wide, tall = (side * 72 / figure.dpi for side in (ax.bbox.width, ax.bbox.height))
+        ratio = float(np.ptp(panel.y) / np.ptp(panel.x)) if comparable(panel.x, panel.y) else tall / wide
+        room = min(wide, tall / ratio), min(tall, wide * ratio)
+    return first_fitting(across.headings, room[0], size), first_fitting(up.headings, room[1], size)
 
 
 def shape_of(plan: PanelGrid) -> PanelShape:
@@ -213,11 +245,17 @@ def shape_of(plan: PanelGrid) -> PanelShape:
     )
 
 
-def descent_subtitle(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple[str, str]) -> list[str]:
-    """Write what all panels have in common, and how they are to be read, in parts that are not to be broken."""
+def descent_subtitle(
+    runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair: tuple[str, str], *, told: bool = False
+) -> list[str]:
+    """Write what all panels have in common, and how they are to be read, in parts that are not to be broken.
+
+    `told`: the picture shows elsewhere how wrong the map of a plane is.
+    """
     every = [run for panel in shown for run in panel.runs]
     arrows = "arrows: downhill" if all("slope" in panel.land for panel in shown) else "arrows: downhill, from the grid"
-    return subtitle(
+    named = [f"{panel.label} {name}".strip() if len(shown) > 1 else name for panel in shown for name in panel.names]
+    parts = subtitle(
         runs,
         [panel.decay for panel in shown],
         decay_left_out=any(coupled_decay(run) != panel.decay for panel in shown for run in panel.runs),
@@ -225,6 +263,9 @@ def descent_subtitle(runs: xr.Dataset, shown: Sequence[Panel], field: bool, pair
         uneven=not all(comparable(panel.x, panel.y) for panel in shown),
         arrows=arrows * field,
     )
+    parts += plane_parts(plane_under(every[0], shown[0].land))
+    parts += [unseen_text(panel.values for panel in shown), "" if told else map_error_text(every, named)]
+    return [part for part in parts if part]
 
 
 def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, counted: bool, alone: bool) -> Lines:
@@ -240,7 +281,7 @@ def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, count
         return [(_summary(ends, panel.runs), theme.ink)]
     optimizers = {str(run.coords["optimizer"].values) for run in panel.runs if "optimizer" in run.coords}
     made = [settings_text(run) for run in panel.runs] if alone or len(optimizers) > 1 else []
-    if len(set(made)) == 1 or all(name in one for name, one in zip(panel.names, made, strict=False)):
+    if len(set(made)) == 1 or all(one in name for name, one in zip(panel.names, made, strict=False)):
         made = []  # the subtitle, or the names themselves, say it
     lines = []
     for k, (name, what, color) in enumerate(zip(panel.names, happened, theme.accents, strict=False)):
@@ -266,17 +307,31 @@ def _summary(ends: Sequence[End | None], runs: Sequence[xr.Dataset]) -> str:
 
 
 def _draw_plain(panels: Sequence[Panel], pair: tuple[str, str], theme: Style) -> Figure:
-    """Draw maps in matplotlib's own arrangement, without a head: one, or two by two."""
-    figure = new_figure(6.4, 4.8, theme)
-    figure.set_layout_engine("constrained")
+    """Draw maps in matplotlib's own arrangement, without a head: one, or two by two; strips under each."""
+    kinds = kinds_of(panels) if len(panels) <= FEW else ()
     columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
     rows = -(-len(panels) // columns)
+    strips = len(kinds) * PLAIN_STRIP
+    tall = 4.8
+    if kinds and comparable(panels[0].x, panels[0].y):  # no emptiness between a flat map and its strips
+        tall = min(tall, rows * (PLAIN_WIDE / columns * shape_of(PanelGrid(list(panels), None, [])).ratio + 0.9))
+    figure = new_figure(6.4, tall + strips * rows, theme)
+    figure.set_layout_engine("constrained")
+    grid = figure.add_gridspec(rows, columns)
     for k, panel in enumerate(panels):
-        ax = figure.add_subplot(rows, columns, k + 1)
+        inner = grid[divmod(k, columns)].subgridspec(
+            1 + len(kinds), 1, height_ratios=[tall / rows, *[PLAIN_STRIP] * len(kinds)]
+        )
+        ax = figure.add_subplot(inner[0])
         surface(panel.land, ax, style=theme.name)
         path(panel.runs[0], ax, axes=pair, style=theme.name)
         if len(panels) > 1:
             ax.set_title(literal(panel.label))
             ax.set_xlabel("")
             ax.set_ylabel("")
+        elif plane_under(panel.runs[0], panel.land) is not None:
+            name_sides(ax, *_fitting_names(ax, panel, pair, 9.0, (PLAIN_WIDE * 72, (tall - 0.9) / rows * 72)))
+        for row, kind in enumerate(kinds):
+            strip = figure.add_subplot(inner[1 + row], label=kind)
+            draw_strip(strip, kind, panel, theme, last=row == len(kinds) - 1)
     return figure

@@ -21,6 +21,8 @@ from ravine.plot._canvas.sheet import limits_of, name_axes, widen
 from ravine.plot._canvas.style import ShownAxes, Style, calm, is_users, new_figure, style_on, with_own_settings
 from ravine.plot._canvas.words import Decays, dot_every
 from ravine.plot._map.contours import draw_band_key, draw_bands, draw_levels, gaps_of, number_lines
+from ravine.plot._map.holes import name_holes
+from ravine.plot._map.planes import name_before_share
 
 Array = NDArray[np.floating[Any]]
 
@@ -89,8 +91,10 @@ def surface(
     gaps = gaps_of(values)
     below = draw_bands(ax, x, y, values, theme, gaps)
     lines = draw_levels(ax, x, y, values, theme, gaps)
+    free = FreeSpace(ax)
+    name_holes(ax, x, y, values, theme, 8.0, free)
     if lines is not None:
-        number_lines(lines, FreeSpace(ax), theme, below)
+        number_lines(lines, free, theme, below)
     if gaps is None:
         write_flat(ax, theme)
     elif alone:
@@ -352,8 +356,9 @@ def _axes_named(ax: Axes | None, run: xr.Dataset) -> tuple[str, str] | None:
         return None
     shown = ax.get_xlabel(), ax.get_ylabel()
     labels = [str(label) for label in run["parameter"].values] if "parameter" in run.coords else []
-    for one, other in itertools.permutations(labels, 2):
-        if shown in ((literal(one), literal(other)), (literal(_capitalize(one)), literal(_capitalize(other)))):
+    without_shares = tuple(name_before_share(each) for each in shown)
+    for (one, other), said in itertools.product(itertools.permutations(labels, 2), (shown, without_shares)):
+        if said in ((literal(one), literal(other)), (literal(_capitalize(one)), literal(_capitalize(other)))):
             return one, other
     return shown
 
@@ -370,6 +375,9 @@ def _draw_terrain(ax: Axes, x: Array, y: Array, values: Array, theme: Style) -> 
     """As the article did, but with each cell where it belongs: its extent was half a cell too narrow."""
     figure = ax.get_figure()
     assert figure is not None
+    if not np.isfinite(values).all():
+        ax.patch.set(facecolor=theme.hole[0], hatch="////", edgecolor=theme.hole[1], linewidth=0.0)
+        values = np.ma.masked_invalid(values)
     if is_even(x) and is_even(y):
         half_x, half_y = np.ptp(x) / (len(x) - 1) / 2, np.ptp(y) / (len(y) - 1) / 2
         extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
@@ -377,6 +385,7 @@ def _draw_terrain(ax: Axes, x: Array, y: Array, values: Array, theme: Style) -> 
     else:
         drawn = ax.pcolormesh(x, y, values, cmap=theme.terrain, shading="nearest", rasterized=True)  # type: ignore[assignment]
     figure.colorbar(drawn, ax=ax)
+    name_holes(ax, x, y, np.ma.getdata(values), theme, 8.0)
 
 
 def is_even(values: Array) -> bool:

@@ -2,80 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
+from ravine._study.contract import plane_of
 from ravine.plot._canvas.hues import DASHES
-from ravine.plot._canvas.labels import FreeSpace, draw_label
+from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.sheet import limits_of, widen
 from ravine.plot._canvas.style import Style, halo
 from ravine.plot._canvas.words import dot_every, maximizes, number_text
 from ravine.plot._map.contours import draw_bands, draw_downhill, draw_levels, lowest_loss, number_lines
+from ravine.plot._map.holes import name_holes
 from ravine.plot._map.inset import SIDE, draw_inset, tail_of
 from ravine.plot._map.marks import Stroke, decay_along, draw_path, objective, set_limits, trajectory, write_flat
 from ravine.plot._map.panels import Panel
+from ravine.plot._map.pen import PanelArtists, Pen
 
 Array = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class PanelArtists:
-    """What was drawn in one panel that has its time: the artists of each run's path, and notes with their step."""
-
-    paths: list[list[Artist]] = field(default_factory=list)
-    notes: list[tuple[int, Artist]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class Pen:
-    """What every note needs: where, in which style, at which size, what is taken, and what was drawn so far."""
-
-    ax: Axes
-    theme: Style
-    free: FreeSpace
-    scale: float
-    drawn: PanelArtists = field(default_factory=PanelArtists)
-
-    def size(self, points: float) -> float:
-        """Return a font size at the figure's scale, never under 6 points."""
-        return max(6.0, points * self.scale)
-
-    def write(
-        self, text: str, point: Any, color: str, points: float = 8.5, since: int | None = None, **how: Any
-    ) -> None:
-        """Write a label beside a point, where there is room; it may speak of what is so from some step on."""
-        size = self.size(points)
-        note = draw_label(self.ax, text, point, self.theme, color=color, free=self.free, size=size, **how)
-        if since is not None and note is not None:
-            self.drawn.notes.append((since, note))
-
-    def cross(self, spot: Any, gid: str, color: str, marker: str = "x", points: float = 7.0) -> None:
-        """Mark a spot and take its place."""
-        self.ax.plot(
-            *spot,
-            ls="",
-            marker=marker,
-            ms=points * min(1.0, self.scale + 0.1),
-            mew=1.4,
-            mec=color,
-            mfc="none",
-            color=color,
-            zorder=3.9,  # under the end of a path that arrives, with its arms in sight
-            gid=gid,
-        )
-        self.free.mark(self.free.points(spot), 5.0)
-
-
 @dataclass(frozen=True)
 class PanelLook:
-    """How a panel is drawn: style, scale of texts, arrows downhill, tails enlarged, paths named and dashed."""
+    """How a panel is drawn: style, scale of texts, arrows downhill, tails enlarged, paths named and dashed.
+
+    `error` says how wrong the map is, where nothing else in the picture does.
+    """
 
     theme: Style
     scale: float = 1.0
@@ -83,6 +40,7 @@ class PanelLook:
     enlarge: bool = True
     named: bool = True
     dashed: bool = True
+    error: str = ""
 
 
 WORDED = 8
@@ -126,9 +84,24 @@ def draw_panel(ax: Axes, panel: Panel, pair: tuple[str, str], look: PanelLook) -
         pen.write(text, spot, theme.ink, near=7.0)
     if len(panel.runs) == 1:
         _write_drops(pen, panel.runs[0], tracks[0])
+    name_holes(ax, panel.x, panel.y, panel.values, theme, pen.size(8), pen.free)
+    if look.error:
+        _write_error(pen, look.error)
     if lines is not None:
         number_lines(lines, pen.free, theme, below, pen.size(6.5))
     return pen.drawn
+
+
+def _write_error(pen: Pen, words: str) -> None:
+    """Write in a free corner how wrong the map is, where no strip under it can show that."""
+    width, height = text_size(words, pen.size(7.6))
+    width *= 1.06  # small sizes are hinted wider
+    box = pen.free.corner(width, height, 5.0)
+    spot = np.array([0.5 * pen.free.size[0], 0.7 * height + 3]) if box is None else np.array([box.x, box.y])
+    pen.free.write(Box(float(spot[0]), float(spot[1]), width, height))
+    across, up = (float(each) for each in spot / pen.free.size)
+    how: dict[str, Any] = {"size": pen.size(7.6), "color": pen.theme.ink, "path_effects": halo(pen.theme), "zorder": 6}
+    pen.ax.text(across, up, words, transform=pen.ax.transAxes, ha="center", va="center", gid="error", **how)
 
 
 def _draw_minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Array, str]]:
@@ -138,7 +111,7 @@ def _draw_minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Ar
         return []
     known = [spot for run in panel.runs if (spot := _minimizer(run, pair)) is not None]
     lowest = _lowest_point(panel.x, panel.y, panel.values)
-    moved = bool(panel.decay)
+    moved, on_plane = bool(panel.decay), plane_of(panel.runs[0]) is not None
     named: list[tuple[Array, str]] = []
     if len({tuple(spot) for spot in known}) > 1:  # runs in one panel that strive for different goals
         for k, spot in enumerate(known):
@@ -151,9 +124,9 @@ def _draw_minima(pen: Pen, panel: Panel, pair: tuple[str, str]) -> list[tuple[Ar
             _point_to(pen, panel, pair, known[0], "the goal" if moved else "minimum")
     elif lowest is not None:
         pen.cross(lowest, "lowest", theme.ink)
-        if moved:
+        if moved and not on_plane:
             named.append((lowest, "the goal"))
-    if moved:
+    if moved and not on_plane:  # the lowest point of a plane is no minimum
         data = _minimizer(panel.runs[0], pair, "data_minimizer")
         data = _lowest_point(*objective(panel.land)) if data is None else data
         if data is not None and _inside(data, panel):

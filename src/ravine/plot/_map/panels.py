@@ -32,6 +32,7 @@ NEEDED = (
     "data_minimizer",
     "data_minimum_loss",
     "sharpness",
+    "drawn_loss",
     "squares",
     "steps_taken",
 )
