@@ -129,7 +129,7 @@ def other_rule(run: Run) -> Finding | None:
 def pull(run: Run) -> Finding | None:
     """Set decay's pull against the data's, at the start."""
     slopes = gradients(run) if run.decay and not run.lost and not run.moves("weight_decay") else None
-    if slopes is None or not len(slopes) or run.batched:
+    if slopes is None or not len(slopes) or run.batched or run.conditions.treated:
         return None
     decay = float(np.linalg.norm(run.decays * run.positions[0]))
     data = float(np.linalg.norm(slopes[0]))

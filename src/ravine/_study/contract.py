@@ -49,6 +49,9 @@ CONTRACT: Mapping[str, Entry] = {
     "scheduled_beta1": Entry(
         ("step",), "first of the betas at position[step]", "ravine.descend(problem, scheduler=partial(OneCycleLR, …))"
     ),
+    "gradient_norm": Entry(
+        ("step",), "norm of the gradient before it was clipped", "ravine.descend(problem, clip_norm=1.0)"
+    ),
     "zero_gradient": Entry(
         ("parameter",),
         "whether it never moved, and its gradient was 0 at the first step and at the last",
