@@ -194,6 +194,31 @@ def test_coarse_numbers_stand_still_away_from_the_minimum(dtype):
     assert abs(place.grad.item()) <= still.values["lost_below"]
 
 
+def test_an_arrival_within_rounding_says_so():
+    problem = ravine.Problem(lambda p: (p["x"] - 3) ** 2 - 1e6, start={"x": 1.0})
+    run = ravine.descend(problem, lr=0.1, steps=30).assign(ravine.landmarks(problem))
+    found = next(each for each in ravine.explain(run) if each.kind == "arrival")
+    gaps = ravine.measure.gap(run).values
+    assert gaps[int(found.values["step"])] > 0.01 * gaps[0]
+    assert "stays within the rounding of the loss, 0.239" in found.sentence
+    assert gaps[int(found.values["step"]) :].max() <= 0.239
+    shifted = ravine.Problem(lambda p: (p["x"] - 3) ** 2 - 100, start={"x": 1.0})
+    run = ravine.descend(shifted, lr=0.1, steps=30).assign(ravine.landmarks(shifted))
+    assert "within 1 % of its start" in next(e for e in ravine.explain(run) if e.kind == "arrival").sentence
+
+
+def test_more_steps_are_no_remedy_over_the_limit():
+    """Nearly an absolute error: it hops about the kink however long it runs."""
+    line = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1)
+    torch.nn.init.zeros_(line.weight)
+    torch.nn.init.zeros_(line.bias)
+    data = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [2.0], [5.0]])
+    run = ravine.descend(ravine.Problem.of(line, torch.nn.SmoothL1Loss(beta=1e-6), data), lr=0.1, steps=60)
+    said = " ".join(each.sentence for each in ravine.explain(run))
+    assert "cannot settle" in said
+    assert "not enough" not in said
+
+
 # -- scripts and files ------------------------------------------------------------------------------------------------
 
 

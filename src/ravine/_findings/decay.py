@@ -219,6 +219,7 @@ def bounded(run: Run) -> Finding | None:
     else:
         values["longest_step"] = longest = run.lr * steepest
         sentence += f", so it walks at most {at_most(longest, 2)} a step"
-    if run.arrival[0] == "not arrived" and not hops(run):
+    over = run.modes is not None and run.lr >= run.limit()  # then it will not arrive in more steps either
+    if run.arrival[0] == "not arrived" and not over and not hops(run):
         sentence += f": {so_many(run.taken)} {'is' if run.taken == 1 else 'are'} not enough"
     return Finding("bounded slope", sentence + ".", values, "measured")
