@@ -111,7 +111,7 @@ def test_losses_that_use_numbers_and_modules_from_around():
 
 
 def test_what_a_script_cannot_hold_is_said(all_cases, article):
-    data = torch.ones(3)
+    data = [torch.ones(3)]
 
     def refused(problem, words, **settings):
         with pytest.raises(ValueError) as caught:
@@ -119,7 +119,7 @@ def test_what_a_script_cannot_hold_is_said(all_cases, article):
         assert "this run cannot be written as a script: " in str(caught.value)
         assert words in str(caught.value)
 
-    refused(ravine.Problem(lambda p: (p["x"] * data).sum(), start={"x": 1.0}), "it uses data from around it")
+    refused(ravine.Problem(lambda p: (p["x"] * data[0]).sum(), start={"x": 1.0}), "it uses data from around it")
     with torch.random.fork_rng():
         dropout = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Dropout(), torch.nn.Linear(2, 1))
         normed = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))

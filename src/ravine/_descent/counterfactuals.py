@@ -15,6 +15,7 @@ from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
 from ravine._study.contract import check, check_single, last_step, until_taken
+from ravine._study.rule import LOOP_SETTINGS
 from ravine._study.script import pieces_of
 from ravine._study.select import join
 
@@ -65,7 +66,7 @@ def counterfactuals(problem: Given, run: xr.Dataset) -> xr.Dataset:
         raise ValueError(f"{run['optimizer'].item()} ran with every setting but lr at its default: none to leave out")
     start = _start(problem, run)
     feed = {name: pieces[name] for name in ("batch_size", "seed") if name in pieces}
-    if feed and "seed" in run.coords:
+    if "seed" in run.coords:
         feed["seed"] = int(run["seed"])
     kept = {name: run[name].item() for name in ("lr",) if name in run.coords} | turned
     steps, held = last_step(run), until_taken(run)["step"].values if "step" in run.coords else None
@@ -110,8 +111,10 @@ def _optimizer(name: Any) -> Any:
 def _turned(optimizer: Any, run: xr.Dataset) -> dict[str, Any]:
     """Return the settings that are not at the optimizer's own default."""
     taken = inspect.signature(optimizer).parameters
-    values = {name: run[name].item() for name in taken if name in run.coords and run[name].ndim == 0 and name != "lr"}
-    return {name: value for name, value in values.items() if value != taken[name].default}
+    usual = {name: each.default for name, each in taken.items()}
+    usual |= {name: value for name, value in LOOP_SETTINGS.items() if name not in taken}
+    values = {name: run[name].item() for name in usual if name in run.coords and run[name].ndim == 0 and name != "lr"}
+    return {name: value for name, value in values.items() if value == value and value != usual[name]}
 
 
 def _check_same_loss(run: xr.Dataset, other: xr.Dataset) -> None:

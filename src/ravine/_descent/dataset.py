@@ -47,6 +47,8 @@ def dataset_of(
     first = traces[0]
     lead, shape = tuple(choices), tuple(len(labels) for labels in choices.values())
     code = spelled["code"] | {"closure": first.closure, "trains": first.trains}
+    if first.moves:
+        code["moves"] = True
     fate = provenance(
         f"{'torch.optim.' if first.home.startswith('torch.optim') else first.home + '.'}{first.name}, step by step",
         equals_torch="is torch",
@@ -77,6 +79,9 @@ def dataset_of(
         data["batch_loss"] = variable("batch_loss", ("step",), arrays)
     if first.scheduled:
         data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
+    if "clip_norm" in first.settings and first.norms:
+        rows = [np.array([*t.norms, np.nan][: len(t.losses)]) for t in traces]
+        data["gradient_norm"] = variable("gradient_norm", ("step",), rows)
     data |= _moving_settings(traces, lead, shape, fate)
     data |= _zero_gradient(traces, positions, variable)
     if len(traces) < len(problems) or any(trace.interrupted for trace in traces):

@@ -16,12 +16,14 @@ from ravine._descent.dataset import dataset_of
 from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed, record_run
 from ravine._descent.to_source import source_of_run
 from ravine._descent.trace import Trace
+from ravine._descent.treat import check_loop_setting
 from ravine._format import hint, kind_of, listed
 from ravine._landscape.known import remember_problem
 from ravine._problem.over_batches import check_trainable
 from ravine._problem.problem import Mode, Problem, dimension
 from ravine._problem.starts import Starts, read_starts
 from ravine._problems import Given, as_problem
+from ravine._study.rule import LOOP_SETTINGS
 from ravine._system import check_fits
 from ravine._torch import fork_random_state, with_gradients
 from ravine._words.words import as_optimizer, as_scheduler
@@ -43,6 +45,8 @@ def descend(
     throw: bool = False,
     mode: Mode | None = None,
     create_graph: bool = False,
+    clip_norm: float | None = None,
+    noise: float | None = None,
     **settings: Any,
 ) -> xr.Dataset:
     r"""Run a torch optimizer and record where it went.
@@ -83,7 +87,8 @@ def descend(
         with the loss all the same, that of each parameter.
     batch_size, seed
         Take mini-batches of this size, as ``DataLoader(data, batch_size, shuffle=True,
-        generator=torch.Generator().manual_seed(seed))`` deals them out, epoch after epoch.
+        generator=torch.Generator().manual_seed(seed))`` deals them out, epoch after epoch. The seed is that of `noise`
+        too.
     loss_every
         With mini-batches: evaluate the loss over all data at every so many steps (and at the last) only.
     also
@@ -97,6 +102,12 @@ def descend(
     create_graph
         Give the optimizer gradients that can be differentiated again, as ``loss.backward(create_graph=True)`` does,
         for those that look at curvature (AdaHessian, Sophia).
+    clip_norm
+        Scale the gradient of each step down to this norm where it is larger, over all parameters, by
+        ``torch.nn.utils.clip_grad_norm_``. The run records ``gradient_norm``, the norm before.
+    noise
+        Add Gaussian noise of this standard deviation to each entry of each gradient, before it is clipped; drawn from
+        ``torch.Generator().manual_seed(2**31 + seed)``, whatever else draws random numbers.
     **settings
         The optimizer's own settings under torch's names.
 
@@ -136,6 +147,7 @@ def descend(
     Source: torch/optim/sgd.py, ``_single_tensor_sgd``. Equal in every bit to a bare loop over the same class.
     """
     problem, made_by = as_problem(problem, "ravine.descend"), as_optimizer(optimizer)
+    settings |= {name: value for name, value in {"clip_norm": clip_norm, "noise": noise}.items() if value is not None}
     check_call(made_by, steps, also, settings)
     check_single_values(made_by, settings)
     schedule = as_scheduler(scheduler, steps)
@@ -154,7 +166,9 @@ def descend(
     for each in cells:
         check_trainable(each.loss, each.start, "ravine.descend")
     feed = make_feed(cells, batch_size, seed, loss_every)
-    spec = RunSpec(made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph)
+    spec = RunSpec(
+        made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph, seed
+    )
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
     check_fits(
         f"{len(cells):,} run{'' if len(cells) == 1 else 's'} of {steps:,} steps take",
@@ -191,11 +205,15 @@ def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings
         for name in settings:
             if name not in names:
                 who = getattr(optimizer, "__name__", repr(optimizer))
+                if name in LOOP_SETTINGS:
+                    continue
                 if name in ELSEWHERE:
                     raise ValueError(f"{who} takes no setting {name!r}: {ELSEWHERE[name]}")
                 raise ValueError(f"{who} takes no setting {name!r}{hint(name, names)}; it takes {listed(names, 20)}")
     for name, value in settings.items():
         check_switch(name, value, taken)
+        if name in LOOP_SETTINGS and name not in taken and value is not None:
+            check_loop_setting(name, value)
 
 
 ELSEWHERE = {

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ravine._descent.dataset import is_drawable, plain, settings_now
 from ravine._descent.trace import ClosureUse, Trace
+from ravine._descent.treat import Gradients, Treatment, loop_settings, treatment_of
 from ravine._format import listed
 from ravine._problem.copies import buffers_kept, make_copy
 from ravine._problem.over_batches import OverBatches
@@ -101,7 +102,7 @@ def whole_loss(live: Live) -> torch.Tensor:
     """Evaluate the loss over all data and leave no trace: buffers and random state are put back."""
     state = torch.get_rng_state()
     with torch.no_grad(), buffers_kept(*live.buffered):
-        loss = (live.evaluate or live.loss)().detach()
+        loss = (live.evaluate or live.loss)().detach().clone()
     torch.set_rng_state(state)
     return loss
 
@@ -123,6 +124,18 @@ class RunSpec:
     also: frozenset[str]
     throw: bool
     create_graph: bool = False
+    noise_seed: int = 0
+
+    @property
+    def treatment(self) -> Treatment:
+        """How gradients are treated before the optimizer sees them."""
+        return treatment_of(self.optimizer, self.settings)
+
+    @property
+    def of_optimizer(self) -> dict[str, Any]:
+        """The settings that the optimizer gets."""
+        loop = loop_settings(self.optimizer, self.settings)
+        return {name: value for name, value in self.settings.items() if name not in loop}
 
     def rule_for(
         self, leaves: Mapping[str, torch.Tensor], model: torch.nn.Module | None = None
@@ -131,7 +144,7 @@ class RunSpec:
 
         One that asks for the model in place of parameters (AdamMini) gets the run's own copy.
         """
-        own = make_copy([self.optimizer, dict(self.settings), dict(self.groups)])
+        own = make_copy([self.optimizer, self.of_optimizer, dict(self.groups)])
         optimizer, settings, groups = own
         foreign = not getattr(optimizer, "__module__", "").startswith("torch.optim")
         if foreign and next(iter(inspect.signature(optimizer).parameters), "") == "model":
@@ -226,6 +239,8 @@ def _record(
         raise ValueError(f"{type(rule).__name__} keeps no momentum_buffer: no velocity can be recorded")
     # before the scheduler, which moves settings, and before the first step
     trace = Trace(rule, leaves_of(rule, handed, spec))
+    trace.settings |= loop_settings(spec.optimizer, spec.settings)
+    gradients = spec.treatment.begin(spec.noise_seed)
     trace.closure = use
     schedule = spec.schedule_for(rule)
     if callable(getattr(rule, "train", None)):  # schedule-free optimizers refuse to step before it
@@ -240,7 +255,7 @@ def _record(
             _record_before(trace, spec, step, live, rule, handed, own=own)
             trace.at_end = step in (0, spec.steps - 1)
             try:
-                loss = take_step(live, rule, handed, batch, spec, trace)
+                loss = take_step(live, rule, handed, batch, spec, trace, gradients)
             except _StepFailedError as reason:
                 if step == 0 and use is False and _closure_of(rule) is not None:
                     raise _WantsClosureError(reason.refused) from None
@@ -316,20 +331,28 @@ def _record_last(
         return
     for leaf in leaves:
         leaf.grad = None
-    with torch.set_grad_enabled("gradient" in spec.also):
+    with torch.set_grad_enabled("gradient" in spec.also and not spec.treatment.acts):
         loss = live.loss()
     if spec.steps == 0:
         check_start(scalar(loss))
-    trace.losses.add([loss.detach()])
+    trace.losses.add([loss.detach().clone()])
     if spec.throw and not torch.isfinite(loss).all():
         raise FloatingPointError(f"the loss is {loss.item()} at step {spec.steps}")
-    if "gradient" in spec.also:
+    if "gradient" in spec.also and spec.treatment.acts:  # what the optimizer would have seen was never made
+        trace.gradients.add([torch.full_like(leaf, torch.nan) for leaf in leaves])
+    elif "gradient" in spec.also:
         loss.backward()  # type: ignore[no-untyped-call]
         trace.gradients.add(_gradients(leaves, trace))
 
 
 def _step(
-    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
+    live: Live,
+    rule: torch.optim.Optimizer,
+    handed: Mapping[str, torch.Tensor],
+    batch: Any,
+    spec: RunSpec,
+    trace: Trace,
+    gradients: Gradients | None,
 ) -> torch.Tensor:
     """Take one step and return the loss where it began."""
     leaves = live.leaves.values()
@@ -337,10 +360,14 @@ def _step(
         leaf.grad = None
     loss = live.loss() if batch is None else live.loss_of(*batch)
     _differentiate(scalar(loss), leaves, create_graph=spec.create_graph)
+    if gradients is not None:
+        trace.norms.append(gradients.treat(leaves))
+    seen = loss.detach().clone()  # a loss that is a parameter itself, or a view of one, moves with it
     if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
         trace.gradients.add(_gradients(leaves, trace))
     if trace.at_end:
         trace.end_gradients.append(_gradients(leaves, trace))
+        trace.moves |= any(_share(loss, leaf) for leaf in leaves)
     if handed is not live.leaves:
         for alias, leaf in zip(handed.values(), leaves, strict=True):
             alias.grad = leaf.grad
@@ -348,24 +375,32 @@ def _step(
         rule.step()
     except Exception as reason:
         raise _StepFailedError(_worded(reason, rule)) from None
-    return loss.detach()
+    return seen
 
 
 def _step_with_closure(
-    live: Live, rule: torch.optim.Optimizer, handed: Mapping[str, torch.Tensor], batch: Any, spec: RunSpec, trace: Trace
+    live: Live,
+    rule: torch.optim.Optimizer,
+    handed: Mapping[str, torch.Tensor],
+    batch: Any,
+    spec: RunSpec,
+    trace: Trace,
+    gradients: Gradients | None,
 ) -> torch.Tensor:
     """One step of an optimizer that evaluates the loss as often as it likes; the first is that at the position."""
     first: list[torch.Tensor] = []
 
-    def keep_first(loss: torch.Tensor) -> None:
+    def keep_first(loss: torch.Tensor, norm: float) -> None:
         if not first:
-            first.append(loss)
+            if gradients is not None:
+                trace.norms.append(norm)
+            first.append(loss.clone())
             if "gradient" in spec.also:
                 trace.gradients.add(_gradients(live.leaves.values(), trace))
             if trace.at_end:
                 trace.end_gradients.append(_gradients(live.leaves.values(), trace))
 
-    closure = _make_closure(live, handed, batch, spec, keep_first)
+    closure = _make_closure(live, handed, batch, spec, gradients, keep_first)
     if trace.closure == "after backward":
         closure()
     else:
@@ -391,9 +426,10 @@ def _make_closure(
     handed: Mapping[str, torch.Tensor],
     batch: Any,
     spec: RunSpec,
-    keep: Callable[[torch.Tensor], None] = lambda loss: None,
+    gradients: Gradients | None,
+    keep: Callable[[torch.Tensor, float], None] = lambda loss, norm: None,
 ) -> Callable[[], torch.Tensor]:
-    """Return what evaluates the loss and puts gradients on the leaves; `keep` is shown each loss."""
+    """Return what evaluates the loss and puts gradients on the leaves; `keep` is shown each loss, and their norm."""
     leaves = live.leaves.values()
 
     def closure() -> torch.Tensor:
@@ -402,7 +438,7 @@ def _make_closure(
         with torch.enable_grad():
             loss = live.loss() if batch is None else live.loss_of(*batch)
             _differentiate(scalar(loss), leaves, create_graph=spec.create_graph)
-        keep(loss.detach())
+        keep(loss.detach(), torch.nan if gradients is None else gradients.treat(leaves))
         if handed is not live.leaves:
             for alias, leaf in zip(handed.values(), leaves, strict=True):
                 alias.grad = leaf.grad
@@ -424,6 +460,10 @@ def _differentiate(loss: torch.Tensor, leaves: Collection[torch.Tensor], *, crea
     gradients = torch.autograd.grad(loss, list(leaves), create_graph=True, allow_unused=True)
     for leaf, gradient in zip(leaves, gradients, strict=True):
         leaf.grad = gradient
+
+
+def _share(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def _gradients(leaves: Collection[torch.Tensor], trace: Trace) -> list[torch.Tensor]:
@@ -489,7 +529,7 @@ def _trial(problem: Problem, spec: RunSpec, use: ClosureUse) -> torch.Tensor | E
             if callable(getattr(rule, "train", None)):
                 rule.train()  # type: ignore[attr-defined]
             batch = next(spec.feed.deal(problem)) if spec.feed else None
-            closure = _make_closure(live, handed, batch, spec)
+            closure = _make_closure(live, handed, batch, spec, spec.treatment.begin(spec.noise_seed))
             if use is not True:
                 state = torch.get_rng_state()
                 with buffers_kept(*live.buffered):  # the gradient alone is to make the difference

@@ -51,8 +51,12 @@ class Speller:
         """
         if value is None or isinstance(value, bool | str):
             return repr(value)
-        if isinstance(value, np.generic) and np.ndim(value) == 0:
-            return self.value(value.item(), name)
+        if isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0:
+            plain = value.item()  # of what Python has no number for, numpy gives itself again
+            return self.value(float(plain) if isinstance(plain, np.floating) else plain, name)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+            self.imports["import numpy"] = None
+            return f'numpy.array({self._numbers(value.tolist())}, dtype="{value.dtype}")'
         if isinstance(value, int | float):
             return _number(value)
         if torch.is_tensor(value):
@@ -71,7 +75,8 @@ class Speller:
             self.imports["import functools"] = None
             return f"functools.partial({self.arguments(value.args, value.keywords, self.value(value.func, name))})"
         if isinstance(value, FunctionType):
-            return self.function(value, name)
+            ours = not (value.__module__ or "").startswith("torch.")
+            return self.function(value, name) if ours else self.imported(value)
         if isinstance(value, type | BuiltinFunctionType):
             return self.imported(value)
         said = repr(value)
@@ -101,7 +106,7 @@ class Speller:
             found = getattr(importlib.import_module(module), name, None)
         except ImportError:
             found = None
-        if found is not thing:
+        if not _is_same(found, thing):
             raise CannotSpellError(f"{module}.{name} is not what its name says")
         if module.partition(".")[0] != "torch":
             self.imports[f"import {module}"] = None
@@ -130,7 +135,7 @@ class Speller:
         before = []
         for used, value in around.items():
             if isinstance(value, ModuleType):
-                self._import(value, used)
+                self.import_module(value, used)
             elif isinstance(value, int | float | str | bool):
                 before.append(f"{used} = {self.value(value)}")
             elif isinstance(value, type | BuiltinFunctionType | FunctionType) and value is not function:
@@ -144,7 +149,8 @@ class Speller:
             raise CannotSpellError(f"the source of {function.__name__} is not to be had")
         return source
 
-    def _import(self, module: ModuleType, used: str) -> None:
+    def import_module(self, module: ModuleType, used: str) -> None:
+        """Import a module under the name that is used for it."""
         if module is torch and used == "torch":
             return
         self.imports[f"import {module.__name__}" + (f" as {used}" if used != module.__name__ else "")] = None
@@ -153,6 +159,14 @@ class Speller:
         if isinstance(numbers, list):
             return f"[{', '.join(map(self._numbers, numbers))}]"
         return self.value(numbers)
+
+
+def _is_same(found: Any, thing: Any) -> bool:
+    """Tell whether a name leads to a thing, or to the function that it is a copy of."""
+    if not isinstance(thing, FunctionType) or not isinstance(found, FunctionType) or thing.__closure__:
+        return found is thing
+    alike = (found.__code__, found.__defaults__, found.__kwdefaults__)
+    return alike == (thing.__code__, thing.__defaults__, thing.__kwdefaults__)
 
 
 def spelled(value: Any) -> Code:

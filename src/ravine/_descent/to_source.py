@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 
 from ravine._descent.loop import RunSpec
 from ravine._descent.spell import CannotSpellError, Code, Speller, captured, source_of
+from ravine._descent.treat import loop_settings
 from ravine._problem.problem import Problem
 from ravine._problem.starts import OfVector
 from ravine._words.schedulers import Composite, S
@@ -27,7 +29,7 @@ def source_of_run(spec: RunSpec, problems: Mapping[str, Problem]) -> dict[str, A
     words: dict[str, Any] = {"problem": described if len(described) > 1 else next(iter(described.values()))}
     speller = Speller()
     optimizer: Any = spec.optimizer
-    given = dict(spec.settings)
+    given, loop = spec.of_optimizer, loop_settings(spec.optimizer, spec.settings)
     while type(optimizer) is functools.partial and not optimizer.args:
         optimizer, given = optimizer.func, {**optimizer.keywords, **given}
     code: dict[str, Any] = {
@@ -44,8 +46,12 @@ def source_of_run(spec: RunSpec, problems: Mapping[str, Problem]) -> dict[str, A
         code["scheduler"] = _tried(lambda: _scheduler(spec.scheduler, speller))
     if spec.create_graph:
         code["create_graph"] = True
+    code |= {name: _tried(functools.partial(speller.value, value, name)) for name, value in loop.items()}
     if spec.feed is not None:
-        code["batch_size"], code["seed"] = spec.feed.batch_size, spec.feed.seed
+        code["batch_size"] = spec.feed.batch_size
+    if spec.feed is not None or spec.treatment.noise:
+        code["seed"] = spec.noise_seed if spec.feed is None else spec.feed.seed
+    if spec.feed is not None:
         words["loss_every"] = spec.feed.loss_every
     if speller.imports:
         code["imports"] = list(speller.imports)
@@ -177,6 +183,12 @@ def _criterion(criterion: Any) -> Code:
     kind = type(criterion)
     if isinstance(criterion, FunctionType):
         return _function(criterion)
+    if kind is functools.partial:
+        partial = Speller()
+        made = _tried(lambda: partial.value(criterion, "loss"))
+        if partial.definitions:
+            return {"cannot": "its criterion is a functools.partial of a function that no module has"}
+        return made if isinstance(made, dict) else "\n".join([*partial.imports, f"loss = {made}"])
     if getattr(torch.nn, kind.__name__, None) is not kind:
         return {"cannot": f"{kind.__name__} is no criterion of torch.nn"}
     taken = inspect.signature(kind).parameters
@@ -198,6 +210,24 @@ def _differs(value: Any, default: Any) -> bool:
         return True
 
 
+def _constant(speller: Speller, value: Any) -> str | None:
+    """Spell what a loss uses from around it and cannot change unseen: numbers, arrays of them, what can be imported.
+
+    Lists and mappings are left to the loss: people count and log in them.
+    """
+    size = value.numel() if torch.is_tensor(value) else np.size(value) if isinstance(value, np.ndarray) else 0
+    if size > CAPTURED or isinstance(value, list | dict):
+        return None
+    if isinstance(value, FunctionType):
+        found = _tried(lambda: speller.imported(value))
+        return found if isinstance(found, str) else None
+    found = _tried(lambda: speller.value(value))
+    return found if isinstance(found, str) and not speller.definitions else None
+
+
+CAPTURED = 10_000
+"""Numbers of an array around a loss, up to which a script holds them, as it does of data."""
+
 OF_VECTOR = """\
 loss_of_vector = loss
 
@@ -217,12 +247,14 @@ def _function(function: Any) -> Code:
         return {"cannot": f"the loss is a {type(function).__name__}, not a function"}
     speller, before, foreign = Speller(), [], []
     for name, value in captured(function).items():
-        if isinstance(value, int | float | str | bool):
-            before.append(f"{name} = {speller.value(value)}")
-        elif not inspect.ismodule(value):
+        if inspect.ismodule(value):
+            speller.import_module(value, name)
+            continue
+        constant = _constant(speller, value)
+        if constant is None:
             foreign.append(name)
         else:
-            speller._import(value, name)
+            before.append(f"{name} = {constant}")
     source = None if foreign else source_of(function, "loss")
     if source is not None:
         before = [*speller.imports, *before]

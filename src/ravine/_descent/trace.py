@@ -72,6 +72,7 @@ class Trace:
         self.losses, self.batch_losses = Rows(), Rows()
         self.scheduled = array.array("d")
         self.moving: dict[str, list[float]] = {}
+        self.norms = array.array("d")
         self.at_end = False
         self.end_gradients: list[list[torch.Tensor]] = []
         self.prediction: torch.Tensor | None = None
@@ -79,6 +80,7 @@ class Trace:
         self.closure: ClosureUse = False
         self.trains = False
         self.sparse = False
+        self.moves = False
 
     @property
     def loss(self) -> torch.Tensor:
@@ -93,5 +95,6 @@ class Trace:
         for each in rows:
             each.cut(count)
         del self.scheduled[count:]
+        del self.norms[count:]
         for values in self.moving.values():
             del values[count:]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ravine._descent.descend import random_state_kept
+from ravine._descent.treat import loop_settings
 from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.gradients import WrittenOut, is_written_out, of_any, rounding_of_neuron
 from ravine._engine.job import Job
@@ -17,7 +18,7 @@ from ravine._engine.schedule import NotTabulatedError
 from ravine._format import listed
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._problem.problem import Problem
-from ravine._study.rule import name_of, path_of
+from ravine._study.rule import LOOP_SETTINGS, name_of, path_of
 from ravine._torch import one_thread
 
 UNITS = 1000
@@ -205,7 +206,12 @@ def why_not_stacked(job: Job) -> Obstacle | None:
         return Obstacle(str(job.schedule), "under torch's other schedulers thousands of settings are one batch")
     if job.schedule is not None and job.schedule.turns("momentum"):
         return Obstacle("the scheduler turns momentum on or off", "with momentum throughout they are one batch")
+    for name, values in loop_settings(spec.optimizer, job.all_values).items():
+        if any(value != LOOP_SETTINGS[name] for value in values):
+            return Obstacle(f"{name} treats each run's whole gradient, which is for runs one by one", LEAVE_OUT)
     for name, values in job.all_values.items():
+        if name in LOOP_SETTINGS:
+            continue
         if name not in job.rule.defaults:
             if any(value is not None and value is not False for value in values):
                 return Obstacle(f"{name} chooses an implementation with other bits", LEAVE_OUT)

@@ -19,6 +19,7 @@ from ravine._descent.dataset import plain
 from ravine._descent.descend import check_call, check_switch
 from ravine._descent.loop import Optimizer, RunSpec, check_seed, check_start, leaves_of
 from ravine._descent.spell import Code, spelled
+from ravine._descent.treat import check_loop_setting, loop_settings
 from ravine._engine.product import Axis, Product, axis_of, is_many
 from ravine._engine.rules.registry import RULES
 from ravine._engine.rules.rule import Rule
@@ -132,6 +133,16 @@ class Job:
         """All settings of the optimizer, as it says itself: the fixed ones, and some of the sweep's that it takes."""
         return self.some_optimizer.defaults
 
+    @property
+    def of_loop(self) -> dict[str, Any]:
+        """Settings of the loop that all runs have: what is done to gradients before the optimizer sees them."""
+        return loop_settings(self.spec.optimizer, self.spec.settings)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether noise is added to the gradients of any run."""
+        return any(loop_settings(self.spec.optimizer, self.all_values).get("noise", ()))
+
     @cached_property
     def optimizer_name(self) -> str:
         """Name of the optimizer's class."""
@@ -163,15 +174,17 @@ class Job:
         """Spell the values of swept settings that are no numbers, as code; numbers stand in the coordinates."""
         settings = [axis for axis in self.inner.axes if axis.name in self.swept]
         criterion = [axis for axis in self.outer.axes if axis.name not in ("criterion", "problem")]
-        return {
+        found = {
             kind: {axis.name: {} if axis.labels.dtype.kind in "fb" else _spelled(axis) for axis in axes}
             for kind, axes in (("settings", settings), ("criterion", criterion))
         }
+        loop = loop_settings(self.spec.optimizer, found["settings"])
+        return found | ({"loop": loop} if loop else {})
 
     def spec_of(self, setting: int) -> RunSpec:
         """Return the plan of one setting."""
         feed = self.spec.feed and replace(self.spec.feed, seed=self.seed_of(setting))
-        return replace(self.spec, settings=self.given(setting), feed=feed)
+        return replace(self.spec, settings=self.given(setting), feed=feed, noise_seed=self.seed_of(setting))
 
     def given(self, setting: int) -> dict[str, Any]:
         """Return what the optimizer is given in one setting."""
@@ -202,7 +215,7 @@ class Job:
         values = self.inner.values(setting)
         if "seed" in values:
             return int(values["seed"])
-        told = {name: repr(plain(value)) for name, value in {**self.defaults, **values}.items()}
+        told = {name: repr(plain(value)) for name, value in {**self.defaults, **self.of_loop, **values}.items()}
         key = json.dumps([self.seed, sorted(told.items())]).encode()
         return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big") >> 1
 
@@ -256,6 +269,8 @@ def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[
     values = [*fixed.items(), *((axis.name, value) for axis in axes for value in axis.values)]
     for name, value in values:
         check_switch(name, value, taken)
+        if name in loop_settings(optimizer, {name: value}):
+            check_loop_setting(name, value)
         default = taken[name].default if name in taken else None
         wants_number = isinstance(default, int | float) and not isinstance(default, bool)
         if wants_number and not (isinstance(value, int | float | np.number) or torch.is_tensor(value)):

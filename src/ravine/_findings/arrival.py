@@ -11,7 +11,7 @@ from ravine import measure, theory
 from ravine._findings.finding import Finding
 from ravine._findings.flat import unmoved
 from ravine._findings.run import EDGE, Run, ulps
-from ravine._format import between, number, percent, so_many, steps, times
+from ravine._format import at_most, between, number, percent, so_many, steps, times
 
 HORIZON = 20_000
 """Steps up to which the recurrence is followed; beyond, its rate is drawn on."""
@@ -44,7 +44,7 @@ def arrival(run: Run) -> Finding | None:
         sentence = f"At step {steps(run.taken)}, the last that was taken, the gap is at {percent(share)} of its start."
         return Finding("arrival", sentence, values, "measured", "at the end")
     if outcome == "arrived" and not (later is not None and later > run.taken):
-        sentence = f"It arrives at step {steps(step)}: from there on the gap stays within 1 % of its start."
+        sentence = f"It arrives at step {steps(step)}: from there on the gap stays within {_within(run, values)}."
         if unmoved(run) is not None:  # the first gap was so large that this says little
             sentence = (
                 f"By the gap alone it is near at step {steps(step)}: from there on it is within 1 % of its start."
@@ -70,6 +70,17 @@ def arrival(run: Run) -> Finding | None:
         gap = f"the gap is {times(share)} that at the start"
     sentence = f"After {so_many(run.taken)} it has not arrived: {gap}."
     return Finding("arrival", sentence, values, "measured", "at the end")
+
+
+def _within(run: Run, values: dict[str, float | str | bool]) -> str:
+    """Write within what the gap stays: a share of its start, or, where that is less, the rounding of the loss."""
+    assert run.minimum is not None
+    first = run.minimised[0] - run.minimum
+    rounding = 2 * float(np.finfo(run.data["loss"].dtype).eps) * abs(run.minimum)
+    if rounding <= measure.SHARE * first:
+        return "1 % of its start"
+    values["rounding"] = rounding
+    return f"the rounding of the loss, {at_most(rounding)}"
 
 
 def arrives_at(run: Run, **changed: Any) -> float | None:

@@ -47,6 +47,8 @@ def course(run: Run) -> Finding | None:
     }
     if np.ptp(losses) <= noise.max():
         sentence = f"The loss stays at {number(first)} for all {so_many(run.taken)}"
+        if len(losses) - 1 < run.taken:
+            sentence = f"The loss is {number(first)} at all {steps(len(losses))} steps that were looked at"
         return Finding("course", f"{sentence}.", values, "measured")
     one, two = told_apart(first, last) or (number(first), number(last))
     parts = [f"The loss goes from {one} to {two} in {so_many(run.taken)}"]
@@ -60,6 +62,14 @@ def course(run: Run) -> Finding | None:
     tail = _tail(run, losses, at, values)
     sentence = parts[0] + (f"; {_joined(parts[1:])}" if len(parts) > 1 else "") + tail
     return Finding("course", f"{sentence}.", values, "measured")
+
+
+def late(run: Run) -> Finding | None:
+    """Say that the study does not hold the run from its start."""
+    if run.begins:
+        return None
+    sentence = f"The study holds this run from step {steps(run.steps[0])} on: how it came there is not told"
+    return Finding("no start", f"{sentence}.", {"step": float(run.steps[0])}, "measured")
 
 
 def _joined(parts: list[str]) -> str:

@@ -132,7 +132,7 @@ def pull(run: Run) -> Finding | None:
     if plane_of(run.study) is not None:  # coordinates in a plane are no parameters
         return None
     slopes = gradients(run) if run.decay and not run.lost and not run.moves("weight_decay") else None
-    if slopes is None or not len(slopes) or run.batched:
+    if slopes is None or not len(slopes) or run.batched or run.conditions.treated:
         return None
     decay = float(np.linalg.norm(run.decays * run.positions[0]))
     data = float(np.linalg.norm(slopes[0]))
@@ -222,6 +222,7 @@ def bounded(run: Run) -> Finding | None:
     else:
         values["longest_step"] = longest = run.lr * steepest
         sentence += f", so it walks at most {at_most(longest, 2)} a step"
-    if run.arrival[0] == "not arrived" and not hops(run):
+    over = run.modes is not None and run.lr >= run.limit()  # then it will not arrive in more steps either
+    if run.arrival[0] == "not arrived" and not over and not hops(run):
         sentence += f": {so_many(run.taken)} {'is' if run.taken == 1 else 'are'} not enough"
     return Finding("bounded slope", sentence + ".", values, "measured")

@@ -8,6 +8,7 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `stillness`    why nothing moves, or some parameters never do
 `stability`    what the learning rate may be, and what became of one beyond it
 `course`       what the loss did on its way, where no minimum is known
+`treated`      how often gradients were clipped, and what noise was added
 `arrival`      arrived, slow, hopping, at the floor of rounding
 `momentum`     swings, bends, and what momentum, dampening and nesterov do
 `units`        the fitted line in the columns' own units, where they were standardized
@@ -21,14 +22,15 @@ What several runs say together is found here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
-from ravine._findings.course import course
+from ravine._findings.course import course, late
 from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
 from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
@@ -47,10 +49,14 @@ from ravine._findings.stability import (
 )
 from ravine._findings.stillness import still
 from ravine._findings.sweep import of_a_sweep
+from ravine._findings.treated import clipped, noisy
 from ravine._findings.units import fitted_line
 from ravine._format import names, number, so_many, steps
 from ravine._study.contract import check, check_kind, plane_of
-from ravine._study.rule import SETTINGS
+from ravine._study.rule import LOOP_SETTINGS, SETTINGS
+
+SEVERAL = ("betas", "etas", "step_sizes")
+"""Settings of torch's optimizers that are no single numbers, and so no coordinates."""
 
 ONE_FUNCTION = {"HuberLoss", "SmoothL1Loss"}
 
@@ -87,7 +93,7 @@ def with_and_without(run: Run, other: Run) -> Finding | None:
     (ours, here), (theirs, there) = told[0] or ("", 0.0), told[1] or ("", 0.0)
     if run.taken != other.taken and not _is_settled(run, here, other, there):
         return None
-    turned = [name for name in SETTINGS if run.setting(name) != other.setting(name)]
+    turned = [n for n in (*SETTINGS, *LOOP_SETTINGS) if _setting(run, n) != _setting(other, n)]
     if not turned or {"weight_decay", "maximize"} & set(turned) or (np.isnan(here) and np.isnan(there)):
         return None
     values: dict[str, float | str | bool] = {"step": here, "step_instead": there, "turned": ", ".join(turned)}
@@ -128,14 +134,41 @@ def _arrival(run: Run) -> tuple[str, float] | None:
 def _comparable(run: Run, other: Run) -> bool:
     """Tell whether both went from the same start down the same loss."""
     same = run.labels == other.labels and run.setting("optimizer") == other.setting("optimizer")
+    drawn = all("batch_size" in _code_of(each) or each.setting("noise", 0.0) for each in (run, other))
+    same = same and _made_of(run, seed=drawn) == _made_of(other, seed=drawn)
     same = same and np.array_equal(run.positions[0], other.positions[0]) and run.losses[0] == other.losses[0]
     named = all(run.setting(n) == other.setting(n) for n in ("criterion", "problem", "start"))
     return bool(same and named and run.minimum == other.minimum)
 
 
+def _code_of(run: Run) -> Mapping[str, Any]:
+    told = run.fact("position", "code")
+    return told if isinstance(told, Mapping) else {}
+
+
+def _made_of(run: Run, *, seed: bool) -> list[Any]:
+    """Return what makes a run besides the settings that are compared: other settings, schedule, groups, batches."""
+    compared = {*SETTINGS, *LOOP_SETTINGS, "run", *(() if seed else ("seed",))}
+    others = {str(n): run.setting(str(n)) for n, each in run.data.coords.items() if not each.ndim and n not in compared}
+    settings = run.fact("position", "settings")
+    told = settings if isinstance(settings, Mapping) else {}
+    code = {name: _code_of(run).get(name) for name in ("scheduler", "groups", "batch_size", "create_graph")}
+    return [{n: v for n, v in others.items() if v is not None}, {n: told.get(n) for n in SEVERAL}, code]
+
+
+def _setting(run: Run, name: str) -> Any:
+    return run.setting(name, LOOP_SETTINGS.get(name))
+
+
 def _settings_text(run: Run, turned: list[str]) -> str:
-    values = {name: run.setting(name) for name in turned}
-    return names([f"{name} {each if isinstance(each, bool) else number(float(each))}" for name, each in values.items()])
+    values = {name: _setting(run, name) for name in turned}
+    return names([_text_of(name, each) for name, each in values.items()])
+
+
+def _text_of(name: str, value: Any) -> str:
+    if name in LOOP_SETTINGS and value == LOOP_SETTINGS[name]:
+        return f"no {name.replace('_', ' ')}"
+    return f"{name.replace('_', ' ')} {value if isinstance(value, bool) else number(float(value))}"
 
 
 FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
@@ -149,6 +182,8 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     arrival,
     course,
     misleads,
+    clipped,
+    noisy,
     fitted_line,
     jitter,
     margin,
@@ -192,6 +227,28 @@ ON_PLANE: tuple[Callable[[Run], Finding | None], ...] = (
 """What holds of a run on a plane, where positions are no parameters: it speaks of losses, settings and curvature."""
 
 
+WITHOUT_START: tuple[Callable[[Run], Finding | None], ...] = (
+    refusal,
+    late,
+    backwards,
+    beyond,
+    margin,
+    here,
+    sharpened,
+    momentum,
+    goal,
+    apart,
+    nesterov,
+    dampening,
+    effective,
+    floor,
+    noisy,
+    no_curvature,
+    other_rule,
+)
+"""What can be said of a run whose first steps are not in the study."""
+
+
 PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     backwards,
     beyond,
@@ -222,9 +279,14 @@ def shape_of(run: xr.Dataset) -> Finding | None:
     if not {"position", "loss"} <= set(run.data_vars):
         return None
     (view,) = runs_of(run)
-    shown = PATH_FINDINGS if plane_of(run) is None else tuple(each for each in PATH_FINDINGS if each in ON_PLANE)
-    found = (finding(view) for finding in shown) if view.taken > 0 else iter(())
+    found = (finding(view) for finding in _askable(view, PATH_FINDINGS)) if view.taken > 0 else iter(())
     return next((each for each in found if each is not None), None)
+
+
+def _askable(run: Run, findings: Sequence[Callable[[Run], Finding | None]]) -> list[Callable[[Run], Finding | None]]:
+    """Leave out what a run on a plane, or one whose first steps are not there, does not tell."""
+    asked = [each for each in findings if run.begins or each in WITHOUT_START]
+    return [each for each in asked if plane_of(run.data) is None or each in ON_PLANE]
 
 
 MOST_RUNS = 24
@@ -293,9 +355,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     found = list(same_runs(runs))
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
     for run in runs_of(runs):
-        asked = FINDINGS if plane_of(run.data) is None else ON_PLANE
-        asked = (refusal,) if run.refused or not run.taken else asked
+        asked = (refusal,) if run.refused or not run.taken else _askable(run, FINDINGS)
         told = [finding(run) for finding in asked]
-        compared = [with_and_without(run, other) for other in others]
+        compared = [with_and_without(run, other) for other in others if run.begins and other.begins]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
     return Findings([*found, *held(runs)])

@@ -36,7 +36,7 @@ def unmoved(run: Run) -> Finding | None:
     that Hessian says; its condition number is large; most of what is left lies along directions that still have
     half of their error, of which the first gap held next to nothing; the loss is above its minimum by a share of it.
     """
-    modes = _modes_of(run)
+    modes = None if run.conditions.treated else _modes_of(run)
     if modes is None or modes.condition < NARROW:
         return None
     minimizer = run.landmark("minimizer")

@@ -38,7 +38,7 @@ def momentum(run: Run) -> Finding | None:
     """Set the rate with momentum against that without, and name the best momentum."""
     if run.modes is None or not run.steady or run.rule is None or not run.rule["momentum"] or not run.lr > 0:
         return None
-    if run.rests or (run.exact and not run.modes.awake.all()):
+    if run.rests or run.slow or (run.exact and not run.modes.awake.all()):
         return None
     if run.diverged:
         return None
@@ -206,7 +206,7 @@ def nesterov(run: Run) -> Finding | None:
         return None
     limit, plain_limit = run.limit(), run.limit(nesterov=False)
     values = {"limit": limit, "limit_without": plain_limit}
-    if run.lost:
+    if run.lost or run.slow:
         return None
     gains = _gains(run) if 0 < run.lr < limit else None
     lower = told_apart(limit, plain_limit) if 0 < limit < plain_limit < np.inf else None

@@ -18,7 +18,7 @@ from ravine._study.contract import until_taken
 from ravine._study.provenance import fact_of
 from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
 from ravine.measure._objective import step_values
-from ravine.measure._quadratic import EPS, Quadratic, flatness
+from ravine.measure._quadratic import EPS, SLOWLY, Quadratic, flatness
 
 Vector = NDArray[np.float64]
 
@@ -35,6 +35,7 @@ NEEDED = (
     "batch_loss",
     "scheduled_lr",
     "zero_gradient",
+    "gradient_norm",
     "sharpness",
     "drawn_loss",
     "squares",
@@ -83,9 +84,14 @@ class Run:
         return np.asarray(step_values(self.study))
 
     @property
+    def begins(self) -> bool:
+        """Whether the study holds the start: else nothing is known of where the run came from."""
+        return bool(self.steps[0] == 0)
+
+    @property
     def gapless(self) -> bool:
         """Whether every step was recorded: only then are differences of positions updates."""
-        return bool(self.steps[0] == 0 and self.taken == len(self.steps) - 1)
+        return self.begins and self.taken == len(self.steps) - 1
 
     @cached_property
     def positions(self) -> Vector:
@@ -180,7 +186,7 @@ class Run:
 
     def setting_at(self, name: str) -> Vector:
         """Return a setting at each recorded step, as a schedule moves it or as it was given."""
-        if MOVED + name in self.data:
+        if MOVED + name in self.data and bool(self.data[MOVED + name].notnull().any()):
             return np.asarray(self.study[MOVED + name].values, dtype=np.float64)
         return np.full(len(self.steps), float(self.setting(name, 0.0)))
 
@@ -200,8 +206,8 @@ class Run:
 
     @cached_property
     def sgd(self) -> Rule | None:
-        """Settings, where the optimizer is torch's SGD with one value of each."""
-        rule = None if self.refused else rule_of(self.study)
+        """Settings, where the optimizer is torch's SGD with one value of each, on gradients as they are."""
+        rule = None if self.refused or self.conditions.treated else rule_of(self.study)
         if not isinstance(rule, Rule) or not np.isfinite([*vars(rule).values()]).all():
             return None
         return rule if min(rule.lr, rule.momentum, rule.weight_decay) >= 0 else None
@@ -265,6 +271,11 @@ class Run:
         flat = flatness(self.fact("hessian", "engine"), len(minimizer))
         return modes_of(hessian, self.positions[0], minimizer, self.labels, flat=flat, eps=self.eps)
 
+    @property
+    def slow(self) -> bool:
+        """Whether the loss rises more slowly than a square along some direction: no rate says when that settles."""
+        return SLOWLY in str(self.fact("hessian", "scope"))
+
     @cached_property
     def exact(self) -> bool:
         """Whether the loss is a quadratic at every place of this run, and the run went by torch's rule."""
@@ -296,7 +307,7 @@ class Run:
     @cached_property
     def rests(self) -> bool:
         """Whether it starts at the minimum and stays there."""
-        return self.minimum is not None and self.arrival == ("arrived", 0.0) and self.taken > 0
+        return self.begins and self.minimum is not None and self.arrival == ("arrived", 0.0) and self.taken > 0
 
     @property
     def scope(self) -> Any:

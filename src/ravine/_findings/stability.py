@@ -130,7 +130,7 @@ def margin(run: Run) -> Finding | None:
 def _other_limit(run: Run, values: dict[str, float]) -> str:
     """Say what the limit is for a start that has no error along some directions; nothing where it is the same."""
     assert run.modes is not None
-    if run.modes.awake.all() or not run.modes.awake.any():
+    if not run.begins or run.modes.awake.all() or not run.modes.awake.any():
         return ""
     own = run.limit(awake=True)
     if not own > run.limit() * (1 + EDGE):

@@ -7,9 +7,14 @@ import numpy as np
 from ravine._findings.finding import Finding, When
 from ravine._findings.run import Run, ulps
 from ravine._format import at_least, at_most, listed, number, so_many, steps
+from ravine._study.rule import leaves_of
+from ravine.measure._quadratic import Quadratic
 
 LONG = 10
 """Part of its steps, one in so many, for which a run must stand still at its end to be asked why."""
+
+HOME = 1e-6
+"""Share of the first gap within which nothing is left to ask: a thousandth of the way."""
 
 FEWEST = 3
 """Steps, at least, that it must stand still for, unless it took fewer."""
@@ -18,6 +23,8 @@ FEWEST = 3
 def still(run: Run) -> Finding | None:
     """Say that nothing moves, or some parameters never do, and what keeps them."""
     if run.refused or run.taken < 1 or not np.isfinite(run.positions).all() or run.diverged:
+        return None
+    if not run.gapless:  # what swings to and fro may stand at one place whenever it is looked at
         return None
     changes = np.diff(run.positions, axis=0) != 0
     moving = np.flatnonzero(changes.any(axis=1))
@@ -33,7 +40,14 @@ def _is_home(run: Run) -> bool:
     """Tell whether it stands at a minimum that is known, within the rounding of the loss."""
     if run.minimum is None:
         return False
-    return bool(run.minimised[-1] - run.minimum <= 16 * float(ulps(run.losses[-1:], run.loss_eps)[0]))
+    ulp = float(ulps(run.losses[-1:], run.loss_eps)[0])
+    hessian, minimizer = run.landmark("hessian"), run.landmark("minimizer")
+    if hessian is None or minimizer is None or run.kinked:
+        return bool(run.minimised[-1] - run.minimum <= 16 * ulp)
+    # by the positions, which tell more than a loss of few digits, and where it is 0 nothing but rounding is left of it
+    bowl = Quadratic(hessian, minimizer, run.minimum, run.eps)
+    first, last = bowl.gap(run.positions[[0, -1]])
+    return bool(last <= max(ulp, HOME * first))
 
 
 def _all_still(run: Run, since: int) -> Finding:
@@ -93,7 +107,10 @@ def _some_still(run: Run, never: np.ndarray) -> Finding | None:
     verb = "moves" if count == 1 else "move"
     sentence = f"{steps(count)} of {_count(whole)} never {verb}{named}"
     zero = _zero_gradient(run)
-    if zero is not None and zero[never].all():
+    if _lr_is_zero(run, which):
+        values |= {"cause": "lr 0"}
+        sentence += f": the lr of {'its' if count == 1 else 'their'} group is 0"
+    elif zero is not None and zero[never].all():
         values |= {"cause": "zero gradient"}
         owner = "its" if count == 1 else "their"
         sentence += f": {owner} gradient is exactly 0 at the first step and at the last"
@@ -105,6 +122,13 @@ def _some_still(run: Run, never: np.ndarray) -> Finding | None:
     else:
         sentence += f": no update reached half the distance to the next number in {run.dtype}"
     return Finding("still", f"{sentence} (in {so_many(run.taken)}).", values, "measured")
+
+
+def _lr_is_zero(run: Run, labels: list[str]) -> bool:
+    """Tell whether the groups that hold these parameters were given an lr of 0."""
+    owners = {leaf.name: leaf.own.get("lr") for each in leaves_of(run.study) for leaf in each}
+    given = [owners.get(label, owners.get(label.rpartition("[")[0])) for label in labels]
+    return run.scheduled is None and all(lr == 0 for lr in given)
 
 
 def _zero_gradient(run: Run) -> np.ndarray | None:

@@ -166,6 +166,8 @@ def _retyped(study: xr.Dataset, dtypes: Mapping[Hashable, np.dtype[Any]]) -> xr.
 def _portable(name: str, variable: xr.Variable) -> np.dtype[Any]:
     """Return the dtype that netCDF3 can hold without loss."""
     dtype: np.dtype[Any] = variable.dtype
+    if dtype.kind not in "biufUSmM" and not _is_text(variable):
+        raise ValueError(f"{name!r} holds values of dtype {dtype}, which no file holds: make them numbers or texts")
     if dtype == np.float16:
         return np.dtype(np.float32)
     if dtype.kind in "iu" and dtype.itemsize > 4:
@@ -173,6 +175,11 @@ def _portable(name: str, variable: xr.Variable) -> np.dtype[Any]:
             raise ValueError(f"{name!r} holds integers beyond 2³¹, which netCDF3 cannot store: make it a float")
         return np.dtype(np.int32)
     return dtype
+
+
+def _is_text(variable: xr.Variable) -> bool:
+    """Tell whether an array of objects holds nothing but texts."""
+    return variable.dtype.kind == "O" and all(isinstance(each, str) for each in variable.values.flat)
 
 
 def _plain_names(study: xr.Dataset) -> dict[str, str]:

@@ -70,6 +70,9 @@ CONTRACT: Mapping[str, Entry] = {
         "ravine.record(model, optimizer)",
     ),
     "buffers": Entry(("step", "buffer"), "the model's buffers at position[step]", "ravine.record(model, optimizer)"),
+    "gradient_norm": Entry(
+        ("step",), "norm of the gradient before it was clipped", "ravine.descend(problem, clip_norm=1.0)"
+    ),
     "zero_gradient": Entry(
         ("parameter",),
         "whether it never moved, and its gradient was 0 at the first step and at the last",

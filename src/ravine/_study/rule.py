@@ -32,6 +32,9 @@ DEFAULTS: Mapping[str, Any] = {
 SETTINGS = tuple(DEFAULTS)
 """Names of the settings that make a path, in torch's order."""
 
+LOOP_SETTINGS: Mapping[str, float] = {"clip_norm": np.inf, "noise": 0.0}
+"""What the loop does to a gradient before an optimizer sees it, at values that do nothing."""
+
 RATE_SETTINGS = ("momentum", "dampening", "nesterov")
 """What moves the stability limit besides the curvature; weight decay is part of that."""
 
@@ -297,7 +300,17 @@ def _places_of(leaves: Sequence[Any], runs: xr.Dataset) -> Iterator[tuple[Leaf, 
 class Reason:
     """Why the rule of torch.optim.SGD, or theory, does not speak of runs."""
 
-    kind: Literal["unnamed", "other optimizer", "groups", "settings", "maximize", "scheduler", "mini-batches"]
+    kind: Literal[
+        "unnamed",
+        "other optimizer",
+        "groups",
+        "settings",
+        "maximize",
+        "scheduler",
+        "mini-batches",
+        "clip_norm",
+        "noise",
+    ]
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -309,6 +322,8 @@ class Reason:
             "maximize": "it climbs (maximize=True)",
             "scheduler": f"a scheduler changes its {' and '.join(self.names) or 'lr'}",
             "mini-batches": "what it sees is not the loss over all data (mini-batches, dropout, BatchNorm)",
+            "clip_norm": "its gradients are clipped",
+            "noise": "noise is added to its gradients",
         }[self.kind]
 
 
@@ -316,7 +331,8 @@ class Reason:
 class Conditions:
     """Under which conditions runs were made, each of any of them; `optimizers` are their classes.
 
-    `moved` are the settings besides the lr that a scheduler moves, or may have moved where the study does not say.
+    `moved` are the settings besides the lr that a scheduler moves, or may have moved where the study does not say;
+    `treated` are the settings of the loop by which gradients are clipped or noisy.
     """
 
     optimizers: tuple[str, ...]
@@ -326,6 +342,7 @@ class Conditions:
     scheduled: bool
     batched: bool
     moved: tuple[str, ...] = ()
+    treated: tuple[Literal["clip_norm", "noise"], ...] = ()
 
     @property
     def why_not_sgd(self) -> Reason | None:
@@ -352,6 +369,7 @@ class Conditions:
             Reason("scheduler", ("lr", *self.moved)) if self.scheduled else None,
             Reason("groups") if self.grouped else None,
             Reason("mini-batches") if self.batched else None,
+            *map(Reason, self.treated),
         )
         return next((reason for reason in reasons if reason is not None), None)
 
@@ -389,7 +407,15 @@ def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Condi
         scheduled=scheduled,
         batched=batched,
         moved=moved,
+        treated=treated_of(runs),
     )
+
+
+def treated_of(runs: xr.Dataset) -> tuple[Literal["clip_norm", "noise"], ...]:
+    """Return the settings of the loop that act on the gradients of any of these runs; NaN: it has no such setting."""
+    names: tuple[Literal["clip_norm", "noise"], ...] = ("clip_norm", "noise")
+    acting = {n: runs[n].notnull() & (runs[n] != LOOP_SETTINGS[n]) for n in names if n in runs.coords}
+    return tuple(name for name in names if name in acting and bool(acting[name].any()))
 
 
 def _moving(runs: xr.Dataset) -> set[str]:

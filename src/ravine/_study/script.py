@@ -19,6 +19,9 @@ from ravine._study.provenance import facts_of
 
 Pieces = Mapping[str, Any]
 
+NOISE_SEED = 2**31
+"""What is added to a run's seed for the noise of its gradients: another stream than that of the mini-batches."""
+
 
 def code(run: xr.Dataset) -> str:
     """Write the plain torch script that gives this very run, bit for bit, without ravine.
@@ -41,8 +44,8 @@ def code(run: xr.Dataset) -> str:
     ------
     ValueError
         If the study holds several runs or not the start, or the run was made of something that a script cannot hold:
-        a loss that uses variables from around it, a module that is not of torch.nn, dropout, too much data. It says
-        which.
+        a loss that uses objects from around it (numbers, and arrays of up to 10,000, are written out), a module that is
+        not of torch.nn, dropout, too much data. It says which.
 
     Examples
     --------
@@ -129,12 +132,14 @@ def _with_swept(run: xr.Dataset, pieces: Pieces) -> Pieces:
     taken = {name: _value_of(run[name], known) for name, known in swept["settings"].items()} if swept else {}
     for value in taken.values():
         _check_possible(value)
+    # what treats gradients is the loop's, unless the optimizer has a setting of that name
+    loop = {name: taken.pop(name) for name in swept.get("loop", ()) if name in taken}
     given = [pieces["settings"], *(f"{name}={value}" for name, value in taken.items())]
     turned = {name: _value_of(run[name], known) for name, known in swept["criterion"].items()} if swept else {}
     more: dict[str, Any] = {"settings": ", ".join(each for each in given if each), "criterion": turned}
-    if "batch_size" in pieces and "seed" in run.coords:
+    if ("batch_size" in pieces or "noise" in {**pieces, **loop}) and "seed" in run.coords:
         more["seed"] = int(run["seed"])
-    return {**pieces, **more}
+    return {**pieces, **loop, **more}
 
 
 def _value_of(coordinate: xr.DataArray, known: Mapping[str, str]) -> str:
@@ -227,7 +232,7 @@ def _tensor(values: NDArray[Any], dtype: str, more: str = "") -> str:
 
 def _optimizer(pieces: Pieces, problem: Pieces) -> str:
     given = f", {pieces['settings']}" if pieces["settings"] else ""
-    everything = "model.parameters()" if "model" in problem else "parameters.values()"
+    everything = _everything(problem)
     lines = []
     if pieces["groups"]:
         lines = ["groups = [", *_groups(pieces["groups"], problem), "]"]
@@ -237,6 +242,8 @@ def _optimizer(pieces: Pieces, problem: Pieces) -> str:
         lines.append("optimizer.train()")
     if "scheduler" in pieces:
         lines.append(f"scheduler = {pieces['scheduler']}")
+    if "noise" in pieces:
+        lines.append(f"noise = torch.Generator().manual_seed({NOISE_SEED + pieces['seed']})")
     if "batch_size" in pieces:
         generator = f"torch.Generator().manual_seed({pieces['seed']})"
         lines += [
@@ -265,8 +272,27 @@ def _quoted(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)  # what JSON escapes, Python reads alike
 
 
+def _everything(problem: Pieces) -> str:
+    return "model.parameters()" if "model" in problem else "parameters.values()"
+
+
+def _treatment(pieces: Pieces, problem: Pieces) -> list[str]:
+    """Write what is done to gradients before the step."""
+    lines = []
+    if "noise" in pieces:
+        drawn = "torch.randn(each.shape, generator=noise, dtype=each.dtype)"
+        lines = [
+            f"for each in {_everything(problem)}:",
+            "    if each.grad is not None:",
+            f"        each.grad.add_({drawn}, alpha={pieces['noise']})",
+        ]
+    if "clip_norm" in pieces:
+        lines.append(f"torch.nn.utils.clip_grad_norm_({_everything(problem)}, {pieces['clip_norm']})")
+    return lines
+
+
 def _loop(run: xr.Dataset, pieces: Pieces, problem: Pieces) -> str:
-    value = "value = loss(parameters)"
+    value = "value = loss(parameters)" + ".clone()" * bool(pieces.get("moves"))
     if "model" in problem:
         value = "value = criterion(model(inputs), targets)"
     body = []
@@ -274,7 +300,7 @@ def _loop(run: xr.Dataset, pieces: Pieces, problem: Pieces) -> str:
         body.append("some_inputs, some_targets = next(batches)")
         value = "value = criterion(model(some_inputs), some_targets)"
     backward = f"value.backward({'create_graph=True' * bool(pieces.get('create_graph'))})"
-    evaluate = ["optimizer.zero_grad()", value, backward]
+    evaluate = ["optimizer.zero_grad()", value, backward, *_treatment(pieces, problem)]
     if pieces["closure"] and pieces["optimizer"].startswith("torch.optim."):
         inner = [*evaluate, "return value"]
         body += ["", "def closure():", *(f"    {line}" for line in inner), "", "value = optimizer.step(closure)"]

@@ -87,6 +87,11 @@ def _nearest_of(present: NDArray[Any], value: Any) -> str:
 LANDMARKS = ("minimizer", "minimum_loss", "hessian", "data_minimizer", "data_minimum_loss")
 """What some runs know and others do not, because of their settings: it is NaN for the others."""
 
+OF_SOME = frozenset({"batch_loss", "gradient_norm", "zero_gradient"})
+"""Variables that runs have only where there is something to say."""
+
+MOVED = "scheduled_"
+
 SHARED = frozenset({"inputs", "targets", "surface", "slope"})
 """Variables that runs may have in common; what a run itself left behind is always kept for each."""
 
@@ -119,7 +124,7 @@ def join(studies: Mapping[Any, xr.Dataset] | Sequence[xr.Dataset], dim: str = "r
         If there is nothing to join, or the studies do not hold the same variables, parameters and steps.
     """
     studies = _labelled(studies)
-    studies = _with_all_landmarks(studies)
+    studies = _with_all_records(_with_all_landmarks(studies))
     first_label, first = next(iter(studies.items()))
     for label, each in studies.items():
         if set(each.data_vars) != set(first.data_vars):
@@ -206,6 +211,24 @@ def _with_all_landmarks(studies: Mapping[str, xr.Dataset]) -> dict[str, xr.Datas
                 own = each.variables.get(name.removeprefix("data_"))
                 missing = known.variable.copy(data=np.full(known.shape, np.nan))
                 filled[label] = each.assign({name: missing if own is None else own})
+    return filled
+
+
+def _with_all_records(studies: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Give every study what only some runs leave behind: NaN where a run had no schedule, or saw the whole loss."""
+    filled = dict(studies)
+    found = [n for each in studies.values() for n in map(str, each.data_vars) if n in OF_SOME or n.startswith(MOVED)]
+    for name in dict.fromkeys(found):
+        known = next(each[name] for each in studies.values() if name in each)
+        own = CONTRACT[name].dims if name in CONTRACT else ("step",)
+        for label, each in filled.items():
+            like = "position" if "parameter" in own else "loss"
+            if name in each or like not in each:
+                continue
+            dims = [d for d in each[like].dims if d not in ("step", "parameter") or d in own]
+            nothing = False if known.dtype.kind == "b" else np.nan
+            missing = np.full([each.sizes[d] for d in dims], nothing, dtype=known.dtype)
+            filled[label] = each.assign({name: (dims, missing, {"long_name": known.attrs.get("long_name", name)})})
     return filled
 
 

@@ -76,14 +76,14 @@ def skeleton_of(plan: SweepPlan) -> xr.Dataset:
     parts = job.problems[0].parts
     if parts is not None and is_drawable(parts) and "problem" not in lead:
         data |= shared_data(parts)
-    settings = {n: plain(v) for n, v in job.defaults.items() if is_coordinate(n, v)}
+    settings = {n: plain(v) for n, v in {**job.defaults, **job.of_loop}.items() if is_coordinate(n, v)}
     overridden = overridden_by(job.tensors)
     coords: dict[str, Any] = {name: value for name, value in settings.items() if name not in overridden}
     coords |= {"step": np.arange(job.steps + 1), "parameter": parameter_of(job.problems[0])}
     coords |= {"optimizer": job.optimizer_name}
     if job.problems[0].criterion is not None and not {"criterion", "problem"} & set(lead):
         coords["criterion"] = job.problems[0].criterion
-    if job.spec.feed is not None and "seed" not in lead:
+    if (job.spec.feed is not None or job.draws_noise) and "seed" not in lead:
         inner = tuple(axis.name for axis in job.inner.axes)
         seeds = np.array([job.seed_of(setting) for setting in range(job.inner.size)])
         coords["seed"] = (inner, seeds.reshape(job.inner.shape))
@@ -140,7 +140,7 @@ def _provenance_of(plan: SweepPlan, agreement: Mapping[int, Agreement | None]) -
         by_label([engine.name for engine in plan.engines], problems),
         why=by_label([engine.why for engine in plan.engines], problems),
         equals_torch=by_label(words, problems),
-        settings={name: plain(value) for name, value in job.defaults.items() if name not in lead},
+        settings={name: plain(value) for name, value in {**job.defaults, **job.of_loop}.items() if name not in lead},
         threads=1,
         dtype=dtype_of(job.problems[0]),
         **made_by(path_of(type(job.some_optimizer)), job.tensors),

@@ -20,11 +20,13 @@ import typer
 import ravine
 from ravine.cli import leave
 from ravine.cli.options import (
+    CLIP_NORM,
     DAMPENING,
     LR,
     MAXIMIZE,
     MOMENTUM,
     NESTEROV,
+    NOISE,
     PROBLEM,
     WEIGHT_DECAY,
     BatchSize,
@@ -252,8 +254,10 @@ def descend(
         ),
     ] = None,
     scheduler: Scheduler = None,
+    clip_norm: Annotated[float | None, number_option(CLIP_NORM, "none")] = None,
+    noise: Annotated[float | None, number_option(NOISE, "0")] = None,
     batch_size: BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Of the mini-batches' order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the mini-batches' order, and of the noise.")] = 0,
     out: OutStudy = None,
     style: Style = "ravine",
     format: FormatOption = "png",
@@ -273,6 +277,7 @@ def descend(
     chosen = {
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
+        "clip_norm": clip_norm, "noise": noise,
     }  # fmt: skip
     settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     settings |= read_pairs(setting)
@@ -385,8 +390,12 @@ def sweep(
         typer.Option("--set", help='name=values of another setting, as in "delta=0.1:2:20" (may be repeated).'),
     ] = None,
     scheduler: Scheduler = None,
+    clip_norm: Annotated[str | None, typer.Option(help=f"{CLIP_NORM} Values as for --lr; inf: none.")] = None,
+    noise: Annotated[str | None, typer.Option(help=f"{NOISE} Values as for --lr.")] = None,
     batch_size: BatchSize = None,
-    seed: Annotated[str, typer.Option(help="Of the mini-batches' order; a list gives each run just these.")] = "0",
+    seed: Annotated[
+        str, typer.Option(help="Of the mini-batches' order and of the noise; a list gives each run just these.")
+    ] = "0",
     summary: Annotated[bool, typer.Option("--summary", help="Keep a few numbers of each run, not its path.")] = False,
     workers: Workers = None,
     cluster: Cluster = None,

@@ -65,6 +65,8 @@ DAMPENING = "Share of the gradient that does not go into the velocity."
 WEIGHT_DECAY = "Pull towards 0, added to the gradient as weight_decay times the parameter."
 NESTEROV = "Look ahead: take the gradient's share of the velocity a step early."
 MAXIMIZE = "Climb instead of descend."
+CLIP_NORM = "Scale a gradient that is longer than this down to it."
+NOISE = "Deviation of Gaussian noise that is added to each gradient."
 
 Source = Annotated[str, typer.Argument(help=PROBLEM, autocompletion=complete_problem)]
 X = Annotated[list[str] | None, typer.Option("--x", help="Input column, by name or by place from 0 (may be repeated).")]

@@ -19,7 +19,7 @@ from ravine._store.create import StorePath
 from ravine._store.remote import local_path
 from ravine._store.store import Store, count_runs, is_store
 from ravine._store.trust import is_in_store, is_signed
-from ravine._study.rule import SETTINGS
+from ravine._study.rule import LOOP_SETTINGS, SETTINGS
 from ravine._system import bytes_free
 from ravine._words.words import make_scheduler
 from ravine.cli.options import read_pairs, read_seeds, read_values, split_pairs
@@ -28,11 +28,11 @@ from ravine.cli.sources import find_optimizer, load_problem
 
 TYPED = (
     "source", "x", "y", "criterion", "standardize", "start", "steps", "optimizer", *SETTINGS, "setting", "scheduler",
-    "batch_size", "seed", "summary", "encoding", "drop_missing", "decimal",
+    "batch_size", "seed", "summary", "encoding", "drop_missing", "decimal", *LOOP_SETTINGS,
 )  # fmt: skip
 """What says which sweep it is, of all that can be typed; the rest says how and where it is made."""
 
-LATER: Mapping[str, Any] = {"encoding": None, "drop_missing": False, "decimal": None}
+LATER: Mapping[str, Any] = {"encoding": None, "drop_missing": False, "decimal": None, **dict.fromkeys(LOOP_SETTINGS)}
 """What could not be typed from the first: plans that were written before do not say it."""
 
 ROOM = 8
@@ -201,7 +201,7 @@ def print_faults(path: Path, *, forget: bool) -> bool:
 
 def _read_settings(typed: Mapping[str, Any]) -> dict[str, Any]:
     """Read the optimizer's settings, each from its own option or from --set."""
-    named = {name: typed[name] for name in SETTINGS}
+    named = {name: typed[name] for name in (*SETTINGS, *LOOP_SETTINGS)}
     for name, text in split_pairs(typed["setting"]):
         if named.get(name) is not None:
             raise ValueError(f"{name} is given twice: {named[name]} and {text}")

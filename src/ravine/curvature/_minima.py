@@ -17,7 +17,7 @@ from ravine._torch import one_thread
 from ravine.curvature._derivatives import Function, function_of, vector_of
 from ravine.curvature._regression import Minimum, none_found, penalty, regression_of
 from ravine.curvature._separable import separating_direction
-from ravine.measure._quadratic import Quadratic
+from ravine.measure._quadratic import SLOWLY, Quadratic
 
 Vector = NDArray[np.float64]
 
@@ -145,9 +145,36 @@ def _near(function: Function, begin: Vector, weight_decay: Decay, whence: str) -
     if doubt is not None:
         return none_found(len(begin), f"{doubt} (searched from {whence})")
     engine = f"trust region by scipy's trust-exact, then Newton steps; {function.precision}"
-    level = int(found.flat.sum())
+    hessian, slow = _without_slow(what, found, first)
+    level = max(int(found.flat.sum()), slow)
     flat = f"; flat along {level} direction{'s' * (level > 1)}, to second order" if level else ""
-    return Minimum(found.place, found.loss, found.hessian, engine, f"local: found from {whence}{flat}")
+    if slow:
+        flat += f", of which the loss rises {SLOWLY} along {slow}"
+    return Minimum(found.place, found.loss, hessian, engine, f"local: found from {whence}{flat}")
+
+
+def _without_slow(what: _Decayed, found: _Look, first: _Look) -> tuple[Vector, int]:
+    """Leave out curvature that belongs to where the search ended, not to the minimum; along how many directions.
+
+    Where a loss rises like a fourth power, Newton steps never end, and what curvature is left says how many were taken.
+    """
+    hessian, count = found.hessian, 0
+    curvatures, directions = found.axes
+    scale, weak = 1e-3 * max(found.scale, first.scale), _weak(what, found, first)
+    for curvature, direction in zip(curvatures[weak], directions[:, weak].T, strict=True):
+        with np.errstate(all="ignore"):
+            sides = [what.hessian(found.place + side * direction) for side in (-scale, scale)]
+        beside = max(float(direction @ each @ direction) for each in sides)
+        if beside > 2 * abs(float(curvature)) and beside > what.function.resolution * found.bend:
+            hessian = hessian - curvature * np.outer(direction, direction)
+            count += 1
+    return hessian, count
+
+
+def _weak(what: _Decayed, here: _Look, first: _Look) -> NDArray[np.bool_]:
+    """Tell which curvatures vanish beside those of the start, as where a loss levels off without a minimum."""
+    curvatures = np.abs(here.axes[0])
+    return np.asarray(curvatures <= what.tolerance * max(curvatures.max(), first.bend))
 
 
 class _StuckError(Exception):
@@ -303,8 +330,7 @@ def _doubt(what: _Decayed, here: _Look, first: _Look) -> str | None:
     if here.bends_down:
         return f"at {where} the loss bends down, its lowest curvature is {curvatures[0]:.3g}"
     straight = directions[:, here.flat]
-    # beside the curvatures of the start they vanish, as where a loss levels off without a minimum
-    weak = directions[:, np.abs(curvatures) <= what.tolerance * max(np.abs(curvatures).max(), first.bend)]
+    weak = directions[:, _weak(what, here, first)]
     falls = np.abs(straight.T @ here.gradient).max(initial=0.0) * scale > what.tolerance * size
     if falls or np.abs(here.step).max() > what.tolerance * scale:
         return f"the slope does not vanish: at {where} it is {np.linalg.norm(here.gradient):.3g}"

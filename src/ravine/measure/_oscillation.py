@@ -191,7 +191,7 @@ def rate(runs: xr.Dataset) -> xr.DataArray:
 def _moves(places: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return updates (…, step) along the direction of the largest, and which of them are no rounding."""
     with np.errstate(over="ignore", invalid="ignore"):
-        moves = np.diff(places, axis=-2)
+        moves = np.diff(places.astype(np.result_type(places.dtype, np.float32)), axis=-2)  # sums of float16 overflow
     finite = np.logical_and.accumulate(np.isfinite(moves).all(-1), -1)
     moves = np.where(finite[..., None], moves, 0)
     largest = abs(moves).max(axis=(-2, -1), keepdims=True)

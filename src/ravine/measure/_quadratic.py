@@ -21,6 +21,9 @@ TELLING = 100.0
 """A gap that is this many times its rounding shows a shape."""
 
 
+SLOWLY = "more slowly than a square"
+"""How a loss rises along a direction without curvature that is not level, as the scope of its minimum says it."""
+
 FLAT = 1e-10
 """Share of the largest curvature below which one is none, in a Hessian of float64."""
 

@@ -49,6 +49,8 @@ def _explained(reason: Reason, optimizers: Sequence[str]) -> str:
         "scheduler": "theory speaks of one setting throughout, the runs have a scheduler",
         "groups": "theory speaks of one setting throughout, the runs have groups of their own",
         "mini-batches": "theory speaks of one setting throughout, the runs have mini-batches",
+        "clip_norm": "theory speaks of gradients as they are, those of the runs are clipped (clip_norm)",
+        "noise": "theory speaks of gradients as they are, to those of the runs noise is added (noise)",
     }[reason.kind]
 
 

@@ -15,9 +15,9 @@ from ravine._findings.flat import unmoved
 from ravine._findings.run import runs_of
 from ravine._format import listed, names, number, setting, so_many
 from ravine._study.contract import last_step, until_taken
-from ravine._study.rule import DEFAULTS, SETTINGS, SGD, conditions_of, decay_of
+from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, SGD, conditions_of, decay_of
 
-UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"}
+UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"} | dict(LOOP_SETTINGS)
 """Settings that are not worth a word at these values."""
 
 UNSAID = {**UNWORDED, "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": False, "centered": False}
@@ -37,7 +37,7 @@ def knobs(runs: xr.Dataset) -> str:
     values = scalars(runs)
     turned = {n: v for n, v in values.items() if n == "lr" or (n in UNWORDED and v != UNWORDED[n])}
     words = [n if v is True else label_text(n, v) for n, v in turned.items() if v is not False]
-    varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in SETTINGS]
+    varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in (*SETTINGS, *LOOP_SETTINGS)]
     words += [_values_text(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
     optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
     name = names(optimizers) or "Descent"
@@ -104,10 +104,12 @@ def settings_text(runs: xr.Dataset) -> str:
     """Write the optimizer with every setting that is not at its usual value."""
     values = scalars(runs)
     name = values.pop("optimizer", "")
+    loop = {n: values.pop(n) for n in LOOP_SETTINGS if n in values}
     shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != UNSAID.get(n)]
     own = decays_text(coupled_decay(runs)) if "position" in runs else ""
     shown += [f"weight_decay={own}"] * bool(own)
-    return f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)
+    told = f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)
+    return ", ".join([told, *(label_text(n, v) for n, v in loop.items() if v != LOOP_SETTINGS[n])])
 
 
 def subtitle(
@@ -268,6 +270,8 @@ def end_of(run: xr.Dataset) -> End | None:
     if "minimum_loss" not in run or bool(run.coords.get("maximize", False)):
         return None
     if not np.isfinite(run["minimum_loss"].item()):
+        return None
+    if "step" in run.coords and run["step"].values[0] != 0:  # its gap at the start is not known
         return None
     arrived = measure.arrival(run.drop_vars("hessian", errors="ignore"))  # its limits are not asked for here
     if not {"position", "loss"} <= set(run.data_vars):
