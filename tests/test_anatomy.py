@@ -119,29 +119,33 @@ SETTINGS = [
 # -- the parts ---------------------------------------------------------------------------------------------------
 
 
-def test_all_updates_of_the_article_add_up(told):
-    for name in told.run.values:
-        for criterion in told.criterion.values:
-            run = told.sel(run=name, criterion=criterion)
-            position = run.position.values.astype(float)
-            sizes = abs(position[:-1]) + abs(position[1:]) + 1
-            for step in range(100):
-                update = update_of(run, step)
-                assert update.why == ""
-                total = sum(update.parts.values())
-                assert (abs(position[step] + total - position[step + 1]) <= 2e-6 * sizes[step]).all()
-                assert np.array_equal(update.moved, position[step + 1] - position[step])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_updates_of_the_article_add_up(told, every):
+    """Of each run the first, and others in each than in the one before; with ``-m slow`` all."""
+    runs = [told.sel(run=name, criterion=criterion) for name in told.run.values for criterion in told.criterion.values]
+    for number, run in enumerate(runs):
+        steps = sorted({0, *range(number % every, 100, every)})
+        position = run.position.values.astype(float)
+        sizes = abs(position[:-1]) + abs(position[1:]) + 1
+        for step in steps:
+            update = update_of(run, step)
+            assert update.why == ""
+            total = sum(update.parts.values())
+            assert (abs(position[step] + total - position[step + 1]) <= 2e-6 * sizes[step]).all()
+            assert np.array_equal(update.moved, position[step + 1] - position[step])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_random_settings_add_up_to_what_torch_did(dtype):
+@pytest.mark.parametrize("count", [24, pytest.param(60, marks=pytest.mark.slow)])
+def test_random_settings_add_up_to_what_torch_did(dtype, count):
+    """Twice each implementation with each scheduler; with ``-m slow`` five times."""
     rng = np.random.default_rng(8)
     schedulers = [
         None,
         partial(torch.optim.lr_scheduler.StepLR, step_size=3),
         partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.8),
     ]
-    for number in range(60):
+    for number in range(count):
         momentum = float(rng.choice([0.0, 0.3, 0.9]))
         nesterov = bool(momentum and rng.integers(2))
         settings = {
