@@ -81,18 +81,25 @@ def article_picture() -> None:
 
 
 def recorded_loop(
-    steps: int, dtype: torch.dtype, kind: type[torch.optim.Optimizer] = torch.optim.SGD, **settings: Any
+    steps: int,
+    dtype: torch.dtype,
+    kind: type[torch.optim.Optimizer] = torch.optim.SGD,
+    make_schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+    **settings: Any,
 ) -> tuple[list[float], list[list[float]]]:
     """Train and read loss and position off as numbers at each step; the loss at the last position too."""
     model, criterion = new_neuron().to(dtype), torch.nn.MSELoss()
     inputs, targets = INPUTS.to(dtype), TARGETS.to(dtype)
     optimizer = kind(model.parameters(), **settings)
+    schedule = None if make_schedule is None else make_schedule(optimizer)
     losses, positions = [], [[model.weight.item(), model.bias.item()]]
     for _ in range(steps):
         optimizer.zero_grad()
         loss = criterion(model(inputs), targets)
         loss.backward()
         optimizer.step()
+        if schedule is not None:
+            schedule.step()
         losses.append(loss.item())
         positions.append([model.weight.item(), model.bias.item()])
     with torch.no_grad():

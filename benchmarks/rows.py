@@ -6,7 +6,8 @@ import io
 import itertools
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 from PIL import Image
+from torch.optim import lr_scheduler
 
 import ravine
 from loops import (
@@ -163,17 +165,52 @@ OTHERS: dict[type[torch.optim.Optimizer], dict[str, list[Any]]] = {
 
 def sweep_of_another(kind: type[torch.optim.Optimizer], goal: Goal, dtype: torch.dtype = torch.float32) -> Row:
     """The same for another optimizer: 100 learning rates by 100 values of a setting of its own."""
-    problem = MSE if dtype == torch.float32 else MSE.in_double()
     ((name, values),) = OTHERS[kind].items()
+    width = "-double" if dtype == torch.float64 else ""
+    return every_bit(f"sweep-{kind.__name__}{width}", goal, kind, name, values, dtype)
+
+
+def warm_up_and_cosine(optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    """Ten steps of rising lr, then ninety of falling."""
+    parts = [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=10), lr_scheduler.CosineAnnealingLR(optimizer, 90)]
+    return lr_scheduler.SequentialLR(optimizer, parts, milestones=[10])
+
+
+SCHEDULERS: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "StepLR": partial(lr_scheduler.StepLR, step_size=30),
+    "CosineAnnealingLR": partial(lr_scheduler.CosineAnnealingLR, T_max=100),
+    "ExponentialLR": partial(lr_scheduler.ExponentialLR, gamma=0.97),
+    "warm-up": warm_up_and_cosine,
+    "OneCycleLR": partial(lr_scheduler.OneCycleLR, max_lr=0.3, total_steps=101),
+}
+
+
+def sweep_under(name: str, goal: Goal) -> Row:
+    """SGD under a scheduler: 100 learning rates by 100 momenta; none of them 0, where OneCycleLR would turn it on."""
+    momenta = [float(momentum) for momentum in MOMENTA if momentum or name != "OneCycleLR"]
+    return every_bit(f"sweep-{name}", goal, torch.optim.SGD, "momentum", momenta, scheduler=SCHEDULERS[name])
+
+
+def every_bit(
+    name: str,
+    goal: Goal,
+    kind: type[torch.optim.Optimizer],
+    setting: str,
+    values: list[Any],
+    dtype: torch.dtype = torch.float32,
+    scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+) -> Row:
+    """A sweep of 100 learning rates and the values of another setting that must have torch's bits."""
+    problem = MSE if dtype == torch.float32 else MSE.in_double()
     chosen = np.random.default_rng(0).choice(RATES.size * len(values), size=50, replace=False).tolist()
-    some = [{"lr": float(RATES[k // len(values)]), name: values[k % len(values)]} for k in chosen]
+    some = [{"lr": float(RATES[k // len(values)]), setting: values[k % len(values)]} for k in chosen]
     seeds = itertools.cycle(range(SEEDS))
 
     def ours() -> xr.Dataset:
-        return ravine.sweep(problem, kind, lr=RATES, seed=next(seeds), **{name: values})
+        return ravine.sweep(problem, kind, scheduler=scheduler, lr=RATES, seed=next(seeds), **{setting: values})
 
     def theirs() -> list[Any]:
-        return [recorded_loop(100, dtype, kind, **settings) for settings in some[:5]]
+        return [recorded_loop(100, dtype, kind, scheduler, **settings) for settings in some[:5]]
 
     def check() -> None:
         runs = ours()
@@ -181,14 +218,12 @@ def sweep_of_another(kind: type[torch.optim.Optimizer], goal: Goal, dtype: torch
         if not facts["equals_torch"].startswith("every bit"):
             raise AssertionError(f"{facts['engine']}: {facts['why']}; {facts['equals_torch']}")
         for settings in some:
-            losses, positions = recorded_loop(100, dtype, kind, **settings)
+            losses, positions = recorded_loop(100, dtype, kind, scheduler, **settings)
             run = ravine.at(runs, **settings)
             same_bits(run.loss, losses)
             same_bits(run.position, positions)
 
-    width = "-double" if dtype == torch.float64 else ""
-    scale = RATES.size * len(values) / 5
-    return Row(f"sweep-{kind.__name__}{width}", ours, theirs, goal, check, scale=scale)
+    return Row(name, ours, theirs, goal, check, scale=RATES.size * len(values) / 5)
 
 
 def sweep_in_any_order(name: str, dtype: torch.dtype) -> Row:
@@ -337,6 +372,7 @@ ROWS = (
     sweep_of("sweep-10000-double", faster(700), torch.float64),
     *(sweep_of_another(kind, faster(900)) for kind in OTHERS),
     *(sweep_of_another(kind, faster(), torch.float64) for kind in (torch.optim.Adam, torch.optim.RMSprop)),
+    *(sweep_under(name, faster(100 if name == "OneCycleLR" else 700)) for name in SCHEDULERS),
     sweep_in_any_order("sweep-any-order", torch.float32),
     sweep_in_any_order("sweep-any-order-double", torch.float64),
     sweep_of("sweep-autograd", faster(300), engine="autograd"),
