@@ -33,13 +33,16 @@ def project(plane: Plane, run: xr.Dataset, problem: Problem) -> xr.Dataset:
         raise ValueError(f"the run has {run.sizes['parameter']:,} parameters, and the plane is of {plane.size:,}")
     names_in(read_shapes(run), problem, "the run is a recording of another model than the problem")
     positions = run["position"].transpose("step", "parameter").values
-    coordinates, off, squares = find_coordinates(plane, positions)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverged
+        coordinates, off, squares = find_coordinates(plane, positions)
     place = InPlace(problem, plane.statistics, names)
     tell_random(place)
     losses = np.empty((2, len(positions)))
     for step in tracked(range(len(positions)), "positions"):
         losses[0, step] = place.at(torch.from_numpy(np.array(positions[step])))
-        losses[1, step] = place.at(torch.from_numpy(plane.at(*coordinates[step].tolist())))
+        with np.errstate(over="ignore", invalid="ignore"):
+            beneath = plane.at(*coordinates[step].tolist())
+        losses[1, step] = place.at(torch.from_numpy(beneath))
     error = place.standard_error() if place.is_sample else None
     facts = plane.facts(place.statistics, **sample_facts(place, error))
     fate = provenance(HOW, **facts_of_loss(place))

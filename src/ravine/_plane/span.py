@@ -160,10 +160,10 @@ def _tell_straight(what: str, found: int = 1) -> str:
 
 
 def _noise(path: Path, gram: Matrix) -> float:
-    """Return the squared length that rounding of the positions may leave."""
+    """Return the squared length that rounding of the positions, and of their scalar products, may leave."""
     eps = float(np.finfo(path.positions.dtype if path.positions.dtype.kind == "f" else np.float64).eps)
     last = path.positions[-1].astype(np.float64)
-    return float(len(gram) * (eps**2 * (last @ last) + np.finfo(float).eps ** 2 * np.trace(gram)))
+    return float(len(gram) * (eps**2 * (last @ last) + np.finfo(float).eps * np.trace(gram)))
 
 
 def _walk_of(path: Path, gram: Matrix) -> Matrix:
