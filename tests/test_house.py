@@ -33,7 +33,7 @@ FLOORS = (  # each wing imports only from wings that stand before its own floor
     {"plot._film"},
     {"plot", "_landscape"},
     {"_descent"},
-    {"_engine"},
+    {"_engine", "_record"},
     {"_sweep"},
     {"_explore"},
     {""},  # ravine itself: the public names
@@ -57,6 +57,7 @@ WITHOUT_MATPLOTLIB = {
         "_descent",
         "_landscape",
         "_engine",
+        "_record",
         "_sweep",
     ),
 }

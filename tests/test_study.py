@@ -120,7 +120,8 @@ def test_large_models_get_numbers_for_labels():
         )
     run = ravine.descend(problem, lr=0.1, steps=1)
     assert run.parameter.dtype.kind == "i"
-    assert "'weight': (101, 101)" in run.parameter.attrs["shapes"]
+    assert json.loads(run.parameter.attrs["shapes"]) == {"weight": [101, 101], "bias": [101]}
+    assert (problem.size, problem.known) == (10302, ("weight", "bias"))
 
 
 def test_join_of_unlike_optimizers_and_lengths():

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ravine._plane.plane import Plane
     from ravine._problem.criteria import residuals
     from ravine._problem.problem import Problem
+    from ravine._record.record import record
     from ravine._store.files import open, save
     from ravine._store.verify import verify
     from ravine._study.contract import check
@@ -60,6 +61,7 @@ _HOME = {
     "join": "_study.select",
     "landmarks": "curvature._landmarks",
     "open": "_store.files",
+    "record": "_record.record",
     "residuals": "_problem.criteria",
     "save": "_store.files",
     "sharpness": "curvature._hessian",
@@ -74,6 +76,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "Problem",
     "descend",
     "sweep",
+    "record",
     "surface",
     "Plane",
     "landmarks",

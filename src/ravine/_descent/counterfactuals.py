@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ravine._descent.dataset import parameter_of
 from ravine._descent.descend import descend
 from ravine._format import listed
 from ravine._problem.problem import Problem
@@ -127,9 +128,9 @@ def _check_same_loss(run: xr.Dataset, other: xr.Dataset) -> None:
 
 
 def _start(problem: Problem, run: xr.Dataset) -> Problem:
-    labels = [str(label) for label in run["parameter"].values]
-    if tuple(labels) != problem.labels:
-        raise ValueError(f"the run's parameters are {listed(labels)}, the problem's {listed(problem.labels)}")
+    labels, known = run["parameter"].values, parameter_of(problem)
+    if not np.array_equal(labels, known.values) or run["parameter"].attrs.get("shapes") != known.attrs.get("shapes"):
+        raise ValueError(f"the run's parameters are {listed(labels)}, the problem's {listed(problem.known)}")
     if "step" in run.coords and run["step"].values[0] != 0:
         raise ValueError(f"the run begins at step {run['step'].values[0]}: the start is needed to make it again")
     flat, begin, values = run["position"].transpose("step", "parameter").values[0], 0, {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ravine._descent.trace import Rows, Trace
 from ravine._problem.problem import Parts, Problem
 from ravine._study.contract import CONTRACT
+from ravine._study.labels import LABELLED, label_variable
 from ravine._study.provenance import provenance
 from ravine._study.rule import Leaf, minimised_decay
 from ravine._torch import numpy_of
@@ -21,10 +22,6 @@ from ravine.curvature._landmarks import ends_of, minima_of_runs
 
 HOW_NOT_WHAT = frozenset({"foreach", "fused", "differentiable", "capturable"})
 """Settings that choose an implementation, not a path; they are kept in the provenance alone."""
-
-LABELLED = 10_000
-"""Parameters up to which each has a label of its own; beyond, they are numbered."""
-
 
 DRAWABLE = 10_000
 """Numbers in inputs or targets up to which the data travels with a run, so that it can be drawn."""
@@ -272,11 +269,8 @@ def _sample_dims(array: NDArray[Any], inner: str) -> tuple[str, ...]:
 
 def parameter_of(problem: Problem) -> xr.Variable:
     """Return the labels of a problem's parameters."""
-    labels = problem.labels
-    if len(labels) <= LABELLED:
-        return xr.Variable("parameter", np.array(labels))
-    shapes = str({name: tuple(value.shape) for name, value in problem.start.items()})
-    return xr.Variable("parameter", np.arange(len(labels)), {"shapes": shapes})
+    few = problem.size <= LABELLED
+    return label_variable("parameter", problem.shapes, problem.labels if few else None)
 
 
 def is_coordinate(name: str, value: Any, overridden: Collection[str] = ()) -> bool:

@@ -64,7 +64,7 @@ class Job:
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return len(self.problems[0].labels)
+        return self.problems[0].size
 
     @property
     def like(self) -> torch.Tensor:

@@ -132,12 +132,12 @@ def check_problems(problems: Mapping[str, Problem]) -> None:
     if len(problems) > MOST_PROBLEMS:
         raise ValueError(f"a page shows up to {MOST_PROBLEMS} problems side by side, got {len(problems)}: choose some")
     first = next(iter(problems.values()))
-    if len(first.labels) != 2:
+    if first.size != 2:
         raise ValueError(
-            f"a page shows problems of exactly two parameters, this one has {len(first.labels)}: "
+            f"a page shows problems of exactly two parameters, this one has {first.size}: "
             "ravine.plot.losses(ravine.descend(problem)) draws the losses of any, and ravine.surface the loss along "
             "two of its parameters, as in ravine.surface(problem, {first}=(-1, 1), {second}=(-1, 1))".format(
-                first=first.labels[0], second=first.labels[1] if len(first.labels) > 1 else "other"
+                first=first.labels[0], second=first.labels[1] if first.size > 1 else "other"
             )
         )
     starts = {tuple(float(v) for value in each.start.values() for v in value.reshape(-1)) for each in problems.values()}

@@ -333,7 +333,7 @@ def grid_dataset(
         by_label([each.way for each in found], problems),
         equals_torch=by_label([each.agreement for each in found], problems),
         threads=1,
-        others="held at the problem's start" if len(first.labels) > 2 else "none",
+        others="held at the problem's start" if first.size > 2 else "none",
     )
     dims = (*lead, *reversed(grid.names), *entry.dims)
     attrs = {"long_name": entry.long_name, "provenance": fate}

@@ -45,7 +45,9 @@ class Origin:
         if len(alive) < len(held):
             return None
         first = next(iter(alive.values()))
-        if tuple(str(label) for label in runs["parameter"].values) != first.labels or "loss" not in runs:
+        if runs.sizes["parameter"] != first.size or first.size != 2 or "loss" not in runs:
+            return None
+        if tuple(str(label) for label in runs["parameter"].values) != first.labels:
             return None
         if not self.several:
             return surface(first, around(runs)) if self._is_of("", first, runs) else None
@@ -101,7 +103,7 @@ def remember_problem(problem: Problem | Mapping[str, Problem], spelled: Mapping[
     """
     several = isinstance(problem, Mapping)
     labelled = dict(problem) if isinstance(problem, Mapping) else {"": problem}
-    if any(len(each.labels) != 2 for each in labelled.values()):
+    if any(each.size != 2 for each in labelled.values()):
         return
     held = {label: _hold(each) for label, each in labelled.items()}
     remember(tuple((label, id(each)) for label, each in labelled.items()), Origin(held, spelled, several))

@@ -26,6 +26,7 @@ from ravine._problem.over_batches import OWN, OverBatches
 from ravine._problem.read_csv import read
 from ravine._problem.read_frame import name_of_source
 from ravine._problem.starts import OfVector, is_vector, split_vector
+from ravine._study.labels import LABELLED, labels_of, size_of
 from ravine._system import process_state
 from ravine._torch import copied, fork_random_state
 from ravine._words.words import as_criterion
@@ -525,15 +526,32 @@ class Problem:
         Those of a regression on several columns are the columns' own.
         """
         columns = self.parts.columns if self.parts is not None else ()
-        return tuple(
-            columns[index[-1]]
-            if columns and name == "weight"
-            else name
-            if value.numel() == 1
-            else f"{name}[{','.join(map(str, index))}]"
-            for name, value in self.start.items()
-            for index in np.ndindex(tuple(value.shape))
-        )
+        if not columns:
+            return labels_of(self.shapes)
+        own = {name: columns if name == "weight" else labels_of({name: shape}) for name, shape in self.shapes.items()}
+        return tuple(label for each in own.values() for label in each)
+
+    @property
+    def size(self) -> int:
+        """How many numbers the parameters hold; unlike `labels`, it costs nothing for a network of many.
+
+        Examples
+        --------
+        >>> import ravine
+        >>> ravine.gallery.rosenbrock().size
+        2
+        """
+        return size_of(self.shapes)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The labels, where they are few; else the names of the tensors."""
+        return self.labels if self.size <= LABELLED else tuple(self.start)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter name to the shape of its tensor, in the order of the labels."""
+        return {name: tuple(value.shape) for name, value in self.start.items()}
 
     @property
     def like(self) -> torch.Tensor:
@@ -566,7 +584,7 @@ class Problem:
             values = split_vector(self, values)
         elif values is not None and not isinstance(values, Mapping):
             raise TypeError(
-                f"a start is a mapping of parameter name to value, or a vector in the order {listed(self.labels)}; "
+                f"a start is a mapping of parameter name to value, or a vector in the order {listed(self.known)}; "
                 f"got {kind_of(values)}"
             )
         moved = dict(self.start)
@@ -857,10 +875,14 @@ def dimension(problems: Mapping[str, Problem]) -> str:
     labelled = list(problems.items())
     first_label, first = labelled[0]
     for label, problem in labelled[1:]:
-        if problem.labels != first.labels:
+        if problem.shapes != first.shapes or (first.size <= LABELLED and problem.labels != first.labels):
+            known = [
+                each.labels[:4] if each.size <= LABELLED else [f"{n} {s}" for n, s in each.shapes.items()][:4]
+                for each in (first, problem)
+            ]
             raise ValueError(
-                f"parameters differ: {first_label!r} has {', '.join(first.labels[:4])} and {label!r} "
-                f"{', '.join(problem.labels[:4])}; problems in one mapping must share them"
+                f"parameters differ: {first_label!r} has {', '.join(known[0])} and {label!r} "
+                f"{', '.join(known[1])}; problems in one mapping must share them"
             )
     alike = first.parts is not None and all(
         problem.parts is not None and first.parts.alike_but_criterion(problem.parts) for problem in problems.values()

@@ -50,10 +50,10 @@ def is_vector(given: Any) -> bool:
 def split_vector(problem: Problem, vector: Any) -> dict[str, torch.Tensor]:
     """Return the values of all parameters, from a vector in the order of the problem's labels."""
     values = copied(vector)
-    if len(values) != len(problem.labels):
-        one = "a number" if len(problem.labels) == 1 else f"{len(problem.labels)} numbers"
+    if len(values) != problem.size:
+        one = "a number" if problem.size == 1 else f"{problem.size} numbers"
         raise ValueError(
-            f"a start is {one}, in the order {listed(problem.labels)}; got {len(values)}: {kind_of(vector)}"
+            f"a start is {one}, in the order {listed(problem.known)}; got {len(values)}: {kind_of(vector)}"
         )
     found, begin = {}, 0
     for name, old in problem.start.items():
@@ -80,7 +80,7 @@ def read_starts(starts: Any, problem: Problem) -> dict[Hashable, Mapping[str, An
         With what was given and what was expected.
     """
     expected = (
-        f"starts takes a list of starts (a mapping or a vector in the order {listed(problem.labels)} each), a mapping "
+        f"starts takes a list of starts (a mapping or a vector in the order {listed(problem.known)} each), a mapping "
         "of label to start, or an array or table with a row for each"
     )
     if hasattr(starts, "columns") and hasattr(starts, "to_dict"):
@@ -88,7 +88,7 @@ def read_starts(starts: Any, problem: Problem) -> dict[Hashable, Mapping[str, An
         begun = dict(zip(starts.index.tolist(), rows, strict=True))
     elif isinstance(starts, Mapping):
         begun = dict(starts)
-        if begun and set(begun) <= {*problem.start, *problem.labels} and not any(map(_is_mapping, begun.values())):
+        if begun and set(begun) <= {*problem.start, *problem.known} and not any(map(_is_mapping, begun.values())):
             raise ValueError(f"{expected}; got a mapping of parameters: for one start write starts=[{{…}}]")
     elif isinstance(starts, list | tuple) or getattr(starts, "ndim", 0) > 0:
         begun = dict(enumerate(starts))
@@ -101,7 +101,7 @@ def read_starts(starts: Any, problem: Problem) -> dict[Hashable, Mapping[str, An
         if isinstance(each, Mapping):
             found[label] = each
             continue
-        vector = [each] if len(problem.labels) == 1 and _is_number(each) else each
+        vector = [each] if problem.size == 1 and _is_number(each) else each
         if not is_vector(vector):
             raise TypeError(f"{expected}; start {label!r} is {kind_of(each)}")
         found[label] = split_vector(problem, vector)

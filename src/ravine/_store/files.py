@@ -17,6 +17,7 @@ import xarray as xr
 
 from ravine._store.race import is_race, open_race
 from ravine._store.read import study_of_store
+from ravine._store.recording import is_recording, open_recording
 from ravine._store.remote import exists, fetch, local_path, put, url_of
 from ravine._store.store import Store
 from ravine._study.contract import check
@@ -97,10 +98,11 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
 
 
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a study: a file that `save` wrote, whole; or a sweep's store, read when its numbers are looked at.
+    """Open a study: a file that `save` wrote, whole; or a sweep's store, or a recording, read when looked at.
 
     What several optimizers brought into one folder is read whole. In a store that is not complete, the runs that are
-    missing have ``steps_taken`` 0, and a warning says so. What lies at a URL is fetched through fsspec and read whole.
+    missing have ``steps_taken`` 0, and a warning says so. Of a training that was killed each whole snapshot that
+    `ravine.record` took is there. What lies at a URL is fetched through fsspec and read whole.
     Nothing in a file or a store is executed.
 
     Raises
@@ -117,6 +119,8 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     if path.is_dir():
         if is_race(path):
             return open_race(path)
+        if is_recording(path):
+            return open_recording(path)
         store = Store(path)
         return study_of_store(store, incomplete=store.remedy)
     if not path.is_file():

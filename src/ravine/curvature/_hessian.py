@@ -121,7 +121,7 @@ def top_eigenpairs(problem: Problem | str, at: Place = None, count: int = 1) -> 
     scipy.sparse.linalg.eigsh (ARPACK); where there are few parameters the whole Hessian is taken.
     """
     problem = as_one_problem(problem, "ravine.curvature.top_eigenpairs")
-    size = len(problem.labels)
+    size = problem.size
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count <= size:
         raise ValueError(f"count must be a whole number from 1 to {size}, the number of parameters; got {count!r}")
     place = vector_of(problem, at)
@@ -212,10 +212,8 @@ def sharpness(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | No
     """
     problem = as_one_problem(problem, "ravine.sharpness")
     position = check_single(run, "position")
-    if position.sizes["parameter"] != len(problem.labels):
-        raise ValueError(
-            f"the run has {position.sizes['parameter']:,} parameters and the problem {len(problem.labels):,}"
-        )
+    if position.sizes["parameter"] != problem.size:
+        raise ValueError(f"the run has {position.sizes['parameter']:,} parameters and the problem {problem.size:,}")
     position = position.transpose("step", "parameter")
     known = run["step"].values if "step" in run.coords else np.arange(position.sizes["step"])
     finite = known[np.isfinite(position.values).all(axis=1)]

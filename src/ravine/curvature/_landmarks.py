@@ -99,9 +99,9 @@ def landmarks(
     labels, problems = ([""], [problem]) if isinstance(problem, Problem) else (list(problem), list(problem.values()))
     lead = () if isinstance(problem, Problem) else (dimension(problem),)
     first = problems[0]
-    if len(first.labels) > MOST:
+    if first.size > MOST:
         raise ValueError(
-            f"the problem has {len(first.labels)} parameters, landmarks are found for at most {MOST}; "
+            f"the problem has {first.size} parameters, landmarks are found for at most {MOST}; "
             "for larger ones ravine.curvature has top_eigenpairs(problem) and hessian_product(problem, at, vector)"
         )
     place = None if near is None else vector_of(first, near)
@@ -160,7 +160,7 @@ def minima_of_runs(
     search may cost many times the run; `ravine.landmarks` makes it when it is asked for. What is known for no
     run is left out; what is known for some is NaN for the others.
     """
-    if len(problems[0].labels) > MOST:
+    if problems[0].size > MOST:
         return {}
     found = [_minimum(problem, end, decay) for problem, end in zip(problems, ends, strict=True)]
     variables = variables_of(found, choices, formula_of(decay))

@@ -50,11 +50,9 @@ def minima_of(problem: Problem, decays: Sequence[Decay], near: Vector | None) ->
 def _search(problem: Problem, decay: Decay, near: Vector | None) -> Minimum:
     function = function_of(problem)
     if function.draws:
-        return none_found(len(problem.labels), "the loss draws random numbers, and is another one each time")
+        return none_found(problem.size, "the loss draws random numbers, and is another one each time")
     if not np.any(decay) and separating_direction(problem) is not None:
-        return none_found(
-            len(problem.labels), "there is none: a plane separates the classes, so the loss falls for ever"
-        )
+        return none_found(problem.size, "there is none: a plane separates the classes, so the loss falls for ever")
     stated = [vector_of(problem, place) for place in problem.minimizers]
     if stated and not np.any(decay):
         if near is not None:

@@ -1,0 +1,1 @@
+"""Recording of a training loop that is nobody's but the user's."""

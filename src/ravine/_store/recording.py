@@ -1,0 +1,263 @@
+"""A recording on disk: a folder that grows by one snapshot at a time, and is whole at any instant.
+
+A snapshot's numbers are one row of ``position.bin``, and where the model has buffers one of ``buffers.bin``; that they
+are there is said by an entry of ``entries.bin``, which is only ever appended to. The row is written first, then the
+entry: a process may be killed at any instant, and every row that an entry speaks of is whole. Before a row is written
+over, an entry says that it no longer holds anything. ``recording.json`` says what the numbers are.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ravine._format import listed
+from ravine._study.contract import CONTRACT, check
+from ravine._study.labels import Shapes, label_variable, size_of
+from ravine._system import check_fits, write_text
+
+ABOUT, END, FORMAT = "recording.json", "end.json", 1
+"""What is said when a recording begins and when it ends, and the form that it has."""
+
+POSITION, BUFFERS, ENTRIES = "position.bin", "buffers.bin", "entries.bin"
+
+NOTHING = -1
+"""The step of a row that holds nothing."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What the numbers of a recording are.
+
+    `shapes` are those of the parameters in their order, `buffers` those of the buffers; `layers` are the names along
+    which the ratios of updates are told, `moving` the settings that are read at each snapshot; `coords` are the
+    settings of the optimizer and `facts` what the provenance says.
+    """
+
+    shapes: Shapes
+    dtype: str
+    buffers: Shapes = field(default_factory=dict)
+    layers: Sequence[str] = ()
+    moving: Sequence[str] = ()
+    coords: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> np.dtype[Any]:
+        """The form of one entry."""
+        return np.dtype(
+            [
+                ("row", "<i8"),
+                ("step", "<i8"),
+                ("batch_loss", "<f8"),
+                ("settings", "<f8", (len(self.moving),)),
+                ("ratios", "<f8", (len(self.layers),)),
+                ("check", "<u4"),
+            ]
+        )
+
+    @property
+    def width(self) -> int:
+        """Bytes of one row of positions."""
+        return size_of(self.shapes) * np.dtype(self.dtype).itemsize
+
+    def save(self, folder: Path) -> None:
+        """Write it beside the numbers."""
+        write_text(json.dumps({"format": FORMAT, **vars(self)}), folder / ABOUT)
+
+    @classmethod
+    def read(cls, folder: Path) -> About:
+        """Read it; a ValueError says what is wrong with it."""
+        try:
+            told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            known = told.pop("format")
+        except (OSError, ValueError, KeyError, AttributeError) as reason:
+            raise ValueError(f"{folder} is no recording that can be read: {reason}") from None
+        if known != FORMAT:
+            raise ValueError(f"{folder} is a recording of format {known}; this ravine reads {FORMAT}")
+        return cls(**told)
+
+
+class Writer:
+    """The rows of a recording that is being made; an OSError leaves what was written before as it was."""
+
+    def __init__(self, folder: Path, about: About) -> None:
+        self.folder, self.about = folder, about
+        about.save(folder)
+        self.files = {
+            name: io.FileIO(folder / name, "w+") for name in (POSITION, ENTRIES, *((BUFFERS,) if about.buffers else ()))
+        }
+        self.steps: list[int] = []
+        self.kept: list[NDArray[Any]] = []
+        """The entry of each row."""
+        self.told: set[int] = set()
+        """Rows of which the last entry says that they hold something."""
+
+    def add(
+        self,
+        step: int,
+        position: NDArray[Any],
+        buffers: NDArray[Any] | None,
+        settings: Sequence[float],
+        batch_loss: float = np.nan,
+        ratios: Sequence[float] | None = None,
+    ) -> None:
+        """Write one snapshot behind the others."""
+        row = len(self.steps)
+        if row in self.told:  # an interrupt came in between
+            self._forget(row)
+        self._write(POSITION, row, position)
+        if buffers is not None:
+            self._write(BUFFERS, row, buffers)
+        entry = np.zeros((), self.about.entry)
+        entry["step"], entry["batch_loss"] = step, batch_loss
+        entry["settings"], entry["ratios"] = settings, np.nan if ratios is None else ratios
+        self._enter(row, entry)
+        self.steps.append(step)
+        self.kept.append(entry)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all snapshots but these, which are given in their order, and move those behind one another."""
+        for new, old in enumerate(rows):
+            if new == old:
+                continue
+            self._forget(new)
+            for name in (POSITION, *((BUFFERS,) if self.about.buffers else ())):
+                self._write(name, new, self._row(name, old))
+            self._enter(new, self.kept[old])
+            self.steps[new], self.kept[new] = self.steps[old], self.kept[old]
+        for row in range(len(rows), len(self.steps)):
+            self._forget(row)
+        del self.steps[len(rows) :], self.kept[len(rows) :]
+
+    def end(self, facts: Mapping[str, Any]) -> None:
+        """Say what is known at the end, and give back the room that nothing lies in."""
+        for name in (POSITION, *((BUFFERS,) if self.about.buffers else ())):
+            self.files[name].truncate(len(self.steps) * self._width(name))
+        write_text(json.dumps(dict(facts)), self.folder / END)
+
+    def close(self) -> None:
+        """Close the files."""
+        for each in self.files.values():
+            each.close()
+
+    def _width(self, name: str) -> int:
+        return self.about.width if name == POSITION else size_of(self.about.buffers) * 8
+
+    def _row(self, name: str, row: int) -> NDArray[Any]:
+        width, file = self._width(name), self.files[name]
+        held = np.empty(width, np.uint8)
+        file.seek(row * width)
+        into = held.data.cast("B")
+        while len(into):
+            count = file.readinto(into)
+            if not count:
+                raise OSError(f"{self.folder / name} ends within row {row}")
+            into = into[count:]
+        return held
+
+    def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
+        self._put(name, row * self._width(name), values)
+
+    def _forget(self, row: int) -> None:
+        nothing = np.zeros((), self.about.entry)
+        nothing["step"] = NOTHING
+        self._enter(row, nothing)
+
+    def _enter(self, row: int, entry: NDArray[Any]) -> None:
+        entry["row"], entry["check"] = row, 0
+        entry["check"] = zlib.crc32(entry.tobytes())
+        end = self.files[ENTRIES].seek(0, io.SEEK_END)
+        # behind an entry that was cut off by a full disk the next one would be read shifted
+        self._put(ENTRIES, end - end % entry.nbytes, entry)
+        (self.told.discard if entry["step"] == NOTHING else self.told.add)(row)
+
+    def _put(self, name: str, where: int, values: NDArray[Any]) -> None:
+        file = self.files[name]
+        file.seek(where)
+        left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        while len(left):  # a disk that fills up takes a part of it first
+            left = left[file.write(left) :]
+
+
+def is_recording(folder: Path) -> bool:
+    """Tell whether a recording was begun in a folder."""
+    return (folder / ABOUT).is_file()
+
+
+def read_entries(folder: Path, about: About) -> NDArray[Any]:
+    """Return the entry of each snapshot that is whole, in the order of the steps."""
+    form = about.entry
+    held = (folder / ENTRIES).read_bytes()
+    last: dict[int, NDArray[Any]] = {}
+    for entry in np.frombuffer(held, form, len(held) // form.itemsize):
+        bare = entry.copy()
+        bare["check"] = 0
+        if zlib.crc32(bare.tobytes()) == entry["check"]:
+            last[int(entry["row"])] = entry
+    by_step = {int(each["step"]): each for _, each in sorted(last.items(), reverse=True)}
+    return np.array([by_step[step] for step in sorted(by_step) if step != NOTHING], form)
+
+
+def open_recording(folder: Path) -> xr.Dataset:
+    """Open a recording, finished or killed: its positions are mapped into memory and read when they are looked at.
+
+    Raises
+    ------
+    ValueError
+        If it holds no whole snapshot, or cannot be read.
+    """
+    about = About.read(folder)
+    entries = read_entries(folder, about)
+    if not len(entries):
+        raise ValueError(f"{folder} holds no whole snapshot: it was killed, or its disk was full, before the first one")
+    try:
+        end = json.loads((folder / END).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        end = {"stopped": "its process ended before the recording did"}
+    told = json.dumps({**about.facts, **end})
+
+    def variable(name: str, dims: Sequence[str], values: NDArray[Any]) -> xr.Variable:
+        entry = CONTRACT.get(name)
+        said = entry.long_name if entry else f"{name.removeprefix('scheduled_')} at position[step]"
+        return xr.Variable(dims, values, {"long_name": said, "provenance": told})
+
+    position = _rows(folder / POSITION, entries["row"], size_of(about.shapes), np.dtype(about.dtype))
+    data = {"position": variable("position", ("step", "parameter"), position)}
+    coords: dict[str, Any] = {**about.coords, "step": entries["step"]}
+    coords["parameter"] = label_variable("parameter", about.shapes)
+    if np.isfinite(entries["batch_loss"]).any() or "loss_dtype" in end:
+        losses = entries["batch_loss"].astype(end.get("loss_dtype", about.dtype))
+        data["batch_loss"] = variable("batch_loss", ("step",), losses)
+    for k, name in enumerate(about.moving):
+        moved = entries["settings"][:, k]
+        if name in end.get("moved", ()) or (moved != moved[0]).any():
+            data[f"scheduled_{name}"] = variable(f"scheduled_{name}", ("step",), moved)
+    if about.buffers:
+        held = _rows(folder / BUFFERS, entries["row"], size_of(about.buffers), np.dtype("<f8"))
+        data["buffers"] = variable("buffers", ("step", "buffer"), held)
+        coords["buffer"] = label_variable("buffer", about.buffers)
+    data["update_ratio"] = variable("update_ratio", ("step", "layer"), entries["ratios"])
+    coords["layer"] = np.array(about.layers)
+    return check(xr.Dataset(data, coords))
+
+
+def _rows(path: Path, rows: NDArray[np.int64], size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Map rows of a file into memory; where a kill left them in another order they are read."""
+    count = int(rows.max()) + 1
+    if path.stat().st_size < count * size * dtype.itemsize:
+        raise ValueError(f"{path} is cut off: it ends before row {listed([count - 1])}")
+    mapped = np.memmap(path, dtype, "r", shape=(count, size))
+    if np.array_equal(rows, np.arange(count)):
+        return mapped
+    check_fits("the recording was killed while it moved its rows; in order they take", len(rows) * mapped[0].nbytes, "")
+    return np.asarray(mapped[rows])

@@ -1,0 +1,60 @@
+"""Labels of many numbers that stand in a row: each by its tensor's name, or where there are too many by its place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+LABELLED = 10_000
+"""Numbers up to which each has a label of its own; beyond, they are numbered: a million labels take half a second."""
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def size_of(shapes: Shapes) -> int:
+    """Return how many numbers tensors of these shapes hold.
+
+    Examples
+    --------
+    >>> size_of({"weight": (2, 3), "scale": ()})
+    7
+    """
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def labels_of(shapes: Shapes) -> tuple[str, ...]:
+    """Return one label for each number: the tensor's name, with an index where it holds several.
+
+    Examples
+    --------
+    >>> labels_of({"weight": (1, 2), "bias": (1,)})
+    ('weight[0,0]', 'weight[0,1]', 'bias')
+    """
+    return tuple(
+        name if math.prod(shape) == 1 else f"{name}[{','.join(map(str, index))}]"
+        for name, shape in shapes.items()
+        for index in np.ndindex(tuple(shape))
+    )
+
+
+def label_variable(dim: str, shapes: Shapes, labels: Sequence[str] | None = None) -> xr.Variable:
+    """Return the coordinate of a dimension that runs over the numbers of tensors.
+
+    Beyond `LABELLED` it holds their places, and its attribute ``shapes`` maps names to shapes, as JSON.
+
+    Examples
+    --------
+    >>> label_variable("parameter", {"weight": (1, 2)}).values.tolist()
+    ['weight[0,0]', 'weight[0,1]']
+    >>> label_variable("parameter", {"weight": (300, 400)}).attrs
+    {'shapes': '{"weight": [300, 400]}'}
+    """
+    size = size_of(shapes)
+    if size <= LABELLED:
+        return xr.Variable(dim, np.array(labels or labels_of(shapes)))
+    told = json.dumps({name: list(shape) for name, shape in shapes.items()}, ensure_ascii=False)
+    return xr.Variable(dim, np.arange(size), {"shapes": told})

@@ -1,0 +1,712 @@
+"""Recordings of loops that are the user's own: their bits, their steps, and what stays of one that was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import os
+import random
+import resource
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import bare
+import ravine
+from ravine._record import snapshots
+from ravine._record.members import find_optimizers
+from ravine._store.recording import About, read_entries
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        yield
+
+
+class Own(torch.nn.Module):
+    """A problem's loss as a module, whose output is the loss."""
+
+    def __init__(self, problem):
+        super().__init__()
+        self.names = tuple(problem.start)
+        self.held = torch.nn.ParameterList(value.clone() for value in problem.start.values())
+        self.loss = problem.loss
+
+    def forward(self):
+        return self.loss(dict(zip(self.names, self.held, strict=True)))
+
+
+class Answer:
+    """What models of transformers return."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+
+class Answering(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x, y):
+        return Answer(torch.nn.functional.mse_loss(self.inner(x), y))
+
+
+class SAM(torch.optim.Optimizer):
+    """Sharpness-aware minimization as it is commonly written: it holds the optimizer that takes the step."""
+
+    def __init__(self, params, base, rho=0.05, **settings):
+        super().__init__(params, {"rho": rho, **settings})
+        self.base_optimizer = base(self.param_groups, **settings)
+
+    @torch.no_grad()
+    def step(self, closure):
+        closure = torch.enable_grad()(closure)
+        closure()
+        leaves = [p for group in self.param_groups for p in group["params"]]
+        moves = [0.05 * p.grad / p.grad.norm() for p in leaves]
+        for p, move in zip(leaves, moves, strict=True):
+            p.add_(move)
+        closure()
+        for p, move in zip(leaves, moves, strict=True):
+            p.sub_(move)
+        self.base_optimizer.step()
+
+
+def data(count=64, width=4):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, width, generator=generator), torch.randn(count, 1, generator=generator)
+
+
+def network(width=4, hidden=8):
+    return torch.nn.Sequential(torch.nn.Linear(width, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 1))
+
+
+def flat(model):
+    return torch.cat([each.detach().reshape(-1) for each in model.parameters()]).numpy().copy()
+
+
+def both(train):
+    """Train with a recorder and without; all that is left behind must be the same."""
+    left = []
+    for recorded in (False, True):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            told = train(ravine.record if recorded else lambda *_, **__: contextlib.nullcontext())
+            left.append((*told, torch.get_rng_state()))
+    (model, rule, *_, state), (its, other, recorder, *more, now) = left
+    assert torch.equal(state, now)
+    for one, two in zip(model.state_dict().values(), its.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    assert str(rule.state_dict()) == str(other.state_dict())
+    for owner in (its, recorder.criterion, *its.modules()):
+        assert owner is None or not {**owner._forward_hooks, **owner._forward_pre_hooks}
+    assert not {**other._optimizer_step_post_hooks, **other._optimizer_step_pre_hooks}
+    return its, recorder, *more
+
+
+def test_a_loop_of_ones_own_is_recorded_as_descend_records_it(case):
+    run = ravine.descend(case.problem, lr=case.lr, momentum=0.5, steps=12)
+    model = Own(case.problem)
+    rule = torch.optim.SGD(model.parameters(), lr=case.lr, momentum=0.5)
+    with ravine.record(model, rule, every=1) as recorder:
+        for _ in range(12):
+            rule.zero_grad()
+            recorder.loss(model()).backward()
+            rule.step()
+    found = recorder.dataset()
+    assert np.array_equal(found.position, run.position)
+    assert np.array_equal(found.batch_loss[:-1], run.loss[:-1])
+    assert np.isnan(found.batch_loss[-1])
+    assert found.step.values.tolist() == run.step.values.tolist()
+    for name in ("lr", "momentum", "weight_decay", "nesterov", "optimizer"):
+        assert found[name].item() == run[name].item()
+    assert ravine.check(found, "position", "batch_loss", "update_ratio") is found
+    lengths = np.linalg.norm(np.diff(run.position.astype(float), axis=0), axis=1)
+    if found.sizes["layer"] == 1:
+        starts = np.linalg.norm(run.position.astype(float), axis=1)[:-1]
+        seen = starts > 0  # over nothing it is infinite
+        assert np.allclose(found.update_ratio[:-1, 0][seen], lengths[seen] / starts[seen], rtol=1e-4)
+        assert np.isinf(found.update_ratio[:-1, 0][~seen]).all()
+    assert np.isnan(found.update_ratio[-1]).all()
+
+
+def recorded_article(**settings):
+    problem = ravine.gallery.article()["MSELoss"]
+    model, criterion = bare.article_neuron(), torch.nn.MSELoss()
+    with torch.no_grad():
+        for name, value in problem.start.items():
+            model.get_parameter(name).copy_(value)
+    rule = torch.optim.SGD(model.parameters(), **settings)
+    with ravine.record(model, rule, criterion, every=1) as recorder:
+        for _ in range(100):
+            rule.zero_grad()
+            criterion(model(problem.parts.inputs), problem.parts.targets).backward()
+            rule.step()
+    return problem, recorder.dataset()
+
+
+def test_the_articles_neuron_is_descends_in_every_bit():
+    problem, found = recorded_article(lr=0.1, momentum=0.9)
+    run = ravine.descend(problem, lr=0.1, momentum=0.9)
+    assert np.array_equal(found.position, run.position)
+    assert np.array_equal(found.batch_loss[:-1], run.loss[:-1])
+    assert found.parameter.equals(run.parameter)
+    assert found.criterion.item() == "MSELoss"
+
+
+def noisy():
+    """A network with dropout and BatchNorm, which draws random numbers and has buffers."""
+    return torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1)
+    )
+
+
+def test_a_scheduler_and_buffers():
+    x, y = data()
+    states = []
+
+    def train(record):
+        model, criterion = noisy(), torch.nn.MSELoss()
+        rule = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.StepLR(rule, 2, 0.5)
+        with record(model, rule, criterion, every=3) as recorder:
+            for k in range(8):
+                rule.zero_grad()
+                criterion(model(x[8 * k : 8 * k + 8]), y[8 * k : 8 * k + 8]).backward()
+                rule.step()
+                scheduler.step()
+                states.append((flat(model), model[1].running_mean.numpy().copy()))
+        return model, rule, recorder
+
+    recorder = both(train)[1]
+    found = recorder.dataset()
+    assert found.step.values.tolist() == [0, 3, 6, 8]
+    assert found.scheduled_lr.values.tolist() == [0.1, 0.05, 0.0125, 0.00625]
+    assert "scheduled_momentum" not in found
+    assert found.lr.item() == 0.1
+    for place, step in enumerate([3, 6, 8], 1):
+        assert np.array_equal(found.position[place], states[8 + step - 1][0])
+        means = found.buffers[place, [str(each).startswith("1.running_mean") for each in found.buffer.values]]
+        assert np.array_equal(means, states[8 + step - 1][1])
+    assert found.buffers.sel(buffer="1.num_batches_tracked").values.tolist() == [0, 3, 6, 8]
+    assert found.layer.values.tolist() == ["0", "1", "3"]
+    assert recorder.steps == 8
+
+
+def test_accumulation_with_validation_in_between():
+    x, y = data()
+    seen = []
+
+    def train(record):
+        model, criterion = network(), torch.nn.MSELoss()
+        rule = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        seen.clear()
+        with record(model, rule, criterion, every=1) as recorder:
+            for k in range(8):
+                loss = criterion(model(x[8 * k : 8 * k + 8]), y[8 * k : 8 * k + 8])
+                seen.append(loss.item())
+                loss /= 4  # in place: what was recorded must not change with it
+                loss.backward()
+                if k % 4 == 3:
+                    rule.step()
+                    rule.zero_grad()
+                with torch.no_grad():
+                    criterion(model(x), y)
+        return model, rule, recorder
+
+    found = both(train)[1].dataset()
+    assert found.step.values.tolist() == [0, 1, 2]
+    assert found.batch_loss.values[:2].tolist() == [np.float32(sum(seen[:4]) / 4), np.float32(sum(seen[4:]) / 4)]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_steps_that_a_grad_scaler_skips_are_none(fused):
+    x, y = data()
+    taken = []
+
+    def train(record):
+        model, criterion = network(), torch.nn.MSELoss()
+        rule = torch.optim.Adam(model.parameters(), lr=1e-2, fused=fused)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**18, growth_interval=2, growth_factor=8.0)
+        places = [flat(model)]
+        with record(model, rule, criterion, every=1) as recorder:
+            for _ in range(16):
+                rule.zero_grad()
+                with torch.autocast("cpu", dtype=torch.float16):
+                    loss = criterion(model(x), y)
+                scaler.scale(loss).backward()
+                scaler.step(rule)
+                scaler.update()
+                if not np.array_equal(flat(model), places[-1]):
+                    places.append(flat(model))
+        taken.append(places)
+        return model, rule, recorder
+
+    found = both(train)[1].dataset()
+    assert 4 < len(taken[1]) < 16  # some were skipped, and not all
+    assert np.array_equal(found.position, np.stack(taken[1]))
+    assert found.step.values.tolist() == list(range(len(taken[1])))
+
+
+def test_lbfgs_tells_the_first_loss_of_each_step():
+    x, y = data()
+    told = []
+
+    def train(record):
+        model, criterion = network(), torch.nn.MSELoss()
+        rule = torch.optim.LBFGS(model.parameters(), max_iter=4, line_search_fn="strong_wolfe")
+
+        def closure():
+            rule.zero_grad()
+            loss = criterion(model(x), y)
+            loss.backward()
+            return loss
+
+        with record(model, rule, criterion, every=1) as recorder:
+            told.append([rule.step(closure).item() for _ in range(4)])
+        return model, rule, recorder
+
+    found = both(train)[1].dataset()
+    assert found.batch_loss.values[:4].tolist() == told[1]
+    assert found.optimizer.item() == "LBFGS"
+
+
+def test_sharpness_aware_steps_count_once_and_by_the_loss_where_they_began():
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    rule = SAM(model.parameters(), torch.optim.SGD, lr=0.1)
+    firsts = []
+
+    def closure():
+        rule.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        return loss
+
+    with ravine.record(model, rule, criterion, every=1) as recorder:
+        for _ in range(3):
+            with torch.no_grad():
+                firsts.append(criterion(model(x), y).item())
+            rule.step(closure)
+    found = recorder.dataset()
+    assert found.sizes["step"] == 4
+    assert found.batch_loss.values[:3].tolist() == firsts
+
+
+def test_a_gan_with_a_recorder_each():
+    x, _ = data()
+
+    def train(record):
+        g, d, bce = network(2, 8), network(1, 8), torch.nn.BCEWithLogitsLoss()
+        rule, other = torch.optim.Adam(g.parameters()), torch.optim.Adam(d.parameters())
+        told = []
+        with record(g, rule, every=1) as one, record(d, other, every=1) as two:
+            for k in range(5):
+                noise = x[4 * k : 4 * k + 4, :2]
+                for _ in range(2):
+                    other.zero_grad()
+                    loss = bce(d(x[:4, :1]), torch.ones(4, 1)) + bce(d(g(noise).detach()), torch.zeros(4, 1))
+                    (two.loss(loss) if two else loss).backward()
+                    other.step()
+                rule.zero_grad()
+                loss = bce(d(g(noise)), torch.ones(4, 1))
+                told.append(loss.item())
+                (one.loss(loss) if one else loss).backward()
+                rule.step()
+        return g, rule, one, d, two, told
+
+    g, one, d, two, told = both(train)
+    assert (one.steps, two.steps) == (5, 10)
+    assert one.dataset().batch_loss.values[:5].tolist() == told
+    assert np.array_equal(one.dataset().position[-1], flat(g))
+    assert np.array_equal(two.dataset().position[-1], flat(d))
+
+
+def test_adapters_on_a_frozen_base():
+    class Adapted(torch.nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base = base.requires_grad_(False)
+            self.down, self.up = torch.nn.Linear(4, 2, bias=False), torch.nn.Linear(2, 1, bias=False)
+            torch.nn.init.zeros_(self.up.weight)
+
+        def forward(self, x):
+            return self.base(x) + self.up(self.down(x))
+
+    x, y = data()
+
+    def train(record):
+        model, criterion = Adapted(network()), torch.nn.MSELoss()
+        rule = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=1e-2)
+        with record(model, rule, criterion, every=1) as recorder:
+            for _ in range(4):
+                rule.zero_grad()
+                criterion(model(x), y).backward()
+                rule.step()
+        return model, rule, recorder
+
+    model, recorder = both(train)
+    found = recorder.dataset()
+    assert found.sizes["parameter"] == 10
+    assert found.layer.values.tolist() == ["down", "up"]
+    assert np.array_equal(found.position[-1, -2:], model.up.weight.detach().numpy()[0])
+    assert np.isinf(found.update_ratio.sel(layer="up")[0])  # it starts at zero
+
+
+def test_the_loss_of_a_models_output():
+    x, y = data()
+    model = Answering(network())
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    told = []
+    with ravine.record(model, rule, every=1) as recorder:
+        for _ in range(3):
+            rule.zero_grad()
+            told.append(model(x, y).loss)
+            told[-1].backward()
+            rule.step()
+    assert recorder.dataset().batch_loss.values[:3].tolist() == [each.item() for each in told]
+
+
+def test_names_of_wrapped_tied_and_odd_models():
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+            self.two.weight = self.one.weight
+            self.loss, self.step = torch.nn.Parameter(torch.ones(())), torch.nn.Parameter(torch.ones(()))
+            self.module = torch.nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.module(self.two(self.one(x))) * self.loss + self.step
+
+    x, y = data()
+    expected = [*(f"one.weight[{i},{j}]" for i in range(4) for j in range(4)), *(f"one.bias[{i}]" for i in range(4))]
+    expected = ["loss", "step", *expected, *(f"two.bias[{i}]" for i in range(4))]
+    expected += [*(f"module.weight[0,{j}]" for j in range(4)), "module.bias"]
+    for wrap in (lambda m: m, torch.nn.DataParallel, lambda m: torch.compile(m, backend="eager")):
+        model, criterion = Odd(), torch.nn.MSELoss()
+        wrapped = wrap(model)
+        rule = torch.optim.SGD(wrapped.parameters(), lr=0.01)
+        with ravine.record(wrapped, rule, criterion, every=1) as recorder:
+            criterion(wrapped(x), y).backward()
+            rule.step()
+        found = recorder.dataset()
+        assert found.parameter.values.tolist() == expected
+        assert found.batch_loss.notnull().values.tolist() == [True, False]
+
+
+def test_wrapped_optimizers_are_unwrapped():
+    class Accelerated(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+    class Lightning:
+        def __init__(self, optimizer):
+            self._optimizer = optimizer
+
+    rule = torch.optim.SGD(network().parameters(), lr=0.1)
+    assert find_optimizers(Accelerated(rule)) == [rule]
+    assert find_optimizers(Lightning(Accelerated(rule))) == [rule]
+    assert find_optimizers([rule, Lightning(rule)]) == [rule]
+
+
+def test_several_optimizers_of_one_model():
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    first = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    second = torch.optim.Adam(model[2].parameters(), lr=0.01)
+    places, losses = [flat(model)], []
+    with ravine.record(model, [first, second], criterion, every=1) as recorder:
+        for _ in range(4):
+            model.zero_grad()
+            losses.append(criterion(model(x), y))
+            losses[-1].backward()
+            first.step()
+            second.step()
+            places.append(flat(model))
+    found = recorder.dataset()
+    assert np.array_equal(found.position, np.stack(places))
+    assert found.batch_loss.values[:4].tolist() == [each.item() for each in losses]
+    assert found.optimizer.item() == "SGD, Adam"
+    assert "lr" not in found.coords
+    moved = np.linalg.norm(places[1][-9:] - places[0][-9:]) / np.linalg.norm(places[0][-9:])
+    assert float(found.update_ratio.sel(layer="2")[0]) == pytest.approx(moved, rel=1e-5)
+
+
+def test_copies_made_inside_are_no_part_of_it():
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule, criterion, every=1) as recorder:
+        rule.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        average = torch.optim.swa_utils.AveragedModel(model)
+        its, their = copy.deepcopy(criterion), copy.deepcopy(rule)
+        its(average(x), y).backward()
+        their.step()
+        ravine.descend(ravine.Problem.of(model, criterion, (x, y)), lr=0.1, steps=3)
+        torch.save([model, criterion, rule.state_dict()], stored := io.BytesIO())
+        rule.step()
+    again, called, _ = torch.load(io.BytesIO(stored.getvalue()), weights_only=False)
+    called(again(x), y).backward()
+    found = recorder.dataset()
+    assert found.sizes["step"] == 2
+    assert found.batch_loss.values[0] == loss.item()
+
+
+def test_parameters_unfrozen_later_are_told():
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    model[0].requires_grad_(False)
+    rule = torch.optim.SGD(model[2].parameters(), lr=0.1)
+    recorder = ravine.record(model, rule, criterion, every=1)
+
+    def train():
+        with recorder:
+            for k in range(5):
+                if k == 2:
+                    model[0].requires_grad_(True)
+                    rule.add_param_group({"params": list(model[0].parameters())})
+                rule.zero_grad()
+                criterion(model(x), y).backward()
+                rule.step()
+
+    with pytest.warns(UserWarning, match=r"0.bias, 0.weight are trained since step 3 at the latest.*not recorded"):
+        train()
+    assert recorder.dataset().sizes["parameter"] == 9
+
+
+def train_plainly(model, rule, steps, after=lambda step: None):
+    x, y = data()
+    for step in range(steps):
+        rule.zero_grad()
+        torch.nn.functional.mse_loss(model(x), y).backward()
+        rule.step()
+        after(step + 1)
+
+
+def test_an_error_ends_the_recording_and_not_the_training(monkeypatch):
+    model = network()
+    alone = copy.deepcopy(model)
+    train_plainly(alone, torch.optim.SGD(alone.parameters(), lr=0.1), 6)
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def broken(step):
+        if step == 3:
+            monkeypatch.setattr(snapshots.Writer, "add", None)
+
+    with (
+        pytest.warns(UserWarning, match=r"stopped after step 4 \(TypeError.*the 3 snapshots before are kept") as told,
+        ravine.record(model, rule, every=1) as recorder,
+    ):
+        train_plainly(model, rule, 6, broken)
+    assert len(told) == 1
+    assert np.array_equal(flat(model), flat(alone))
+    assert recorder.dataset().step.values.tolist() == [0, 1, 2]
+    assert "TypeError" in recorder.dataset().position.attrs["provenance"]
+
+
+def test_a_full_disk_ends_the_recording_alone(tmp_path):
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    places = [flat(model)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recorder = ravine.record(model, rule, every=1, path=tmp_path / "run")
+
+    def train():
+        try:
+            with recorder:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # five rows and a part of the sixth
+                train_plainly(model, rule, 20, lambda _: places.append(flat(model)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with pytest.warns(UserWarning, match="the recording stopped after step"):
+        train()
+    found = ravine.open(tmp_path / "run")
+    assert found.identical(recorder.dataset())
+    assert found.step.values.tolist() == [0, 1, 2, 3, 4]
+    assert np.array_equal(found.position, np.stack(places[:5]))
+    assert len(places) == 21
+
+
+@pytest.fixture
+def calm(monkeypatch):
+    """Time does not count: what is kept is a matter of steps alone."""
+    monkeypatch.setattr(snapshots, "SHARE", np.inf)
+
+
+def test_by_default_every_second_goes_when_there_are_too_many(monkeypatch, calm):
+    assert snapshots.MOST == 256
+    monkeypatch.setattr(snapshots, "MOST", 16)
+    for steps, every in [(10, 1), (15, 1), (16, 2), (31, 4), (200, 16), (240, 16), (255, 32)]:
+        model = network()
+        rule = torch.optim.SGD(model.parameters(), lr=0.1)
+        places = [flat(model)]
+        with ravine.record(model, rule) as recorder:
+            train_plainly(model, rule, steps, lambda _, model=model, places=places: places.append(flat(model)))
+        found = recorder.dataset()
+        assert found.sizes["step"] <= 16
+        assert found.step.values.tolist() == sorted({*range(0, steps, every), steps})
+        assert np.array_equal(found.position, np.stack(places)[found.step])
+        assert np.isfinite(found.update_ratio[:-1]).all()
+        assert recorder.every == every
+        assert f'"every": {every}' in found.position.attrs["provenance"]
+        assert f"{found.sizes['step']} snapshots, every {every}," in repr(recorder)
+
+
+def test_by_default_a_snapshot_takes_a_small_share_of_the_time(monkeypatch):
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    slow = snapshots.Snapshots.take
+
+    def slower(self, *given):
+        time.sleep(0.005)
+        slow(self, *given)
+
+    monkeypatch.setattr(snapshots.Snapshots, "take", slower)
+    with ravine.record(model, rule) as recorder:
+        train_plainly(model, rule, 400)
+    assert recorder.every >= 4
+    costs, paces = recorder._shots._costs, recorder._shots._paces  # of the last few
+    assert np.median(costs) <= snapshots.SHARE * recorder.every * np.median(paces)
+    assert recorder.dataset().step.values[[0, -1]].tolist() == [0, 400]
+    exact = ravine.record(model, rule, every=2)
+    with exact:
+        train_plainly(model, rule, 10)
+    assert exact.dataset().step.values.tolist() == [0, 2, 4, 6, 8, 10]
+    assert exact.share > 0.1
+
+
+def test_ten_kills(tmp_path, monkeypatch, calm):
+    """Whatever the instant: what `ravine.open` finds are whole snapshots, each with its very bits."""
+    monkeypatch.setattr(snapshots, "MOST", 8)  # rows are moved all the time
+
+    def train(record):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = noisy()
+            rule = torch.optim.SGD(model.parameters(), lr=1e-3)
+            with record(model, rule):
+                x, y = data()
+                for _ in range(1000):
+                    rule.zero_grad()
+                    torch.nn.functional.mse_loss(model(x), y).backward()
+                    rule.step()
+                    yield flat(model), model[1].running_var.numpy().copy()
+
+    known = list(train(lambda *_: contextlib.nullcontext()))
+    draw, found_in_all = random.Random(0), 0
+    for kill in range(10):
+        path = tmp_path / f"{kill}.recording"
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                for _ in train(lambda *given, path=path: ravine.record(*given, path=path)):
+                    pass
+            os._exit(0)
+        while not (path / "entries.bin").exists() or not (path / "entries.bin").stat().st_size:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.2))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found = ravine.open(path)
+        found_in_all += found.sizes["step"]
+        steps = found.step.values[found.step.values > 0]
+        assert len(set(np.diff(found.step.values))) <= 2
+        assert np.array_equal(found.position[found.step > 0], np.stack([known[k - 1][0] for k in steps]))
+        held = found.buffers[found.step > 0][:, [str(b).startswith("1.running_var") for b in found.buffer.values]]
+        assert np.array_equal(held, np.stack([known[k - 1][1] for k in steps]))
+    assert found_in_all > 30
+
+
+def test_each_byte_of_what_was_entered_counts(tmp_path):
+    """Cut anywhere, the entries tell of whole snapshots alone; one that moves is whole in its old place or its new."""
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule, every=1, path=tmp_path / "run") as recorder:
+        train_plainly(model, rule, 6)
+        recorder._shots.writer.keep([0, 2, 4])
+    about, whole = About.read(tmp_path / "run"), (tmp_path / "run" / "entries.bin").read_bytes()
+    size = about.entry.itemsize
+    assert [each["step"] for each in read_entries(tmp_path / "run", about)] == [0, 2, 4, 6]
+    for length in range(0, len(whole) + 1, size // 3):
+        (tmp_path / "run" / "entries.bin").write_bytes(whole[:length])
+        steps = [int(each["step"]) for each in read_entries(tmp_path / "run", about)]
+        assert steps == sorted(set(steps))
+        assert {0, 2, 4} <= {*steps} or length < 5 * size
+    damaged = bytearray(whole)
+    damaged[9] ^= 1
+    (tmp_path / "run" / "entries.bin").write_bytes(damaged)
+    assert 0 not in [int(each["step"]) for each in read_entries(tmp_path / "run", about)]
+
+
+def test_where_it_lies(tmp_path):
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule) as recorder:
+        with pytest.raises(RuntimeError, match="still being made: ask for its dataset after the with statement"):
+            recorder.dataset()
+        train_plainly(model, rule, 3)
+    path, found = recorder.path, recorder.dataset()
+    assert isinstance(found.position.variable._data, np.memmap)
+    assert ravine.open(path).identical(found)
+    assert ravine.open(ravine.save(found, tmp_path / "run.nc")).identical(found)
+    with pytest.raises(RuntimeError, match="a recorder records once"), recorder:
+        pass
+    del recorder
+    assert not path.exists()
+    assert np.array_equal(found.position[-1], flat(model))  # it is mapped still
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileExistsError, match="there exists already: choose another name, or open it"):
+        ravine.record(model, rule, path=tmp_path / "there")
+    begun = ravine.record(model, rule, path=tmp_path / "begun")
+    with begun, pytest.raises(ValueError, match="holds no whole snapshot: it was killed, or its disk was full"):
+        ravine.open(tmp_path / "begun")
+    assert ravine.open(tmp_path / "begun").step.values.tolist() == [0]
+    (tmp_path / "begun" / "recording.json").write_text("half")
+    with pytest.raises(ValueError, match="begun is no recording that can be read"):
+        ravine.open(tmp_path / "begun")
+
+
+def test_mixed_dtypes_and_many_parameters():
+    model = torch.nn.Sequential(torch.nn.Linear(120, 100).to(torch.bfloat16), torch.nn.Linear(100, 1))
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule, every=1) as recorder:
+        out = model[1](model[0](torch.ones(3, 120, dtype=torch.bfloat16)).float())
+        out.sum().backward()
+        rule.step()
+    found = recorder.dataset()
+    assert found.position.dtype == np.float32
+    assert found.parameter.dtype.kind == "i"
+    assert found.parameter.attrs["shapes"].startswith('{"0.weight": [100, 120], "0.bias": [100]')
+    assert np.array_equal(found.position[1, :12000], model[0].weight.detach().float().numpy().reshape(-1))
+    assert "batch_loss" not in found  # nobody said which number it is
+
+
+def test_bad_input():
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="Sequential has no parameter that requires a gradient"):
+        ravine.record(network().requires_grad_(False), rule)
+    with pytest.raises(ValueError, match="none of the optimizer's parameters .* belongs to Sequential: give the model"):
+        ravine.record(network(), rule)
+    with pytest.raises(TypeError, match="criterion must be a module.*recorder.loss"):
+        ravine.record(model, rule, torch.nn.functional.mse_loss)
+    with pytest.raises(TypeError, match="optimizer must be a torch.optim.Optimizer, or a list of them, got 'sgd'"):
+        ravine.record(model, "sgd")
+    with pytest.raises(ValueError, match="the list of optimizers is empty"):
+        ravine.record(model, [])
+    for every in (0, -1, 1.5, True, "often"):
+        with pytest.raises(ValueError, match='every must be "auto" or a whole number'):
+            ravine.record(model, rule, every=every)
+    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got the function record"):
+        ravine.record(ravine.record, rule)
