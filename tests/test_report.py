@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,12 +23,12 @@ import bare
 import ravine
 from ravine import article, cli
 from ravine._html.inline import format_inline
-from ravine._html.page import Claim, Listing, Page, Plate, Section, Table, Text, make_html
+from ravine._html.page import Claim, Listing, Page, Plate, Section, Table, Text, find_matrix, make_html
 from ravine._html.render import colors_of
 from ravine._system import write_text
 from ravine.article import claims, knobs, story
 from ravine.article.page import COMMANDS, LIBRARY, make_page
-from ravine.plot._canvas.style import DARK, RAVINE
+from ravine.plot._canvas.style import ARTICLE, DARK, RAVINE
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 CRITERIA = {"MSELoss": torch.nn.MSELoss(), "L1Loss": torch.nn.L1Loss(), "HuberLoss": torch.nn.HuberLoss()}
@@ -81,7 +82,7 @@ def page(told):
 
 
 def as_html(page):
-    return make_html(page, RAVINE, DARK, RAVINE.ground)
+    return make_html(page, RAVINE, DARK, RAVINE)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_the_page_needs_nothing_else(written, walked):
     without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", written)
     assert "http" not in without_pictures
     assert "@import" not in written
-    assert "url(" not in without_pictures
+    assert set(re.findall(r"url\([^)]*\)", without_pictures)) == {"url(#dark)"}
     assert len(written) < 6_000_000
 
 
@@ -154,7 +155,7 @@ def test_every_picture_is_inside_has_words_and_its_true_size(walked, page):
         assert kind == "data:image/png;base64"
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert image.size == (int(attrs["width"]), int(attrs["height"]))
-            assert 900 <= image.width <= 1400
+            assert 700 <= image.width <= 1900
             assert len(image.convert("RGB").getcolors(256)) > 8
 
 
@@ -478,8 +479,8 @@ def test_the_table_of_each_knob_against_bare_loops(page, turn):
     for value, row in zip(turn.values, table.rows, strict=True):
         settings = {"lr": 0.1, **({"momentum": 0.9} if turn.beside else {}), turn.name: value}
         for criterion, cell in zip(CRITERIA.values(), row[1:], strict=True):
-            step = arrival(criterion, 1000 if cell.startswith("not") else 500, **settings)
-            assert cell in ({str(step)} if step is not None else {"not in 1,000", "diverged"})
+            step = arrival(criterion, 600 if cell.startswith("not") else 500, **settings)
+            assert cell in ({str(step)} if step is not None else {"not in 600", "diverged"})
             assert (cell == "diverged") == (turn.name == "lr" and value == 1.0 and criterion is CRITERIA["MSELoss"])
 
 
@@ -797,7 +798,7 @@ def test_in_a_browser(browser, written, tmp_path, width, scheme):
     for _ in range(2):  # and once more with everything opened
         assert tab.evaluate(size) == [width, width]
         tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    broken = "[...document.images].filter(each => !each.complete || each.naturalWidth < 900).length"
+    broken = "[...document.images].filter(each => !each.complete || each.naturalWidth < 700).length"
     assert tab.evaluate(broken) == 0
     clipped = (
         "[...document.querySelectorAll('td, th, li, p, h1, h2, h3')]"
@@ -805,6 +806,71 @@ def test_in_a_browser(browser, written, tmp_path, width, scheme):
     )
     assert tab.evaluate(clipped) == []
     context.close()
+
+
+def test_figure_6_moves_and_can_be_turned_where_the_page_begins(browser, written, told, tmp_path):
+    path = tmp_path / "index.html"
+    write_text(written, path)
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    title = told.sel(run="momentum")
+    shown = ravine.plot.descent(title, title).texts[0].get_text()
+    headline = tab.locator("#live h1", has_text="arrive").inner_text()
+    assert shown.lower() == f"sgd, lr 0.1, {headline}".lower()
+    tab.wait_for_function(
+        "document.querySelector('#live').shadowRoot.querySelector('.stepno').textContent == 'step 100'"
+    )
+    box = tab.locator("#live").bounding_box()
+    assert box["y"] + box["height"] < 800  # all of it on the first screen
+    assert [each.inner_text() for each in tab.locator("#live .knob label").all()] == ["lr", "momentum"]
+    tab.fill("#live [aria-label='momentum, as a number']", "0")
+    tab.keyboard.press("Enter")
+    run = told.sel(run="plain", criterion="MSELoss")
+    tab.locator("#live .verdict", has_text=f"arrives at step {int(ravine.measure.arrival(run))}").wait_for()
+    context.close()
+
+
+def test_a_dark_page_shows_pictures_in_the_dark_styles_colours(browser, written, tmp_path):
+    matrix = np.array(find_matrix(RAVINE, DARK))
+
+    def turn(color):
+        return matrix @ np.array([*to_rgb(color), 0, 1])
+
+    close = {"ground": 0.01, "ink": 0.02, "contour": 0.1, "grid": 0.05, "number": 0.1}
+    for name, bound in close.items():
+        assert np.abs(turn(getattr(RAVINE, name)) - to_rgb(getattr(DARK, name))).max() < bound, name
+    for ours, theirs in zip((*RAVINE.ramp, *RAVINE.accents[:3]), (*DARK.ramp, *DARK.accents[:3]), strict=True):
+        assert np.abs(turn(ours).clip(0, 1) - to_rgb(theirs)).max() < 0.13, ours
+    path = tmp_path / "index.html"
+    write_text(written, path)
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True, color_scheme="dark")
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    picture = tab.locator("#figure-1 img")
+    picture.scroll_into_view_if_needed()
+    with Image.open(io.BytesIO(picture.screenshot())) as seen:
+        _, paper = max(seen.convert("RGB").getcolors(10**6))
+    assert np.abs(np.array(paper) - 255 * np.array(to_rgb(DARK.ground))).max() <= 2
+    context.close()
+    assert "feColorMatrix" not in make_html(Page("T", "l", [], [], []), RAVINE, DARK, ARTICLE)
+
+
+def test_contents_are_folded_where_there_is_no_room(browser, written, tmp_path):
+    path = tmp_path / "index.html"
+    write_text(written, path)
+    for width in (390, 1400):
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        tab = context.new_page()
+        tab.goto(path.as_uri())
+        assert tab.locator("nav ol").first.is_visible() == (width == 1400)
+        images = (
+            "[...document.images].filter(each => each.closest('.card').scrollWidth > each.closest('.card').clientWidth)"
+        )
+        moving = tab.evaluate(f"{images}.map(each => each.closest('.plate').id)")
+        assert "figure-6" not in moving
+        assert moving == [] or width == 390
+        context.close()
 
 
 def test_code_can_be_copied_and_no_script_is_needed_to_read(browser, written, page, tmp_path):

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item", covariant=True)
@@ -37,7 +38,7 @@ def tracked(items: SizedIterable[Item], what: str) -> Iterator[Item]:
 def work(total: float, what: str) -> Iterator[Callable[[float], None]]:
     """Give a function to be told how much more is done; a bar with speed and time left appears as in `tracked`.
 
-    Work inside of other work is part of it, and shows no bar of its own.
+    Work inside of other work is part of it, and shows no bar of its own; by `share` it moves the outer one.
 
     Examples
     --------
@@ -45,6 +46,14 @@ def work(total: float, what: str) -> Iterator[Callable[[float], None]]:
     ...     advance(50)
     ...     advance(50)
     """
+    outer, amount = _share.get()
+    if outer is not None:
+        token = _share.set((None, 0.0))
+        try:
+            yield lambda more: outer(amount * more / total)
+        finally:
+            _share.reset(token)
+        return
     outermost = _under_way.acquire(blocking=False)
     try:
         # None: no bar where nobody watches, as in a log
@@ -55,6 +64,37 @@ def work(total: float, what: str) -> Iterator[Callable[[float], None]]:
         if outermost:
             _under_way.release()
 
+
+@contextmanager
+def share(advance: Callable[[float], None], amount: float) -> Iterator[None]:
+    """Let the first work inside of other work move the outer bar, by `amount` in all; what is left comes at the end.
+
+    Examples
+    --------
+    >>> moved = []
+    >>> with share(moved.append, 50):
+    ...     squares = [each**2 for each in tracked(range(2), "squares")]
+    >>> moved
+    [25.0, 25.0]
+    """
+    left = amount
+
+    def move(more: float) -> None:
+        nonlocal left
+        left -= more
+        advance(more)
+
+    token = _share.set((move, amount))
+    try:
+        yield
+    finally:
+        _share.reset(token)
+    if left > 0:
+        advance(left)
+
+
+_share: ContextVar[tuple[Callable[[float], None] | None, float]] = ContextVar("share", default=(None, 0.0))
+"""The outer bar that the next work moves, and by how much in all."""
 
 _under_way = threading.Lock()
 """Held while some work may show a bar."""

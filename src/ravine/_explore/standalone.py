@@ -23,6 +23,9 @@ ADAPTIVE_PROOFS = 4
 OTHER_PROOFS = 4
 """Runs of real torch for each problem that the page has besides its own."""
 
+SMALL_PROOFS = 8
+"""Runs of real torch for the page in small."""
+
 _IMPORT = re.compile(r"^import (?:\{([^}]*)\}|\* as (\w+)) from '\./([\w.]+)';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|class|function\*?) (\w+))", re.MULTILINE)
 
@@ -115,7 +118,7 @@ def make_html(given: Mapping[str, Any], served: str = "") -> str:
     """
     style = read_static("page.css")
     script = f"{join_modules('boot.js')}boot$.start();\n"
-    data = json.dumps(given, allow_nan=False).replace("<", "\\u003c")
+    data = as_json(given)
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -137,6 +140,31 @@ def make_html(given: Mapping[str, Any], served: str = "") -> str:
         f'<script type="application/json" id="given">{data}</script>\n'
         f'<script type="module">{script}</script>\n</body>\n</html>\n'
     )
+
+
+def make_small(problem: Mapping[str, Problem], name: str, settings: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the page in small, to stand on another page as a figure: its style, its script, and what it is given.
+
+    The script defines ``story$``, whose ``start`` makes an element of that page the figure. It asks nobody.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> style, script, given = make_small(ravine.gallery.article(), "article", {"momentum": 0.9})
+    >>> "story$ = " in script, json.loads(given)["settings"]
+    (True, {'momentum': 0.9})
+    """
+    card = make_card(problem, name)
+    if card["family"] == "python":
+        raise ValueError(f"the page in small computes its runs itself, which it cannot for {name}")
+    proofs = make_proofs(problem, card, SMALL_PROOFS)
+    given = {"cards": {name: card}, "own": name, "proofs": proofs, "settings": dict(settings)}
+    return read_static("page.css") + read_static("story.css"), join_modules("story.js"), as_json(given)
+
+
+def as_json(given: Mapping[str, Any]) -> str:
+    """Return what a page is given as JSON that can stand in a script element."""
+    return json.dumps(given, allow_nan=False).replace("<", "\\u003c")
 
 
 def _hash(text: str) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageColor
 
 from ravine._html.render import Colors, render
 from ravine._progress import tracked
@@ -22,6 +23,21 @@ class Drawing(Protocol):
 
     def savefig(self, fname: io.BytesIO, **options: Any) -> None:
         """Encode it."""
+
+
+@dataclass(frozen=True)
+class Print:
+    """A picture as the bytes of a PNG, which may be a file as well, and its width in inches."""
+
+    png: bytes
+    inches: float
+
+
+def print_figure(figure: Drawing) -> Print:
+    """Encode a figure; to draw it is what costs, so a figure is printed once for file and page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Print(buffer.getvalue(), figure.get_figwidth())
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class Plate:
     id: str
     name: str
     caption: str
-    draw: Callable[[], Drawing]
+    draw: Callable[[], Drawing | Print]
     alt: str
     look: str
     findings: Sequence[Sentences] = ()
@@ -101,17 +117,14 @@ class Section:
     inner: Sequence[Section] = ()
 
 
-PIXELS = 1400
-"""Width of a picture at most: twice what a page shows, for fine screens."""
-
-DOTS = 200.0
-"""Dots per inch of pictures that are not as wide as that."""
-
 SHOWN = 100.0
 """Dots per inch at which the page shows a picture, where there is room."""
 
-COLORS = 160
+COLORS = 256
 """Colours of a picture's palette; a third of the size, and no eye tells the difference."""
+
+BITS = 5
+"""Bits of each channel up to which colours are told apart when the palette is chosen."""
 
 PACE = 220
 """Words that people read in a minute."""
@@ -119,15 +132,32 @@ PACE = 220
 KINDS = {"confirmed": "confirmed", "corrected": "corrected", "needs a word": "word"}
 
 
+@dataclass(frozen=True)
+class Live:
+    """A figure that computes itself, at the head of a page: its style, its script, what it is given as JSON.
+
+    `start` is the script's function that makes an element the figure, `still` the place of a picture in its stead
+    where no script runs, `more` what is said under it.
+    """
+
+    style: str
+    script: str
+    given: str
+    start: str
+    still: str
+    more: str
+
+
 @dataclass(frozen=True, eq=False)
 class Page:
-    """Title, a sentence or two about what it is, facts in a line, what was turned, and the sections."""
+    """Title, a sentence or two about what it is, facts in a line, what was turned, the sections, a live figure."""
 
     title: str
     lede: str
     facts: Sequence[str]
     turned: Sequence[str]
     sections: Sequence[Section]
+    live: Live | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +170,7 @@ class Picture:
     natural: int
 
 
-def make_html(page: Page, light: Colors, dark: Colors, ground: str) -> str:
+def make_html(page: Page, light: Colors, dark: Colors, drawn: Colors) -> str:
     """Write a page as HTML; draws its pictures.
 
     Parameters
@@ -149,14 +179,15 @@ def make_html(page: Page, light: Colors, dark: Colors, ground: str) -> str:
         What is to stand on it.
     light, dark
         Colours of the page, by what the reader's system asks for.
-    ground
-        The paper of the pictures, whatever that of the page.
+    drawn
+        Colours that the pictures are drawn in. Where they are those of the light page, the dark one shows them in its
+        own: by a matrix, since drawing them twice would take half as long again as the whole page.
 
     Examples
     --------
     >>> from ravine.plot._canvas.style import DARK, RAVINE
     >>> page = Page("A title", "What it is.", [], [], [Section("one", "One", [Text("Some *words*.")])])
-    >>> written = make_html(page, RAVINE, DARK, RAVINE.ground)
+    >>> written = make_html(page, RAVINE, DARK, RAVINE)
     >>> '<h2 id="one">One</h2>' in written, "<em>words</em>" in written
     (True, True)
     """
@@ -168,23 +199,72 @@ def make_html(page: Page, light: Colors, dark: Colors, ground: str) -> str:
         dark,
         page=page,
         pictures=pictures,
-        ground=ground,
+        ground=drawn.ground,
+        matrix=find_matrix(light, dark) if drawn == light else None,
         kinds=KINDS,
         names={plate.id: plate.name for plate in plates} | {each.id: each.title for each in _sections(page.sections)},
         minutes=max(1, round(_count_words(page) / PACE)),
     )
 
 
-def _encode_picture(figure: Drawing) -> Picture:
-    width = figure.get_figwidth()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=min(DOTS, PIXELS / width), pil_kwargs={"compress_level": 0})
-    with Image.open(buffer) as full:
-        image = full.convert("RGB").quantize(COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def find_matrix(light: Colors, dark: Colors) -> list[list[float]]:
+    """Return the affine map that takes the colours of one style to another's, as rows for an SVG ``feColorMatrix``.
+
+    Paper and ink, both accents and the ramp are met as nearly as twelve numbers allow; paper and ink count most.
+
+    Examples
+    --------
+    >>> from ravine.plot._canvas.style import DARK, RAVINE
+    >>> matrix = np.array(find_matrix(RAVINE, DARK))
+    >>> (255 * matrix @ [1, 1, 1, 0, 1]).round().tolist()  # white paper: #0d141b
+    [13.0, 20.0, 27.0]
+    """
+    pairs = [(light.ground, dark.ground, 30.0), (light.ink, dark.ink, 10.0)]
+    pairs += [(ours, theirs, 3.0) for ours, theirs in zip(light.accents[:2], dark.accents, strict=False)]
+    pairs += [(ours, theirs, 1.0) for ours, theirs in zip(light.ramp, dark.ramp, strict=True)]
+    weight = np.array([each[2] for each in pairs])[:, None]
+    known = np.array([[*ImageColor.getrgb(ours)[:3], 255] for ours, _, _ in pairs]) / 255
+    wanted = np.array([ImageColor.getrgb(theirs)[:3] for _, theirs, _ in pairs]) / 255
+    found, *_ = np.linalg.lstsq(weight * known, weight * wanted, rcond=None)
+    return [[round(float(each), 4) for each in (*row[:3], 0.0, row[3])] for row in found.T]
+
+
+def _encode_picture(drawn: Drawing | Print) -> Picture:
+    printed = drawn if isinstance(drawn, Print) else print_figure(drawn)
+    with Image.open(io.BytesIO(printed.png)) as full:
+        image = reduce_colors(full.convert("RGB"))
     packed = io.BytesIO()
     image.save(packed, format="png")
     uri = f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"
-    return Picture(uri, image.width, image.height, round(SHOWN * width))
+    return Picture(uri, image.width, image.height, round(SHOWN * printed.inches))
+
+
+def reduce_colors(image: Image.Image) -> Image.Image:
+    """Return a picture with a palette of its most frequent colours; the seams of letters and lines take the nearest.
+
+    Pictures of ours are even areas. Pillow's median cut takes three times as long for larger errors, its octree
+    shifts the paper's white.
+
+    Examples
+    --------
+    >>> image = reduce_colors(Image.new("RGB", (4, 3), "#fafafa"))
+    >>> image.mode, image.convert("RGB").getpixel((0, 0))
+    ('P', (250, 250, 250))
+    """
+    pixels = np.asarray(image)
+    red, green, blue = (pixels[..., k].ravel() for k in range(3))
+    fine = 8 - BITS
+    kind = ((red >> fine).astype(np.int32) << 2 * BITS) | ((green >> fine).astype(np.int32) << BITS) | (blue >> fine)
+    counts = np.bincount(kind, minlength=1 << 3 * BITS)
+    there = np.flatnonzero(counts)
+    colors = np.stack([np.bincount(kind, each)[there] / counts[there] for each in (red, green, blue)], axis=1)
+    palette = np.rint(colors[np.argsort(-counts[there], kind="stable")[:COLORS]])
+    distances = (palette**2).sum(1) - 2 * colors @ palette.T  # squared, but for what all have in common
+    places = np.zeros(len(counts), dtype=np.uint8)
+    places[there] = distances.argmin(1)
+    reduced = Image.fromarray(places[kind].reshape(pixels.shape[:2]))
+    reduced.putpalette(palette.astype(np.uint8).tobytes())
+    return reduced
 
 
 def _sections(sections: Sequence[Section]) -> Iterator[Section]:

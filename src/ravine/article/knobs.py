@@ -19,8 +19,8 @@ from ravine.article.words import find_sentences, format_arrival, group_equal
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import settings_text
 
-LONG = 1000
-"""Steps of these runs, so that slow ones arrive too; the pictures show the first hundred."""
+LONG = 600
+"""Steps of these runs, so that all arrive that do so in any patience; the pictures show the first hundred."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +78,53 @@ TURNS: tuple[Turn, ...] = (
 """The knobs that change the path, in torch's order of names where it matters."""
 
 
-def sweep_knob(turn: Turn, steps: int = LONG, **given: Any) -> xr.Dataset:
-    """Run plain SGD with one knob at each of its values, for the four criteria of the article's problem.
+def sweep_knobs(steps: int = LONG, **given: Any) -> dict[str, xr.Dataset]:
+    """Run plain SGD with each knob of `TURNS` at each of its values, for the four criteria of the article's problem.
+
+    Knobs that need the same beside them share a sweep, of which each takes its own row: a hundred runs at once take
+    hardly longer than five.
 
     Parameters
     ----------
-    turn
-        One of `TURNS`.
     steps
         Of each run.
     **given
         Values of the page's own: the knob's is shown among the others, ``lr`` and ``momentum`` stand beside it.
 
+    Returns
+    -------
+    dict
+        For each knob's name its runs (criterion, knob, …).
+
     Examples
     --------
-    >>> runs = sweep_knob(TURNS[1], steps=200)
+    >>> runs = sweep_knobs(steps=200)["momentum"]
     >>> ravine.measure.arrival(runs).sel(criterion="MSELoss").values[:4].tolist()
     [12.0, 8.0, 5.0, 42.0]
     """
-    settings: dict[str, Any] = {name: _setting_beside(name, given) for name in ("lr", *turn.beside)}
+    found: dict[str, xr.Dataset] = {}
+    for beside in dict.fromkeys(tuple(turn.beside) for turn in TURNS):
+        values = {turn.name: _list_values(turn, given) for turn in TURNS if tuple(turn.beside) == beside}
+        usual = {name: _setting_beside(name, given) if name == "lr" else each[0] for name, each in values.items()}
+        settings: dict[str, Any] = {name: _setting_beside(name, given) for name in ("lr", *beside)} | values
+        runs = ravine.sweep(gallery.article(), steps=steps, **settings)
+        places = {name: _find_place(each, usual[name]) for name, each in values.items()}
+        for name in values:
+            row = runs.isel({other: place for other, place in places.items() if other != name})
+            found[name] = row.drop_vars("error", errors="ignore")  # torch refuses other rows alone
+    return {turn.name: found[turn.name] for turn in TURNS}
+
+
+def _find_place(values: Sequence[Any], value: Any) -> int:
+    return next(k for k, each in enumerate(values) if each is value or each == value)  # NaN equals nothing
+
+
+def _list_values(turn: Turn, given: Mapping[str, Any]) -> list[Any]:
+    """Return a knob's values with the page's own among them; the first is the usual one, but for the lr."""
     values = list(turn.values)
     if turn.name in given and given[turn.name] not in values:
         values = sorted([*values, given[turn.name]])
-    settings[turn.name] = values
-    return ravine.sweep(gallery.article(), steps=steps, **settings)
+    return values
 
 
 def _setting_beside(name: str, given: Mapping[str, Any]) -> float:
@@ -112,12 +135,12 @@ def _setting_beside(name: str, given: Mapping[str, Any]) -> float:
 def make_knob_sections(style: str, **given: Any) -> list[Section]:
     """Show each knob alone: small pictures for MSELoss, and when each criterion arrives."""
     land = ravine.surface(gallery.article()["MSELoss"])
-    parts = [_make_knob_section(turn, land, style, given) for turn in TURNS]
+    swept = sweep_knobs(**given)
+    parts = [_make_knob_section(turn, swept[turn.name], land, style) for turn in TURNS]
     return [*parts, _make_maximize_section(given), _make_implementations_section(given)]
 
 
-def _make_knob_section(turn: Turn, land: xr.Dataset, style: str, given: Mapping[str, Any]) -> Section:
-    runs = sweep_knob(turn, **given)
+def _make_knob_section(turn: Turn, runs: xr.Dataset, land: xr.Dataset, style: str) -> Section:
     shown = runs.sel(criterion="MSELoss").isel(step=slice(STEPS + 1))
     arrivals = _format_arrivals(runs, turn)
     ends = _describe_ends(next(iter(arrivals.values())), turn)  # of MSELoss, the first
@@ -220,7 +243,11 @@ def _make_implementations_section(given: Mapping[str, Any]) -> Section:
         "lr": {"lr": _setting_beside("lr", given)},
         "lr, momentum": {"lr": _setting_beside("lr", given), "momentum": _setting_beside("momentum", given)},
     }
-    rows = [[way, *(_format_distance(chosen, how) for chosen in settings.values())] for way, how in WAYS.items()]
+    plain = {name: _positions_of(**chosen) for name, chosen in settings.items()}
+    rows = [
+        [way, *(_format_distance(plain[name], _positions_of(**chosen, **how)) for name, chosen in settings.items())]
+        for way, how in WAYS.items()
+    ]
     head = ["", *(", ".join(f"{name} {value:g}" for name, value in chosen.items()) for chosen in settings.values())]
     words = (
         "Three switches choose how torch carries out the very same rule: `foreach` for all parameters at once, "
@@ -231,10 +258,11 @@ def _make_implementations_section(given: Mapping[str, Any]) -> Section:
     return Section("alone-implementations", "foreach, fused, differentiable", [Text(words), table])
 
 
-def _format_distance(settings: Mapping[str, Any], how: Mapping[str, Any]) -> str:
-    plain, other = (
-        ravine.descend(gallery.article(), steps=STEPS, **settings, **more)["position"].values for more in ({}, how)
-    )
+def _positions_of(**settings: Any) -> np.ndarray:
+    return np.asarray(ravine.descend(gallery.article(), steps=STEPS, **settings)["position"].values)
+
+
+def _format_distance(plain: np.ndarray, other: np.ndarray) -> str:
     if np.array_equal(plain, other, equal_nan=True):
         return "none, bit for bit"
     with np.errstate(invalid="ignore", over="ignore"):

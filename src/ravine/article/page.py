@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ravine import theory
+from ravine import gallery, theory
+from ravine._explore.standalone import make_small
 from ravine._format import names, number, setting
-from ravine._html.page import Block, Claim, Listing, Page, Section, Text
+from ravine._html.page import Block, Claim, Drawing, Listing, Live, Page, Print, Section, Text
+from ravine._study.contract import last_step
 from ravine._study.provenance import describe
+from ravine._study.rule import DEFAULTS
 from ravine.article import figures
 from ravine.article.claims import NEEDS_A_WORD, check_claims
-from ravine.article.figures import STEPS
+from ravine.article.figures import RUN_OF, STEPS
 from ravine.article.knobs import make_knob_sections, make_valley_section
 from ravine.article.story import StoryData, make_chapters
-from ravine.plot._canvas.style import Figure
 
 OURS: Mapping[str, Any] = {
     "lr": 0.1,
@@ -31,7 +33,7 @@ OURS: Mapping[str, Any] = {
 """The value that the article gives each knob where it turns it."""
 
 MAPS = {
-    "ravine": "the darker, the lower",
+    "ravine": "the further from the paper in colour, the lower",
     "dark": "the lighter, the lower",
     "article": "in the article's own colours, from blue for low to white for high",
 }
@@ -46,13 +48,13 @@ CROSS = (
 )
 
 
-def make_page(study: xr.Dataset, drawings: Mapping[int, Figure], style: str = "ravine", **turned: Any) -> Page:
+def make_page(study: xr.Dataset, drawings: Mapping[int, Drawing | Print], style: str = "ravine", **turned: Any) -> Page:
     """Compose the article's page from its study and figures.
 
     Parameters
     ----------
     study, drawings
-        From `ravine.article.study` and `ravine.article.draw_figures`, with the same knobs turned.
+        From `ravine.article.study` and `ravine.article.draw_figures`, with the same knobs turned; drawn, or printed.
     style
         How pictures look.
     **turned
@@ -90,7 +92,21 @@ def make_page(study: xr.Dataset, drawings: Mapping[int, Figure], style: str = "r
         _list_facts(study),
         _write_notice(study, own, turned),
         sections,
+        _make_live(study),
     )
+
+
+def _make_live(study: xr.Dataset) -> Live:
+    """Return figure 6 as one that moves and can be turned, with the settings of its runs."""
+    run = study.sel(run=RUN_OF[6])
+    begun = {name: run[name].item() for name in DEFAULTS}
+    known = {name: value for name, value in begun.items() if np.isfinite(value)}  # where it is not, torch's own
+    style, script, given = make_small(gallery.article(), "article", {**known, "steps": last_step(run)})
+    more = (
+        "This is [figure 6](#figure-6), made as you look at it. Turn lr and momentum, drag a start: the sentences "
+        "follow. `ravine explore article` opens the page with every knob."
+    )
+    return Live(style, script, given, "story$.start", "figure-6", more)
 
 
 def _list_facts(study: xr.Dataset) -> list[str]:

@@ -12,7 +12,7 @@ import xarray as xr
 import ravine
 from ravine import plot
 from ravine._format import MINUS, TIMES, names, number
-from ravine._html.page import Block, Listing, Plate, Section, Table, Text
+from ravine._html.page import Block, Drawing, Listing, Plate, Print, Section, Table, Text
 from ravine.article import figures
 from ravine.article.figures import RUN_OF, STEPS_SHOWN, caption, step_shown
 from ravine.article.words import (
@@ -23,7 +23,6 @@ from ravine.article.words import (
     find_sentences,
     group_equal,
 )
-from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import settings_text, steps_text
 
 LINES = 10
@@ -35,7 +34,7 @@ class StoryData:
     """What the story is data from: the study, the figures drawn from it, and how further ones are drawn."""
 
     study: xr.Dataset
-    figures: Mapping[int, Figure]
+    figures: Mapping[int, Drawing | Print]
     style: str
 
     def run(self, name: str, criterion: str | None = None) -> xr.Dataset:
@@ -272,7 +271,7 @@ def _make_dampening(data: StoryData) -> Section:
 
 
 def _make_plate(data: StoryData, figure: int, alt: str, look: str) -> Plate:
-    draw: Callable[[], Figure] = lambda: data.figures[figure]  # noqa: E731
+    draw: Callable[[], Drawing | Print] = lambda: data.figures[figure]  # noqa: E731
     return Plate(f"figure-{figure}", f"Figure {figure}", caption(figure, data.study), draw, alt, look)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line; what it needs is imported while an interrupt may simply leave."""
+    gc.disable()  # until all imports are through: what they make is kept, and looking at it again and again takes long
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a caller has it ignored
         signal.signal(signal.SIGINT, leave)
     from ravine.cli.commands import run

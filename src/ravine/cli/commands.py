@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import io
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -127,7 +130,12 @@ def _report_errors(command: Callable[Given, None]) -> Callable[Given, None]:
 
 
 def _begin_work() -> None:
-    """Let an interrupt from here on be an exception, so that what is done is put away: all imports are through."""
+    """Let an interrupt from here on be an exception, so that what is done is put away: all imports are through.
+
+    What they made stays; the collector, which is off until here, need not look at it again.
+    """
+    gc.freeze()
+    gc.enable()
     if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -181,8 +189,9 @@ def article(
     page_file, log_file, study_file = out / "index.html", out / "log.txt", out / "study.nc"
     _check_free([page_file, *paths.values(), log_file, study_file], force)
 
-    from ravine._html.page import make_html
-    from ravine._system import write_text
+    from ravine._html.page import make_html, print_figure
+    from ravine._progress import share, tracked, work
+    from ravine._system import write_text, write_whole
     from ravine.article import caption, check, draw_figures, log
     from ravine.article import study as make_study
     from ravine.article.page import make_page
@@ -197,20 +206,31 @@ def article(
     check(**turned)
     if steps is not None:
         turned["steps"] = steps
-    study = make_study(**turned)
-    lines = log(study)
-    for line in lines if len(lines) <= 13 else [*lines[:10], "...", *lines[-3:]]:
-        typer.echo(line)
-    figures = draw_figures(study, style)
-    page = make_html(make_page(study, figures, style, **turned), RAVINE, DARK, style_of(style).ground)
+    with work(100, "parts") as advance:
+        with share(advance, 10):
+            study = make_study(**turned)
+        lines = log(study)
+        for line in lines if len(lines) <= 13 else [*lines[:10], "...", *lines[-3:]]:
+            typer.echo(line)
+        with share(advance, 20):
+            figures = draw_figures(study, style)
+        with share(advance, 10):
+            prints = {number: print_figure(figure) for number, figure in tracked(list(figures.items()), "figures")}
+        with share(advance, 25):
+            page = make_page(study, prints, style, **turned)
+        with share(advance, 35):
+            html = make_html(page, RAVINE, DARK, style_of(style))
     write_text("\n".join(lines) + "\n", log_file)
     ravine.save(study, study_file, force=True)
     for number, path in paths.items():
-        if number in figures:
-            save_figure(figures[number], path)
-        else:
+        if number not in figures:
             path.unlink(missing_ok=True)  # of an earlier call with other knobs
-    write_text(page, page_file)
+        elif format == "png":
+            with write_whole(path) as draft:
+                draft.write_bytes(prints[number].png)
+        else:
+            save_figure(figures[number], path)
+    write_text(html, page_file)
     typer.echo(f"\n{page_file}  the whole story, for a browser; it needs nothing else")
     for number, path in paths.items():
         left_out = f"figure {number} is left out: these settings have nothing that it could show"
@@ -619,7 +639,7 @@ def run() -> None:
     warnings.showwarning = lambda message, *_: typer.echo(f"ravine: {message}", err=True)
     sys.stdout = QuietPipe(sys.stdout)
     try:
-        sys.exit(app(standalone_mode=False))
+        leave_whole(app(standalone_mode=False) or 0)
     except Exception as reason:
         if not hasattr(reason, "format_message"):  # what typer raises for its own part has it
             raise
@@ -629,6 +649,17 @@ def run() -> None:
         else:
             typer.echo(f"ravine: {' '.join(message.split()).rstrip('.')}; see ravine --help", err=True)
         sys.exit(2)
+
+
+def leave_whole(code: int) -> None:
+    """Leave with everything written, but without taking torch apart, which takes as long as a small command's work."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class QuietPipe(io.TextIOBase):
