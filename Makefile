@@ -1,6 +1,8 @@
 # Each word sets up its own .venv when it is not there yet, and may be run twice.
 PYTHON ?= python3
 RUN := .venv/bin
+# a process a core, no more threads than that, and what is compiled once is kept for all processes
+ALONE := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1
 
 .PHONY: article quick test lint types docs site bench rivals third-party
 
@@ -8,10 +10,10 @@ article: .venv/lean          ## every figure, number and the study of the articl
 	$(RUN)/ravine article --out figures --force
 
 quick: .venv/ready           ## a cut through every part in under a minute, between two edits
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile -m quick tests
+	$(ALONE) $(RUN)/python -m pytest -q -n auto --dist loadfile -m quick tests
 
 test: .venv/ready            ## all tests, warnings as errors
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile  # a process a core, and no more threads than that
+	$(ALONE) $(RUN)/python -m pytest -q -n auto --dist worksteal
 
 lint: .venv/ready
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .

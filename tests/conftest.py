@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import random
@@ -78,11 +79,18 @@ def cases(folder):
     }
 
 
+def pytest_collection_finish():
+    """What is there before the first test stays to the end: no collection of garbage walks through it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def settings_folder(tmp_path_factory):
     """The key that signs plans lies in the user's own folder, and not in a test's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # else every process of a test compiles ravine anew
         yield
 
 

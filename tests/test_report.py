@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import io
 import math
 import re
@@ -74,6 +75,19 @@ class Walk(HTMLParser):
 
     def all(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_parts(told, proofs):
+    """Made once for all pages, as no knob turns it: the article's own study, its claims and the narrow valley."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_study, check = article.figures.study, claims.check_claims
+        patch.setattr(article.figures, "study", lambda **given: make_study(**given) if given else told)
+        checked = lambda study: list(proofs.values()) if study is told else check(study)  # noqa: E731
+        patch.setattr("ravine.article.page.check_claims", checked)
+        valley = functools.cache(knobs.make_valley_section)
+        patch.setattr("ravine.article.page.make_valley_section", valley)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -779,12 +793,14 @@ def test_the_narrow_valley_in_plain_python(page):
 # -- in a browser ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 768, 1100, 1400])
-def test_in_a_browser(browser, written, tmp_path, width, scheme):
+@pytest.mark.parametrize(
+    ("scheme", "widths"), [("light", (320, 390, 768, 1100, 1400)), ("dark", (1400, 1100, 768, 390, 320))]
+)
+def test_in_a_browser(browser, written, tmp_path, scheme, widths):
+    """Opened narrow or wide, and then made wider or narrower."""
     path = tmp_path / "index.html"
     write_text(written, path)
-    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": widths[0], "height": 900}, offline=True, color_scheme=scheme)
     tab = context.new_page()
     asked, complaints = [], []
     tab.on("request", lambda request: asked.append(request.url))
@@ -792,19 +808,21 @@ def test_in_a_browser(browser, written, tmp_path, width, scheme):
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(path.as_uri())
     tab.wait_for_load_state("load")
-    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
-    assert complaints == []
     size = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    for _ in range(2):  # and once more with everything opened
-        assert tab.evaluate(size) == [width, width]
-        tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    broken = "[...document.images].filter(each => !each.complete || each.naturalWidth < 700).length"
-    assert tab.evaluate(broken) == 0
     clipped = (
         "[...document.querySelectorAll('td, th, li, p, h1, h2, h3')]"
         ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 60))"
     )
-    assert tab.evaluate(clipped) == []
+    for width in widths:
+        tab.set_viewport_size({"width": width, "height": 900})
+        for opened in ("false", "true"):
+            tab.evaluate(f"document.querySelectorAll('details').forEach(each => {{ each.open = {opened}; }})")
+            assert tab.evaluate(size) == [width, width]
+        assert tab.evaluate(clipped) == [], width
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    assert complaints == []
+    broken = "[...document.images].filter(each => !each.complete || each.naturalWidth < 700).length"
+    assert tab.evaluate(broken) == 0
     context.close()
 
 

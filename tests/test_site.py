@@ -72,12 +72,16 @@ def _python(block, name, space):
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(block, name, "exec"), space)
+    for file in re.findall(r'savefig\("(.*?)"\)', block):
+        assert Path(file).stat().st_size > 5000
     return said.getvalue()
 
 
 def _commands(block):
     words = [shlex.split(line, comments=True) for line in block.splitlines()]
-    return "".join(CliRunner().invoke(app, each[1:]).output for each in words if each[:1] == ["ravine"])
+    results = [CliRunner().invoke(app, each[1:]) for each in words if each[:1] == ["ravine"]]
+    assert [result.exit_code for result in results] == [0] * len(results), block
+    return "".join(result.output for result in results)
 
 
 def test_formulas_of_a_page_are_set_and_not_spelt():
