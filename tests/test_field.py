@@ -219,6 +219,39 @@ def test_more_steps_are_no_remedy_over_the_limit():
     assert "not enough" not in said
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"lr": 0.1, "momentum": float("nan")}, "momentum is nan"),
+        ({"lr": float("inf"), "weight_decay": float("inf")}, "lr is inf and weight_decay is inf"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_is_no_number_is_named(mse, settings, words):
+    found = next(each for each in ravine.explain(ravine.descend(mse, steps=10, **settings)) if each.kind == "diverged")
+    assert found.sentence.endswith(f"at the start: {words}.")
+
+
+def test_a_joined_run_without_a_setting_has_no_odd_one(mse):
+    both = ravine.join(
+        {"sgd": ravine.descend(mse, lr=5.0, steps=60), "rprop": ravine.descend(mse, torch.optim.Rprop, steps=60)}
+    )
+    assert not any("nan" in each.sentence for each in ravine.explain(both))
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_one_target_for_all_rows():
+    line = torch.nn.utils.skip_init(torch.nn.Linear, 3, 1)
+    torch.nn.init.zeros_(line.weight)
+    torch.nn.init.zeros_(line.bias)
+    problem = ravine.Problem.of(line, torch.nn.MSELoss(), (torch.arange(12.0).reshape(4, 3), torch.tensor(1.0)))
+    run = ravine.descend(problem, lr=0.001, steps=3)
+    assert np.isfinite(run.loss).all()
+    runs = ravine.sweep(problem, lr=[0.001, 0.002], steps=3)
+    assert np.array_equal(ravine.at(runs, lr=0.001).loss.values, run.loss.values)
+
+
 # -- scripts and files ------------------------------------------------------------------------------------------------
 
 

@@ -173,6 +173,7 @@ def _text_of(name: str, value: Any) -> str:
 
 FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
+    late,
     unmoved,
     still,
     backwards,

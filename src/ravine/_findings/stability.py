@@ -20,6 +20,7 @@ from ravine._format import (
     times,
     told_apart,
 )
+from ravine._study.rule import SETTINGS, SGD
 from ravine.measure._arrival import FEWEST
 
 GREW = 1.0
@@ -266,6 +267,11 @@ def diverged(run: Run) -> Finding | None:
     if np.isfinite(broken):
         loss = run.study["loss"].sel(step=int(broken)).item() if "step" in run.study.coords else run.losses[int(broken)]
         sentence = f"It diverged: the loss is {loss} at step {steps(broken)}, after {number(start)} at the start."
+        odd = {n: run.data[n].item() for n in SETTINGS if n in run.data.coords and not run.data[n].ndim}
+        odd = {n: value for n, value in odd.items() if not np.isfinite(value)}
+        if odd and run.conditions.optimizers == (SGD,):
+            values |= odd
+            sentence = f"{sentence[:-1]}: {names([f'{n} is {value}' for n, value in odd.items()])}."
     else:
         last = run.losses[np.isfinite(run.losses)][-1]
         values |= {"last_loss": float(last)}

@@ -183,10 +183,11 @@ def explain_refusal(model: torch.nn.Module, inputs: torch.Tensor, reason: Except
     own = next((each for each in layer.parameters(recurse=False) if each.is_floating_point()), None)
     named = f"{layer}" if place == "" else f"its layer {place!r}, {layer},"
     if own is not None and got.dtype != own.dtype:
+        other = f", or the model as model.to({got.dtype}) if it should compute in that" * got.is_floating_point()
         return ValueError(
             f"the model computes in {_short(own)} and {'the inputs are' if got is inputs else f'{named} gets'} "
-            f"{_short(got)}: give inputs.to({own.dtype}), or the model as model.to({got.dtype}) if it should compute "
-            "in that; arrays and tables are brought to the model's dtype by themselves"
+            f"{_short(got)}: give inputs.to({own.dtype}){other}; arrays and tables are brought to the model's dtype by "
+            "themselves"
         )
     for attribute, along in WIDTHS.items():
         takes = getattr(layer, attribute, None)

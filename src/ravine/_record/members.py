@@ -10,7 +10,7 @@ import torch
 
 from ravine._descent.dataset import is_coordinate, overridden_by, plain
 from ravine._format import kind_of, listed
-from ravine._problem.problem import OWN
+from ravine._problem.over_batches import OWN
 from ravine._study.rule import Leaf, path_of
 
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}

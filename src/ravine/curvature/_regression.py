@@ -284,6 +284,8 @@ def regression_of(problem: Problem) -> Regression | None:
     if shape is None or not problem.start.keys() <= {"weight", "bias"}:
         return None
     inputs, weight = _numbers(parts.inputs).reshape(-1, parts.model.in_features), parts.model.weight
+    if parts.targets.numel() != len(inputs) * parts.model.out_features:  # one target for all rows, say
+        return None
     target = _numbers(parts.targets).reshape(len(inputs), -1)
     outputs = target.shape[1]
     columns = {"weight": np.einsum("ni,op->nopi", inputs, np.eye(outputs)).reshape(target.size, -1)}
