@@ -322,3 +322,8 @@ def test_runs_of_several_optimizers_say_how_each_was_made(several):
     text = said(plot.descent(runs, land, hue="run"))
     assert "momentum: SGD(lr=0.3, momentum=0.9), loss" in text
     assert "AdamW: AdamW(lr=0.03" in text
+
+
+def test_stability_speaks_of_no_plane(run):
+    with pytest.raises(ValueError, match="lie on a plane"):
+        plot.stability(run)

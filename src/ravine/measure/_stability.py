@@ -9,7 +9,7 @@ import xarray as xr
 
 from ravine import theory
 from ravine._format import listed
-from ravine._study.contract import CONTRACT
+from ravine._study.contract import CONTRACT, plane_of
 from ravine._study.provenance import facts_along
 from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of, rule_of
 from ravine.measure._quadratic import flatness
@@ -27,6 +27,8 @@ def why_no_theory(runs: xr.Dataset) -> str | None:
     >>> why_no_theory(ravine.sweep(bowl, torch.optim.Adam, lr=[0.1, 0.2], steps=2))
     'theory speaks of SGD, the runs are of Adam'
     """
+    if plane_of(runs) is not None:
+        return "the runs lie on a plane, whose coordinates are no parameters: ask of the runs themselves"
     if "hessian" not in runs:
         return (
             f"the study has no 'hessian' ({CONTRACT['hessian'].long_name}): ravine.sweep attaches it up to "
