@@ -564,24 +564,29 @@ def test_by_default_every_second_goes_when_there_are_too_many(monkeypatch, calm)
 
 
 def test_by_default_a_snapshot_takes_a_small_share_of_the_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(snapshots.time, "perf_counter", lambda: now[0])
+    copied = snapshots.Snapshots._copy
+
+    def slow(self):
+        now[0] += 0.5  # of a step: where 3 % are allowed, one at 16 and not at 32 would be too many
+        copied(self)
+
+    monkeypatch.setattr(snapshots.Snapshots, "_copy", slow)
     model = network()
     rule = torch.optim.SGD(model.parameters(), lr=0.1)
-    slow = snapshots.Snapshots.take
 
-    def slower(self, *given):
-        time.sleep(0.005)
-        slow(self, *given)
+    def tick(_):
+        now[0] += 1
 
-    monkeypatch.setattr(snapshots.Snapshots, "take", slower)
     with ravine.record(model, rule) as recorder:
-        train_plainly(model, rule, 400)
-    assert recorder.every >= 4
-    costs, paces = recorder._shots._costs, recorder._shots._paces  # of the last few
-    assert np.median(costs) <= snapshots.SHARE * recorder.every * np.median(paces)
-    assert recorder.dataset().step.values[[0, -1]].tolist() == [0, 400]
+        train_plainly(model, rule, 200, tick)
+    assert recorder.every == 32
+    assert recorder.dataset().step.values.tolist() == [0, 32, 64, 96, 128, 160, 192, 200]
+    assert recorder.share < 0.05
     exact = ravine.record(model, rule, every=2)
     with exact:
-        train_plainly(model, rule, 10)
+        train_plainly(model, rule, 10, tick)
     assert exact.dataset().step.values.tolist() == [0, 2, 4, 6, 8, 10]
     assert exact.share > 0.1
 
