@@ -20,6 +20,7 @@ import ravine
 from ravine._record import snapshots
 from ravine._record.members import find_optimizers
 from ravine._store.recording import About, read_entries
+from ravine._study.rule import rule_of
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +160,28 @@ def test_the_articles_neuron_is_descends_in_every_bit():
     assert np.array_equal(found.batch_loss[:-1], run.loss[:-1])
     assert found.parameter.equals(run.parameter)
     assert found.criterion.item() == "MSELoss"
+
+
+def test_what_a_recording_says_and_what_it_cannot():
+    found = recorded_article(lr=0.1, momentum=0.9)[1]
+    told = ravine.explain(found)
+    assert told[0].kind == "batch loss"
+    assert "about the loss that the optimizer saw, up to step 99" in told[0].sentence
+    assert not {"margin", "swing"} & {each.kind for each in told}  # of batches theory says nothing
+    assert "batch loss" not in [each.kind for each in ravine.explain(found.assign(loss=found.batch_loss.fillna(0.5)))]
+    with pytest.raises(ValueError, match="the study does not say how it was made"):
+        ravine.code(found)
+    found.position.attrs["provenance"] = '{"code": {"language": "R"}}'
+    with pytest.raises(ValueError, match="is not from ravine: no script can be written"):
+        ravine.code(found)
+
+
+def test_a_projected_run_has_no_script_and_no_rule():
+    found = recorded_article(lr=0.1)[1]
+    found.parameter.attrs["plane"] = '{"kind": "ends", "axes": ["weight", "bias"]}'
+    with pytest.raises(ValueError, match="lies in a plane: its positions are coordinates there"):
+        ravine.code(found)
+    assert str(rule_of(found)) == "its positions are coordinates in a plane, no parameters"
 
 
 def noisy():
