@@ -20,6 +20,7 @@ import ravine
 from ravine._record import snapshots
 from ravine._record.members import find_optimizers
 from ravine._store.recording import About, read_entries
+from ravine._study.rule import rule_of
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +160,28 @@ def test_the_articles_neuron_is_descends_in_every_bit():
     assert np.array_equal(found.batch_loss[:-1], run.loss[:-1])
     assert found.parameter.equals(run.parameter)
     assert found.criterion.item() == "MSELoss"
+
+
+def test_what_a_recording_says_and_what_it_cannot():
+    found = recorded_article(lr=0.1, momentum=0.9)[1]
+    told = ravine.explain(found)
+    assert told[0].kind == "batch loss"
+    assert "about the loss that the optimizer saw, up to step 99" in told[0].sentence
+    assert not {"margin", "swing"} & {each.kind for each in told}  # of batches theory says nothing
+    assert "batch loss" not in [each.kind for each in ravine.explain(found.assign(loss=found.batch_loss.fillna(0.5)))]
+    with pytest.raises(ValueError, match="the study does not say how it was made"):
+        ravine.code(found)
+    found.position.attrs["provenance"] = '{"code": {"language": "R"}}'
+    with pytest.raises(ValueError, match="is not from ravine: no script can be written"):
+        ravine.code(found)
+
+
+def test_a_projected_run_has_no_script_and_no_rule():
+    found = recorded_article(lr=0.1)[1]
+    found.parameter.attrs["plane"] = '{"kind": "ends", "axes": ["weight", "bias"]}'
+    with pytest.raises(ValueError, match="lies in a plane: its positions are coordinates there"):
+        ravine.code(found)
+    assert str(rule_of(found)) == "its positions are coordinates in a plane, no parameters"
 
 
 def noisy():
@@ -564,24 +587,29 @@ def test_by_default_every_second_goes_when_there_are_too_many(monkeypatch, calm)
 
 
 def test_by_default_a_snapshot_takes_a_small_share_of_the_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(snapshots.time, "perf_counter", lambda: now[0])
+    copied = snapshots.Snapshots._copy
+
+    def slow(self):
+        now[0] += 0.5  # of a step: where 3 % are allowed, one at 16 and not at 32 would be too many
+        copied(self)
+
+    monkeypatch.setattr(snapshots.Snapshots, "_copy", slow)
     model = network()
     rule = torch.optim.SGD(model.parameters(), lr=0.1)
-    slow = snapshots.Snapshots.take
 
-    def slower(self, *given):
-        time.sleep(0.005)
-        slow(self, *given)
+    def tick(_):
+        now[0] += 1
 
-    monkeypatch.setattr(snapshots.Snapshots, "take", slower)
     with ravine.record(model, rule) as recorder:
-        train_plainly(model, rule, 400)
-    assert recorder.every >= 4
-    costs, paces = recorder._shots._costs, recorder._shots._paces  # of the last few
-    assert np.median(costs) <= snapshots.SHARE * recorder.every * np.median(paces)
-    assert recorder.dataset().step.values[[0, -1]].tolist() == [0, 400]
+        train_plainly(model, rule, 200, tick)
+    assert recorder.every == 32
+    assert recorder.dataset().step.values.tolist() == [0, 32, 64, 96, 128, 160, 192, 200]
+    assert recorder.share < 0.05
     exact = ravine.record(model, rule, every=2)
     with exact:
-        train_plainly(model, rule, 10)
+        train_plainly(model, rule, 10, tick)
     assert exact.dataset().step.values.tolist() == [0, 2, 4, 6, 8, 10]
     assert exact.share > 0.1
 

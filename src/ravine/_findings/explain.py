@@ -52,7 +52,7 @@ from ravine._findings.sweep import of_a_sweep
 from ravine._findings.treated import clipped, noisy
 from ravine._findings.units import fitted_line
 from ravine._format import names, number, so_many, steps
-from ravine._study.contract import check, check_kind, plane_of
+from ravine._study.contract import check, check_kind, last_step, plane_of
 from ravine._study.rule import LOOP_SETTINGS, SETTINGS
 
 SEVERAL = ("betas", "etas", "step_sizes")
@@ -290,6 +290,26 @@ def _askable(run: Run, findings: Sequence[Callable[[Run], Finding | None]]) -> l
     return [each for each in asked if plane_of(run.data) is None or each in ON_PLANE]
 
 
+def with_batch_loss(runs: xr.Dataset) -> tuple[xr.Dataset, Finding]:
+    """Let the loss that the optimizer saw stand in for one over all data, and say so; the last position has none.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, steps=9, batch_size=4)
+    >>> print(with_batch_loss(run.drop_vars("loss"))[1])
+    No loss over all data is there: what follows is about the loss that the optimizer saw, up to step 8. (measured)
+    """
+    seen = runs.assign(loss=runs["batch_loss"])
+    if seen.sizes["step"] > 1 and bool(seen["loss"].isel(step=-1).isnull().all()):
+        seen = seen.isel(step=slice(None, -1))
+    last = last_step(seen)
+    sentence = (
+        f"No loss over all data is there: what follows is about the loss that the optimizer saw, up to step {last:,}."
+    )
+    return seen, Finding("batch loss", sentence, {"step": float(last)}, "measured")
+
+
 MOST_RUNS = 24
 """Runs up to which each is explained; of more, what they say together."""
 
@@ -300,7 +320,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     Parameters
     ----------
     runs
-        A study with ``position`` (…, step, parameter) and ``loss`` (…, step), or the summaries of a sweep. With
+        A study with ``position`` (…, step, parameter) and ``loss`` (…, step), or the summaries of a sweep. A recording
+        has no ``loss`` over all data: its ``batch_loss`` stands in, and the first finding says so. With
         ``minimizer``, ``minimum_loss`` and ``hessian`` it is told how far a run is from its limits, and why it moves
         as it does; `ravine.descend` attaches them to regressions and to problems that state their minimizers,
         `ravine.landmarks` finds others. Of more than 24 runs it is said what they have in common: how many arrive,
@@ -347,13 +368,17 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     check_kind(runs)
     if "final_loss" in runs and "loss" not in runs:
         return Findings(of_a_sweep(runs))
+    remarks = []
+    if "loss" not in runs and "batch_loss" in runs:
+        runs, remark = with_batch_loss(runs)
+        remarks.append(remark)
     check(runs, "position", "loss")
     count = math.prod(runs.sizes[dim] for dim in choices_of(runs))
     if count > MOST_RUNS:
         if against is not None:
             raise ValueError(f"{count:,} runs are too many to set against others: select at most {MOST_RUNS}")
         return Findings(of_a_sweep(runs))
-    found = list(same_runs(runs))
+    found = [*remarks, *same_runs(runs)]
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
     for run in runs_of(runs):
         asked = (refusal,) if run.refused or not run.taken else _askable(run, FINDINGS)

@@ -48,7 +48,7 @@ class Snapshots:
         self._paces: deque[float] = deque(maxlen=SEEN)
         self._start = self._clock = time.perf_counter()
         self._end = 0.0
-        self._at = 0
+        self._at, self._before = 0, 0.0
 
     @property
     def steps(self) -> list[int]:
@@ -76,8 +76,10 @@ class Snapshots:
         if self.waiting is not None and self.waiting[0] == step:
             return
         now = time.perf_counter()
+        spent = self.spent + self._cost
         if step > self._at:
-            self._paces.append((now - self._clock) / (step - self._at))
+            self._paces.append((now - self._clock - (spent - self._before)) / (step - self._at))
+        self._clock, self._at, self._before = now, step, spent
         self._copy()
         self.waiting = step, settings
         self._cost += time.perf_counter() - now
@@ -93,7 +95,7 @@ class Snapshots:
         self._cost += time.perf_counter() - now
         self.spent += self._cost
         self._costs.append(self._cost)
-        self._cost, self._clock, self._at = 0.0, time.perf_counter(), step
+        self._cost = 0.0
         if self.automatic and len(self._costs) > 2 and len(self._paces) > 2:
             cost, pace = statistics.median(self._costs), statistics.median(self._paces)
             while cost > SHARE * self.every * pace > 0:

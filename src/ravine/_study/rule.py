@@ -310,6 +310,7 @@ class Reason:
         "mini-batches",
         "clip_norm",
         "noise",
+        "plane",
     ]
     names: tuple[str, ...] = ()
 
@@ -324,6 +325,7 @@ class Reason:
             "mini-batches": "what it sees is not the loss over all data (mini-batches, dropout, BatchNorm)",
             "clip_norm": "its gradients are clipped",
             "noise": "noise is added to its gradients",
+            "plane": "its positions are coordinates in a plane, no parameters",
         }[self.kind]
 
 
@@ -343,6 +345,7 @@ class Conditions:
     batched: bool
     moved: tuple[str, ...] = ()
     treated: tuple[Literal["clip_norm", "noise"], ...] = ()
+    projected: bool = False
 
     @property
     def why_not_sgd(self) -> Reason | None:
@@ -355,6 +358,8 @@ class Conditions:
     @property
     def why_no_rule(self) -> Reason | None:
         """Why the runs do not go by the rule of torch.optim.SGD, with one value of each setting."""
+        if self.projected:
+            return Reason("plane")
         if self.why_not_sgd is None and self.grouped:
             return Reason("groups")
         return self.why_not_sgd or (Reason("settings", self.missing) if self.missing else None)
@@ -408,6 +413,7 @@ def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Condi
         batched=batched,
         moved=moved,
         treated=treated_of(runs),
+        projected=plane_of(runs) is not None,
     )
 
 

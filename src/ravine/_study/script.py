@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._study.contract import check_single, last_step
+from ravine._study.contract import check_single, last_step, plane_of
 from ravine._study.provenance import facts_of
 
 Pieces = Mapping[str, Any]
@@ -98,12 +98,20 @@ def pieces_of(run: xr.Dataset) -> Pieces:
     ValueError
         If the study does not say so.
     """
+    if plane_of(run) is not None:
+        raise ValueError(
+            "this run lies in a plane: its positions are coordinates there, from which no script can start; ask the "
+            "run that was projected"
+        )
     found = facts_of(run, "position", "code")
     if not found:
         raise ValueError("the study does not say how it was made: only runs from ravine.descend and ravine.sweep do")
     if len(found) > 1:
         raise ValueError("the study has lost which of the joined runs this is: select it by its label, and keep that")
-    return dict(found[0])
+    pieces = found[0]
+    if not isinstance(pieces, Mapping) or not {"problems", "settings", "optimizer", "closure"} <= pieces.keys():
+        raise ValueError("what the study says of how it was made is not from ravine: no script can be written from it")
+    return dict(pieces)
 
 
 def _pieces(run: xr.Dataset) -> Pieces:
