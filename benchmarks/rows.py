@@ -37,6 +37,7 @@ from loops import (
     new_neuron,
     recorded_loop,
 )
+from planes import PLANE_ROWS
 from ravine._engine import gradients
 from ravine._problem.order import Order, backward_forms, forward_forms
 from turns import Goal, Row, apart, cost, faster, same_bits
@@ -382,6 +383,7 @@ ROWS = (
     sweep_into_a_store("path", cost(1.5)),
     sweep_into_a_store("summary", cost(1.5)),
     one_run_of_a_store(),
+    *PLANE_ROWS,
 )
 
 
