@@ -182,7 +182,7 @@ def test_at_home_nobody_asks_why_it_stands_still():
 def test_coarse_numbers_stand_still_away_from_the_minimum(dtype):
     start = {"x": torch.tensor(3.0, dtype=dtype)}
     problem = ravine.Problem(lambda p: (p["x"] - 1) ** 2 + 3, start=start)
-    run = ravine.descend(problem, lr=0.01 if dtype == torch.bfloat16 else 0.002, steps=700)
+    run = ravine.descend(problem, lr=0.01 if dtype == torch.bfloat16 else 0.002, steps=1000)
     run = run.assign(ravine.landmarks(problem))
     still = next(each for each in ravine.explain(run) if each.kind == "still")
     place = torch.tensor(float(run.position[-1, 0]), dtype=dtype, requires_grad=True)
