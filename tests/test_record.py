@@ -705,6 +705,27 @@ def test_where_it_lies(tmp_path):
         ravine.open(tmp_path / "begun")
 
 
+def test_recordings_of_other_paces_are_joined_where_both_were_looked_at():
+    def recorded(every, steps=12, **settings):
+        model = Own(ravine.gallery.rosenbrock())
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, **settings)
+        with ravine.record(model, optimizer, every=every) as recorder:
+            for _ in range(steps):
+                optimizer.zero_grad()
+                recorder.loss(model()).backward()
+                optimizer.step()
+        return recorder.dataset()
+
+    runs = {"plain": recorded(2), "momentum": recorded(3, momentum=0.9)}
+    with pytest.warns(UserWarning, match=r"\(7 and 5 of them\): the 3 that all have are kept; one every= for all"):
+        both = ravine.join(runs)
+    assert both.step.values.tolist() == [0, 6, 12]
+    for label, run in runs.items():
+        assert bare.same_bits(both.sel(run=label).position, run.position.sel(step=[0, 6, 12]))
+    with pytest.raises(ValueError, match="other steps of their runs"):  # of which one would lose its end
+        ravine.join({"long": recorded(2, 12), "short": recorded(3, 11)})
+
+
 def test_mixed_dtypes_and_many_parameters():
     model = torch.nn.Sequential(torch.nn.Linear(120, 100).to(torch.bfloat16), torch.nn.Linear(100, 1))
     rule = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +12,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._format import hint, kind_of, listed, setting
+from ravine._format import hint, kind_of, listed, names, setting
 from ravine._study.contract import CONTRACT, check_kind, last_step
-from ravine._study.provenance import by_label
+from ravine._study.provenance import by_label, fact_of
 
 TOLERANCE = 1e-6
 """How far, relative to the value asked for, `at` may go to the nearest one: enough for float32, no more."""
@@ -104,7 +106,8 @@ def join(studies: Mapping[Any, xr.Dataset] | Sequence[xr.Dataset], dim: str = "r
 
     Settings that differ become coordinates along `dim`; those that are the same stay scalars. A setting that one
     optimizer has and another has not is NaN there (or False, where it is a switch). Shorter runs are filled up
-    with NaN, and ``steps_taken`` says how far each went.
+    with NaN, and ``steps_taken`` says how far each went. Recordings that were thinned in different ways keep the steps
+    that all of them hold, with a warning.
 
     Examples
     --------
@@ -124,7 +127,7 @@ def join(studies: Mapping[Any, xr.Dataset] | Sequence[xr.Dataset], dim: str = "r
         If there is nothing to join, or the studies do not hold the same variables, parameters and steps.
     """
     studies = _labelled(studies)
-    studies = _with_all_records(_with_all_landmarks(studies))
+    studies = _on_common_steps(_with_all_records(_with_all_landmarks(studies)))
     first_label, first = next(iter(studies.items()))
     for label, each in studies.items():
         if set(each.data_vars) != set(first.data_vars):
@@ -230,6 +233,27 @@ def _with_all_records(studies: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset
             missing = np.full([each.sizes[d] for d in dims], nothing, dtype=known.dtype)
             filled[label] = each.assign({name: (dims, missing, {"long_name": known.attrs.get("long_name", name)})})
     return filled
+
+
+def _on_common_steps(studies: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Keep of recordings the steps that all of them hold, and say so: each was thinned at a pace of its own."""
+    held = [each["step"].values for each in studies.values() if "step" in each.coords and _is_recording(each)]
+    if len(held) < len(studies) or all(np.array_equal(each, held[0]) for each in held):
+        return studies
+    common = functools.reduce(np.intersect1d, held)
+    if any({each[0], each[-1]} - set(common.tolist()) for each in held):
+        return studies  # which start or end another way: told where all steps are compared
+    counts = names([f"{len(each):,}" for each in held])
+    warnings.warn(
+        f"the recordings hold snapshots of different steps ({counts} of them): the {len(common):,} that all have are "
+        "kept; one every= for all of them, as in ravine.record(model, optimizer, every=10), keeps each",
+        stacklevel=3,
+    )
+    return {label: each.sel(step=common) for label, each in studies.items()}
+
+
+def _is_recording(study: xr.Dataset) -> bool:
+    return "position" in study and fact_of(study, "position", "every") is not None
 
 
 def _with_steps_taken(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
