@@ -909,3 +909,16 @@ def test_findings_print_as_sentences_and_are_a_list_in_all_else():
     empty = told[:0]
     assert repr(empty) == "[]"
     assert json.dumps(empty) == "[]"
+
+
+def test_a_large_recording_is_looked_at_some_steps_at_a_time(monkeypatch):
+    """What is said does not hang on how many steps are looked at at once."""
+    from ravine._findings import run as of_runs
+
+    start = {"x": torch.linspace(-1, 1, 7)}
+    problem = ravine.Problem(lambda p: (p["x"][:5] ** 2).sum() / 2 + 0 * p["x"].sum(), start)
+    run = ravine.descend(problem, lr=0.1, momentum=0.5, steps=60)
+    whole = list(map(str, ravine.explain(run)))
+    assert any("2 of 7 parameters never move" in each for each in whole)
+    monkeypatch.setattr(of_runs, "LARGE", 20)  # two steps at a time
+    assert list(map(str, ravine.explain(run))) == whole

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._findings.arrival import hops
 from ravine._findings.finding import Finding, When
-from ravine._findings.run import Run
+from ravine._findings.run import LARGE, Run
 from ravine._format import at_most, number, percent, place, so_many, steps, times, told_apart
 from ravine._study.contract import plane_of
 from ravine._study.rule import is_coupled, is_namesake, name_of
@@ -32,7 +32,7 @@ def gradients(run: Run) -> NDArray[np.float64] | None:
         return np.asarray(run.study["gradient"].transpose("step", "parameter").values[:-1], dtype=np.float64)
     if run.rule is None or run.taken < 1 or not run.lr > 0 or not run.gapless:
         return None
-    if run.conditions.moved:
+    if run.conditions.moved or run.positions.size > LARGE:
         return None
     mu, kept, wd = run.rule["momentum"], 1 - run.rule["dampening"], run.rule["weight_decay"]
     if mu and kept <= 0:

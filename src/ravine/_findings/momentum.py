@@ -111,7 +111,7 @@ def swing(run: Run) -> Finding | None:
     """Say that the path swings, how long a swing takes, and how fast it dies; elsewhere how often it turned."""
     if run.exact and run.lr > 0:
         return _exact_swing(run)
-    if run.taken < 8 or run.climbs or run.refused or run.batched or not np.isfinite(run.positions).all():
+    if run.taken < 8 or run.climbs or run.refused or run.batched or not run.finite:
         return None
     period = float(measure.period(run.study))
     if not np.isfinite(period) or run.diverged or (run.steady and hops(run)):  # what hops is told as such

@@ -53,6 +53,9 @@ NEEDED = (
 
 MOVED = "scheduled_"
 
+LARGE = 4_000_000
+"""Numbers beyond which positions are looked at some steps at a time."""
+
 PIECEWISE = ("L1Loss", "HuberLoss", "SmoothL1Loss")
 """Criteria that are a quadratic at best in parts: what holds in one part is not exact elsewhere."""
 
@@ -95,8 +98,20 @@ class Run:
 
     @cached_property
     def positions(self) -> Vector:
-        """(step, parameter), in float64."""
-        return np.asarray(self.study["position"].transpose("step", "parameter").values, dtype=np.float64)
+        """(step, parameter), in float64; of large networks as they are kept, for a copy may not fit into memory."""
+        kept = self.study["position"].transpose("step", "parameter").values
+        return kept if kept.size > LARGE else np.asarray(kept, dtype=np.float64)
+
+    def stretches(self) -> Iterator[Vector]:
+        """Positions some steps at a time, in float64; each stretch begins where the one before it ended."""
+        some = max(1, LARGE // max(self.positions.shape[1], 1))
+        for first in range(0, max(len(self.positions) - 1, 1), some):
+            yield np.asarray(self.positions[first : first + some + 1], dtype=np.float64)
+
+    @property
+    def finite(self) -> bool:
+        """Whether it stayed finite."""
+        return all(bool(np.isfinite(each).all()) for each in self.stretches())
 
     @cached_property
     def losses(self) -> Vector:
@@ -113,10 +128,15 @@ class Run:
         """Steps taken, recorded or not."""
         return int(self.steps[-1])
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
         """Labels of the parameters."""
-        return [str(label) for label in self.data["parameter"].values]
+        return [str(label) for label in self.data["parameter"].values.tolist()]
+
+    @property
+    def count(self) -> int:
+        """Number of parameters."""
+        return int(self.data.sizes["parameter"])
 
     @cached_property
     def dtype(self) -> str:
@@ -139,8 +159,7 @@ class Run:
     def updates(self) -> Vector:
         """Length of each update that is finite, of a run whose every step was recorded."""
         with np.errstate(over="ignore", invalid="ignore"):
-            lengths = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)
-        return np.asarray(lengths)
+            return np.concatenate([np.linalg.norm(np.diff(each, axis=0), axis=1) for each in self.stretches()])
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Return a setting, or the default where the optimizer has none."""
@@ -163,8 +182,8 @@ class Run:
     def decays(self) -> Vector:
         """Weight decay of each parameter that is minimised with the loss."""
         if self.climbs:
-            return np.zeros(len(self.labels))
-        return np.array(np.broadcast_to(measure.decay(self.study).values, len(self.labels)), dtype=np.float64)
+            return np.zeros(self.count)
+        return np.array(np.broadcast_to(measure.decay(self.study).values, self.count), dtype=np.float64)
 
     @property
     def decay(self) -> float:

@@ -22,14 +22,17 @@ FEWEST = 3
 
 def still(run: Run) -> Finding | None:
     """Say that nothing moves, or some parameters never do, and what keeps them."""
-    if run.refused or run.taken < 1 or not np.isfinite(run.positions).all() or run.diverged:
+    if run.refused or run.taken < 1 or not run.finite or run.diverged:
         return None
     if not run.gapless:  # what swings to and fro may stand at one place whenever it is looked at
         return None
-    changes = np.diff(run.positions, axis=0) != 0
-    moving = np.flatnonzero(changes.any(axis=1))
+    moves, never = list[np.ndarray](), np.ones(run.count, dtype=bool)
+    for stretch in run.stretches():
+        changes = np.diff(stretch, axis=0) != 0
+        moves.append(changes.any(axis=1))
+        never &= ~changes.any(axis=0)
+    moving = np.flatnonzero(np.concatenate(moves))
     since = int(run.steps[moving[-1] + 1]) if len(moving) else 0
-    never = ~changes.any(axis=0)
     long_enough = run.taken - since >= min(max(FEWEST, run.taken // LONG), run.taken)
     if since < run.taken and long_enough:
         return None if _is_home(run) else _all_still(run, since)
