@@ -224,5 +224,5 @@ def bounded(run: Run) -> Finding | None:
         sentence += f", so it walks at most {at_most(longest, 2)} a step"
     over = run.modes is not None and run.lr >= run.limit()  # then it will not arrive in more steps either
     if run.arrival[0] == "not arrived" and not over and not hops(run):
-        sentence += f": {so_many(run.taken)} {'is' if run.taken == 1 else 'are'} not enough"
+        sentence += f"; after {so_many(run.taken)} it has not arrived"
     return Finding("bounded slope", sentence + ".", values, "measured")
