@@ -377,7 +377,7 @@ def test_captions_at_the_articles_settings_are_the_articles(told):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"momentum": 0.0}, "Nesterov momentum requires a momentum and zero dampening"),
+        ({"momentum": 0.0, "nesterov": True}, "Nesterov momentum requires a momentum and zero dampening"),
         ({"nesterov": True, "dampening": 0.5}, "Nesterov momentum requires a momentum and zero dampening"),
         ({"lr": -1.0}, "Invalid learning rate: -1.0"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value: -1.0"),
@@ -394,16 +394,17 @@ def test_torch_refuses_before_any_work(given, said, tmp_path, monkeypatch):
 
 def test_the_command_turns_knobs_and_says_what_it_leaves_out(tmp_path, monkeypatch):
     monkeypatch.setattr("ravine._html.page.make_html", lambda page, *_: " ".join(page.turned))
-    words = ["article", "--out", str(tmp_path), "--momentum", "0", "--no-nesterov", "--steps", "5"]
+    words = ["article", "--out", str(tmp_path), "--momentum", "0", "--steps", "5"]  # nesterov has nothing to work with
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0, result.stderr
     text = (tmp_path / "index.html").read_text()
     assert text.startswith(
         "Turned on this page: momentum 0 (the article: 0.9), nesterov off (the article: on) and steps 5"
     )
-    assert "figure 7 is left out" in result.output
+    assert result.stderr.splitlines()[0] == "ravine: momentum 0 leaves nesterov nothing to work with: it is off"
+    assert "figure 7 is left out" in result.stdout
     assert {path.name for path in tmp_path.glob("figure_*")} == {f"figure_{k:02d}.png" for k in range(1, 11) if k != 7}
-    assert (tmp_path / "log.txt").read_text().splitlines() == result.output.splitlines()[:5]
+    assert (tmp_path / "log.txt").read_text().splitlines() == result.stdout.splitlines()[:5]
 
 
 def test_an_existing_page_is_kept(tmp_path):

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine import measure
-from ravine._findings.arrival import hops
 from ravine._findings.finding import Finding, When
 from ravine._findings.run import LARGE, Run
-from ravine._format import at_most, number, percent, place, so_many, steps, times, told_apart
+from ravine._format import at_most, number, percent, place, steps, times, told_apart
 from ravine._study.contract import plane_of
 from ravine._study.rule import is_coupled, is_namesake, name_of
 
@@ -222,7 +221,4 @@ def bounded(run: Run) -> Finding | None:
     else:
         values["longest_step"] = longest = run.lr * steepest
         sentence += f", so it walks at most {at_most(longest, 2)} a step"
-    over = run.modes is not None and run.lr >= run.limit()  # then it will not arrive in more steps either
-    if run.arrival[0] == "not arrived" and not over and not hops(run):
-        sentence += f": {so_many(run.taken)} {'is' if run.taken == 1 else 'are'} not enough"
     return Finding("bounded slope", sentence + ".", values, "measured")

@@ -176,7 +176,9 @@ def article(
     momentum: Annotated[float | None, typer.Option(help="Wherever the article turns it.", show_default="0.9")] = None,
     dampening: Annotated[float | None, typer.Option(help="In figure 10.", show_default="0.8")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="In figure 9.", show_default="2")] = None,
-    nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help="In figures 7 to 9.")] = None,
+    nesterov: Annotated[
+        bool | None, typer.Option("--nesterov/--no-nesterov", help="In figures 7 to 9; off where momentum is 0.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", "--epochs", min=1, help="Optimizer steps of each run.", show_default="100")
     ] = None,
@@ -203,6 +205,9 @@ def article(
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
     }  # fmt: skip
     turned: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
+    if momentum == 0 and nesterov is None:
+        turned["nesterov"] = False
+        typer.echo("ravine: momentum 0 leaves nesterov nothing to work with: it is off", err=True)
     check(**turned)
     if steps is not None:
         turned["steps"] = steps

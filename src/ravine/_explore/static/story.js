@@ -15,6 +15,7 @@ export function start(place, given, style) {
   for (const part of [app.header.box, app.curves.box, app.fit.box, app.words.box.parentElement, app.phase.box]) part.remove();
   for (const [name, row] of Object.entries(app.knobs_.rows)) if (!TURNED.includes(name)) row.box.remove();
   for (const name in app.knobs_.switches) if (name !== 'nesterov') app.knobs_.switches[name].parentElement.remove();
+  app.knobs_.optimizer.remove();
   app.knobs_.start[0].closest('.start').remove();
   if (!matchMedia('(prefers-reduced-motion: reduce)').matches) playOnceSeen(app, place);
   return app;

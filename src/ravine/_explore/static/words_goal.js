@@ -1,7 +1,7 @@
 // Weight decay against the data, and slopes that stay bounded.
 
 import { finding } from './facts.js';
-import { atMost, number, percent, place, soMany, steps, times, toldApart } from './format.js';
+import { atMost, number, percent, place, steps, times, toldApart } from './format.js';
 import { nameOf } from './optimizers.js';
 
 const HARDLY = 0.01, NOTHING = 1e-12, TELLING = 1000, STRAIGHT = 1.5;
@@ -98,6 +98,5 @@ export function bounded(facts) {
   let said = `On its way the slope never exceeds ${atMost(steepest, 2)}`;
   if (settings.momentum) said += `, and its longest step was ${number(most(facts.updates), 2)}`;
   else said += `, so it walks at most ${atMost(settings.lr * steepest, 2)} a step`;
-  if (facts.arrival.outcome === 'not arrived' && !facts.hops) said += `: ${soMany(taken)} ${taken === 1 ? 'is' : 'are'} not enough`;
   return finding('bounded slope', `${said}.`, 'measured');
 }
