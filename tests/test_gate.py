@@ -186,8 +186,11 @@ def test_conditions_are_fields():
         assert held == [name.removeprefix("swept ")], name
         assert conditions.why_no_theory is not None
         assert _stability.why_no_theory(run.assign(hessian=ravine.landmarks(article).hessian)) is not None
-    for name in ("swept scheduled", "swept batched"):
-        assert not {"margin", "momentum"} & kinds(made[name].isel(lr=0)).keys()
+    assert not {"margin", "momentum"} & kinds(made["swept batched"].isel(lr=0)).keys()
+    swept = kinds(made["swept scheduled"].isel(lr=0))  # which holds what the scheduler set, as the single run does
+    assert {kind: str(each) for kind, each in swept.items()} == {
+        kind: str(each) for kind, each in kinds(made["scheduled"]).items()
+    }
 
 
 # ------------------------------------------------------------------------------------------- a decay for each parameter

@@ -219,7 +219,9 @@ def foreign(path, sources, chance):
         with xr.open_dataset(chance.choice(sources), engine="scipy") as held:
             study = held.load()
         study = odd(study, chance) if kind == 4 else strange(chance)
-        study.to_netcdf(path, engine="scipy")
+        with warnings.catch_warnings():  # xarray does not like a space in a name
+            warnings.simplefilter("ignore", xr.SerializationWarning)
+            study.to_netcdf(path, engine="scipy")
 
 
 def odd(study, chance):

@@ -416,7 +416,7 @@ class Doubles(torch.nn.Module):
             lambda: (line(), "mse", (TABLE["dose"].where(TABLE["dose"] > 1), TABLE["effect"])),
             "of the inputs has gaps",
         ),
-        (lambda: (line(), "mse", TABLE), "data must be a pair (inputs, targets), got a pandas.DataFrame"),
+        (lambda: (line(), "mse", TABLE), "a pair (inputs, targets), or a loader of batches, got a pandas.DataFrame"),
         (lambda: (torch.nn.Linear, "mse", (TABLE, TABLE)), "got the class Linear: make one of it, as in Linear(…)"),
         (
             lambda: (line(), torch.nn.MSELoss, (TABLE, TABLE)),
@@ -436,17 +436,19 @@ def test_what_does_not_fit_is_said_in_plain_words(make, words):
 
 HOMES = {"ravine": ravine, "ravine.plot": ravine.plot, "ravine.measure": ravine.measure, "ravine.theory": ravine.theory}
 HOMES |= {"ravine.gallery": ravine.gallery, "ravine.curvature": ravine.curvature}
-RESULTS = {"ravine.Finding", "ravine.theory.Best"}  # classes of what is handed out, which nobody makes
+RESULTS = {"ravine.Finding", "ravine.Plane", "ravine.theory.Best"}  # classes of what is handed out, which nobody makes
 BOWL = ravine.gallery.quadratic()
 WRONG = {"None": None, "3": 3, "word": "x", "list": [1, 2], "table": pd.DataFrame({"a": [1.0, 2.0]}), "problem": BOWL}
 WRONG["study"] = ravine.descend(BOWL, lr=0.1, steps=5, also=("gradient", "velocity"))
 LAND = ravine.surface(BOWL, points=5)
+MODEL = torch.nn.Linear(1, 1)
 CALL = {  # arguments that are right, by their name
     "problem": BOWL, "run": WRONG["study"], "runs": WRONG["study"], "study": WRONG["study"], "land": LAND,
     "studies": {"one": WRONG["study"]}, "criteria": ["mse"], "values": ravine.measure.arrival(WRONG["study"]),
     "curves_of_residual": ravine.residuals(["mse"]), "curvature": 1.0, "curvatures": [1.0, 2.0], "lr": 0.1, "step": 1,
     "path": "nowhere.nc", "loss": 1.0, "start": {"x": 1.0}, "along": "x", "at": {"y": 0.0}, "vector": [1.0, 0.0],
-    "hessian": np.eye(2), "minimizer": np.zeros(2), "condition": 10.0,
+    "hessian": np.eye(2), "minimizer": np.zeros(2), "condition": 10.0, "model": MODEL,
+    "optimizer": torch.optim.SGD(MODEL.parameters()),
 }  # fmt: skip
 NUMBERS = {"3", "list", "table"}
 RIGHT = {  # wrong for others, right here

@@ -676,7 +676,7 @@ def wait_for(what, seconds=60.0):
 
 
 SLOW = ["rosenbrock", "--lr", "0.00001:0.001:400:log", "--momentum", "0,0.5", "--steps", "100", "--optimizer", "SGD"]
-SLOW += ["--scheduler", "StepLR(step_size=100)"]
+SLOW += ["--set", "foreach=true"]  # which goes run by run
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for the processes of a group in /proc")

@@ -173,10 +173,10 @@ def limits(sweep: Sweep) -> Finding | None:
         "within_diverged": float(inside),
         "exact": exact,
     }
-    what = "the limit of stability" + ("" if exact else " near the minimum, by its curvature,")
+    what = "the limit of stability" if exact else "the limit that curvature at the minimum sets"
     sentence = (
-        f"Beyond {what} lie {_runs_text(beyond)}, of which {_so_many(out, int(beyond.sum()))}; of {_runs_text(within)} "
-        f"within it {_so_many(inside, int(within.sum()))}."
+        f"Of {_runs_text(beyond)} beyond {what} {_so_many(out, int(beyond.sum()))}; of {_runs_text(within)} within it "
+        f"{_so_many(inside, int(within.sum()))}."
     )
     return Finding("limits", sentence, values, "measured", source="ravine.theory.stability_limit")
 
@@ -187,8 +187,8 @@ def _runs_text(chosen: Mask) -> str:
 
 
 def _so_many(count: int, of: int) -> str:
-    if count in (0, of):
-        return ("all diverge" if of > 1 else "diverges") if count else "none diverges"
+    if count == 0 or count == of > 1:
+        return "all diverge" if count else "none diverges"
     return f"{count:,} diverge{'s' * (count == 1)}"
 
 

@@ -23,9 +23,8 @@ ENDLESS = 100_000
 
 def is_loader(data: Any) -> bool:
     """Tell whether data is something that gives batches."""
-    return not isinstance(data, str | bytes | Mapping | torch.Tensor | np.ndarray) and (
-        hasattr(data, "__iter__") or hasattr(data, "__getitem__")
-    )
+    whole = isinstance(data, str | bytes | Mapping | torch.Tensor | np.ndarray) or hasattr(data, "columns")  # a table
+    return not whole and (hasattr(data, "__iter__") or hasattr(data, "__getitem__"))
 
 
 def read_batches(loader: Any, device: torch.device, samples: int | None = None) -> Batches:

@@ -7,6 +7,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -200,12 +201,25 @@ def _agreements_of(store: Store, records: Mapping[int, Mapping[str, Any]]) -> li
     for record in records.values():
         words |= record.get("told", {})
         for which, facts in record.get("agreement", {}).items():
-            agreement = None if facts is None else Agreement(**facts)
+            agreement = None if facts is None else _agreement_of(facts)
             known = found.setdefault(which, agreement)
             if known is not None and agreement is not None and known is not agreement:
                 known.join(agreement)
     words |= {which: describe_agreement(agreement) for which, agreement in found.items()}
     return [words.get(str(k), describe_agreement(Agreement())) for k in range(len(store.manifest["problems"]))]
+
+
+def _agreement_of(facts: Mapping[str, Any]) -> Agreement:
+    """Make of a record what was written into it; a record that somebody has made up may hold anything."""
+    usual = asdict(Agreement())
+    if odd := [n for n, v in facts.items() if n not in usual or not _is_like(v, usual[n])]:
+        raise ValueError(f"the record of a block holds no agreement with torch: {odd[0]} is {facts[odd[0]]!r}")
+    return Agreement(**facts)
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    kinds = str if isinstance(usual, str) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _add_agreement(attrs: Mapping[str, Any], words: Any) -> dict[str, Any]:

@@ -458,6 +458,11 @@ class Rule:
     maximize: bool
 
 
+def off_plane(run: xr.Dataset) -> xr.Dataset:
+    """Return a run without the plane that it is drawn on, for what holds of its updates wherever they are drawn."""
+    return run.drop_vars("parameter", errors="ignore")
+
+
 def rule_of(run: xr.Dataset) -> Rule | Reason:
     """Return the settings of a run of torch's own SGD, or the reason why there are none to go by.
 

@@ -11,7 +11,7 @@ from ravine import theory
 from ravine._format import listed
 from ravine._study.contract import CONTRACT, plane_of
 from ravine._study.provenance import facts_along
-from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of, rule_of
+from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of, off_plane, rule_of
 from ravine.measure._quadratic import flatness
 
 
@@ -141,6 +141,7 @@ def bearable_curvature(run: xr.Dataset) -> xr.DataArray | Reason:
     >>> bearable_curvature(run).values.tolist()
     [29.0, 29.0]
     """
+    run = off_plane(run)
     conditions, rule = conditions_of(run), rule_of(run)
     if isinstance(rule, Reason):
         return rule

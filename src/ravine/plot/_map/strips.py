@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine._format import percent
-from ravine._study.rule import Reason, Rule, rule_of
+from ravine._study.rule import Reason, Rule, off_plane, rule_of
 from ravine.measure._drawn import Misdrawn, find_misdrawn
 from ravine.measure._objective import step_values
 from ravine.measure._stability import bearable_curvature, sees_all_data
@@ -207,7 +207,7 @@ def _name_limit(
     scale: float,
 ) -> None:
     """Write the formula of the limit beside the first of its lines, and its number where it is one."""
-    rules = [rule for run in runs if isinstance(rule := rule_of(run), Rule)]
+    rules = [rule for run in runs if isinstance(rule := rule_of(off_plane(run)), Rule)]
     names = ("momentum", "dampening", "weight_decay", "nesterov")
     text = limit_text({name: [getattr(rule, name) for rule in rules] for name in names})
     k, run = next(each for each in shown if each[0] in limits)
