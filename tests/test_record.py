@@ -162,6 +162,17 @@ def test_the_articles_neuron_is_descends_in_every_bit():
     assert found.criterion.item() == "MSELoss"
 
 
+def test_the_articles_neuron_is_the_same_picture():
+    problem, found = recorded_article(lr=0.1, momentum=0.9)
+    run, land = ravine.descend(problem, lr=0.1, momentum=0.9), ravine.surface(problem, points=21)
+
+    def paths(study):
+        lines = ravine.plot.descent(study, land).axes[0].lines
+        return [line.get_xydata().tolist() for line in lines if len(line.get_xydata()) > 2]
+
+    assert paths(found) == paths(run) != []
+
+
 def test_what_a_recording_says_and_what_it_cannot():
     found = recorded_article(lr=0.1, momentum=0.9)[1]
     told = ravine.explain(found)
