@@ -68,7 +68,7 @@ def record(
     every
         Take a snapshot at every so many steps: of 10 those of step 0, 10, 20, …, and the last. ``"auto"`` begins with
         each step and doubles the distance when there are 256 snapshots (every second one is then dropped), and as long
-        as one takes more than 5 % of the training's time.
+        as they take more than 3 % of the training's time. The first ones are taken before that is known.
     path
         A new folder to write to; it is complete after each snapshot, and `ravine.open` reads what a training that was
         killed has left. Left out, it is a temporary one, which goes when nobody needs it any more.
