@@ -363,10 +363,8 @@ def _step(
     if gradients is not None:
         trace.norms.append(gradients.treat(leaves))
     seen = loss.detach().clone()  # a loss that is a parameter itself, or a view of one, moves with it
-    if "gradient" in spec.also:  # before the step: foreach with nesterov overwrites p.grad
-        trace.gradients.add(_gradients(leaves, trace))
+    _record_gradients(trace, spec, leaves)  # before the step: foreach with nesterov overwrites p.grad
     if trace.at_end:
-        trace.end_gradients.append(_gradients(leaves, trace))
         trace.moves |= any(_share(loss, leaf) for leaf in leaves)
     if handed is not live.leaves:
         for alias, leaf in zip(handed.values(), leaves, strict=True):
@@ -395,10 +393,7 @@ def _step_with_closure(
             if gradients is not None:
                 trace.norms.append(norm)
             first.append(loss.clone())
-            if "gradient" in spec.also:
-                trace.gradients.add(_gradients(live.leaves.values(), trace))
-            if trace.at_end:
-                trace.end_gradients.append(_gradients(live.leaves.values(), trace))
+            _record_gradients(trace, spec, live.leaves.values())
 
     closure = _make_closure(live, handed, batch, spec, gradients, keep_first)
     if trace.closure == "after backward":
@@ -464,6 +459,13 @@ def _differentiate(loss: torch.Tensor, leaves: Collection[torch.Tensor], *, crea
 
 def _share(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
+def _record_gradients(trace: Trace, spec: RunSpec, leaves: Collection[torch.Tensor]) -> None:
+    if "gradient" in spec.also:
+        trace.gradients.add(_gradients(leaves, trace))
+    if trace.at_end:
+        trace.end_gradients.append(_gradients(leaves, trace))
 
 
 def _gradients(leaves: Collection[torch.Tensor], trace: Trace) -> list[torch.Tensor]:

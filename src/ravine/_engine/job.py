@@ -102,14 +102,16 @@ class Job:
     def also(self) -> Mapping[str, torch.dtype]:
         """What is recorded of each step of a run besides its position and loss."""
         also = {"scheduled_lr": torch.float64} if isinstance(self.schedule, NotTabulatedError) else {}
-        apart = self.spec.feed is not None or any(each.live().apart for each in self.problems)
+        apart = self.spec.feed is not None or any(p.parts is not None and p.parts.apart for p in self.problems)
         return also | ({"batch_loss": self.like.dtype} if apart else {})
 
     @cached_property
     def schedule(self) -> Schedule | NotTabulatedError | None:
         """What the scheduler does in all settings, or why only a run tells; None where there is none."""
-        if self.spec.scheduler is None or self.rule is None or self.spec.groups:
-            return None if self.spec.scheduler is None else NotTabulatedError("")
+        if self.spec.scheduler is None:
+            return None
+        if self.rule is None or self.spec.groups:
+            return NotTabulatedError("what the optimizer is, or its groups, is only known in a run")
         axes = [axis for axis in self.inner.axes if axis.name in self.swept]
         try:
             return tabulate(self.spec_of(some_valid(self, 0)), axes, self.rule.defaults, self.like)

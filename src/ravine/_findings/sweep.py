@@ -41,6 +41,8 @@ class Sweep:
     """Many runs, with what became of each; arrays are (…) by the dimensions of choice."""
 
     runs: xr.Dataset
+    measured: xr.DataArray | None = None
+    """Their arrival, where it was measured before."""
 
     @cached_property
     def climbing(self) -> bool:
@@ -56,7 +58,7 @@ class Sweep:
     def arrival(self) -> xr.DataArray:
         """The step of arrival, with what became of each run; without a minimum only who diverged is known."""
         if self.knows_minimum:
-            return measure.arrival(self.runs)
+            return measure.arrival(self.runs) if self.measured is None else self.measured
         diverged = measure.diverged(self.runs)
         fate = np.where(diverged.values, "diverged", "not diverged")
         if "error" in self.runs:
@@ -96,9 +98,9 @@ def _values_text(labels: NDArray[np.generic]) -> str:
     return f"from {low} to {high}"
 
 
-def of_a_sweep(runs: xr.Dataset) -> Iterator[Finding]:
-    """Find what many runs say together, the most important first."""
-    sweep = Sweep(runs)
+def of_a_sweep(runs: xr.Dataset, arrival: xr.DataArray | None = None) -> Iterator[Finding]:
+    """Find what many runs say together, the most important first; `arrival` is theirs, where it is known already."""
+    sweep = Sweep(runs, arrival)
     for finding in (outcomes, best, fastest, limits, border):
         found = finding(sweep)
         if found is not None:

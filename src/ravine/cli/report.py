@@ -45,7 +45,8 @@ def format_report(runs: xr.Dataset, *, verbose: bool = False) -> list[str]:
     known = values.name == "arrival"
     lines = [f"{values.size:,} run{'' if values.size == 1 else 's'}: {_count_fates(runs, values)}"]
     lines += [f"best{of}: {words}" for of, words in _find_best(values, "step {:.0f}" if known else "last loss {:.4g}")]
-    lines += [each.sentence for each in of_a_sweep(runs) if each.kind in ("fastest", "limits", "border")]
+    told = of_a_sweep(runs, values if known else None)
+    lines += [each.sentence for each in told if each.kind in ("fastest", "limits", "border")]
     facts = describe(runs, "loss" if "loss" in runs else "final_loss")
     for label, (engine, agreement, why) in labelled(facts["engine"], facts["equals_torch"], facts.get("why", "")):
         near = [] if agreement == "is torch" else [f"of torch: {agreement}"]
