@@ -14,7 +14,7 @@ import ravine
 from node import NODE, STATIC, Page
 from ravine._explore.standalone import make_page
 from ravine._explore.state import digest, make_card, make_proofs, order_of_operations
-from ravine._problem.problem import neuron
+from ravine._problem.neuron import neuron
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="no node here")
 

@@ -13,7 +13,7 @@ from node import NODE, Page
 from ravine import _format, theory
 from ravine._explore.state import GOOD_LR, make_card
 from ravine._findings.explain import shape_of
-from ravine._problem.problem import neuron
+from ravine._problem.neuron import neuron
 
 pytestmark = [pytest.mark.skipif(NODE is None, reason="no node here"), pytest.mark.filterwarnings("ignore")]
 

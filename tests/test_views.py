@@ -14,7 +14,7 @@ import ravine
 from ravine import measure, plot
 from ravine._format import setting
 from ravine._problem.criteria import residuals
-from ravine._problem.problem import neuron
+from ravine._problem.neuron import neuron
 from ravine._study import provenance
 
 

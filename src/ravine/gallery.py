@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ravine._format import kind_of
-from ravine._problem.problem import Problem, neuron
+from ravine._problem.neuron import neuron
+from ravine._problem.problem import Problem
 
 __all__ = ["article", "beale", "himmelblau", "quadratic", "rastrigin", "rosenbrock", "saddle", "styblinski_tang"]
 

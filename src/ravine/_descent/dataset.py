@@ -12,7 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._descent.trace import Rows, Trace
-from ravine._problem.problem import Parts, Problem
+from ravine._problem.parts import Parts
+from ravine._problem.problem import Problem
 from ravine._study.contract import CONTRACT
 from ravine._study.labels import LABELLED, label_variable
 from ravine._study.provenance import provenance

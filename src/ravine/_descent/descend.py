@@ -19,8 +19,10 @@ from ravine._descent.trace import Trace
 from ravine._descent.treat import check_loop_setting
 from ravine._format import hint, kind_of, listed
 from ravine._landscape.known import remember_problem
+from ravine._problem.dimension import dimension
 from ravine._problem.over_batches import check_trainable
-from ravine._problem.problem import Mode, Problem, dimension
+from ravine._problem.parts import Mode
+from ravine._problem.problem import Problem
 from ravine._problem.starts import Starts, read_starts
 from ravine._problems import Given, as_problem
 from ravine._study.rule import LOOP_SETTINGS

@@ -19,9 +19,11 @@ from ravine._descent.dataset import is_drawable, plain, settings_now
 from ravine._descent.trace import ClosureUse, Trace
 from ravine._descent.treat import Gradients, Treatment, loop_settings, treatment_of
 from ravine._format import listed
+from ravine._problem.check_fit import scalar
 from ravine._problem.copies import buffers_kept, make_copy
+from ravine._problem.live import Live
 from ravine._problem.over_batches import OverBatches
-from ravine._problem.problem import Live, Problem, scalar
+from ravine._problem.problem import Problem
 from ravine._progress import tracked
 from ravine._study.rule import Leaf
 from ravine._torch import with_gradients

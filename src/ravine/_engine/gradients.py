@@ -12,7 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 
+from ravine._problem.check_fit import scalar
 from ravine._problem.criteria import residual_functions
+from ravine._problem.neuron import is_neuron
 from ravine._problem.order import (
     Evaluate,
     Order,
@@ -21,7 +23,7 @@ from ravine._problem.order import (
     choose_order,
     forward_forms,
 )
-from ravine._problem.problem import Problem, is_neuron, scalar
+from ravine._problem.problem import Problem
 
 ALIGNED_BYTES = 64
 """Tensors begin at multiples of this, as torch makes them."""

@@ -26,7 +26,8 @@ from ravine._engine.rules.rule import Rule
 from ravine._engine.schedule import NotTabulatedError, Schedule, tabulate
 from ravine._format import listed
 from ravine._problem.criteria import name_of
-from ravine._problem.problem import Problem, dimension
+from ravine._problem.dimension import dimension
+from ravine._problem.problem import Problem
 from ravine._study.rule import Leaf, path_of
 from ravine._torch import fork_random_state
 

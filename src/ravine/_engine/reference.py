@@ -15,8 +15,9 @@ from ravine._descent.descend import random_state_kept
 from ravine._engine.gradients import Alone, numbers_held
 from ravine._engine.job import Job, some_kinds
 from ravine._engine.keep import Buffer
+from ravine._problem.check_fit import scalar
 from ravine._problem.order import TorchValues, has_bits
-from ravine._problem.problem import Problem, scalar
+from ravine._problem.problem import Problem
 from ravine._study.provenance import Agreement
 from ravine._torch import one_thread
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from ravine import gallery
 from ravine._descent.loop import RunSpec, record_run
-from ravine._problem.problem import Problem, dimension, is_neuron
+from ravine._problem.dimension import dimension
+from ravine._problem.neuron import is_neuron
+from ravine._problem.problem import Problem
 from ravine._study.rule import DEFAULTS
 from ravine._torch import numpy_of, one_thread
 from ravine.theory import stability_limit

@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ravine._format import hint, kind_of, listed
 from ravine._parallel.workers import wrap_executor
-from ravine._problem.problem import Problem, dimension, scalar
+from ravine._problem.check_fit import scalar
+from ravine._problem.dimension import dimension
+from ravine._problem.problem import Problem
 from ravine._progress import work
 from ravine._study.contract import CONTRACT, COORDINATES, check
 from ravine._study.provenance import by_label, provenance

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ravine._landscape.grid import around
 from ravine._landscape.surface import surface
-from ravine._problem.problem import Problem, dimension
+from ravine._problem.dimension import dimension
+from ravine._problem.problem import Problem
 from ravine._study.origin import remember
 from ravine._study.script import pieces_of
 from ravine._torch import fork_random_state

@@ -32,8 +32,10 @@ from ravine._landscape.on_plane import surface_on
 from ravine._parallel.workers import check_executor
 from ravine._plane.plane import Plane
 from ravine._problem.criteria import elementwise
+from ravine._problem.dimension import dimension
+from ravine._problem.neuron import is_neuron
 from ravine._problem.order import ON_GRID, choose_on_grid
-from ravine._problem.problem import Problem, dimension, is_neuron
+from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
 from ravine._study.contract import axes
 from ravine._system import check_fits

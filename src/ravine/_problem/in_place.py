@@ -11,10 +11,11 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ravine._problem.batches import Batches
+from ravine._problem.check_fit import scalar
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.from_loader import own_parameters
 from ravine._problem.over_batches import OverBatches, loss_of_batch
-from ravine._problem.problem import Problem, scalar
+from ravine._problem.problem import Problem
 from ravine._system import process_state
 from ravine._torch import fork_random_state
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ravine._format import kind_of, listed
+from ravine._format import hint, kind_of, listed
 from ravine._torch import copied
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Starts = Sequence[Any] | Mapping[Any, Any] | np.ndarray[Any, Any] | torch.Tensor
 """Several starts: a mapping or a vector each, in a list, labelled in a mapping, or as rows."""
+
+MANY = 100
+"""Labels up to which an error lists them beside the names."""
 
 
 class OfVector:
@@ -60,6 +63,70 @@ def split_vector(problem: Problem, vector: Any) -> dict[str, torch.Tensor]:
         found[name] = values[begin : begin + old.numel()].reshape(old.shape)
         begin += old.numel()
     return found
+
+
+def read_start(start: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Read one start: parameter name to a finite tensor of floats, copied."""
+    if not isinstance(start, Mapping) or type(start).__name__ == "Dataset" or not start:
+        raise ValueError(
+            f"start must be a mapping of at least one parameter name to its value, or a vector, got {kind_of(start)}"
+        )
+    tensors = {}
+    for name, value in start.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a parameter cannot be called {name!r}: names are words of one letter or more")
+        try:
+            tensor = copied(value)
+        except (TypeError, ValueError, RuntimeError) as reason:
+            raise ValueError(f"start of {name!r} is no number or array: {value!r} ({reason})") from None
+        if tensor.is_complex():
+            raise ValueError(f"start of {name!r} is complex; real parameters expected")
+        if not tensor.is_floating_point():
+            tensor = tensor.to(torch.get_default_dtype())
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"start of {name!r} is not finite: {value!r}")
+        tensors[name] = tensor
+    return tensors
+
+
+def move_start(problem: Problem, values: Any, more: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the start of `Problem.starting_at`: what is not named stays where it is."""
+    if is_vector(values):
+        values = split_vector(problem, values)
+    elif values is not None and not isinstance(values, Mapping):
+        raise TypeError(
+            f"a start is a mapping of parameter name to value, or a vector in the order {listed(problem.known)}; "
+            f"got {kind_of(values)}"
+        )
+    moved: dict[str, torch.Tensor] = dict(problem.start)
+    for name, value in {**(values or {}), **more}.items():
+        place: tuple[int, ...] | None = None
+        of = name
+        if name not in moved:
+            if name not in problem.labels:
+                known = dict.fromkeys([*moved, *(problem.labels if len(problem.labels) <= MANY else ())])
+                raise ValueError(f"no parameter {name!r}; the problem has {listed(known)}{hint(name, known)}")
+            of, place = _elements(problem)[problem.labels.index(name)]
+        old = moved[of]
+        try:
+            with torch.inference_mode(False):
+                new = torch.as_tensor(value, dtype=old.dtype, device=old.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"start of {name!r} is no number or array: {value!r}") from None
+        size = old.numel() if place is None else 1
+        if new.numel() != size:
+            raise ValueError(f"start of {name!r} has {new.numel()} numbers, the parameter {size}")
+        if place is None:
+            moved[of] = new.reshape(old.shape)
+        else:
+            moved[of] = old.clone()
+            moved[of][place] = new.reshape(())
+    return moved
+
+
+def _elements(problem: Problem) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and index of each number among the parameters, in the order of the labels."""
+    return [(name, index) for name, value in problem.start.items() for index in np.ndindex(tuple(value.shape))]
 
 
 def read_starts(starts: Any, problem: Problem) -> dict[Hashable, Mapping[str, Any]]:

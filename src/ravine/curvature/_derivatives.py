@@ -15,7 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ravine._format import hint, kind_of, listed
-from ravine._problem.problem import Problem, scalar
+from ravine._problem.check_fit import scalar
+from ravine._problem.problem import Problem
 from ravine._torch import fork_random_state, numpy_of
 
 Vector = NDArray[np.float64]

@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._problem.problem import Problem, dimension
+from ravine._problem.dimension import dimension
+from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import by_label, provenance

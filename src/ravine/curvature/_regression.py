@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._problem.problem import Problem, is_linear
+from ravine._problem.neuron import is_linear
+from ravine._problem.problem import Problem
 from ravine._study.rule import Decay
 from ravine._torch import numpy_of
 

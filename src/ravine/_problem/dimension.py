@@ -1,0 +1,39 @@
+"""The dimension that several problems make beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ravine._problem.problem import Problem
+from ravine._study.labels import LABELLED
+
+
+def dimension(problems: Mapping[str, Problem]) -> str:
+    """Name the dimension that a mapping of problems makes: `criterion` where only that differs.
+
+    Raises
+    ------
+    ValueError
+        If the mapping is empty or the problems' parameters differ.
+    """
+    if not problems:
+        raise ValueError("the mapping of problems is empty")
+    for label, problem in problems.items():
+        if not isinstance(problem, Problem):
+            raise TypeError(f"{label!r} is a {type(problem).__name__}, expected a ravine.Problem")
+    labelled = list(problems.items())
+    first_label, first = labelled[0]
+    for label, problem in labelled[1:]:
+        if problem.shapes != first.shapes or (first.size <= LABELLED and problem.labels != first.labels):
+            known = [
+                each.labels[:4] if each.size <= LABELLED else [f"{n} {s}" for n, s in each.shapes.items()][:4]
+                for each in (first, problem)
+            ]
+            raise ValueError(
+                f"parameters differ: {first_label!r} has {', '.join(known[0])} and {label!r} "
+                f"{', '.join(known[1])}; problems in one mapping must share them"
+            )
+    alike = first.parts is not None and all(
+        problem.parts is not None and first.parts.alike_but_criterion(problem.parts) for problem in problems.values()
+    )
+    return "criterion" if alike else "problem"

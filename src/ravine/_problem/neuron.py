@@ -1,0 +1,46 @@
+"""The linear neuron, as in the article: made, and recognised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ravine._problem.criteria import elementwise
+
+if TYPE_CHECKING:
+    from ravine._problem.problem import Problem
+
+
+def neuron(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
+    """Return a linear layer with these parameters; no random number is drawn."""
+    layer: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0])  # type: ignore[no-untyped-call]
+    layer = layer.to(weight.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
+
+
+def is_linear(problem: Problem) -> bool:
+    """Tell whether a problem's model is one linear layer of torch, and nothing but that."""
+    parts = problem.parts
+    return (
+        parts is not None
+        and type(parts.model) is torch.nn.Linear
+        and not parts.model._forward_hooks
+        and not parts.model._forward_pre_hooks
+    )
+
+
+def is_neuron(problem: Problem) -> bool:
+    """Tell whether a problem is one linear neuron with a bias, under a criterion that has an element-wise form."""
+    parts = problem.parts
+    return (
+        parts is not None
+        and is_linear(problem)
+        and tuple(problem.start) == ("weight", "bias")
+        and parts.inputs.ndim == 2
+        and parts.targets.shape == (len(parts.inputs), 1)
+        and elementwise(parts.criterion) is not None
+    )
