@@ -26,7 +26,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("where", ["ravine.cli.commands", "typer", "numpy", "torch", "torch.nn", "matplotlib.figure"])
+@pytest.mark.parametrize("where", ["ravine.cli.program", "typer", "numpy", "torch", "torch.nn", "matplotlib.figure"])
 def test_an_interrupt_while_importing_is_one_line_and_130(tmp_path, where):
     program = [sys.executable, "-c", PROGRAM.format(where=where), "descend", "rosenbrock"]
     result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ravine.cli.commands import app
+    from ravine.cli.program import app
 
 __all__ = ["app", "main"]
 
@@ -18,7 +18,7 @@ def main() -> None:
     gc.disable()  # until all imports are through: what they make is kept, and looking at it again and again takes long
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a caller has it ignored
         signal.signal(signal.SIGINT, leave)
-    from ravine.cli.commands import run
+    from ravine.cli.program import run
 
     run()
 
@@ -31,7 +31,7 @@ def leave(*_: object) -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        from ravine.cli.commands import app
+        from ravine.cli.program import app
 
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -206,3 +206,17 @@ def _read_range(name: str, text: str) -> Any:
     if how == "log" and (start <= 0 or stop <= 0):
         raise ValueError(f"{name}: a range with equal ratios needs a start and a stop above 0, got {text!r}")
     return np.geomspace(start, stop, count) if how == "log" else np.linspace(start, stop, count)
+
+
+def columns_of(x: list[str] | None) -> str | list[str] | None:
+    """Return what --x named: one column by its name, several as a list."""
+    return x[0] if x and len(x) == 1 else x
+
+
+def stem_of(source: str) -> str:
+    """Return what files about a problem are called."""
+    if source == "-":
+        return "stdin"
+    if source.lower().endswith(".csv") or Path(source).is_file():
+        return Path(source).stem
+    return source.rpartition(":")[2].partition("(")[0].replace("/", "-")

@@ -1,0 +1,5 @@
+"""`python -m ravine`, where the command itself is not on the path."""
+
+from ravine.cli import main
+
+main()

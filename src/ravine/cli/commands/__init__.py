@@ -1,0 +1,1 @@
+"""The commands, a file each: a command reads what was typed, asks the package, and prints."""
