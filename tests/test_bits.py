@@ -330,7 +330,7 @@ def test_whole_runs_are_of_all_kinds(article):
 
 
 def plan_of(problem, settings, steps=20):
-    from ravine._descent.loop import RunSpec
+    from ravine._descent.run_spec import RunSpec
 
     spec = RunSpec(torch.optim.SGD, steps, {}, None, {}, None, frozenset(), throw=False)
     return plan.make_plan(job.make_job(problem, spec, settings, None, 0), None, summary=False)

@@ -39,8 +39,9 @@ FLOORS = (  # each wing imports only from wings that stand before its own floor
     {""},  # ravine itself: the public names
     {"article"},
     {"cli"},
+    {"__main__"},
 )
-DOORS = {"", "article", "cli", "_explore"}
+DOORS = {"", "__main__", "article", "cli", "_explore"}
 WITHOUT_TORCH = {
     *("_format", "_progress", "_system", "_study", "theory", "_html", "measure", "_store", "_parallel", "_findings"),
     *(wing for floor in FLOORS for wing in floor if wing.startswith("plot")),

@@ -14,8 +14,7 @@ import xarray as xr
 import bare
 import ravine
 from ravine import measure
-from ravine._descent import loop
-from ravine._descent.loop import RunSpec
+from ravine._descent.run_spec import RunSpec
 from ravine._engine import batched as engines
 from ravine._engine import job as jobs
 from ravine._engine import keep
@@ -480,7 +479,7 @@ def test_an_interrupt_keeps_what_was_done(article, monkeypatch):
 
 def test_settings_of_a_job_are_never_written_out(article):
     """A million settings take no time to plan."""
-    plan = loop.RunSpec(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
+    plan = RunSpec(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
     axes = {"lr": np.linspace(0.1, 1, 1000), "momentum": np.linspace(0, 0.9, 1000)}
     job = jobs.make_job(article["MSELoss"], plan, axes, None, 0)
     assert job.size == 1_000_000

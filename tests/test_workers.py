@@ -23,7 +23,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import ravine
-from ravine._descent.loop import RunSpec
+from ravine._descent.run_spec import RunSpec
 from ravine._engine import job as jobs
 from ravine._landscape.surface import slopes
 from ravine._parallel import processes as executors

@@ -13,7 +13,9 @@ import torch
 import xarray as xr
 
 from ravine._descent.dataset import dataset_of
-from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed, record_run
+from ravine._descent.feed import make_feed
+from ravine._descent.loop import record_run
+from ravine._descent.run_spec import Optimizer, RunSpec, Scheduler
 from ravine._descent.to_source import source_of_run
 from ravine._descent.trace import Trace
 from ravine._descent.treat import check_loop_setting

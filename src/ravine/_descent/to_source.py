@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ravine._descent.loop import RunSpec
+from ravine._descent.run_spec import RunSpec
 from ravine._descent.spell import CannotSpellError, Code, Speller, captured, source_of
 from ravine._descent.treat import loop_settings
 from ravine._problem.problem import Problem

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from ravine._descent.dataset import plain
 from ravine._descent.descend import check_call, check_switch
-from ravine._descent.loop import Optimizer, RunSpec, check_seed, check_start, leaves_of
+from ravine._descent.feed import check_seed
+from ravine._descent.loop import check_start
+from ravine._descent.run_spec import Optimizer, RunSpec, leaves_of
 from ravine._descent.spell import Code, spelled
 from ravine._descent.treat import check_loop_setting, loop_settings
 from ravine._engine.product import Axis, Product, axis_of, is_many

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._descent.loop import RunSpec
+from ravine._descent.run_spec import RunSpec
 from ravine._engine.product import Axis, Product
 from ravine._engine.rules.rule import parts_of
 from ravine._progress import tracked

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from ravine import gallery
-from ravine._descent.loop import RunSpec, record_run
+from ravine._descent.loop import record_run
+from ravine._descent.run_spec import RunSpec
 from ravine._problem.dimension import dimension
 from ravine._problem.neuron import is_neuron
 from ravine._problem.problem import Problem

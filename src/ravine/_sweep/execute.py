@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine._descent.closure import closure_use
 from ravine._descent.dataset import (
     dtype_of,
     is_coordinate,
@@ -28,7 +29,6 @@ from ravine._descent.dataset import (
     plain,
     shared_data,
 )
-from ravine._descent.loop import closure_use
 from ravine._descent.to_source import source_of_run
 from ravine._engine.job import Job, labels_of, some_valid
 from ravine._engine.keep import Kept, check_disk

@@ -15,7 +15,7 @@ import torch
 
 from ravine._descent.dataset import plain
 from ravine._descent.descend import random_state_kept
-from ravine._descent.loop import RunSpec
+from ravine._descent.run_spec import RunSpec
 from ravine._descent.to_source import source_of_scheduler
 from ravine._engine.batched import BatchEngine
 from ravine._engine.job import Job, labels_of

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 import xarray as xr
 
-from ravine._descent.loop import Optimizer, RunSpec, Scheduler, make_feed
+from ravine._descent.feed import make_feed
+from ravine._descent.run_spec import Optimizer, RunSpec, Scheduler
 from ravine._descent.to_source import source_of_run
 from ravine._engine.job import make_job
 from ravine._engine.keep import check_memory, check_single_run
