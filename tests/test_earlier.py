@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ravine
+from ravine._study import optimizer as classes
 from ravine._study import provenance, rule
 from ravine.cli import app
 from ravine.cli.report import format_report
@@ -28,7 +29,7 @@ def test_joined_runs_are_explained(study):
     assert not any("orbits" in each for each in said)  # 12 steps are less than one of its turns
     assert len(said) == 8
     assert not any("is not torch.optim" in each for each in said)
-    assert rule.optimizers_of(study).values.tolist() == ["torch.optim.sgd:SGD", "torch.optim.adam:Adam"]
+    assert classes.optimizers_of(study).values.tolist() == ["torch.optim.sgd:SGD", "torch.optim.adam:Adam"]
     assert _stability.why_no_theory(study) == "theory speaks of SGD, the runs are of Adam, SGD"
     assert provenance.fact_of(study.sel(criterion="L1Loss"), "hessian", "kinks") == 2
 
@@ -71,7 +72,7 @@ def store(tmp_path):
 def test_a_store_opens_and_is_proved(store):
     assert ravine.verify(store) == []
     runs = ravine.open(store)
-    assert rule.conditions_of(runs).optimizers == (rule.SGD,)
+    assert rule.conditions_of(runs).optimizers == (classes.SGD,)
     assert provenance.fact_of(runs, "loss", "equals_torch").startswith("every bit")
     assert ravine.measure.arrival(runs).stability_limit.values.tolist() == [1.0, 1.9]
     assert "optimizer = torch.optim.SGD" in ravine.code(runs.isel(lr=1, momentum=1))

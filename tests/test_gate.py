@@ -11,6 +11,7 @@ import xarray as xr
 
 import bare
 import ravine
+from ravine._study import optimizer as classes
 from ravine._study import provenance, rule
 from ravine._study.select import join
 from ravine.measure import _stability
@@ -67,14 +68,14 @@ def test_defaults_are_torchs():
 
 
 def test_the_named_classes_exist_in_torch():
-    for name in rule.COUPLED | rule.DECOUPLED:
-        path = rule.path_of(getattr(torch.optim, name))
-        assert rule.is_torchs(path)
-        assert rule.name_of(path) == name
-    assert rule.path_of(torch.optim.SGD) == rule.SGD
+    for name in classes.COUPLED | classes.DECOUPLED:
+        path = classes.path_of(getattr(torch.optim, name))
+        assert classes.is_torchs(path)
+        assert classes.name_of(path) == name
+    assert classes.path_of(torch.optim.SGD) == classes.SGD
 
 
-@pytest.mark.parametrize("name", sorted(rule.DECOUPLED | rule.COUPLED - {"Rprop"}))  # Rprop has no decay
+@pytest.mark.parametrize("name", sorted(classes.DECOUPLED | classes.COUPLED - {"Rprop"}))  # Rprop has no decay
 def test_which_decay_is_coupled_is_as_torch_steps(name):
     """Where the gradient is minus the decay's pull, one that adds the two up rests."""
     parameter = torch.full((2, 2), 2.0, requires_grad=True)
@@ -82,7 +83,7 @@ def test_which_decay_is_coupled_is_as_torch_steps(name):
     parameter.grad = -0.3 * parameter.detach()
     optimizer.step()
     rests = torch.allclose(parameter, torch.full_like(parameter, 2.0), rtol=1e-5)  # ASGD shrinks by 1e-6 of its own
-    assert rule.is_coupled(rule.path_of(getattr(torch.optim, name))) is rests
+    assert classes.is_coupled(classes.path_of(getattr(torch.optim, name))) is rests
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -141,7 +142,7 @@ def test_an_own_class_keeps_its_decay_to_itself():
 
 def test_joined_runs_each_by_their_own_class():
     runs = ravine.join({"torch": ravine.descend(BOWL, lr=0.1, steps=30), "own": ravine.descend(BOWL, SGD, steps=30)})
-    assert rule.optimizers_of(runs).values.tolist() == [rule.SGD, "mine:SGD"]
+    assert classes.optimizers_of(runs).values.tolist() == [classes.SGD, "mine:SGD"]
     assert "mine.SGD is not torch.optim.SGD" in _stability.why_no_theory(runs)
     assert isinstance(rule.rule_of(runs.sel(run="torch")), rule.Rule)
     assert isinstance(rule.rule_of(runs.sel(run="own")), rule.Reason)
@@ -333,9 +334,9 @@ def test_every_label_can_be_read_again():
 
 def test_classes_of_sweeps_written_before():
     said = {
-        "torch.optim.SGD": rule.SGD,
+        "torch.optim.SGD": classes.SGD,
         "mine.SGD": "mine:SGD",
-        "functools.partial(<class 'torch.optim.sgd.SGD'>, momentum=0.5) cannot be imported": rule.SGD,
+        "functools.partial(<class 'torch.optim.sgd.SGD'>, momentum=0.5) cannot be imported": classes.SGD,
         "SGD cannot be imported from a module": "__main__:SGD",
         "test.<locals>.SGD cannot be imported from a module": "__main__:SGD",
         "<lambda> cannot be imported from a module": "",
@@ -345,7 +346,7 @@ def test_classes_of_sweeps_written_before():
         facts = json.dumps({"engine": "SGD, run by run", "code": {"optimizer": spelled}})
         loss = xr.Variable("step", [1.0, 0.5], {"provenance": facts})
         study = xr.Dataset({"loss": loss}, {"optimizer": "SGD"})
-        assert rule.optimizers_of(study).item() == path, words
+        assert classes.optimizers_of(study).item() == path, words
 
 
 def test_shapes_of_studies_written_before():

@@ -15,7 +15,8 @@ import bare
 import ravine
 from ravine._engine.rules.registry import RULES
 from ravine._engine.rules.rule import Settings
-from ravine._study import provenance, rule
+from ravine._study import optimizer as classes
+from ravine._study import provenance
 
 KINDS = [getattr(torch.optim, path.rpartition(":")[2]) for path in RULES]
 ADAPTIVE = [kind for kind in KINDS if kind is not torch.optim.SGD]
@@ -63,7 +64,7 @@ def random_axes(kind, random, rates=6):
         "momentum_decay": [4e-3, 0.0, power(-3, 1)],
         "rho": [0.9, share(), 0.0, 1.0],
     }
-    taken = RULES[rule.path_of(kind)].defaults.keys() - {"lr"}
+    taken = RULES[classes.path_of(kind)].defaults.keys() - {"lr"}
     if kind is torch.optim.AdamW:
         taken -= {"decoupled_weight_decay"}  # which it is, and does not ask
     axes = {name: values for name, values in of_all.items() if name in taken}
@@ -111,7 +112,7 @@ def facts_of(runs):
 @each_kind
 def test_each_run_is_torch_s(kind, dtype, random):
     """Random gradients, some infinite, zero or NaN, so that an operation too many would show."""
-    runs, steps, made = 120, 8, RULES[rule.path_of(kind)]
+    runs, steps, made = 120, 8, RULES[classes.path_of(kind)]
     several = chosen_from(random_axes(kind, random, 40), random, 4 * runs)
     several = [given for given in several if not refused(kind, given, dtype)][:runs]
     gradients = torch.from_numpy(random.normal(size=(steps, 3, runs))).to(dtype)
@@ -139,7 +140,7 @@ def test_each_run_is_torch_s(kind, dtype, random):
 @pytest.mark.parametrize("on", [False, True])
 def test_where_all_runs_are_alike(kind, on, random):
     """A setting that all runs have, or none, is a number and no column; one run or many have the same bits."""
-    made = RULES[rule.path_of(kind)]
+    made = RULES[classes.path_of(kind)]
     given = {name: values[-1 if on else 0] for name, values in random_axes(kind, random, 1).items()}
     given |= {"dampening": 0.0} if given.get("nesterov") else {}
     columns = {name: np.array(value, dtype=np.float64) for name, value in given.items()}
@@ -159,7 +160,7 @@ def test_where_all_runs_are_alike(kind, on, random):
 @pytest.mark.quick
 @each_kind
 def test_a_rule_changes_nothing_that_it_is_given(kind, random):
-    made = RULES[rule.path_of(kind)]
+    made = RULES[classes.path_of(kind)]
     given = {name: values[-1] for name, values in random_axes(kind, random, 1).items()} | {"lr": 0.1}
     columns = {name: np.array(value, dtype=np.float64) for name, value in given.items()}
     position, gradient = torch.ones(1, 2), torch.full((1, 2), 3.0)
@@ -178,7 +179,7 @@ def test_a_rule_changes_nothing_that_it_is_given(kind, random):
 def test_settings_and_defaults_are_torch_s(kind):
     """A setting that torch should get, or another default, would show here."""
     held = kind([torch.ones(1)]).defaults
-    assert RULES[rule.path_of(kind)].defaults == {n: v for n, v in held.items() if n not in IMPLEMENTATION}
+    assert RULES[classes.path_of(kind)].defaults == {n: v for n, v in held.items() if n not in IMPLEMENTATION}
 
 
 # -- whole sweeps ----------------------------------------------------------------------------------------------------
@@ -254,7 +255,7 @@ def test_four_problems(case, kind):
     assert bare.same_bits(forced.loss[1, 1], direct.loss)
     settings = [name for name in direct.coords if direct[name].ndim == 0]
     assert {name: one[name].item() for name in settings} == {name: direct[name].item() for name in settings}
-    assert rule.optimizers_of(runs).values.item() == rule.path_of(kind)
+    assert classes.optimizers_of(runs).values.item() == classes.path_of(kind)
     summary = ravine.sweep(case.problem, kind, lr=rates, weight_decay=[0.0, 0.1], steps=40, keep="summary")
     expected = ravine.measure.summary(runs)
     for name in expected.data_vars:
@@ -278,7 +279,7 @@ def test_what_torch_refuses_is_a_cell_with_its_words(kind, article, random):
         "momentum_decay": [0.004, -0.1, 1e4],
         "rho": [0.9, 1.0, 1.1],
     }
-    axes = {name: values for name, values in out.items() if name in RULES[rule.path_of(kind)].defaults}
+    axes = {name: values for name, values in out.items() if name in RULES[classes.path_of(kind)].defaults}
     runs = ravine.sweep(article["MSELoss"], kind, steps=3, **axes)
     words = runs.error.transpose(*axes).values
     assert facts_of(runs)["engine"].startswith(f"{kind.__name__}'s rule")

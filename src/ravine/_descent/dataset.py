@@ -15,9 +15,9 @@ from ravine._descent.trace import Rows, Trace
 from ravine._problem.parts import Parts
 from ravine._problem.problem import Problem
 from ravine._study.contract import CONTRACT
+from ravine._study.decay import Leaf, minimised_decay
 from ravine._study.labels import LABELLED, label_variable
 from ravine._study.provenance import provenance
-from ravine._study.rule import Leaf, minimised_decay
 from ravine._torch import numpy_of
 from ravine.curvature._landmarks import ends_of, minima_of_runs
 

@@ -17,7 +17,7 @@ from ravine._format import listed
 from ravine._problem.copies import make_copy
 from ravine._problem.live import Live
 from ravine._problem.problem import Problem
-from ravine._study.rule import Leaf
+from ravine._study.decay import Leaf
 
 Optimizer = Callable[..., torch.optim.Optimizer]
 Scheduler = Callable[[torch.optim.Optimizer], Any]

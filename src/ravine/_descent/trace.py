@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 
 from ravine._problem.copies import make_copy
-from ravine._study.rule import Leaf, path_of
+from ravine._study.decay import Leaf
+from ravine._study.optimizer import path_of
 
 ClosureUse = Literal[False, True, "after backward"]
 """Whether an optimizer's step gets a closure, and whether a gradient must be there before."""

@@ -18,7 +18,8 @@ from ravine._engine.schedule import NotTabulatedError
 from ravine._format import listed
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._problem.problem import Problem
-from ravine._study.rule import LOOP_SETTINGS, name_of, path_of
+from ravine._study.optimizer import name_of, path_of
+from ravine._study.rule import LOOP_SETTINGS
 from ravine._torch import one_thread
 
 UNITS = 1000

@@ -30,7 +30,8 @@ from ravine._format import listed
 from ravine._problem.criteria import name_of
 from ravine._problem.dimension import dimension
 from ravine._problem.problem import Problem
-from ravine._study.rule import Leaf, path_of
+from ravine._study.decay import Leaf
+from ravine._study.optimizer import path_of
 from ravine._torch import fork_random_state
 
 

@@ -10,7 +10,7 @@ from ravine._findings.finding import Finding, When
 from ravine._findings.run import LARGE, Run
 from ravine._format import at_most, number, percent, place, steps, times, told_apart
 from ravine._study.contract import plane_of
-from ravine._study.rule import is_coupled, is_namesake, name_of
+from ravine._study.optimizer import is_coupled, is_namesake, name_of
 
 HARDLY = 0.01
 """Share of its distance from the origin by which a goal that hardly moved has moved."""

@@ -20,7 +20,8 @@ from ravine._format import (
     times,
     told_apart,
 )
-from ravine._study.rule import SETTINGS, SGD
+from ravine._study.optimizer import SGD
+from ravine._study.rule import SETTINGS
 from ravine.measure._arrival import FEWEST
 
 GREW = 1.0

@@ -7,7 +7,7 @@ import numpy as np
 from ravine._findings.finding import Finding, When
 from ravine._findings.run import Run, ulps
 from ravine._format import at_least, at_most, listed, number, so_many, steps
-from ravine._study.rule import leaves_of
+from ravine._study.decay import leaves_of
 from ravine.measure._quadratic import Quadratic
 
 LONG = 10

@@ -11,7 +11,8 @@ import torch
 from ravine._descent.dataset import is_coordinate, overridden_by, plain
 from ravine._format import kind_of, listed
 from ravine._problem.over_batches import OWN
-from ravine._study.rule import Leaf, path_of
+from ravine._study.decay import Leaf
+from ravine._study.optimizer import path_of
 
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 """Modules of torch that hold another one, and under which name."""

@@ -1,23 +1,19 @@
-"""The one gate: is this torch's own SGD, with which settings, and which weight decay belongs to what is minimised.
-
-Whether an optimizer is torch's is told by its class, which runs record as ``module:qualified name``, never by what it
-is called. Of studies written before, the engine or the code of their provenance says it; of datasets that say nothing
-of how they came about the coordinate ``optimizer`` is believed.
-"""
+"""The one gate: is this torch's own SGD, with which settings, and if its rule or theory does not apply, why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import plane_of
-from ravine._study.provenance import facts_along, facts_of, options_along
+from ravine._study.decay import leaves_of
+from ravine._study.optimizer import SGD, facts_made, made_by, name_of, optimizers_of
+from ravine._study.provenance import facts_of
 
 DEFAULTS: Mapping[str, Any] = {
     "lr": 1e-3,
@@ -37,263 +33,6 @@ LOOP_SETTINGS: Mapping[str, float] = {"clip_norm": np.inf, "noise": 0.0}
 
 RATE_SETTINGS = ("momentum", "dampening", "nesterov")
 """What moves the stability limit besides the curvature; weight decay is part of that."""
-
-SGD = "torch.optim.sgd:SGD"
-
-COUPLED = frozenset({"SGD", "Adam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "NAdam", "RAdam", "Rprop"})
-"""Torch's optimizers whose weight decay is added to the gradient, so that they minimise loss + decay."""
-
-DECOUPLED = frozenset({"AdamW", "Muon", "Adafactor"})
-"""Torch's optimizers that shrink the parameters apart from the gradient."""
-
-Decay = float | tuple[float, ...]
-"""Weight decay that is minimised with the loss: one for all parameters, or one for each."""
-
-MADE = (
-    *("position", "loss", "gradient", "velocity", "batch_loss", "scheduled_lr"),
-    *("final_loss", "best_loss", "best_step", "arrival", "first_nonfinite", "diverged"),
-)
-"""Variables whose provenance says how runs were made."""
-
-
-def path_of(optimizer: type) -> str:
-    """Return a class as runs record it.
-
-    Examples
-    --------
-    >>> path_of(int)
-    'builtins:int'
-    """
-    return f"{optimizer.__module__}:{optimizer.__qualname__}"
-
-
-def is_torchs(path: str) -> bool:
-    """Tell whether a class is one of torch.optim itself.
-
-    Examples
-    --------
-    >>> [is_torchs(path) for path in ("torch.optim.sgd:SGD", "mine:SGD", "torch_optimizer.adamp:AdamP")]
-    [True, False, False]
-    """
-    return path.startswith(("torch.optim.", "torch.optim:"))
-
-
-def name_of(path: str) -> str:
-    """Name a class for people: with its module where the name alone would be taken for one of torch's.
-
-    Examples
-    --------
-    >>> [name_of(path) for path in ("torch.optim.sgd:SGD", "mine:SGD", "mine:make.<locals>.Sign")]
-    ['SGD', 'mine.SGD', 'Sign']
-    """
-    home, _, qualified = path.rpartition(":")
-    name = qualified.rpartition(".")[2]
-    return f"{home}.{name}" if not is_torchs(path) and home and is_namesake(path) else name
-
-
-def is_namesake(path: str) -> bool:
-    """Tell whether a class that is not torch's bears the name of one that is."""
-    return not is_torchs(path) and path.rpartition(":")[2].rpartition(".")[2] in COUPLED | DECOUPLED
-
-
-def is_coupled(path: str, *, decoupled: bool = False) -> bool | None:
-    """Tell whether a class adds its weight decay to the gradient; None where that is not known.
-
-    Parameters
-    ----------
-    path
-        The class, as `path_of` writes it.
-    decoupled
-        Torch's switch ``decoupled_weight_decay``.
-
-    Examples
-    --------
-    >>> [is_coupled(f"torch.optim.{path}") for path in ("adam:Adam", "adamw:AdamW")], is_coupled("mine:Adam")
-    ([True, False], None)
-    """
-    if not is_torchs(path):
-        return None
-    return path.rpartition(":")[2] in COUPLED and not decoupled
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One tensor of parameters, and the settings that it has of its own, in a group."""
-
-    name: str
-    size: int
-    own: Mapping[str, Any]
-
-
-def minimised_decay(path: str, settings: Mapping[str, Any], leaves: Sequence[Leaf] = ()) -> Decay | None:
-    """Return the weight decay that an optimizer minimises with the loss; None where that is not known.
-
-    It is one for each parameter where `leaves` have their own.
-
-    Examples
-    --------
-    >>> minimised_decay(SGD, {"weight_decay": 0.5}), minimised_decay("torch.optim.adamw:AdamW", {"weight_decay": 0.5})
-    (0.5, 0.0)
-    >>> minimised_decay(SGD, {"weight_decay": 0.5}, [Leaf("w", 2, {}), Leaf("b", 1, {"weight_decay": 0.0})])
-    (0.5, 0.5, 0.0)
-    >>> minimised_decay("mine:SGD", {"weight_decay": 0.5}) is None
-    True
-    """
-    if any("maximize" in leaf.own for leaf in leaves):
-        return None
-    each = [_minimised(path, {**settings, **leaf.own}) for leaf in leaves] or [_minimised(path, settings)]
-    known = [amount for amount in each if amount is not None]
-    if len(known) < len(each):
-        return None
-    if len(set(known)) == 1:
-        return known[0]
-    return tuple(amount for leaf, amount in zip(leaves, known, strict=True) for _ in range(leaf.size))
-
-
-def _minimised(path: str, settings: Mapping[str, Any]) -> float | None:
-    if settings.get("maximize"):
-        return None
-    amount = float(settings.get("weight_decay") or 0.0)
-    coupled = is_coupled(path, decoupled=bool(settings.get("decoupled_weight_decay")))
-    if coupled is None:
-        return None if amount else 0.0  # what others do with their decay is not known
-    if not coupled:
-        return 0.0
-    return amount if 0 <= amount < np.inf else None
-
-
-# -- what a study says ---------------------------------------------------------------------------------------------
-
-
-def _made_by(runs: xr.Dataset, *facts: str) -> str:
-    """Name the variable whose provenance holds one of these facts of how the runs were made; "" where none does."""
-    return next((name for name in MADE for fact in facts if facts_of(runs, name, fact)), "")
-
-
-def _facts(runs: xr.Dataset, fact: str) -> list[Any]:
-    return facts_of(runs, _made_by(runs, fact), fact)
-
-
-def optimizers_of(runs: xr.Dataset) -> xr.Variable:
-    """Return the class of each run's optimizer as `path_of` writes it, or "" where it is not known.
-
-    Examples
-    --------
-    >>> import ravine, torch
-    >>> bowl = ravine.Problem(lambda p: p["x"] ** 2, start={"x": 1.0})
-    >>> each = {rule.__name__: ravine.descend(bowl, rule) for rule in (torch.optim.SGD, torch.optim.Adam)}
-    >>> optimizers_of(ravine.join(each)).values.tolist()
-    ['torch.optim.sgd:SGD', 'torch.optim.adam:Adam']
-    """
-    names = runs.variables["optimizer"] if "optimizer" in runs.coords else xr.Variable((), "")
-    asked = ("optimizer", "engine", "code")
-    dims, facts = options_along(runs, _made_by(runs, *asked), *asked)
-    whole = {dim: runs.sizes[dim] for dim in dict.fromkeys([*names.dims, *map(str, dims)])}
-    paths = np.empty(list(whole.values()), dtype=object)
-    for place in np.ndindex(paths.shape):
-        at = dict(zip(whole, place, strict=True))
-        name = str(names.values[tuple(at[dim] for dim in names.dims)])
-        paths[place] = _choose_path(name, *facts[tuple(at[dim] for dim in dims)])
-    return xr.Variable(tuple(whole), paths.astype(str))
-
-
-def _choose_path(name: str, paths: Sequence[Any], engines: Sequence[Any], codes: Sequence[Any]) -> str:
-    """Return the class of one run's optimizer, or "" where a label that was lost leaves open which."""
-    found = {path for path in paths if path is not None}
-    found = found or {_path_before(name, engine, code) for engine in engines for code in codes}
-    if len(found) > 1:
-        found = {path for path in found if path.rpartition(":")[2].rpartition(".")[2] == name}
-    return str(found.pop()) if len(found) == 1 else ""
-
-
-def _path_before(name: str, engine: Any, code: Any) -> str:
-    """Return the class of one run's optimizer from what was said of it before classes were recorded."""
-    if ":" in name:  # what is summed up as it is made names its class
-        return name
-    if isinstance(engine, str) and engine.endswith(", step by step"):
-        home, _, own = engine.partition(",")[0].rpartition(".")
-        return f"{home}.{own.lower()}:{own}" if home == "torch.optim" else f"{home}:{own}"
-    spelled = code.get("optimizer") if isinstance(code, Mapping) else None
-    if isinstance(engine, str) and engine.startswith("SGD's rule on a batch"):
-        return SGD
-    if isinstance(spelled, Mapping):
-        words = str(spelled.get("cannot", ""))
-        _, of_torch, rest = words.partition("functools.partial(<class 'torch.optim.")
-        if of_torch:
-            home, _, own = rest.partition("'")[0].rpartition(".")
-            return f"torch.optim.{home}:{own}"
-        own = words.partition(" ")[0].rpartition(".")[2]  # a class that no module had
-        return f"__main__:{name}" if name and own == name else ""
-    if isinstance(spelled, str):
-        home, _, own = spelled.rpartition(".")
-        return f"{home}.{own.lower()}:{own}" if home == "torch.optim" else f"{home}:{own}"
-    return f"torch.optim.{name.lower()}:{name}" if name in COUPLED | DECOUPLED else name
-
-
-def leaves_of(runs: xr.Dataset) -> list[list[Leaf]]:
-    """Return the tensors of parameters whose settings were given in groups, for all of these runs that have groups."""
-    return [[Leaf(name, size, own) for name, size, own in each] for each in _facts(runs, "leaves")]
-
-
-def decay_of(runs: xr.Dataset) -> xr.Variable:
-    """Return the weight decay that is minimised with the loss (…), or (…, parameter) where groups have their own."""
-    dims, leaves = facts_along(runs, _made_by(runs, "leaves"), "leaves")
-    grouped = any(isinstance(each, list) for (each,) in leaves.flat)
-    paths = optimizers_of(runs)
-    known = np.array([bool(is_coupled(each)) for each in paths.values.flat], dtype=bool)
-    coupled = xr.Variable(paths.dims, known.reshape(paths.shape))
-    amount = _amount_of(runs, grouped=grouped)
-    if "decoupled_weight_decay" in runs.coords:
-        apart = runs.variables["decoupled_weight_decay"]
-        common = coupled & (apart.isnull() | (apart == 0))
-    else:
-        common = coupled
-    # an optimizer without the setting has NaN beside others that have it
-    decay = _choose(common & amount.notnull(), amount, 0.0)
-    if not grouped or "parameter" not in runs.dims:
-        return decay
-    if plane_of(runs) is not None:  # its coordinates are no parameters: which of them decay is not to be told
-        return xr.zeros_like(decay)
-    own = np.full((*leaves.shape, runs.sizes["parameter"]), np.nan)
-    for place in np.ndindex(leaves.shape):
-        for leaf, where in _places_of(leaves[place][0], runs) if isinstance(leaves[place][0], list) else ():
-            if leaf.own.get("decoupled_weight_decay"):
-                own[(*place, where)] = 0.0
-            elif "weight_decay" in leaf.own:
-                own[(*place, where)] = leaf.own["weight_decay"]
-    held = xr.Variable((*dims, "parameter"), own)
-    each = _choose(held.isnull(), decay, _choose(coupled, held, 0.0)).transpose(..., "parameter")
-    first = each.isel(parameter=0)
-    return first if bool((each == first).all()) else each
-
-
-def _choose(condition: xr.Variable, yes: xr.Variable | float, no: xr.Variable | float) -> xr.Variable:
-    chosen: xr.Variable = xr.where(condition, yes, no)  # type: ignore[no-untyped-call]
-    return chosen
-
-
-def _amount_of(runs: xr.Dataset, *, grouped: bool) -> xr.Variable:
-    """Return the weight decay that was given for all parameters; where groups have their own it is no coordinate."""
-    given = runs.variables["weight_decay"] if "weight_decay" in runs.coords else xr.Variable((), np.nan)
-    given = given.astype(np.float64)
-    if not grouped:
-        return given
-    dims, facts = facts_along(runs, _made_by(runs, "settings"), "settings")
-    numbers = [each.get("weight_decay") if isinstance(each, Mapping) else None for (each,) in facts.flat]
-    written = np.reshape([np.nan if each is None else float(each) for each in numbers], facts.shape)
-    return _choose(given.isnull(), xr.Variable(dims, written), given)
-
-
-def _places_of(leaves: Sequence[Any], runs: xr.Dataset) -> Iterator[tuple[Leaf, NDArray[np.intp]]]:
-    """Return each tensor with the places of its elements among the parameters."""
-    labels = runs["parameter"].values if "parameter" in runs.coords else np.arange(runs.sizes["parameter"])
-    if labels.dtype.kind in "UO":
-        names = {name for name, _, _ in leaves}
-        owners = np.array([each if each in names else each.rpartition("[")[0] for each in map(str, labels)])
-    else:  # beyond what is labelled, parameters are numbered
-        owners = np.repeat([name for name, _, _ in leaves], [size for _, size, _ in leaves])[labels.astype(int)]
-    for name, size, own in leaves:
-        yield Leaf(name, size, own), np.flatnonzero(owners == name)
 
 
 @dataclass(frozen=True)
@@ -389,14 +128,14 @@ def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Condi
     settings
         Which the study must say.
     """
-    codes = [each for each in _facts(runs, "code") if isinstance(each, Mapping)]
+    codes = [each for each in facts_made(runs, "code") if isinstance(each, Mapping)]
     grouped = any({*SETTINGS} & leaf.own.keys() for each in leaves_of(runs) for leaf in each)
     grouped |= any({*SETTINGS} & given.keys() for each in codes for given in (each.get("groups") or {}).values())
     scheduled = any("scheduler" in each for each in codes)
     if "scheduled_lr" in runs:  # a schedule may leave the lr as it is
         scheduled = (scheduled or not codes) and _is_moved(runs, "scheduled_lr", "lr")
     moved = tuple(name.removeprefix("scheduled_") for name in map(str, runs.data_vars) if name in _moving(runs))
-    if not moved and scheduled and not facts_of(runs, _made_by(runs, "code"), "dtype"):
+    if not moved and scheduled and not facts_of(runs, made_by(runs, "code"), "dtype"):
         # written before settings were recorded step by step: those two move momentum unless told not to
         spelled = " ".join(str(each.get("scheduler", "")) for each in codes)
         if any(name in spelled for name in ("OneCycleLR", "CyclicLR", "cannot")):

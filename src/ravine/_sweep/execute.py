@@ -43,8 +43,8 @@ from ravine._store.read import study_of_store
 from ravine._store.remote import local_path
 from ravine._store.store import Field, Store, count_runs, is_store, runs_in_words, sum_of
 from ravine._study.contract import CONTRACT
+from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement, by_label, describe_agreement, provenance
-from ravine._study.rule import path_of
 from ravine._sweep.identity import differences, identity_of
 from ravine._sweep.plan import BlockResult, SweepPlan
 

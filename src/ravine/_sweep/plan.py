@@ -26,8 +26,9 @@ from ravine._engine.product import Axis
 from ravine._format import duration
 from ravine._store.ledger import Tiling, tiling_of
 from ravine._study.contract import CONTRACT
+from ravine._study.decay import Decay, minimised_decay
+from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement
-from ravine._study.rule import Decay, minimised_decay, path_of
 from ravine._torch import one_thread
 from ravine.curvature._landmarks import MOST, formula_of, variables_of
 from ravine.curvature._minima import minima_of

@@ -15,8 +15,8 @@ from ravine._problem.dimension import dimension
 from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
 from ravine._study.contract import CONTRACT
+from ravine._study.decay import Decay
 from ravine._study.provenance import by_label, provenance
-from ravine._study.rule import Decay
 from ravine._torch import with_gradients
 from ravine.curvature._derivatives import Place, vector_of
 from ravine.curvature._minima import minima_of

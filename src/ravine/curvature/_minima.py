@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine._problem.problem import Problem
-from ravine._study.rule import Decay
+from ravine._study.decay import Decay
 from ravine._torch import one_thread
 from ravine.curvature._derivatives import Function, function_of, vector_of
 from ravine.curvature._regression import Minimum, none_found, penalty, regression_of

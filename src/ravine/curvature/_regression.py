@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ravine._problem.neuron import is_linear
 from ravine._problem.problem import Problem
-from ravine._study.rule import Decay
+from ravine._study.decay import Decay
 from ravine._torch import numpy_of
 
 Vector = NDArray[np.float64]

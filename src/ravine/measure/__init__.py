@@ -5,7 +5,7 @@ measure of having got there; ``diverged`` tells who never will, ``period`` and `
 them needs torch, and all take as many runs at once as the study holds.
 """
 
-from ravine._study.rule import COUPLED
+from ravine._study.optimizer import COUPLED
 from ravine.measure._arrival import SHARE, arrival, diverged, first_nonfinite, steps_to, summary
 from ravine.measure._objective import decay, evaluated, gap, objective
 from ravine.measure._oscillation import period, rate, rises

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import check, check_kind
+from ravine._study.decay import decay_of
 from ravine._study.provenance import facts_along
-from ravine._study.rule import decay_of
 
 NOISE = 100.0
 """Numbers next to each other (ulp) within which what a loss does may be its rounding."""

@@ -10,8 +10,9 @@ import xarray as xr
 from ravine import theory
 from ravine._format import listed
 from ravine._study.contract import CONTRACT, plane_of
+from ravine._study.optimizer import is_namesake, name_of
 from ravine._study.provenance import facts_along
-from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, is_namesake, name_of, off_plane, rule_of
+from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, off_plane, rule_of
 from ravine.measure._quadratic import flatness
 
 

@@ -87,7 +87,7 @@ def descend(
     """Run a torch optimizer, print the result, and write the study and its picture."""
     study_file, picture, force = output_paths(out, f"{stem_of(source)}-descent", format, force)
 
-    from ravine._study.rule import SGD, path_of
+    from ravine._study.optimizer import SGD, path_of
     from ravine.cli import report, sources
 
     begin_work()

@@ -15,7 +15,9 @@ from ravine._findings.flat import unmoved
 from ravine._findings.run import runs_of
 from ravine._format import listed, names, number, setting, so_many
 from ravine._study.contract import last_step, until_taken
-from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, SGD, conditions_of, decay_of
+from ravine._study.decay import decay_of
+from ravine._study.optimizer import SGD
+from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, conditions_of
 
 UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"} | dict(LOOP_SETTINGS)
 """Settings that are not worth a word at these values."""
