@@ -1,7 +1,8 @@
 """How fast the live page follows the hand, in headless Chromium, beside an empty page in the same run.
 
 Run: .venv/bin/python benchmarks/explore.py. A slider gets 60 events a second; measured is the time from each event to
-the end of the frame that shows it, and how many frames were painted. The machine's own share is that of the empty page.
+the end of the frame that shows it, and how often the page drew all that follows. The machine's own share is that of the
+empty page, where each event counts as a paint.
 """
 
 from __future__ import annotations
@@ -26,14 +27,11 @@ LISTEN = """([selector]) => {
     // two frames on, what this event asked for has been painted
     requestAnimationFrame(() => requestAnimationFrame(() => seen.waits.push(performance.now() - begin)));
   });
-  let last = '';
-  const count = () => {
-    const now = slider.value;
-    if (now !== last) seen.paints += 1;
-    last = now;
-    requestAnimationFrame(count);
-  };
-  requestAnimationFrame(count);
+  const app = globalThis.ravine;
+  if (app) {
+    const render = Object.getPrototypeOf(app).renderAll;
+    app.renderAll = () => { seen.paints += 1; render.call(app); };
+  } else slider.addEventListener('input', () => { seen.paints += 1; });
 }"""
 
 
@@ -46,7 +44,7 @@ def drag(page: Page, selector: str, seconds: float = 4.0) -> dict[str, float]:
     page.mouse.down()
     begin, k = time.perf_counter(), 0
     while (now := time.perf_counter() - begin) < seconds:
-        share = 0.45 + 0.15 * np.sin(4 * now)
+        share = 0.45 + 0.15 * np.sin(8 * now)
         page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
         k += 1
         time.sleep(max(0.0, k / 60 - (time.perf_counter() - begin)))

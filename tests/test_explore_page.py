@@ -473,12 +473,20 @@ def test_another_optimizer_and_its_settings(browser, visit):
     run = ravine.descend(ravine.gallery.article()["MSELoss"], "Adam", lr=0.1, betas=(0.5, 0.999))
     np.testing.assert_allclose(np.array(visit.bits()[0][1], dtype=float), run.loss.values, rtol=1e-4)
     assert page.inner_text(".call code") == "Adam(lr=0.1, betas=(0.5, 0.999)), 100 steps"
-    for name in ("momentum", "dampening", "alpha", "nesterov"):
+    for name in ("momentum", "dampening", "alpha", "nesterov", "centered", "lr_decay"):
         assert page.get_by_label(name, exact=True).is_hidden()
     assert page.inner_text(".pace h2").startswith("lr × beta1")
     page.get_by_label("beta2", exact=True).focus()
     page.keyboard.press("ArrowLeft")
     assert visit.state["beta2"] == 0.998
+    page.fill("[aria-label='eps, as a number']", "0.01")
+    page.keyboard.press("Enter")
+    page.get_by_label("amsgrad").check()
+    visit.rest()
+    assert page.inner_text(".call code").startswith("Adam(lr=0.1, betas=(0.5, 0.998), eps=0.01, amsgrad=True)")
+    settings = {"lr": 0.1, "betas": (0.5, 0.998), "eps": 0.01, "amsgrad": True}
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], "Adam", **settings)
+    np.testing.assert_allclose(np.array(visit.bits()[0][1], dtype=float), run.loss.values, rtol=1e-4)
     page.keyboard.press("p")
     page.keyboard.press(",")
     visit.rest()

@@ -219,12 +219,20 @@ ADAPTIVE = {
     "Adam": lambda random: {
         "beta1": float(random.choice([0.9, random.uniform(0, 0.99)])),
         "beta2": float(random.choice([0.999, random.uniform(0.5, 1)])),
+        "eps": float(random.choice([1e-8, 10 ** random.uniform(-6, 0)])),
+        "amsgrad": bool(random.random() < 0.5),
     },
     "RMSprop": lambda random: {
         "alpha": float(random.choice([0.99, random.uniform(0.5, 1)])),
         "momentum": float(random.choice([0.0, 0.9])),
+        "eps": float(random.choice([1e-8, 10 ** random.uniform(-6, 0)])),
+        "centered": bool(random.random() < 0.5),
     },
-    "Adagrad": lambda random: {},
+    "Adagrad": lambda random: {
+        "lr_decay": float(random.choice([0.0, random.uniform(0, 1)])),
+        "initial_accumulator_value": float(random.choice([0.0, random.uniform(0, 5)])),
+        "eps": float(random.choice([1e-10, 10 ** random.uniform(-6, 0)])),
+    },
 }
 ADAPTIVE["AdamW"] = ADAPTIVE["Adam"]
 
@@ -234,6 +242,7 @@ def test_other_optimizers_where_a_root_is_rounded_once(page, name, monkeypatch):
     """On some processors the library's square root is off by a last bit: all other operations are compared here."""
     root = lambda tensor: torch.from_numpy(np.asarray(np.sqrt(tensor.detach().numpy())))  # noqa: E731
     monkeypatch.setattr(torch.Tensor, "sqrt", root)
+    monkeypatch.setattr(torch.Tensor, "sqrt_", lambda tensor: tensor.copy_(root(tensor)))
     random, problems, equal = np.random.default_rng(3), list(ravine.gallery.article().values()), 0
     for k in range(24):
         problem = ravine.gallery.himmelblau() if k % 6 == 5 else problems[k % 4]
@@ -263,6 +272,11 @@ def as_torch(settings):
         ("RMSprop", {"alpha": -1.0}),
         ("RMSprop", {"momentum": -0.1, "alpha": -1.0}),
         ("Adagrad", {"weight_decay": -1.0}),
+        ("Adagrad", {"weight_decay": -1.0, "eps": -1.0}),
+        ("Adagrad", {"initial_accumulator_value": -1.0, "eps": -1.0}),
+        ("Adagrad", {"lr_decay": -0.5, "weight_decay": -1.0}),
+        ("Adam", {"eps": -1.0, "beta1": 2.0}),
+        ("RMSprop", {"eps": -1.0, "momentum": -1.0}),
         ("Adagrad", {"lr": 0.0}),
     ],
 )

@@ -223,6 +223,12 @@ def test_what_has_no_page_is_refused_with_a_remedy(tmp_path, all_cases):
         ravine.explore({str(k): ravine.gallery.saddle() for k in range(5)}, to=file)
     with pytest.raises(ValueError, match="no setting 'momentun' .did you mean momentum"):
         ravine.explore(to=file, momentun=0.9)
+    with pytest.raises(ValueError, match="no setting 'momentum'; of Adam it has lr, weight_decay, maximize, betas"):
+        ravine.explore(optimizer="adam", to=file, momentum=0.9)
+    with pytest.raises(ValueError, match="betas must be two finite numbers, got 0.9"):
+        ravine.explore(optimizer=torch.optim.Adam, to=file, betas=0.9)
+    with pytest.raises(ValueError, match="the page has SGD, Adam, AdamW, RMSprop, Adagrad of torch.optim, got 'LBFGS'"):
+        ravine.explore(optimizer="LBFGS", to=file)
     with pytest.raises(ValueError, match="nesterov must be True or False"):
         ravine.explore(to=file, nesterov=1)
     with pytest.raises(ValueError, match="lr must be a finite number"):

@@ -26,10 +26,10 @@ MOST_CELLS = 40_000
 COMMON = {"lr": 1e-3, "weight_decay": 0.0, "maximize": False}
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "SGD": DEFAULTS,
-    "Adam": {**COMMON, "betas": [0.9, 0.999]},
-    "AdamW": {**COMMON, "betas": [0.9, 0.999]},
-    "RMSprop": {**COMMON, "alpha": 0.99, "momentum": 0.0},
-    "Adagrad": COMMON,
+    "Adam": {**COMMON, "betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False},
+    "AdamW": {**COMMON, "betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False},
+    "RMSprop": {**COMMON, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "centered": False},
+    "Adagrad": {**COMMON, "lr_decay": 0.0, "initial_accumulator_value": 0.0, "eps": 1e-10},
 }
 """The page's optimizers, and the settings that it has of each."""
 

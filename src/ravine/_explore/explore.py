@@ -8,18 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ravine import gallery
-from ravine._explore.answers import MOST_STEPS
+from ravine._explore.answers import MOST_STEPS, OPTIMIZERS
 from ravine._explore.standalone import make_html, make_page
 from ravine._format import hint, listed
 from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
-from ravine._study.rule import DEFAULTS
 from ravine._system import write_whole
+from ravine._words.words import find_optimizer
 
 
 def explore(
     problem: Given | None = None,
+    optimizer: str | type = "SGD",
     *,
     to: str | os.PathLike[str] | None = None,
     steps: int = 100,
@@ -36,10 +39,12 @@ def explore(
     problem
         A problem of exactly two parameters, or a mapping of up to four such, side by side; or a word for one, as in
         `ravine.descend`. The article's if left out.
+    optimizer
+        Where the page begins: SGD, Adam, AdamW, RMSprop or Adagrad of torch.optim, by class or name.
     to
         Write the page into this file and open nothing: one HTML file that needs no server, network or Python.
     steps, **settings
-        Where the page begins: steps, and settings of torch.optim.SGD under torch's names.
+        Where the page begins: steps, and settings of the optimizer under torch's names.
     force
         Overwrite an existing file.
 
@@ -71,7 +76,7 @@ def explore(
     """
     name = "" if problem is not None else "article"
     chosen = gallery.article() if problem is None else as_problem(problem, "ravine.explore")
-    begun = check_settings(steps, settings)
+    begun = check_settings(steps, settings, optimizer)
     if to is not None:
         return write_page(chosen, to, begun, name, force=force)
     from ravine._explore.server import serve
@@ -96,24 +101,37 @@ def prepare(
     return (dict(problem) if isinstance(problem, Mapping) else {"": problem}), given
 
 
-def check_settings(steps: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def check_settings(steps: int, settings: Mapping[str, Any], optimizer: str | type = "SGD") -> dict[str, Any]:
     """Return where the page begins, or say which setting there is none of.
 
     Examples
     --------
     >>> check_settings(50, {"momentum": 0.9})
     {'momentum': 0.9, 'steps': 50}
+    >>> check_settings(100, {"betas": (0.8, 0.99)}, "adam")
+    {'optimizer': 'Adam', 'beta1': 0.8, 'beta2': 0.99}
     """
-    for key, value in settings.items():
-        if key not in DEFAULTS:
-            raise ValueError(f"the page has no setting {key!r}{hint(key, DEFAULTS)}; it has {listed(DEFAULTS)}")
-        switch = isinstance(DEFAULTS[key], bool)
+    kind = find_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
+    chosen = getattr(kind, "__name__", "")
+    if chosen not in OPTIMIZERS or kind is not getattr(torch.optim, chosen):
+        raise ValueError(f"the page has {listed(OPTIMIZERS)} of torch.optim, got {optimizer!r}")
+    known, settings = OPTIMIZERS[chosen], dict(settings)
+    for key, value in list(settings.items()):
+        if key not in known:
+            raise ValueError(f"the page has no setting {key!r}{hint(key, known)}; of {chosen} it has {listed(known)}")
+        if key == "betas":
+            if not isinstance(value, list | tuple) or len(value) != 2 or not all(map(_is_finite, value)):
+                raise ValueError(f"betas must be two finite numbers, got {value!r}")
+            settings |= dict(zip(("beta1", "beta2"), settings.pop("betas"), strict=True))
+            continue
+        switch = isinstance(known[key], bool)
         if switch is not isinstance(value, bool) or (not switch and not _is_finite(value)):
             raise ValueError(f"{key} must be {'True or False' if switch else 'a finite number'}, got {value!r}")
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise ValueError(f"steps must be a whole number from 1 to {MOST_STEPS:,}, got {steps!r}")
     plain = {key: value if isinstance(value, bool) else float(value) for key, value in settings.items()}
-    return plain | ({"steps": steps} if steps != 100 else {})
+    begun = {"optimizer": chosen} if chosen != "SGD" else {}
+    return begun | plain | ({"steps": steps} if steps != 100 else {})
 
 
 def _is_finite(value: Any) -> bool:

@@ -2,9 +2,7 @@
 // order of torch's operations. What is left of a difference is a last bit where a library's pow rounds otherwise.
 
 import { power } from './arithmetic.js';
-import { coupledDecay } from './optimizers.js';
-
-const EPS = { Adam: 1e-8, AdamW: 1e-8, RMSprop: 1e-8, Adagrad: 1e-10 };  // torch's defaults
+import { OPTIMIZERS, coupledDecay } from './optimizers.js';
 
 // Returns {step(place, gradient), seen()}: step gives the next place of two parameters and keeps what the optimizer keeps.
 export function makeRule(kind, settings) {
@@ -42,16 +40,23 @@ export function openStep(slopeAt, run, settings, step) {
 
 const RULES = { Adam: makeAdam, AdamW: makeAdam, RMSprop: makeRmsprop, Adagrad: makeAdagrad };
 
-function makeAdam(kind, { lr, beta1, beta2, optimizer }) {
-  const { round, fma } = kind, mean = [0, 0], square = [0, 0], weight = round(1 - beta1), rest = round(beta2), share = round(1 - beta2), eps = round(EPS[optimizer]);
+const epsOf = ({ eps, optimizer }) => eps ?? OPTIMIZERS[optimizer].eps;
+
+// torch.lerp goes from the nearer end
+function makeLerp({ round, fma }, weight) {
   const other = round(1 - weight);
-  // torch.lerp goes from the nearer end
-  const lerp = weight < 0.5 ? (from, to) => fma(weight, round(to - from), from) : (from, to) => fma(-round(to - from), other, to);
+  return weight < 0.5 ? (from, to) => fma(weight, round(to - from), from) : (from, to) => fma(-round(to - from), other, to);
+}
+
+function makeAdam(kind, settings) {
+  const { lr, beta1, beta2, amsgrad } = settings, { round, fma } = kind;
+  const mean = [0, 0], square = [0, 0], largest = [0, 0], rest = round(beta2), share = round(1 - beta2), eps = round(epsOf(settings));
+  const lerp = makeLerp(kind, round(1 - beta1)), under = amsgrad ? largest : square;
   let size = 0, root = 0;
   let first = 1, second = 1;
   return {
     along: 'm̂/√v̂',
-    seen: () => ({ 'm̂': mean.map((each) => each / first), '√v̂': square.map((each) => Math.sqrt(each / second)) }),
+    seen: () => ({ 'm̂': mean.map((each) => each / first), '√v̂': under.map((each) => Math.sqrt(each / second)) }),
     begin(count) {
       first = 1 - power(beta1, count);
       second = 1 - power(beta2, count);
@@ -61,20 +66,24 @@ function makeAdam(kind, { lr, beta1, beta2, optimizer }) {
     move(p, g, j) {
       mean[j] = lerp(mean[j], g);
       square[j] = fma(round(share * g), g, round(square[j] * rest));
-      const under = round(round(round(Math.sqrt(square[j])) / root) + eps);
-      return round(p + round(round(size * mean[j]) / under));
+      if (amsgrad) largest[j] = Math.max(largest[j], square[j]);  // NaN stays, as in torch
+      const divisor = round(round(round(Math.sqrt(under[j])) / root) + eps);
+      return round(p + round(round(size * mean[j]) / divisor));
     },
   };
 }
 
-function makeRmsprop(kind, { lr, alpha, momentum, optimizer }) {
-  const { round, fma } = kind, square = [0, 0], buffer = [0, 0], kept = round(alpha), share = round(1 - alpha), minus = round(-lr), mu = round(momentum), eps = round(EPS[optimizer]);
+function makeRmsprop(kind, settings) {
+  const { lr, alpha, momentum, centered } = settings, { round, fma } = kind;
+  const square = [0, 0], mean = [0, 0], buffer = [0, 0], kept = round(alpha), share = round(1 - alpha), minus = round(-lr), mu = round(momentum), eps = round(epsOf(settings));
+  const lerp = makeLerp(kind, share), spread = (j) => (centered ? fma(-mean[j], mean[j], square[j]) : square[j]);
   return {
     along: momentum > 0 ? 'b' : 'g/√s',
-    seen: () => ({ '√s': square.map(Math.sqrt), ...(momentum > 0 ? { b: [...buffer] } : {}) }),
+    seen: () => ({ '√s': [0, 1].map((j) => Math.sqrt(spread(j))), ...(momentum > 0 ? { b: [...buffer] } : {}) }),
     move(p, g, j) {
       square[j] = fma(round(share * g), g, round(square[j] * kept));
-      const under = round(round(Math.sqrt(square[j])) + eps);
+      if (centered) mean[j] = lerp(mean[j], g);
+      const under = round(round(Math.sqrt(spread(j))) + eps);
       if (!(momentum > 0)) return round(p + round(round(minus * g) / under));
       buffer[j] = round(round(buffer[j] * mu) + round(g / under));
       return fma(minus, buffer[j], p);
@@ -82,11 +91,15 @@ function makeRmsprop(kind, { lr, alpha, momentum, optimizer }) {
   };
 }
 
-function makeAdagrad(kind, { lr, optimizer }) {
-  const { round, fma } = kind, sum = [0, 0], minus = round(-lr), eps = round(EPS[optimizer]);
+function makeAdagrad(kind, settings) {
+  const { lr, lr_decay = 0, initial_accumulator_value: begun = 0 } = settings, { round, fma } = kind, sum = [round(begun), round(begun)], eps = round(epsOf(settings));
+  let minus = round(-lr);
   return {
     along: 'g/√Σg²',
     seen: () => ({ '√Σg²': sum.map(Math.sqrt) }),
+    begin(count) {
+      minus = round(-(lr / (1 + (count - 1) * lr_decay)));
+    },
     move(p, g, j) {
       sum[j] = fma(g, g, sum[j]);
       const under = round(round(Math.sqrt(sum[j])) + eps);

@@ -2,7 +2,7 @@
 
 import { element, setText } from './dom.js';
 import { number } from './format.js';
-import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has } from './optimizers.js';
+import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has, nameOf, usualOf } from './optimizers.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
 import { typed } from './verdict.js';
 
@@ -75,8 +75,13 @@ export class Knobs {
     else if (name === 'condition' && value < 1) fault = `condition must be at least 1, got “${field.value}”`;
     if (fault) {
       this.app.say(fault);
-      field.value = typed(this.app.state[name]);
+      field.value = typed(this.valueOf(name));
     } else this.app.change({ [name]: value });
+  }
+
+  // as chosen, else the optimizer's own default
+  valueOf(name) {
+    return this.app.state[name] ?? usualOf(nameOf(this.app.state))[name] ?? null;
   }
 
   toSlider(name, value) {
@@ -94,7 +99,7 @@ export class Knobs {
   }
 
   stepped(name, count) {
-    const { low, high, log, step, whole } = this.app.knobs[name], value = this.app.state[name];
+    const { low, high, log, step, whole } = this.app.knobs[name], value = this.valueOf(name);
     if (whole) return Math.max(low, Math.min(high, value + count));
     const moved = log ? Number((value > 0 ? value * 1.02 ** count : low).toPrecision(3)) : Number((value + step * count).toPrecision(6));
     return log ? Math.max(moved, 1e-12) : Math.max(low, Math.min(Math.max(high, value), moved));
@@ -103,9 +108,10 @@ export class Knobs {
   render() {
     const { app } = this, { state } = app;
     for (const [name, row] of Object.entries(this.rows)) {
-      row.box.hidden = state[name] === null || (SETTINGS.includes(name) && !has(state, name));
+      const value = this.valueOf(name);
+      row.box.hidden = value === null || (SETTINGS.includes(name) && !has(state, name));
       if (row.box.hidden) continue;
-      const share = this.toSlider(name, state[name]), text = typed(state[name]);
+      const share = this.toSlider(name, value), text = typed(value);
       row.slider.value = String(Math.round(share * GRAIN));
       row.slider.setAttribute('aria-valuetext', `${name} ${text}`);
       row.slider.style.setProperty('--share', share);

@@ -1,6 +1,6 @@
 // What a person has chosen: settings, start, step, panel, pin, points; all of it as a link's fragment and back.
 
-import { NUMBERS, OPTIMIZERS, SWITCHES, USUAL, isSgd, settingsOf } from './optimizers.js';
+import { NUMBERS, OPTIMIZERS, SWITCHES, USUAL, isSgd, nameOf, settingsOf, usualOf } from './optimizers.js';
 
 export const MOST_STEPS = 10000, MOST_POINTS = 10000, MOST_IN_LINK = 400;
 const THEMES = ['light', 'dark'];
@@ -28,6 +28,9 @@ export function rangesOf(card, state) {
     beta1: { low: 0, high: 0.99, step: 0.01 },
     beta2: { low: 0, high: 0.999, step: 0.001 },
     alpha: { low: 0, high: 0.999, step: 0.001 },
+    lr_decay: { low: 0, high: 1, step: 0.01 },
+    initial_accumulator_value: { low: 0, high: 10, step: 0.1 },
+    eps: { low: 1e-12, high: 10, log: true },
     momentum: { low: 0, high: 0.99, step: 0.01 },
     dampening: { low: 0, high: 1, step: 0.01 },
     weight_decay: { low: 0, high: 4, step: 0.05 },
@@ -57,7 +60,7 @@ export function writeLink(state, card) {
   return parts.toString().replaceAll('%2C', ',').replaceAll('%3B', ';').replaceAll('%3A', ':');
 }
 
-const pinText = (pin) => [...(isSgd(pin) ? [] : [`optimizer:${pin.optimizer}`]), ...[...NUMBERS, ...SWITCHES].filter((name) => name in pin && pin[name] !== USUAL[name]).map((name) => `${name}:${Number(pin[name])}`)].concat(`start:${pin.start.join(':')}`).join(',');
+const pinText = (pin) => [...(isSgd(pin) ? [] : [`optimizer:${pin.optimizer}`]), ...[...NUMBERS, ...SWITCHES].filter((name) => name in pin && pin[name] !== usualOf(nameOf(pin))[name]).map((name) => `${name}:${Number(pin[name])}`)].concat(`start:${pin.start.join(':')}`).join(',');
 
 // Reads a fragment; what is unknown or impossible is left out, and told.
 export function readLink(fragment, cards, own) {

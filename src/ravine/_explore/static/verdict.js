@@ -1,7 +1,7 @@
 // What is written beside the pictures: headline, a panel's lines, the settings as one types them, a script.
 
 import { number } from './format.js';
-import { OPTIMIZERS, USUAL, coupledDecay, isSgd, nameOf, pythonFloat, settingsOf } from './optimizers.js';
+import { OPTIMIZERS, coupledDecay, isSgd, nameOf, pythonFloat, settingsOf, usualOf } from './optimizers.js';
 import { findShape, told } from './words.js';
 
 // A setting as Python reads it, as short as it can be.
@@ -10,10 +10,10 @@ export const typed = (value) => (typeof value === 'boolean' ? (value ? 'True' : 
 // SGD(lr=0.1, momentum=0.9): what differs from torch's defaults, and lr always.
 export function callOf(settings) {
   const optimizer = nameOf(settings), { numbers, switches } = OPTIMIZERS[optimizer], parts = [];
-  const usual = { ...USUAL, lr: null, weight_decay: optimizer === 'AdamW' ? 0.01 : 0 }, { beta1, beta2 } = settings;
+  const usual = { ...usualOf(optimizer), lr: null, weight_decay: optimizer === 'AdamW' ? 0.01 : 0 }, { beta1, beta2 } = settings;
   for (const name of [...numbers, ...switches]) {
     if (name === 'beta1' && (beta1 !== usual.beta1 || beta2 !== usual.beta2)) parts.push(`betas=(${typed(beta1)}, ${typed(beta2)})`);
-    else if (!name.startsWith('beta') && settings[name] !== usual[name]) parts.push(`${name}=${typed(settings[name])}`);
+    else if (!name.startsWith('beta') && (settings[name] ?? usual[name]) !== usual[name]) parts.push(`${name}=${typed(settings[name])}`);
   }
   return `${optimizer}(${parts.join(', ')})`;
 }

@@ -21,6 +21,7 @@ from ravine.cli.options import (
     DropMissing,
     Encoding,
     Force,
+    OptimizerName,
     Standardize,
     Start,
     Steps,
@@ -46,12 +47,17 @@ def explore(
     decimal: Decimal = None,
     start: Start = None,
     steps: Steps = 100,
+    optimizer: OptimizerName = "SGD",
     lr: Annotated[float | None, number_option(f"{LR} Here: where the page begins.", "0.1")] = None,
     momentum: Annotated[float | None, number_option(MOMENTUM, "0")] = None,
     dampening: Annotated[float | None, number_option(DAMPENING, "0")] = None,
     weight_decay: Annotated[float | None, number_option(WEIGHT_DECAY, "0")] = None,
     nesterov: Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help=NESTEROV)] = None,
     maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize", help=MAXIMIZE)] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='name=value of a setting of another optimizer, as in "eps=0.1" (may be repeated).'),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the page as one HTML file, and open nothing.")
     ] = None,
@@ -70,7 +76,8 @@ def explore(
         "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
         "maximize": maximize,
     }  # fmt: skip
-    begun = pages.check_settings(steps, {name: value for name, value in given.items() if value is not None})
+    settings = {name: value for name, value in given.items() if value is not None} | read_pairs(setting)
+    begun = pages.check_settings(steps, settings, sources.find_optimizer(optimizer))
     in_file = source == "-" or source.lower().endswith(".csv") or Path(source).is_file()
     criteria = criterion or (["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"] if in_file else None)
     problem = sources.load_problem(
