@@ -363,6 +363,22 @@ def test_a_gan_with_a_recorder_each():
     assert np.array_equal(two.dataset().position[-1], flat(d))
 
 
+def test_one_criterion_of_two_models_is_refused():
+    """Whose loss it gives cannot be told: that of a GAN's generator depends on both."""
+    g, d, criterion = network(2, 8), network(1, 8), torch.nn.BCEWithLogitsLoss()
+    rule, other = torch.optim.Adam(g.parameters()), torch.optim.Adam(d.parameters())
+    second = ravine.record(d, other, criterion)
+    with (
+        ravine.record(g, rule, criterion),
+        ravine.record(g, rule, criterion),  # of one model there is no doubt
+        pytest.raises(ValueError, match="this BCEWithLogitsLoss is the criterion of another model's recording"),
+    ):
+        second.__enter__()
+    with second:
+        assert len(criterion._forward_hooks) == 1
+    assert not criterion._forward_hooks
+
+
 def test_adapters_on_a_frozen_base():
     class Adapted(torch.nn.Module):
         def __init__(self, base):

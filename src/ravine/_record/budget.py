@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 FREE = 0.02
-"""Seconds that snapshots may take of any training, however short: nobody notices, and a tiny model is recorded whole."""
+"""Seconds that snapshots may take of any training: nobody notices, and a tiny model is recorded step by step."""
 
 SHARE = 0.02
 """Share of the training's time that they may take beyond: of one that lasts a second they then take 4 %."""

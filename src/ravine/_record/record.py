@@ -165,6 +165,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         if self._entered:
             raise RuntimeError("a recorder records once: make another one with ravine.record")
+        self._check_criterion()
         self._entered = True
         self._begin()
         for rule in self.optimizers:
@@ -235,6 +236,15 @@ class Recorder:
         """Share of the time since it began that the snapshots took."""
         return self._shots.budget.share if self._shots is not None else 0.0
 
+    def _check_criterion(self) -> None:
+        """Refuse a criterion that gives its losses to the recording of another model as well."""
+        hooks = self.criterion._forward_hooks.values() if self.criterion is not None else ()
+        if any(isinstance(each, Hook) and each.listener.model is not self.model for each in hooks):
+            raise ValueError(
+                f"this {name_of(self.criterion)} is the criterion of another model's recording too, and whose loss it "
+                "gives cannot be told: give each recording a criterion of its own, or none and recorder.loss(value)"
+            )
+
     def _begin(self) -> None:
         tensors = self.members.tensors
         buffers = named_buffers(self.model)
@@ -284,7 +294,7 @@ class Recorder:
         self._shots = Snapshots(self.path, self.members, buffers, about, every)
 
     def _hang(self, register: Callable[..., Any], call: Callable[..., None], owner: Any) -> None:
-        self._handles.append(register(Hook(partial(self._safely, call), owner)))
+        self._handles.append(register(Hook(partial(self._safely, call), owner, self)))
 
     def _safely(self, call: Callable[..., None], *given: Any) -> None:
         """Call what records; an error in it is told once and ends the recording."""

@@ -43,7 +43,7 @@ class Snapshots:
         sizes = [each.numel() for each in members.tensors.values()]
         self.pieces = [
             (each, piece.view(each.shape), piece.numpy())
-            for each, piece in zip(members.tensors.values(), self.row.split(sizes), strict=True)
+            for each, piece in zip(members.tensors.values(), torch.split(self.row, sizes), strict=True)
         ]
         """Each tensor, and its part of the row, twice."""
         self.buffered = self._read_buffers()
