@@ -238,7 +238,9 @@ class Recorder:
 
     def _check_criterion(self) -> None:
         """Refuse a criterion that gives its losses to the recording of another model as well."""
-        hooks = self.criterion._forward_hooks.values() if self.criterion is not None else ()
+        if self.criterion is None:
+            return
+        hooks = self.criterion._forward_hooks.values()
         if any(isinstance(each, Hook) and each.listener.model is not self.model for each in hooks):
             raise ValueError(
                 f"this {name_of(self.criterion)} is the criterion of another model's recording too, and whose loss it "
