@@ -37,4 +37,4 @@ def training_of(parameters: int, steps: int) -> Row:
     return Row(name, lambda: train(True), lambda: train(False), cost(1.05), check, turns=7)
 
 
-RECORDING_ROWS = (training_of(10**5, 2000), training_of(10**6, 300), training_of(10**7, 60))
+RECORDING_ROWS = (training_of(10**5, 2000), training_of(10**6, 300), training_of(10**7, 40))

@@ -308,6 +308,33 @@ def test_batch_statistics_are_those_of_the_data():
     assert ravine.Plane.random(problem).statistics == "frozen"
 
 
+def test_frozen_statistics_are_those_of_each_recorded_step():
+    """What is drawn beneath has the statistics of the map: those that the model was handed over with."""
+    layers = lambda: torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 3))  # noqa: E731
+    model, inputs, targets = seeded(layers), 5 * drawn(80, 4), (drawn(80, 2)[:, 0] * 3).long()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected = []
+
+    def evaluate():
+        expected.append(float(CE(copy.deepcopy(model).eval()(inputs), targets).detach()))
+
+    evaluate()
+    with ravine.record(model, rule, CE, every=1) as recorder:
+        for rows in (slice(0, 20), slice(20, 50), slice(50, 80)):
+            rule.zero_grad()
+            CE(model(inputs[rows]), targets[rows]).backward()
+            rule.step()
+            evaluate()
+    run, problem = recorder.dataset(), ravine.Problem.of(model, CE, (inputs, targets))
+    path = ravine.Plane.ends(run, statistics="frozen").project(run, problem)
+    assert path.loss.values.tolist() == expected
+    assert path.drawn_loss[-1] == path.loss[-1]
+    assert path.drawn_loss[0] != path.loss[0]  # the same place, with the statistics of the end
+    still = ravine.Plane.ends(run, statistics="frozen").project(run.drop_vars("buffers"), problem)
+    assert still.loss[0] == still.drawn_loss[0] == path.drawn_loss[0]
+    assert still.drawn_loss.equals(path.drawn_loss)
+
+
 def test_random_numbers_in_eval_mode_are_found():
     class Careless(torch.nn.Linear):
         def forward(self, x):

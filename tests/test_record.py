@@ -17,7 +17,7 @@ import torch
 
 import bare
 import ravine
-from ravine._record import snapshots
+from ravine._record import budget, snapshots
 from ravine._record.members import find_optimizers
 from ravine._store.recording import About, read_entries
 from ravine._study.rule import rule_of
@@ -363,6 +363,22 @@ def test_a_gan_with_a_recorder_each():
     assert np.array_equal(two.dataset().position[-1], flat(d))
 
 
+def test_one_criterion_of_two_models_is_refused():
+    """Whose loss it gives cannot be told: that of a GAN's generator depends on both."""
+    g, d, criterion = network(2, 8), network(1, 8), torch.nn.BCEWithLogitsLoss()
+    rule, other = torch.optim.Adam(g.parameters()), torch.optim.Adam(d.parameters())
+    second = ravine.record(d, other, criterion)
+    with (
+        ravine.record(g, rule, criterion),
+        ravine.record(g, rule, criterion),  # of one model there is no doubt
+        pytest.raises(ValueError, match="this BCEWithLogitsLoss is the criterion of another model's recording"),
+    ):
+        second.__enter__()
+    with second:
+        assert len(criterion._forward_hooks) == 1
+    assert not criterion._forward_hooks
+
+
 def test_adapters_on_a_frozen_base():
     class Adapted(torch.nn.Module):
         def __init__(self, base):
@@ -575,7 +591,7 @@ def test_a_full_disk_ends_the_recording_alone(tmp_path):
 @pytest.fixture
 def calm(monkeypatch):
     """Time does not count: what is kept is a matter of steps alone."""
-    monkeypatch.setattr(snapshots, "SHARE", np.inf)
+    monkeypatch.setattr(budget, "FREE", np.inf)
 
 
 def test_by_default_every_second_goes_when_there_are_too_many(monkeypatch, calm):
@@ -597,32 +613,75 @@ def test_by_default_every_second_goes_when_there_are_too_many(monkeypatch, calm)
         assert f"{found.sizes['step']} snapshots, every {every}," in repr(recorder)
 
 
-def test_by_default_a_snapshot_takes_a_small_share_of_the_time(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(snapshots.time, "perf_counter", lambda: now[0])
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that steps and snapshots move on, each by so many seconds; `spent` counts those of snapshots."""
     copied = snapshots.Snapshots._copy
 
+    class Clock:
+        now, spent, step, shot = 0.0, 0.0, 1.0, 0.0
+
+        def tick(self, _):
+            self.now += self.step
+
     def slow(self):
-        now[0] += 0.5  # of a step: where 3 % are allowed, one at 16 and not at 32 would be too many
+        clock.now += clock.shot
+        clock.spent += clock.shot
         copied(self)
 
+    clock = Clock()
+    monkeypatch.setattr(snapshots.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(snapshots.Snapshots, "_copy", slow)
+    return clock
+
+
+def test_by_default_snapshots_take_a_small_share_of_the_time(clock):
+    """However short the training: they are paid from what all steps so far allow, and so is the last one."""
     model = network()
     rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    clock.step, clock.shot = 1.0, 0.5
+    shares = []
 
-    def tick(_):
-        now[0] += 1
+    def tick(step):
+        clock.tick(step)
+        shares.append((clock.spent + 0.5) / clock.now)
 
     with ravine.record(model, rule) as recorder:
         train_plainly(model, rule, 200, tick)
-    assert recorder.every == 32
-    assert recorder.dataset().step.values.tolist() == [0, 32, 64, 96, 128, 160, 192, 200]
-    assert recorder.share < 0.05
+    assert recorder.every == 32  # of one at 16 they would take more
+    assert recorder.dataset().step.values.tolist() == [0, 96, 128, 160, 192, 200]
+    assert recorder.share == pytest.approx(6 * 0.5 / clock.now)
+    assert max(shares[80:]) < budget.SHARE
     exact = ravine.record(model, rule, every=2)
     with exact:
-        train_plainly(model, rule, 10, tick)
+        train_plainly(model, rule, 10, clock.tick)
     assert exact.dataset().step.values.tolist() == [0, 2, 4, 6, 8, 10]
     assert exact.share > 0.1
+
+
+def test_of_a_tiny_model_every_step_is_kept(clock):
+    """What takes a fiftieth of a second in all is nothing, whatever its share."""
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    clock.step, clock.shot = 3e-4, 1e-4
+    with ravine.record(model, rule) as recorder:
+        train_plainly(model, rule, 150, clock.tick)
+    assert recorder.every == 1
+    assert recorder.share > 0.2
+
+
+def test_one_snapshot_that_takes_long_thins_nothing_out_for_ever(clock):
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    clock.step, clock.shot = 1.0, 0.005
+
+    def stall(step):
+        clock.tick(step)
+        clock.shot = 20.0 if step == 50 else 0.005  # a disk that was busy
+
+    with ravine.record(model, rule) as recorder:
+        train_plainly(model, rule, 100, stall)
+    assert recorder.every == 1
 
 
 def test_ten_kills(tmp_path, monkeypatch, calm):

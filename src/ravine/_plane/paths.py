@@ -87,11 +87,11 @@ def read_paths(runs: Any) -> dict[str, Path]:
     return paths
 
 
-def read_shapes(run: xr.Dataset) -> dict[str, tuple[int, ...]]:
+def read_shapes(run: xr.Dataset, dim: str = "parameter") -> dict[str, tuple[int, ...]]:
     """Return the shapes of a run's tensors by name, from its labels or from what stands beside numbers."""
-    if "parameter" not in run.coords:
-        return {"parameter": (run.sizes["parameter"],)}
-    labels = run["parameter"]
+    if dim not in run.coords:
+        return {dim: (run.sizes[dim],)}
+    labels = run[dim]
     said = labels.attrs.get("shapes")
     if said is None:
         return shapes_in(labels.values)

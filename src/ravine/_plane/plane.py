@@ -47,8 +47,8 @@ class Plane:
     shapes
         Name of each tensor to its shape, in the order of the vectors.
     statistics
-        Where BatchNorm takes mean and variance from: ``"frozen"``, those the model was handed over with, or
-        ``"batch"``, those of the data at each point.
+        Where BatchNorm takes mean and variance from: ``"frozen"``, those the model was handed over with (of a recorded
+        position those of its step), or ``"batch"``, those of the data at each point.
     ranges
         Axis to (low, high): what a surface shows where nothing else is said.
     explained, null
@@ -302,8 +302,9 @@ class Plane:
         -------
         xarray.Dataset
             The run with ``position`` (step, parameter) in coordinates of the plane, whose axes are the labels;
-            ``loss`` (step) at the true positions over all data, ``drawn_loss`` at the points of the plane beneath,
-            ``off_plane`` the distance between both, and ``squares`` the sum of the squares of all parameters. What
+            ``loss`` (step) at the true positions over all data, with the buffers that were recorded with them;
+            ``drawn_loss`` at the points of the plane beneath, with the problem's own, as on the map;
+            ``off_plane`` the distance between both; and ``squares`` the sum of the squares of all parameters. What
             else speaks of single parameters is left out, and so are buffers.
 
         Raises

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,8 +40,10 @@ def project(plane: Plane, run: xr.Dataset, problem: Problem) -> xr.Dataset:
     place = InPlace(problem, plane.statistics, names)
     tell_random(place)
     losses = np.empty((2, len(positions)))
+    buffers = read_buffers(run)
     for step in tracked(range(len(positions)), "positions"):
-        losses[0, step] = place.at(torch.from_numpy(np.array(positions[step])))
+        with place.with_buffers(buffers(step)):
+            losses[0, step] = place.at(torch.from_numpy(np.array(positions[step])))
         with np.errstate(over="ignore", invalid="ignore"):
             beneath = plane.at(*coordinates[step].tolist())
         losses[1, step] = place.at(torch.from_numpy(beneath))
@@ -55,6 +59,20 @@ def project(plane: Plane, run: xr.Dataset, problem: Problem) -> xr.Dataset:
         attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
         found[name] = ("step", values, attrs)
     return found
+
+
+def read_buffers(run: xr.Dataset) -> Callable[[int], dict[str, torch.Tensor]]:
+    """Return what gives the buffers by name that a recording holds of one of its steps; none of other runs."""
+    if "buffers" not in run:
+        return lambda step: {}
+    rows = run["buffers"].transpose("step", "buffer").values
+    shapes = read_shapes(run, "buffer")
+    sizes = [math.prod(shape) for shape in shapes.values()]
+
+    def of_step(step: int) -> dict[str, torch.Tensor]:
+        return dict(zip(shapes, torch.split(torch.from_numpy(np.array(rows[step])), sizes), strict=True))
+
+    return of_step
 
 
 HOW = "in place on a private copy, one evaluation after another"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -62,6 +63,7 @@ class InPlace:
     def __init__(self, problem: Problem, statistics: Statistics, names: Sequence[str] | None = None) -> None:
         start = problem.start
         self.leaves: list[torch.Tensor] = []
+        self.buffers: Mapping[str, torch.Tensor] = {}
         self._keepers: list[Keeper] = []
         self.sizes = [value.numel() for value in start.values()]
         self.batches: Batches | None = None
@@ -101,6 +103,19 @@ class InPlace:
         with torch.no_grad(), self._kept(), fork_random_state() if self.draws else nullcontext():
             return self._once()
 
+    @contextmanager
+    def with_buffers(self, values: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """Have other numbers in the model's buffers meanwhile; names that it does not have are left out."""
+        before = {name: self.buffers[name].clone() for name in values.keys() & self.buffers.keys()}
+        with torch.no_grad():
+            for name in before:
+                self.buffers[name].copy_(values[name].view(before[name].shape))
+            try:
+                yield
+            finally:
+                for name, numbers in before.items():
+                    self.buffers[name].copy_(numbers)
+
     def standard_error(self) -> float:
         """Return the standard error of the loss here, 0 unless the data is a sample."""
         if self.batches is None:
@@ -132,6 +147,7 @@ class InPlace:
         if _suits_channels_last(model, items):
             model.to(memory_format=torch.channels_last)
             items = tuple((x.contiguous(memory_format=torch.channels_last), y) for x, y in items)
+        self.buffers = dict(model.named_buffers())
         self.batches = held.batches and held.batches.of(items)
         stateful = parts.stateful if parts is not None else _is_stateful(criterion, model, items)
 
@@ -153,6 +169,8 @@ class InPlace:
         norms = [each for each in loss.model.modules() if _is_norm(each)]
         self.statistics = statistics if norms else None
         self.batches = loss.batches
+        loss = replace(loss, held={name: value.clone() for name, value in loss.held.items()})
+        self.buffers = loss.held
 
         def of_batch(item: Any) -> torch.Tensor:
             return scalar(loss.of_batch(item, leaves))

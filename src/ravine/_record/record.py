@@ -11,6 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -67,8 +68,9 @@ def record(
         any other is stated by ``recorder.loss(value)``.
     every
         Take a snapshot at every so many steps: of 10 those of step 0, 10, 20, …, and the last. ``"auto"`` begins with
-        each step and doubles the distance when there are 256 snapshots (every second one is then dropped), and as long
-        as they take more than 3 % of the training's time. The first ones are taken before that is known.
+        each step and doubles the distance when there are 256 snapshots (every second one is then dropped), and where
+        they would take more than 2 % of the training's time so far and a fiftieth of a second. ``repr`` tells what
+        they took.
     path
         A new folder to write to; it is complete after each snapshot, and `ravine.open` reads what a training that was
         killed has left. Left out, it is a temporary one, which goes when nobody needs it any more.
@@ -163,6 +165,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         if self._entered:
             raise RuntimeError("a recorder records once: make another one with ravine.record")
+        self._check_criterion()
         self._entered = True
         self._begin()
         for rule in self.optimizers:
@@ -197,7 +200,7 @@ class Recorder:
         --------
         ``recorder.loss(torch.nn.functional.cross_entropy(model(x), y)).backward()``
         """
-        self._safely(lambda: self._window.state(value))
+        self._safely(self._state, value)
         return value
 
     def dataset(self) -> xr.Dataset:
@@ -231,7 +234,18 @@ class Recorder:
     @property
     def share(self) -> float:
         """Share of the time since it began that the snapshots took."""
-        return self._shots.share if self._shots is not None else 0.0
+        return self._shots.budget.share if self._shots is not None else 0.0
+
+    def _check_criterion(self) -> None:
+        """Refuse a criterion that gives its losses to the recording of another model as well."""
+        if self.criterion is None:
+            return
+        hooks = self.criterion._forward_hooks.values()
+        if any(isinstance(each, Hook) and each.listener.model is not self.model for each in hooks):
+            raise ValueError(
+                f"this {name_of(self.criterion)} is the criterion of another model's recording too, and whose loss it "
+                "gives cannot be told: give each recording a criterion of its own, or none and recorder.loss(value)"
+            )
 
     def _begin(self) -> None:
         tensors = self.members.tensors
@@ -269,6 +283,8 @@ class Recorder:
         self._late: set[str] = set()
         self._window = Window(tensors.values())
         self._loss = np.nan
+        self._due = True
+        """Whether there is a snapshot of the step that comes next."""
         self._counts = dict.fromkeys(self.optimizers, 0)
         if self._wanted is None:
             self.path = Path(tempfile.mkdtemp(prefix="ravine-", suffix=".recording"))
@@ -280,10 +296,7 @@ class Recorder:
         self._shots = Snapshots(self.path, self.members, buffers, about, every)
 
     def _hang(self, register: Callable[..., Any], call: Callable[..., None], owner: Any) -> None:
-        def guarded(*given: Any) -> None:
-            self._safely(call, *given)
-
-        self._handles.append(register(Hook(guarded, owner)))
+        self._handles.append(register(Hook(partial(self._safely, call), owner, self)))
 
     def _safely(self, call: Callable[..., None], *given: Any) -> None:
         """Call what records; an error in it is told once and ends the recording."""
@@ -299,18 +312,27 @@ class Recorder:
             )
 
     def _saw(self, owner: Any, inputs: Any, output: Any) -> None:
-        loss = output if owner is self.criterion else loss_in(output)
-        if self._taking.is_due(self.steps) and is_trained_on(loss):
-            self._window.add(loss)
+        if self._due:
+            loss = output if owner is self.criterion else loss_in(output)
+            if is_trained_on(loss):
+                self._window.add(loss)
+
+    def _state(self, value: Any) -> None:
+        if self._due:
+            self._window.state(value)
 
     def _before(self, rule: torch.optim.Optimizer, args: Sequence[Any], kwargs: Any) -> None:
+        taking = self._taking
+        if not self._due and taking.waiting is None:  # as at most steps: nothing to do may cost nothing
+            return
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         self._window.begin_step(closure=closure is not None)
         if self._counts[rule] < self.steps:  # of several optimizers it is not the first one
             return
-        self._taking.commit(self.steps, self._loss)  # each of them has made its part of the last step now
-        if self._taking.is_due(self.steps):
-            self._taking.take(self.steps, self._settings_now())
+        taking.commit(self.steps, self._loss)  # each of them has made its part of the last step now
+        self._due = taking.is_due(self.steps)
+        if self._due:
+            taking.take(self.steps, self._settings_now())
 
     def _after(self, rule: torch.optim.Optimizer, args: Sequence[Any], kwargs: Any) -> None:
         skips = getattr(rule, "found_inf", None)
@@ -318,17 +340,21 @@ class Recorder:
             return
         first = self._counts[rule] == self.steps
         self._counts[rule] += 1
+        taking = self._taking
         if first:
-            if self._taking.waiting is not None:
+            if taking.waiting is not None:
                 self._loss = self._window.mean()
             self.steps += 1
             lr = rule.param_groups[0].get("lr")
             self._moved |= isinstance(lr, float | int) and lr != self._lr
-        self._window.clear()
-        if first and len(self.optimizers) == 1:
-            self._taking.commit(self.steps, self._loss)
-        if self._taking.is_due(self.steps):
-            self._taking.arrive(self.steps)
+        if self._due:
+            self._window.clear()
+        if not first:
+            return
+        if len(self.optimizers) == 1:
+            taking.commit(self.steps, self._loss)
+        self._due = taking.arrive(self.steps)
+        if self._due:
             self._tell_unfrozen()
 
     @property

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-import statistics
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ravine._record.budget import Budget
 from ravine._record.members import Buffers, Members
 from ravine._store.recording import About, Writer
 
 MOST = 256
 """Snapshots that are kept with every="auto"; one more, and every second one goes."""
 
-SHARE = 0.03
-"""Share of the training's time that a snapshot may take with every="auto": 5 % with the first ones, taken to see it."""
-
-SEEN = 5
-"""Snapshots whose cost is looked at; of fewer than three nothing is said."""
+BLOCK = 1 << 16
+"""Numbers of which an update is measured at a time: what is read twice stays in the cache."""
 
 
 class Snapshots:
@@ -38,48 +35,55 @@ class Snapshots:
         self.members, self.buffers, self.about = members, buffers, about
         self.automatic, self.every = every == 0, every or 1
         self.writer = Writer(folder, about)
+        self.budget = Budget()
         # 256, or as many as half of the free disk holds
-        self.most = max(4, min(MOST, shutil.disk_usage(folder).free // 2 // about.width))
+        self.most = max(4, min(MOST, shutil.disk_usage(folder).free // 2 // max(1, about.width)))
         self.row = torch.empty(sum(each.numel() for each in members.tensors.values()), dtype=members.dtype)
-        self.held = self._read_buffers()
+        self.numbers: NDArray[Any] = self.row.numpy()
+        sizes = [each.numel() for each in members.tensors.values()]
+        self.pieces = [
+            (each, piece.view(each.shape), piece.numpy())
+            for each, piece in zip(members.tensors.values(), torch.split(self.row, sizes), strict=True)
+        ]
+        """Each tensor, and its part of the row, twice."""
+        self.buffered = self._read_buffers()
         self.waiting: tuple[int, Mapping[str, float]] | None = None
-        self.spent = self._cost = 0.0
-        self._costs: deque[float] = deque(maxlen=SEEN)
-        self._paces: deque[float] = deque(maxlen=SEEN)
-        self._start = self._clock = time.perf_counter()
-        self._end = 0.0
-        self._at, self._before = 0, 0.0
+        self.skipped = -1
+        """The last step whose snapshot was too dear, while those before were not yet paid for."""
+        self._cost = 0.0
 
     @property
     def steps(self) -> list[int]:
         """The steps of the snapshots that were written."""
         return self.writer.steps
 
-    @property
-    def share(self) -> float:
-        """Share of the time since the beginning that went into snapshots."""
-        whole = (self._end or time.perf_counter()) - self._start
-        return self.spent / whole if whole > 0 else 0.0
-
     def is_due(self, step: int) -> bool:
         """Tell whether this step gets a snapshot."""
-        return step % self.every == 0
+        return step % self.every == 0 and step != self.skipped
 
-    def arrive(self, step: int) -> None:
-        """An update was made: what belongs to the place where it led is read at once, before the next forward pass."""
-        now = time.perf_counter()
-        self.held = self._read_buffers()
-        self._cost += time.perf_counter() - now
+    def arrive(self, step: int) -> bool:
+        """An update was made: tell whether the place where it led gets a snapshot.
+
+        What else belongs to it is then read at once, before the next forward pass.
+        """
+        if step % self.every:
+            return False
+        if self.automatic and not self.budget.affords_another():
+            if not self.budget.affords_one_in(self.every, step):
+                self._thin()
+            self.skipped = step
+            return False
+        if self.buffers:
+            now = time.perf_counter()
+            self.buffered = self._read_buffers()
+            self._cost += time.perf_counter() - now
+        return True
 
     def take(self, step: int, settings: Mapping[str, float]) -> None:
         """Copy the parameters, from which the next update starts."""
         if self.waiting is not None and self.waiting[0] == step:
             return
         now = time.perf_counter()
-        spent = self.spent + self._cost
-        if step > self._at:
-            self._paces.append((now - self._clock - (spent - self._before)) / (step - self._at))
-        self._clock, self._at, self._before = now, step, spent
         self._copy()
         self.waiting = step, settings
         self._cost += time.perf_counter() - now
@@ -88,64 +92,52 @@ class Snapshots:
         """Write the snapshot that waits, if its update is made by now."""
         if self.waiting is None or self.waiting[0] == step:
             return
-        now = time.perf_counter()
+        self._make_room()
         if self.is_due(self.waiting[0]):  # else it goes with those that were dropped meanwhile
-            self._write(loss, self._ratios())
-        self.waiting = None
-        self._cost += time.perf_counter() - now
-        self.spent += self._cost
-        self._costs.append(self._cost)
-        self._cost = 0.0
-        if self.automatic and len(self._costs) > 2 and len(self._paces) > 2:
-            cost, pace = statistics.median(self._costs), statistics.median(self._paces)
-            while cost > SHARE * self.every * pace > 0:
-                self._thin()
+            now = time.perf_counter()
+            self._write(*self.waiting, loss, self._ratios())
+            self.budget.pay(self._cost + time.perf_counter() - now)
+        self.waiting, self._cost = None, 0.0
 
     def finish(self, step: int, settings: Mapping[str, float]) -> None:
         """Write the last snapshot, whichever step that is."""
-        self.arrive(step)
+        self._make_room()
+        now = time.perf_counter()
+        self.buffered = self._read_buffers()
         self._copy()
-        self.waiting = step, settings
-        self._write(np.nan, None)
-        self._end = time.perf_counter()
+        self._write(step, settings, np.nan, None)
+        self.budget.pay(time.perf_counter() - now)
+        self.budget.close()
 
-    def _write(self, loss: float, ratios: list[float] | None) -> None:
-        assert self.waiting is not None
+    def _write(self, step: int, settings: Mapping[str, float], loss: float, ratios: list[float] | None) -> None:
+        moving = [settings.get(name, np.nan) for name in self.about.moving]
+        self.writer.add(step, self.numbers, self.buffered, moving, loss, ratios)
+
+    def _make_room(self) -> None:
         while self.automatic and len(self.steps) >= self.most:
             self._thin()
-        step, settings = self.waiting
-        if ratios is None or self.is_due(step):
-            moving = [settings.get(name, np.nan) for name in self.about.moving]
-            self.writer.add(step, self.row.numpy(), self.held, moving, loss, ratios)
 
     def _thin(self) -> None:
         """Drop every second snapshot, and take half as many from now on."""
+        now = time.perf_counter()
         self.every *= 2
         self.writer.keep([row for row, step in enumerate(self.steps) if self.is_due(step)])
+        self.budget.spent += time.perf_counter() - now
 
     @torch.no_grad()
     def _copy(self) -> None:
-        begin = 0
-        for each in self.members.tensors.values():
-            self.row[begin : begin + each.numel()].copy_(each.detach().reshape(-1))
-            begin += each.numel()
+        for each, part, _ in self.pieces:
+            part.copy_(each)
 
-    @torch.no_grad()
     def _ratios(self) -> list[float]:
         """Return the norm of the update over that of the parameters it started from, for each layer."""
-        begin = 0
-        norms: dict[str, tuple[float, float]] = {}
-        for name, each in self.members.tensors.items():
-            old = self.row[begin : begin + each.numel()]
-            begin += each.numel()
-            if old.dtype == torch.float16:  # its squares would overflow
-                old = old.float()
-            new = each.detach().reshape(-1).to(device="cpu", dtype=old.dtype)
-            norms[name] = _norm(new - old), _norm(old)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a training that diverges
+            squares = [_squares(_numbers_of(each, self.row.dtype), old) for each, _, old in self.pieces]
+        of_tensor = dict(zip(self.members.tensors, squares, strict=True))
         found = []
         for names in self.members.layers.values():
-            moved, length = (float(np.linalg.norm([norms[name][k] for name in names])) for k in (0, 1))
-            found.append(moved / length if length else (np.inf if moved else np.nan))
+            moved, length = (math.sqrt(sum(of_tensor[name][k] for name in names)) for k in (0, 1))
+            found.append(moved / length if length else math.inf if moved else math.nan)
         return found
 
     @torch.no_grad()
@@ -155,5 +147,18 @@ class Snapshots:
         return np.concatenate(rows) if rows else None
 
 
-def _norm(tensor: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor))
+def _numbers_of(tensor: torch.Tensor, dtype: torch.dtype) -> NDArray[Any]:
+    """Return a tensor's numbers in a dtype that numpy has: its own memory where it lies on the CPU in that dtype."""
+    return tensor.detach().to(device="cpu", dtype=dtype).reshape(-1).numpy()
+
+
+def _squares(new: NDArray[Any], old: NDArray[Any]) -> tuple[float, float]:
+    """Return the sum of the squares of a change, and of what was changed; some numbers at a time, read once."""
+    moved = length = 0.0
+    wide = np.float32 if old.dtype == np.float16 else old.dtype  # whose squares would overflow
+    for begin in range(0, len(old), BLOCK):
+        before = old[begin : begin + BLOCK].astype(wide, copy=False)
+        change = np.subtract(new[begin : begin + BLOCK], before, dtype=wide)
+        moved += float(change @ change)
+        length += float(before @ before)
+    return moved, length

@@ -37,8 +37,8 @@ class Hook:
     [1]
     """
 
-    def __init__(self, call: Callable[..., None], owner: Any) -> None:
-        self.call, self.owner = call, owner
+    def __init__(self, call: Callable[..., None], owner: Any, listener: Any = None) -> None:
+        self.call, self.owner, self.listener = call, owner, listener
 
     def __call__(self, owner: Any, *given: Any) -> None:
         if owner is self.owner:  # replicas of a parallel module share their hooks

@@ -33,6 +33,9 @@ POSITION, BUFFERS, ENTRIES = "position.bin", "buffers.bin", "entries.bin"
 NOTHING = -1
 """The step of a row that holds nothing."""
 
+MOVED = 1 << 24
+"""Bytes of rows that are moved at once."""
+
 
 @dataclass(frozen=True)
 class About:
@@ -40,7 +43,7 @@ class About:
 
     `shapes` are those of the parameters in their order, `buffers` those of the buffers; `layers` are the names along
     which the ratios of updates are told, `moving` the settings that are read at each snapshot; `coords` are the
-    settings of the optimizer and `facts` what the provenance says.
+    settings of the optimizer and `facts` what the provenance says. Where there are no `positions` the entries are all.
     """
 
     shapes: Shapes
@@ -50,6 +53,7 @@ class About:
     moving: Sequence[str] = ()
     coords: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    positions: bool = True
 
     @property
     def entry(self) -> np.dtype[Any]:
@@ -68,7 +72,12 @@ class About:
     @property
     def width(self) -> int:
         """Bytes of one row of positions."""
-        return size_of(self.shapes) * np.dtype(self.dtype).itemsize
+        return size_of(self.shapes) * np.dtype(self.dtype).itemsize if self.positions else 0
+
+    @property
+    def of_rows(self) -> tuple[str, ...]:
+        """The files that hold a row for each snapshot."""
+        return (POSITION,) * self.positions + (BUFFERS,) * bool(self.buffers)
 
     def save(self, folder: Path) -> None:
         """Write it beside the numbers."""
@@ -91,11 +100,11 @@ class Writer:
     """The rows of a recording that is being made; an OSError leaves what was written before as it was."""
 
     def __init__(self, folder: Path, about: About) -> None:
-        self.folder, self.about = folder, about
+        self.folder, self.about, self.form = folder, about, about.entry
         about.save(folder)
-        self.files = {
-            name: io.FileIO(folder / name, "w+") for name in (POSITION, ENTRIES, *((BUFFERS,) if about.buffers else ()))
-        }
+        self.files = {name: io.FileIO(folder / name, "w+") for name in (ENTRIES, *about.of_rows)}
+        self.entered = 0
+        """Entries that were written."""
         self.steps: list[int] = []
         self.kept: list[NDArray[Any]] = []
         """The entry of each row."""
@@ -114,34 +123,46 @@ class Writer:
         """Write one snapshot behind the others."""
         row = len(self.steps)
         if row in self.told:  # an interrupt came in between
-            self._forget(row)
-        self._write(POSITION, row, position)
-        if buffers is not None:
-            self._write(BUFFERS, row, buffers)
-        entry = np.zeros((), self.about.entry)
+            self._enter([row])
+        for name, values in ((POSITION, position), (BUFFERS, buffers)):
+            if name in self.files and values is not None:
+                self._put(name, row * self._width(name), values)
+        entry = np.zeros((), self.form)
         entry["step"], entry["batch_loss"] = step, batch_loss
         entry["settings"], entry["ratios"] = settings, np.nan if ratios is None else ratios
-        self._enter(row, entry)
+        self._enter([row], [entry])
         self.steps.append(step)
         self.kept.append(entry)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all snapshots but these, which are given in their order, and move those behind one another."""
-        for new, old in enumerate(rows):
-            if new == old:
-                continue
-            self._forget(new)
-            for name in (POSITION, *((BUFFERS,) if self.about.buffers else ())):
-                self._write(name, new, self._row(name, old))
-            self._enter(new, self.kept[old])
-            self.steps[new], self.kept[new] = self.steps[old], self.kept[old]
-        for row in range(len(rows), len(self.steps)):
-            self._forget(row)
+        """Drop all snapshots but these, which are given in ascending order, and move those behind one another.
+
+        As many are moved at once as lie behind their new places: what is written over is not needed any more.
+        """
+        new = 0
+        while new < len(rows):
+            end = min(len(rows), rows[new], new + max(1, MOVED // max(1, self.about.width)))
+            if rows[new] > new:
+                self._move(rows[new:end], new)
+            new = max(end, new + 1)
+        self._enter(range(len(rows), len(self.steps)))
         del self.steps[len(rows) :], self.kept[len(rows) :]
+
+    def _move(self, rows: Sequence[int], to: int) -> None:
+        """Move rows that lie behind where they go to, so that each is whole in one of its places at any instant."""
+        places = range(to, to + len(rows))
+        self._enter(places)
+        for name in self.about.of_rows:
+            width = self._width(name)
+            held = self._read(name, rows[0], rows[-1] + 1 - rows[0])
+            self._put(name, to * width, held.reshape(-1, width)[np.subtract(rows, rows[0])])
+        self._enter(places, [self.kept[row] for row in rows])
+        self.steps[to : places.stop] = [self.steps[row] for row in rows]
+        self.kept[to : places.stop] = [self.kept[row] for row in rows]
 
     def end(self, facts: Mapping[str, Any]) -> None:
         """Say what is known at the end, and give back the room that nothing lies in."""
-        for name in (POSITION, *((BUFFERS,) if self.about.buffers else ())):
+        for name in self.about.of_rows:
             self.files[name].truncate(len(self.steps) * self._width(name))
         write_text(json.dumps(dict(facts)), self.folder / END)
 
@@ -153,33 +174,32 @@ class Writer:
     def _width(self, name: str) -> int:
         return self.about.width if name == POSITION else size_of(self.about.buffers) * 8
 
-    def _row(self, name: str, row: int) -> NDArray[Any]:
+    def _read(self, name: str, row: int, count: int) -> NDArray[np.uint8]:
         width, file = self._width(name), self.files[name]
-        held = np.empty(width, np.uint8)
+        held = np.empty(count * width, np.uint8)
         file.seek(row * width)
-        into = held.data.cast("B")
+        into = held.data
         while len(into):
-            count = file.readinto(into)
-            if not count:
-                raise OSError(f"{self.folder / name} ends within row {row}")
-            into = into[count:]
+            got = file.readinto(into)
+            if not got:
+                raise OSError(f"{self.folder / name} ends before row {row + count}")
+            into = into[got:]
         return held
 
-    def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
-        self._put(name, row * self._width(name), values)
-
-    def _forget(self, row: int) -> None:
-        nothing = np.zeros((), self.about.entry)
-        nothing["step"] = NOTHING
-        self._enter(row, nothing)
-
-    def _enter(self, row: int, entry: NDArray[Any]) -> None:
-        entry["row"], entry["check"] = row, 0
-        entry["check"] = zlib.crc32(entry.tobytes())
-        end = self.files[ENTRIES].seek(0, io.SEEK_END)
-        # behind an entry that was cut off by a full disk the next one would be read shifted
-        self._put(ENTRIES, end - end % entry.nbytes, entry)
-        (self.told.discard if entry["step"] == NOTHING else self.told.add)(row)
+    def _enter(self, rows: Sequence[int], entries: Sequence[NDArray[Any]] | None = None) -> None:
+        """Say what rows hold from now on: nothing where no entries are given."""
+        said = np.zeros(len(rows), self.form)
+        if entries is None:
+            said["step"] = NOTHING
+        else:
+            said[:] = entries
+            self.told.update(rows)  # before: an interrupt may come as soon as it is written
+        said["row"], said["check"] = rows, 0
+        said["check"] = [zlib.crc32(each.tobytes()) for each in said]
+        self._put(ENTRIES, self.entered * said.itemsize, said)
+        self.entered += len(said)
+        if entries is None:
+            self.told.difference_update(rows)
 
     def _put(self, name: str, where: int, values: NDArray[Any]) -> None:
         file = self.files[name]
@@ -231,10 +251,12 @@ def open_recording(folder: Path) -> xr.Dataset:
         said = entry.long_name if entry else f"{name.removeprefix('scheduled_')} at position[step]"
         return xr.Variable(dims, values, {"long_name": said, "provenance": told})
 
-    position = _rows(folder / POSITION, entries["row"], size_of(about.shapes), np.dtype(about.dtype))
-    data = {"position": variable("position", ("step", "parameter"), position)}
+    data: dict[str, xr.Variable] = {}
     coords: dict[str, Any] = {**about.coords, "step": entries["step"]}
-    coords["parameter"] = label_variable("parameter", about.shapes)
+    if about.positions:
+        position = _rows(folder / POSITION, entries["row"], size_of(about.shapes), np.dtype(about.dtype))
+        data["position"] = variable("position", ("step", "parameter"), position)
+        coords["parameter"] = label_variable("parameter", about.shapes)
     if np.isfinite(entries["batch_loss"]).any() or "loss_dtype" in end:
         losses = entries["batch_loss"].astype(end.get("loss_dtype", about.dtype))
         data["batch_loss"] = variable("batch_loss", ("step",), losses)
