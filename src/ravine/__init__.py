@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ravine._explore.explore import explore
     from ravine._findings.explain import explain
     from ravine._findings.finding import Finding
+    from ravine._landscape.between import between
     from ravine._landscape.grid import around
     from ravine._landscape.surface import surface
     from ravine._plane.plane import Plane
@@ -52,6 +53,7 @@ _HOME = {
     "Problem": "_problem.problem",
     "around": "_landscape.grid",
     "at": "_study.select",
+    "between": "_landscape.between",
     "check": "_study.contract",
     "code": "_study.script",
     "counterfactuals": "_descent.counterfactuals",
@@ -79,6 +81,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "record",
     "surface",
     "Plane",
+    "between",
     "landmarks",
     "sharpness",
     "counterfactuals",
