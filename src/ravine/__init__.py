@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ravine import gallery, measure, plot, theory
     from ravine._descent.counterfactuals import counterfactuals
     from ravine._descent.descend import descend
+    from ravine._descent.range_test import range_test
     from ravine._explore.explore import explore
     from ravine._findings.explain import explain
     from ravine._findings.finding import Finding
@@ -63,6 +64,7 @@ _HOME = {
     "join": "_study.select",
     "landmarks": "curvature._landmarks",
     "open": "_store.files",
+    "range_test": "_descent.range_test",
     "record": "_record.record",
     "residuals": "_problem.criteria",
     "save": "_store.files",
@@ -78,6 +80,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "Problem",
     "descend",
     "sweep",
+    "range_test",
     "record",
     "surface",
     "Plane",
