@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from ravine import gallery, measure, plot, theory
     from ravine._descent.counterfactuals import counterfactuals
     from ravine._descent.descend import descend
+    from ravine._descent.range_test import range_test
     from ravine._explore.explore import explore
     from ravine._findings.explain import explain
     from ravine._findings.finding import Finding
+    from ravine._landscape.between import between
     from ravine._landscape.grid import around
     from ravine._landscape.surface import surface
     from ravine._plane.plane import Plane
@@ -52,6 +54,7 @@ _HOME = {
     "Problem": "_problem.problem",
     "around": "_landscape.grid",
     "at": "_study.select",
+    "between": "_landscape.between",
     "check": "_study.contract",
     "code": "_study.script",
     "counterfactuals": "_descent.counterfactuals",
@@ -61,6 +64,7 @@ _HOME = {
     "join": "_study.select",
     "landmarks": "curvature._landmarks",
     "open": "_store.files",
+    "range_test": "_descent.range_test",
     "record": "_record.record",
     "residuals": "_problem.criteria",
     "save": "_store.files",
@@ -76,9 +80,11 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "Problem",
     "descend",
     "sweep",
+    "range_test",
     "record",
     "surface",
     "Plane",
+    "between",
     "landmarks",
     "sharpness",
     "counterfactuals",

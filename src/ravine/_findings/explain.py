@@ -14,6 +14,8 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `units`        the fitted line in the columns' own units, where they were standardized
 `decay`        weight decay against the data, and slopes that stay bounded
 `plane`        what a plane holds, where a map of it misleads, sharpness on the way
+`barrier`      what the loss does along the line between two states
+`ramp`         what a range test shows
 =============  ====================================================================
 
 What several runs say together is found here.
@@ -30,12 +32,14 @@ import numpy as np
 import xarray as xr
 
 from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
+from ravine._findings.barrier import of_a_line
 from ravine._findings.course import course, late
 from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
 from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
 from ravine._findings.plane import edge, held, misleads
+from ravine._findings.ramp import of_a_range_test
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
     backwards,
@@ -320,7 +324,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     Parameters
     ----------
     runs
-        A study with ``position`` (…, step, parameter) and ``loss`` (…, step), or the summaries of a sweep. A recording
+        A study with ``position`` (…, step, parameter) and ``loss`` (…, step), the summaries of a sweep, a
+        `ravine.range_test`, or what `ravine.between` found on the line between two states. A recording
         has no ``loss`` over all data: its ``batch_loss`` stands in, and the first finding says so. With
         ``minimizer``, ``minimum_loss`` and ``hessian`` it is told how far a run is from its limits, and why it moves
         as it does; `ravine.descend` attaches them to regressions and to problems that state their minimizers,
@@ -366,6 +371,10 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     G. Goh, "Why Momentum Really Works", Distill 2017; see `ravine.theory` for the formulas and their sources.
     """
     check_kind(runs)
+    if "line_loss" in runs:
+        return Findings(of_a_line(check(runs, "line_loss")))
+    if "position" not in runs and {"loss", "scheduled_lr"} <= set(runs.data_vars) and runs["loss"].dims == ("step",):
+        return Findings(of_a_range_test(check(runs, "loss", "scheduled_lr")))
     if "final_loss" in runs and "loss" not in runs:
         return Findings(of_a_sweep(runs))
     remarks = []

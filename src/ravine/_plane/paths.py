@@ -108,8 +108,13 @@ def _plain(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def read_place(thing: Any) -> tuple[Vector, dict[str, tuple[int, ...]] | None]:
-    """Return a place among all parameters: of a run its last, of a problem its start, a module, a mapping, a vector."""
+    """Return a place among all parameters.
+
+    That is the last of a run, one step of it, the start of a problem, a module, a mapping, or a vector.
+    """
     if isinstance(thing, xr.Dataset):
+        if "position" in thing and thing["position"].dims == ("parameter",):  # one step of a run
+            return _finite(thing["position"].values.astype(np.float64)), read_shapes(thing)
         check_single(thing, "position")
         positions = until_taken(thing)["position"].transpose("step", "parameter").values
         return _finite(positions[-1].astype(np.float64)), read_shapes(thing)
@@ -175,7 +180,7 @@ def _differ(mine: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int,
 
 def _finite(vector: Vector) -> Vector:
     if not np.isfinite(vector).all():
-        raise ValueError("a place through which a plane leads must be finite")
+        raise ValueError("all numbers of a place must be finite, and some of this one are not")
     return vector
 
 

@@ -34,7 +34,10 @@ GROUPS = 20
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Batches, and what the loss of each counts; `drawn` of `rows` samples are there, all unless some were drawn."""
+    """Batches, and what the loss of each counts; `drawn` of `rows` samples are there, all unless some were drawn.
+
+    `dealt` is how many samples a batch had as the loader gave it.
+    """
 
     items: tuple[Batch, ...]
     counts: tuple[float, ...]
@@ -43,6 +46,7 @@ class Batches:
     drawn: int
     rows: int
     remarks: tuple[str, ...] = ()
+    dealt: int = 0
 
     @property
     def total(self) -> float:

@@ -95,6 +95,7 @@ def _of_loader(loaded: Loaded, names: tuple[str, str] | None) -> Made:
         loaded.loss.mode,
         changes=loaded.batches.remarks,
         batches=loaded.batches if several else None,
+        dealt=loaded.batches.dealt,
     )
     return _try(parts, loaded.start)
 

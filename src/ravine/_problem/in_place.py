@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ravine._problem.accuracy import WatchHits
 from ravine._problem.batches import Batches
 from ravine._problem.check_fit import scalar
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
@@ -115,6 +116,15 @@ class InPlace:
             finally:
                 for name, numbers in before.items():
                     self.buffers[name].copy_(numbers)
+
+
+    def value_and_accuracy(self) -> tuple[float, float]:
+        """Return the loss here, and the share of targets that are right; NaN where the loss compares no classes."""
+        with WatchHits() as watch:
+            found = self.value()
+        batches = self.batches
+        calls = 1 if batches is None else sum(batches.summed or count > 0 for count in batches.counts)
+        return found, watch.share(calls)
 
     def standard_error(self) -> float:
         """Return the standard error of the loss here, 0 unless the data is a sample."""

@@ -27,7 +27,8 @@ class Parts:
 
     `mode` says in which mode the loss is evaluated; `columns` names the inputs of a linear neuron, and `scales` holds
     mean and deviation that inputs and target had before they were standardized; `changes` says what was changed of the
-    data so that the model takes it. Data of a loader that is evaluated batch by batch has its `batches`, views of it.
+    data so that the model takes it. Data of a loader that is evaluated batch by batch has its `batches`, views of it;
+    `dealt` is how many samples the loader gave at once, 0 where there was none.
     """
 
     model: torch.nn.Module
@@ -40,6 +41,7 @@ class Parts:
     changes: tuple[str, ...] = ()
     scales: tuple[tuple[float, float], ...] = ()
     batches: Batches | None = None
+    dealt: int = 0
 
     @property
     def first(self) -> Parts:

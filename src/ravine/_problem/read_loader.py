@@ -63,7 +63,7 @@ def read_batches(loader: Any, device: torch.device, samples: int | None = None) 
         words = f"the loader leaves out {whole - rows:,} of {whole:,} samples (drop_last=True), and so does this loss"
         warnings.warn(words, stacklevel=4)
         remarks.append(words)
-    return Batches(tuple(items), (), "samples", False, drawn, rows, tuple(remarks))
+    return Batches(tuple(items), (), "samples", False, drawn, rows, tuple(remarks), rows_of(first))
 
 
 _SMALLER = (

@@ -103,6 +103,14 @@ CONTRACT: Mapping[str, Entry] = {
     "sharpness": Entry(("step",), "largest curvature of the loss at position[step]", "ravine.sharpness(problem, run)"),
     "slope": Entry(("parameter",), "gradient of the loss over a grid", "ravine.surface(problem, slope=True)"),
     "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),
+    "line_loss": Entry(
+        ("share",), "loss at a share of the straight way between two places", "ravine.between(problem, one, other)"
+    ),
+    "line_accuracy": Entry(
+        ("share",),
+        "share of targets that are right, at a share of the straight way between two places",
+        "ravine.between(problem, one, other), of a classifier",
+    ),
     "loss_of_residual": Entry(("residual",), "criterion of one residual", "ravine.residuals(criteria)"),
     "pull": Entry(("residual",), "slope of the criterion at one residual", "ravine.residuals(criteria)"),
     "inputs": Entry(("sample",), "inputs of the data", "ravine.descend(ravine.Problem.of(model, criterion, data))"),
@@ -118,7 +126,7 @@ CONTRACT: Mapping[str, Entry] = {
 COORDINATES = frozenset(
     {
         *("step", "parameter", "parameter_", "sample", "feature", "criterion", "problem", "optimizer", "run"),
-        *("layer", "buffer"),
+        *("layer", "buffer", "share"),
     }
 )
 """Names of coordinates, which no axis of a surface can have."""

@@ -10,6 +10,7 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 ``losses(runs)``             figure: the loss at every step, or how much of the way is left
 ``phase(values)``            figure: one number for each pair of two settings, such as steps to arrive
 ``stability(runs)``          figure: which learning rates are stable and how fast, theory with runs on it
+``between(line)``            figure: the loss, or the accuracy, between two states of a model
 ``fit(runs)``                figure: the data and what the model learned
 ``scatter(runs)``            figure: the data alone
 ``slice(land, along, at)``   figure: the loss along one line, all criteria on one axis
@@ -22,6 +23,7 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 
 from ravine.plot._anatomy.anatomy import anatomy
 from ravine.plot._anatomy.arrows import vectors
+from ravine.plot._curves.between import between
 from ravine.plot._curves.criteria import criteria
 from ravine.plot._curves.fit import fit, scatter
 from ravine.plot._curves.losses import losses
@@ -36,6 +38,7 @@ from ravine.plot._phase.phase import phase
 __all__ = [
     "anatomy",
     "animate",
+    "between",
     "criteria",
     "descent",
     "fit",

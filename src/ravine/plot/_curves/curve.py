@@ -69,7 +69,7 @@ def curves_of(runs: xr.Dataset, hue: str | None = None) -> list[Curve]:
 
 def runs_apart(runs: xr.Dataset, variable: str, hue: str | None = None) -> list[tuple[str, Any, xr.Dataset]]:
     """Return each run with its name and its value of `hue`; complain where they are too many to be told apart."""
-    dims = [str(d) for d in runs[variable].dims if d not in ("step", "sample")]
+    dims = [str(d) for d in runs[variable].dims if d not in ("step", "sample", "share")]
     line = choose_hue(runs, dims, hue)
     count = math.prod(runs.sizes[dim] for dim in dims)
     if count > MOST:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import number, share_of
 from ravine._study.contract import check
+from ravine._study.provenance import facts_of
 from ravine.plot._canvas.hues import Hues, choose_hues
 from ravine.plot._canvas.layout import widest
 from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
@@ -275,8 +276,9 @@ def losses(
     band
         Whether to draw what the runs have in common, instead of each.
     x
-        ``"lr"`` draws the loss itself against the learning rate that a scheduler had set at its step, which is how a
-        range test is read: the lowest loss is marked, and a cross where the losses are no longer finite.
+        ``"lr"`` draws the loss itself against the learning rate of its step, as a `ravine.range_test`, or a run with a
+        scheduler, is read: the lowest loss is marked, and a cross where the losses are no longer finite; where the lr
+        rises throughout also where the loss falls most, and the first lr that is over the limit of the curvature there.
     ax
         An Axes of yours to draw on. Its figure, title, frame and fonts stay as they are, and what is drawn on it
         already stays in sight.
@@ -333,6 +335,12 @@ def losses(
         return drawn_on(_draw_band(runs, ax, title, theme), ax)
     words = Words(title, knobs(runs), [settings_text(runs), steps_text(runs)])
     if x == "lr":
+        ramp = facts_of(runs, "loss", "range_test")
+        if ramp:  # its lr is that of the first step alone
+            bare, (low, high) = runs.drop_vars("lr"), ramp[0]
+            words = Words(
+                title, f"{knobs(bare)}: lr {number(low)} … {number(high)}", [settings_text(bare), steps_text(runs)]
+            )
         sheet = open_sheet(ax, theme, words, tall=3.2, aside=2.1 if runs["loss"].ndim > 1 else 0.25)
         draw_against_lr(sheet.ax, runs, theme)
         return drawn_on(sheet, ax)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import number
 from ravine._study.contract import check
+from ravine.measure._ramp import find_over_limit, find_steepest
 from ravine.plot._canvas.hues import choose_hues
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, make_room_at_right
 from ravine.plot._canvas.sheet import limits_of, name_axes, widen
@@ -25,12 +26,16 @@ WIDE = 20.0
 
 
 def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
-    """Draw the loss of each run against its lr, with the lowest marked and a cross where it is no longer finite."""
+    """Draw the loss of each run against its lr, with the lowest marked and a cross where it is no longer finite.
+
+    Where the lr rises throughout it is marked too where the loss falls most, and which lr is the first over the limit
+    of the curvature there; losses of mini-batches lie faint beneath.
+    """
     check(runs, "loss")
     if "scheduled_lr" not in runs:
         raise ValueError(
-            "the study has no 'scheduled_lr' (lr at position[step]) to draw the loss against: make the run with a "
-            "scheduler, for example ravine.descend(problem, lr=1e-4, scheduler=partial(ExponentialLR, gamma=1.1))"
+            "the study has no 'scheduled_lr' (lr at position[step]) to draw the loss against: make it with "
+            "ravine.range_test(problem, lr=(1e-5, 10)), or make the run with a scheduler"
         )
     held = limits_of(ax)
     calm(ax, theme)
@@ -38,6 +43,20 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
     hues = choose_hues("", [name for name, *_ in parts], theme)
     curves = [(name, *_points_of(run)) for name, _, run in parts]
     ends = []
+    for (_, _, run), color in zip(parts, hues.colors, strict=True):
+        if "batch_loss" in run:
+            ax.plot(
+                run["scheduled_lr"].values,
+                np.where(np.isfinite(run["batch_loss"].values), run["batch_loss"].values, np.nan),
+                ls="",
+                marker=".",
+                ms=3,
+                mew=0,
+                alpha=0.4,
+                color=color,
+                zorder=1.5,
+                gid="batch_loss",
+            )
     for (name, rates, losses, _), color, dash in zip(curves, hues.colors, hues.dashes, strict=True):
         ax.plot(rates, losses, color=color, ls=dash, lw=1.5, zorder=2.5, gid=name or "loss")
         if len(losses):
@@ -45,6 +64,9 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
     _set_scales(ax, curves)
     for (_, rates, losses, broken), color in zip(curves, hues.colors, strict=True):
         _mark(ax, rates, losses, broken, color, theme)
+    limits = [found for _, _, run in parts if (found := find_over_limit(run)) is not None]
+    for found in limits:
+        ax.axvline(found.lr, color=theme.quiet, lw=0.9, ls=(0, (1.2, 1.4)), zorder=1.8, gid="limit")
     name_axes(ax, "lr", "loss")
     widen(ax, held)
     edge = make_room_at_right(ax, [name for name, *_ in curves])
@@ -55,17 +77,31 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
     named = [end for end in ends if end[0] and low <= end[1] <= high]
     if named:
         draw_labels_at_right(ax, named, theme, edge=edge)
-    for (_, rates, losses, broken), color in zip(curves, hues.colors, strict=True):
+    for found in limits:
+        free.line(free.points([(found.lr, low), (found.lr, high)]), 1.0)
+    for (_, _, run), (_, rates, losses, broken), color in zip(parts, curves, hues.colors, strict=True):
         if not len(losses):
             continue
         best, inside = int(losses.argmin()), np.flatnonzero((losses >= low) & (losses <= high))
         notes = [(f"lowest at lr {number(rates[best])}", best)]
         if np.isfinite(broken) and len(inside):
             notes.append((f"diverged at lr {number(broken)}", int(inside[-1])))
+        steepest = find_steepest(run)
+        if steepest is not None:
+            k = int(np.flatnonzero(rates == steepest.lr)[0])
+            dot: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6.0, "mew": 1.6, "mec": color, "mfc": theme.ground}
+            ax.plot(rates[k], losses[k], zorder=4, gid="steepest", **dot)
+            notes.append((f"falls most at lr {number(steepest.lr)}", k))
         for words, place in notes:
             spot = (float(rates[place]), float(losses[place]))
             free.mark(free.points([spot]), 4.0)
             draw_label(ax, words, spot, theme, color=color, free=free)
+    for found in limits[:1]:
+        spot = (found.lr, float(np.sqrt(low * high) if ax.get_yscale() == "log" else (low + high) / 2))
+        words = f"first lr over its limit: {number(found.lr)}"
+        note = draw_label(ax, words, spot, theme, color=theme.quiet, free=free, near=4.0)
+        if note is not None:
+            note.set_gid("limit")
 
 
 def _points_of(run: xr.Dataset) -> tuple[Array, Array, float]:

@@ -1,0 +1,226 @@
+"""The range test: its steps are torch's, everything stays as it was, and what is said of it holds."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import ravine
+from artists import line_of, said, words
+
+CE = torch.nn.CrossEntropyLoss()
+BOWL = ravine.gallery.quadratic(condition=10)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(90, 5, generator=generator), torch.randint(0, 3, (90,), generator=generator)
+
+
+def network(*between):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.Tanh(), *between, torch.nn.Linear(6, 3))
+
+
+def by_lr(told):
+    return {each.kind: each for each in told}
+
+
+def test_steps_are_those_of_a_plain_loop(case):
+    curve = ravine.range_test(case.problem, lr=(1e-5, case.lr), steps=12, momentum=0.5, sharpness=False)
+    leaves = {name: value.clone().requires_grad_() for name, value in case.problem.start.items()}
+    rule = torch.optim.SGD(leaves.values(), lr=1e-5, momentum=0.5)
+    for k in range(13):
+        rate = 1e-5 * (case.lr / 1e-5) ** (k / 11)
+        assert curve.scheduled_lr.values[k] == rate
+        rule.param_groups[0]["lr"] = rate
+        rule.zero_grad()
+        loss = case.problem.loss(leaves)
+        loss.backward()
+        assert curve.loss.values[k] == pytest.approx(float(loss.detach()), rel=2e-6)
+        rule.step()
+    assert "sharpness" not in curve
+    assert "batch_loss" not in curve
+    assert ravine.check(curve, "loss", "scheduled_lr") is curve
+
+
+def test_batches_are_dealt_as_the_loader_has_them(digits):
+    model = network()
+    loader = DataLoader(TensorDataset(*digits), 20, shuffle=False)
+    problem = ravine.Problem.of(model, CE, loader)
+    curve = ravine.range_test(problem, lr=(1e-3, 1), steps=11, seed=3, loss_every=5, sharpness=False)
+    again = DataLoader(TensorDataset(*digits), 20, shuffle=True, generator=torch.Generator().manual_seed(3))
+    batches = [*again, *again, *again]
+    own = copy.deepcopy(model)
+    rule = torch.optim.SGD(own.parameters(), lr=1e-3)
+    for k in range(11):
+        rule.param_groups[0]["lr"] = float(curve.scheduled_lr[k])
+        if k % 5 == 0:
+            with torch.no_grad():
+                assert float(curve.loss[k]) == pytest.approx(float(CE(own(digits[0]), digits[1])), rel=1e-6)
+        else:
+            assert np.isnan(curve.loss[k])
+        rule.zero_grad()
+        loss = CE(own(batches[k][0]), batches[k][1])
+        loss.backward()
+        assert float(curve.batch_loss[k]) == pytest.approx(float(loss.detach()), rel=1e-6)
+        rule.step()
+    assert np.isnan(curve.batch_loss[-1])
+    assert np.isfinite(curve.loss[-1])
+    assert by_lr(ravine.explain(curve))["lowest"].values["start_loss"] == float(curve.loss[0])
+
+
+def test_everything_stays_as_it_was(digits):
+    model = network(torch.nn.BatchNorm1d(6), torch.nn.Dropout(0.3))
+    generator = torch.Generator().manual_seed(5)
+    loader = DataLoader(TensorDataset(*digits), 30, shuffle=True, generator=generator)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state, numbers = generator.get_state(), np.random.get_state()[1].copy()
+    random = torch.get_rng_state()
+    with pytest.warns(UserWarning, match="other batches each time"):
+        problem = ravine.Problem.of(model, CE, loader)
+    settings = {"momentum": 0.9}
+    first = ravine.range_test(problem, torch.optim.SGD, lr=(1e-4, 5), steps=12, **settings)
+    second = ravine.range_test(problem, torch.optim.SGD, lr=(1e-4, 5), steps=12, **settings)
+    assert first.identical(second)  # neither left anything to the next
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(each.grad is None for each in model.parameters())
+    assert all(each.training for each in model.modules())
+    assert torch.equal(generator.get_state(), state)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert (np.random.get_state()[1] == numbers).all()
+    assert settings == {"momentum": 0.9}
+
+
+class Named(torch.nn.Module):
+    def __init__(self, *between):
+        super().__init__()
+        self.inner = network(*between)
+
+    def forward(self, inputs, labels):
+        return {"loss": CE(self.inner(inputs), labels)}
+
+
+def test_batches_that_cannot_be_put_together_are_taken_as_they_came(digits):
+    batches = [{"inputs": x, "labels": y} for x, y in zip(*(each.split(40) for each in digits), strict=True)]
+    problem = ravine.Problem.of(Named(), None, batches)
+    curve = ravine.range_test(problem, lr=(1e-3, 1), steps=10)
+    own = Named()
+    rule = torch.optim.SGD(own.parameters(), lr=1e-3)
+    for k in range(10):
+        rule.param_groups[0]["lr"] = float(curve.scheduled_lr[k])
+        rule.zero_grad()
+        loss = own(**batches[k % 3])["loss"]
+        loss.backward()
+        assert float(curve.batch_loss[k]) == pytest.approx(float(loss.detach()), rel=1e-6)
+        rule.step()
+    with pytest.raises(ValueError, match="running statistics of BatchNorm would not follow"):
+        ravine.range_test(ravine.Problem.of(Named(torch.nn.BatchNorm1d(6)), None, batches))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", torch.optim.AdamW, torch.optim.LBFGS, "RMSprop"])
+def test_any_optimizer_may_be_tested(optimizer):
+    curve = ravine.range_test(BOWL, optimizer, lr=(1e-3, 1), steps=15)
+    assert np.isfinite(curve.loss).all()
+    assert float(curve.loss.min()) < float(curve.loss[0])
+    assert "sharpness" not in curve  # no limit is known
+    assert "limit" not in by_lr(ravine.explain(curve))
+    kind = getattr(torch.optim, {"adam": "Adam"}.get(optimizer, optimizer)) if isinstance(optimizer, str) else optimizer
+    leaves = [value.clone().requires_grad_() for value in BOWL.start.values()]
+    rule = kind(leaves, lr=1e-3)
+
+    def closure():
+        rule.zero_grad()
+        loss = BOWL.loss(dict(zip(BOWL.start, leaves, strict=True)))
+        loss.backward()
+        return loss
+
+    for k in range(3):
+        rule.param_groups[0]["lr"] = float(curve.scheduled_lr[k])
+        assert float(curve.loss[k]) == pytest.approx(float(closure().detach()), rel=1e-6)
+        rule.step(closure)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"momentum": 0.9}, {"momentum": 0.5, "nesterov": True}, {"weight_decay": 1.0}]
+)
+def test_the_first_lr_over_the_limit(settings):
+    curve = ravine.range_test(BOWL, lr=(1e-3, 20), steps=120, **settings)
+    limit = ravine.theory.stability_limit([0.2, 2.0], **settings)
+    first = int(np.flatnonzero(curve.scheduled_lr.values >= limit)[0])
+    told = by_lr(ravine.explain(curve))["limit"]
+    assert told.values["step"] == first
+    assert told.values["lr"] == curve.scheduled_lr.values[first]
+    assert told.values["limit"] == pytest.approx(float(limit))
+    assert told.scope == "local"
+    looked = np.isfinite(curve.sharpness.values)
+    assert curve.sharpness.values[looked] == pytest.approx(2.0)
+    assert looked.sum() < 15  # a look takes long
+    assert np.isnan(curve.sharpness.values[first + 1 :]).all()
+
+
+def test_what_is_said_holds_and_is_left_unsaid_elsewhere():
+    curve = ravine.range_test(BOWL, lr=(1e-3, 1e3), steps=150)
+    told = by_lr(ravine.explain(curve))
+    losses, rates = curve.loss.values, curve.scheduled_lr.values
+    assert not np.isfinite(losses).all()  # what torch produced stays
+    way = slice(0, int(np.nanargmin(losses)) + 1)
+    slopes = np.diff(losses[way]) / np.diff(np.log(rates[way]))
+    assert abs(told["steepest"].values["step"] - slopes.argmin()) <= 1
+    assert told["lowest"].values["lr"] == rates[np.nanargmin(losses)]
+    assert told["lowest"].values["first_nonfinite"] == np.flatnonzero(~np.isfinite(losses))[0]
+    tame = by_lr(ravine.explain(ravine.range_test(BOWL, lr=(1e-3, 0.1), steps=30)))
+    assert "nothing broke" in tame["lowest"].sentence
+    assert "below the limit" in tame["limit"].sentence
+    climbing = by_lr(ravine.explain(ravine.range_test(BOWL, lr=(1e-3, 0.1), steps=30, maximize=True)))
+    assert "steepest" not in climbing
+    assert "limit" not in climbing
+    scheduled = ravine.descend(BOWL, lr=1e-3, steps=20, scheduler="exponential(gamma=1.2)")
+    assert "steepest" not in by_lr(ravine.explain(scheduled))
+
+
+@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
+def test_the_picture_marks_what_is_said(style):
+    curve = ravine.range_test(BOWL, lr=(1e-3, 1e3), steps=100)
+    told = by_lr(ravine.explain(curve))
+    figure = ravine.plot.losses(curve, x="lr", style=style)
+    (ax,) = figure.axes
+    assert line_of(ax, "steepest").get_xdata()[0] == told["steepest"].values["lr"]
+    assert line_of(ax, "lowest").get_xdata()[0] == told["lowest"].values["lr"]
+    assert line_of(ax, "limit").get_xdata()[0] == told["limit"].values["lr"]
+    assert any("first lr over its limit" in each for each in words(ax))
+    if style == "ravine":
+        assert "Plain SGD: lr 0.001 … 1,000" in said(figure)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"lr": 0.1}, TypeError, r"lr must be a range \(low, high\).*got 0.1"),
+        ({"lr": (1.0, 0.1)}, ValueError, "0 < low < high"),
+        ({"lr": (0.0, 0.1)}, ValueError, "0 < low < high"),
+        ({"lr": (0.1, float("inf"))}, ValueError, "both finite"),
+        ({"steps": 5}, ValueError, "steps must be a whole number of at least 10, got 5"),
+        ({"momentun": 0.9}, ValueError, "SGD takes no setting 'momentun'"),
+        ({"momentum": [0.1, 0.9]}, ValueError, "makes one run"),
+        ({"batch_size": 4}, ValueError, "mini-batches need a problem that knows its data"),
+    ],
+)
+def test_bad_input_is_refused_in_words(given, error, message):
+    with pytest.raises(error, match=message):
+        ravine.range_test(BOWL, **{"lr": (1e-3, 1.0), **given})
+
+
+def test_what_is_no_single_problem_or_optimizer_is_refused():
+    with pytest.raises(TypeError, match="one problem"):
+        ravine.range_test(ravine.gallery.article())
+    with pytest.raises(TypeError, match="already made of parameters"):
+        ravine.range_test(BOWL, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
+    with pytest.raises(ValueError, match="no 'scheduled_lr'.*range_test"):
+        ravine.plot.losses(ravine.descend(BOWL, lr=0.1, steps=3), x="lr")
