@@ -310,7 +310,8 @@ class Problem:
         model
             Any `torch.nn.Module`.
         criterion
-            Called as ``criterion(model(inputs), targets)``; must return one number. Or a word for one of torch.nn:
+            Called as ``criterion(model(inputs), targets)``; must return one number. One that takes more is called in a
+            function: ``lambda output, targets: loss(output[0], targets, output[1])``. Or a word for one of torch.nn:
             ``"mse"``, ``"HuberLoss(delta=0.5)"``. None for a loader whose batches are mappings: the loss is
             ``model(**batch).loss``.
         data
