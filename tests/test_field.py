@@ -159,6 +159,42 @@ def test_where_a_loss_is_flatter_than_a_square_there_is_no_condition_number(loss
     assert "in the long run" not in said
 
 
+@pytest.mark.parametrize(
+    ("loss", "start", "place"),
+    [
+        (lambda p: p["x"] ** 6 + p["y"] ** 2, {"x": 1.0, "y": 1.0}, [0.0, 0.0]),
+        (lambda p: p["x"] ** 8 + p["y"] ** 2, {"x": 1.0, "y": 1.0}, [0.0, 0.0]),
+        (lambda p: 1e3 * (p["x"] - 3) ** 6 + p["y"] ** 2 + 1, {"x": 1.0, "y": 0.5}, [3.0, 0.0]),
+        (lambda p: p["x"] ** 10, {"x": 2.0}, [0.0]),
+        (lambda p: (p["x"] + p["y"]) ** 6 + (p["x"] - p["y"]) ** 2, {"x": 1.0, "y": 0.5}, [0.0, 0.0]),
+        (lambda p: p["x"] ** 4 + p["x"] ** 2 * p["y"] + p["y"] ** 2, {"x": 1.0, "y": 1.0}, [0.0, 0.0]),
+        (lambda p: torch.cosh(p["x"]) - 1 - p["x"] ** 2 / 2 + p["y"] ** 2, {"x": 1.0, "y": 0.5}, [0.0, 0.0]),
+        (
+            lambda p: (
+                (p["a"] + 10 * p["b"]) ** 2
+                + 5 * (p["c"] - p["d"]) ** 2
+                + (p["b"] - 2 * p["c"]) ** 4
+                + 10 * (p["a"] - p["d"]) ** 4
+            ),
+            {"a": 3.0, "b": -1.0, "c": 0.0, "d": 1.0},
+            [0.0] * 4,
+        ),
+    ],
+    ids=["sixth", "eighth", "sixth, steep and away", "tenth alone", "aslant", "along a curve", "a cosine", "Powell's"],
+)
+def test_a_minimum_flatter_than_a_square_is_found_where_it_is(loss, start, place):
+    start = {name: torch.tensor(value, dtype=torch.float64) for name, value in start.items()}
+    found = ravine.landmarks(ravine.Problem(loss, start=start))
+    assert found.minimizer.values == pytest.approx(place, abs=1e-6)
+    assert float(found.minimum_loss) == pytest.approx(float(loss(dict(zip(start, torch.tensor(place), strict=True)))))
+
+
+def test_where_a_loss_only_levels_off_there_is_no_minimum():
+    for loss in (lambda p: p["x"] ** 3, lambda p: p["x"] ** 3 - 3 * p["x"] * p["y"] ** 2, lambda p: -(p["x"] ** 6)):
+        start = {"x": torch.tensor(1.0, dtype=torch.float64), "y": torch.tensor(0.0, dtype=torch.float64)}
+        assert np.isnan(ravine.landmarks(ravine.Problem(loss, start=start)).minimum_loss)
+
+
 def test_a_narrow_square_keeps_its_curvature():
     problem = ravine.Problem(lambda p: 1e-9 * p["x"] ** 2 + p["y"] ** 2, start={"x": 1.0, "y": 1.0})
     assert np.allclose(np.linalg.eigvalsh(ravine.landmarks(problem).hessian.values), [2e-9, 2.0], rtol=1e-6)

@@ -101,12 +101,15 @@ def test_wings_import_downwards_only():
             assert floor_of[other] < floor_of[wing], (name, other)
 
 
+READS_TABLES = {f"ravine._problem.read_{what}" for what in ("csv", "frame", "numbers", "rows")}
+
+
 def test_the_shores_never_cross():
     for name in modules():
         wing = wing_of(name)
         outside = {each.split(".")[0] for each in imports_of(name)}
         ours = {wing_of(each) for each in imports_of(name) if each.split(".")[0] == "ravine"} - {wing}
-        if wing in WITHOUT_TORCH or name == "ravine._problem.read_csv":
+        if wing in WITHOUT_TORCH or name in READS_TABLES:
             assert "torch" not in outside, name
             assert not ours & (WITHOUT_MATPLOTLIB | DOORS), (name, ours)
         if wing in WITHOUT_MATPLOTLIB:

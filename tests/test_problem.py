@@ -12,6 +12,7 @@ import ravine
 pytestmark = pytest.mark.quick
 
 
+@pytest.mark.filterwarnings("ignore:.*it has no header")
 def test_from_csv_reads_what_people_have(tmp_path):
     rows = [(1.0, 2.0), (2.5, 3.0), (4.0, -1.0)]
     texts = {
@@ -215,6 +216,18 @@ ROWS = [(1.0, 2.0), (3.0, 4.0), (5.0, 6.5)]
         ("a b\nfirst 1 2\nsecond 3 4\nthird 5 6.5\n", ("a", "b")),
         ("a,b\r\n1,2\r\n3,4\r\n5,6.5\r\n", ("a", "b")),
         ("a,a\n1,2\n3,4\n5,6.5\n", ("a", "a.1")),
+        ('"a" "b"\n"Mazda RX4" 1 2\n"Datsun 710" 3 4\n"Hornet" 5 6.5\n', ("a", "b")),
+        ("a b\n1 1 2\n2 3 4\n3 5 6.5\n", ("a", "b")),
+        ("a\tb\n0\t1\t2\n1\t3\t4\n2\t5\t6.5\n", ("a", "b")),
+        ("sep=;\na;b\n1;2\n3;4\n5;6,5\n".replace(",", "."), ("a", "b")),
+        ("\ufeffSEP=,\r\na,b\r\n1,2\r\n3,4\r\n5,6.5\r\n", ("a", "b")),
+        ('"sep=|"\na|b\n1|2\n3|4\n5|6.5\n', ("a", "b")),
+        ("sep=\t\na\tb\n1\t2\n3\t4\n5\t6.5\n", ("a", "b")),
+        ("sep=,b\n1,2\n3,4\n5,6.5\n", ("sep=", "b")),
+        ('\ufeff\ufeff"a",b\n1,2\n3,4\n5,6.5\n', ("a", "b")),
+        ("a,b\r1,2\r3,4\r5,6.5\r\x1a", ("a", "b")),
+        ('"a\x85c",b\n1,2\n3,4\n5,6.5\n', ("a\x85c", "b")),
+        ('"a\u2028c",b\n1,2\n3,4\n5,6.5\n', ("a\u2028c", "b")),
     ],
 )
 def test_files_are_read_as_they_are_written(tmp_path, text, names):
@@ -222,6 +235,44 @@ def test_files_are_read_as_they_are_written(tmp_path, text, names):
     assert problem.parts.names == names
     assert problem.parts.inputs[:, 0].tolist() == [x for x, _ in ROWS]
     assert problem.parts.targets[:, 0].tolist() == [y for _, y in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("a;b\n1\u00a0234,5;2\n2\u202f500;4\n", [1234.5, 2500]),
+        ("a;b\n1'234.5;2\n-2\u2019500;4\n", [1234.5, -2500]),
+        ("a;b\n1 234;2\n12 345 678;4\n", [1234, 12345678]),
+        ("a,b\n\N{MINUS SIGN}1.5,2\n2.5,4\n", [-1.5, 2.5]),
+    ],
+    ids=["unbreakable spaces", "apostrophes", "spaces", "a minus of print"],
+)
+@pytest.mark.filterwarnings("ignore:.*comma before the decimals")
+def test_numbers_as_other_countries_and_printers_write_them(tmp_path, text, numbers):
+    assert read(tmp_path, text).parts.inputs[:, 0].tolist() == numbers
+
+
+@pytest.mark.parametrize("error", ["#DIV/0!", "#N/A", "#VALUE!", "#NUM!", "#REF!"])
+def test_a_row_that_begins_with_an_error_of_a_spreadsheet_is_no_comment(tmp_path, error):
+    text = f"a,b\n{error},2\n3,4\n5,6\n# a comment\n7,{error}\n"
+    with pytest.raises(ValueError, match=f"column 'a', data row 1 is '{error}', which is no number.*--drop-missing"):
+        read(tmp_path, text)
+    with pytest.warns(UserWarning, match="2 of 4 rows are left out"):
+        assert read(tmp_path, text, drop_missing=True).parts.inputs[:, 0].tolist() == [3, 5]
+
+
+def test_a_first_column_without_a_name_that_names_the_rows_is_left_out(tmp_path):
+    with pytest.warns(UserWarning, match="'Unnamed: 0' is left out: it only names the rows"):
+        problem = read(tmp_path, '"","a","b"\n"Mazda RX4",1,2\n"Datsun",3,4\n"Hornet",5,6.5\n')
+    assert problem.parts.names == ("a", "b")
+    with pytest.raises(ValueError, match="say which columns are x"):  # some are numbers: it may be data
+        read(tmp_path, '"","a","b"\n"Mazda RX4",1,2\n7,3,4\n"Hornet",5,6.5\n')
+
+
+def test_numbers_in_the_first_line_are_data_and_that_is_said(tmp_path):
+    with pytest.warns(UserWarning, match="it has no header: its first row is data, and its columns are called 1, 2"):
+        assert read(tmp_path, "1990,1991\n1,2\n3,4\n").parts.inputs[:, 0].tolist() == [1990, 1, 3]
+    assert read(tmp_path, "1990,1991\n1,2\n3,4\n", x="1", y="2").parts.names == ("1", "2")  # who names them knows
 
 
 def test_rows_that_are_longer_than_the_header_are_refused(tmp_path):
@@ -245,6 +296,10 @@ def test_encodings(tmp_path, encoding):
     else:
         with pytest.raises(ValueError, match=r'encoding="latin-1" \(--encoding latin-1\)'):
             read(tmp_path, text, encoding)
+    for given, wrong in (("utf-8-sig", "latin-1"), ("utf-16", "utf-8"), ("utf-32", "cp1252")):
+        assert read(tmp_path, text, given).parts.names[0] == "größe"
+        with pytest.raises(ValueError, match="no text file in utf-8|begins with the mark of utf-.*, and so is not in"):
+            read(tmp_path, text, given, encoding=wrong)
     with pytest.raises(ValueError, match="there is no encoding 'klingon'"):
         read(tmp_path, text, encoding="klingon")
 
@@ -257,7 +312,7 @@ def test_gaps_are_left_out_on_request_and_counted(tmp_path, gap):
     assert problem.parts.inputs[:, 0].tolist() == [1, 3, 5, 7]
     with pytest.warns(UserWarning, match="2 of 5 rows are left out, because a, c are missing there"):
         read(tmp_path, text, x=["a", "c"], y="b", drop_missing=True)
-    with pytest.raises(ValueError, match=r"column 'a', data row 2 is empty or NaN.*--drop-missing"):
+    with pytest.raises(ValueError, match=r"column 'a', data row 2 is .*--drop-missing"):
         read(tmp_path, text, x="a", y="b")
     read(tmp_path, text.replace(f"{gap},4", "2,4"), x="a", y="b", drop_missing=True)  # without a warning
     with pytest.raises(ValueError, match="without the rows that have gaps 1 are left"):

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ravine._format import kind_of
 from ravine._study.provenance import provenance
-from ravine._words.words import make_criterion
+from ravine._words.words import check_takes_pair, make_criterion
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -197,6 +197,7 @@ def _labelled(given: Any) -> dict[str, Criterion]:
     for label, criterion in named.items():
         if not callable(criterion) or isinstance(criterion, type):
             raise TypeError(f"{label!r} is {kind_of(criterion)}, expected a criterion such as torch.nn.MSELoss()")
+        check_takes_pair(criterion)
     return named
 
 

@@ -113,7 +113,8 @@ class Problem:
         model
             Any `torch.nn.Module`.
         criterion
-            Called as ``criterion(model(inputs), targets)``; must return one number. Or a word for one of torch.nn:
+            Called as ``criterion(model(inputs), targets)``; must return one number. One that takes more is called in a
+            function: ``lambda output, targets: loss(output[0], targets, output[1])``. Or a word for one of torch.nn:
             ``"mse"``, ``"HuberLoss(delta=0.5)"``. None for a loader whose batches are mappings: the loss is
             ``model(**batch).loss``.
         data
@@ -188,13 +189,13 @@ class Problem:
         Parameters
         ----------
         path
-            The file, or an open one. The separator is found out; lines that begin with # are comments; without a
-            header row columns are named "1", "2", … Excel (.xlsx), parquet and JSON are read by pandas, which needs
-            openpyxl for the first and pyarrow for the second.
+            The file, or an open one. The separator is found out, or said by a first line ``sep=;``; lines that begin
+            with # are comments; without a header row columns are named "1", "2", …, with a warning. Excel (.xlsx),
+            parquet and JSON are read by pandas, which needs openpyxl for the first and pyarrow for the second.
         x, y
             Names of the input column (or columns) and of the target, or their places from 0. May be left out where
-            there are just two; a first column without a name that counts the rows, as pandas and R write it, is then
-            left out with a warning.
+            there are just two; a first column without a name that counts or names the rows, as pandas and R write it,
+            is then left out with a warning.
         criterion
             `torch.nn.MSELoss()` if left out; or a word, as in `of`.
         standardize

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import itertools
-import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,46 +15,14 @@ from numpy.typing import NDArray
 
 from ravine._format import hint, kind_of, listed
 from ravine._problem.read_frame import name_of_source, read_frame
-
-GAPS = frozenset(
-    {
-        "",
-        "?",
-        ".",
-        "-",
-        "NA",
-        "N/A",
-        "n/a",
-        "#N/A",
-        "<NA>",
-        "NaN",
-        "nan",
-        "-nan",
-        "-NaN",
-        "NULL",
-        "null",
-        "None",
-        "none",
-    }
-)
-"""What stands in a cell that holds nothing."""
-
-SEPARATORS = (";", "\t", "|", ",", " ")
-
-LOOKED_AT = 200
-"""Rows that the separator is chosen by."""
-
-DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?([eE][-+]?\d+)?")
-"""A number that has a comma before its decimals, if any, and points between thousands, if any."""
+from ravine._problem.read_numbers import GAPS, has_decimal_commas, is_number, read_numbers
+from ravine._problem.read_rows import Rows, cleaned, cut, decode, rows_of
 
 UNNAMED = re.compile(r"Unnamed: 0(\.\d+)?")
 """What a first column is called that has no name, here and by pandas."""
 
 Asked = str | int
 """A column, by its name or by its place from 0."""
-
-THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
-"""A number as 1,234 in a file whose separator is the comma: such a cell was quoted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,18 +79,27 @@ def read(
         raise ValueError(f'decimal is the sign before the decimals, "." or ",", got {decimal!r}')
     path = name_of_source(source)
     frame = read_frame(source)
-    table = _table_of(frame, path) if frame is not None else _table(_text(source, encoding), path)
+    table = _table_of(frame, path) if frame is not None else _table(decode(source, encoding), path)
     names, target, index = _columns(table, x, y)
     used = list(dict.fromkeys([*names, target]))
-    said = [f"column {index!r} is left out: it only counts the rows"] if index is not None else []
-    if decimal is None and _has_decimal_commas(table, used):
+    said = []
+    if index is not None:
+        does = "counts" if _counts(table.columns[index]) else "names"
+        said.append(f"column {index!r} is left out: it only {does} the rows")
+    if table.headless and x is None and y is None:
+        said.append(f"it has no header: its first row is data, and its columns are called {listed(table.columns)}")
+    if decimal is None and has_decimal_commas([cell for name in used for cell in table.columns[name]]):
         decimal = ","
         said.append("numbers are read with a comma before the decimals, as in 1,5")
     missing = {name: np.array([cell in GAPS for cell in table.columns[name]]) for name in used}
     whole = ~np.any(list(missing.values()), axis=0) if drop_missing else np.ones(len(table.lines), dtype=bool)
     if whole.sum() < 2:
         raise ValueError(f"{path}: without the rows that have gaps {whole.sum()} are left; expected at least two")
-    numbers = {name: _numbers(table, name, path, whole, decimal) for name in used}
+    grouped = table.separator == ","
+    numbers = {
+        name: read_numbers(table.columns[name], whole, decimal, f"{path}: column {name!r}", grouped=grouped)
+        for name in used
+    }
     scales: tuple[tuple[float, float], ...] = ()
     if standardize:
         scales = tuple((float(numbers[name].mean()), float(numbers[name].std())) for name in [*names, target])
@@ -135,57 +110,25 @@ def read(
     return Columns(tuple(names), target, inputs, numbers[target][:, None], dropped, gaps, tuple(said), scales)
 
 
-def _text(source: Path | IO[Any], encoding: str | None) -> str:
-    path = name_of_source(source)
-    if isinstance(source, Path):
-        if not source.exists():
-            raise FileNotFoundError(f"there is no file {source}")
-        data = source.read_bytes()
-    else:
-        held = source.read()
-        if isinstance(held, str):
-            return held.removeprefix("\ufeff")
-        data = held
-    if encoding is None:
-        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "utf-16" if marked and b"\x00" in data else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except LookupError:
-        raise ValueError(f"there is no encoding {encoding!r}; common ones are utf-8, latin-1, cp1252, utf-16") from None
-    except UnicodeError:
-        if encoding == "utf-8-sig":
-            raise ValueError(
-                f'{path} is no text file in UTF-8; if it is text, name its encoding, as in encoding="latin-1" '
-                "(--encoding latin-1)"
-            ) from None
-        raise ValueError(f"{path} is no text file in {encoding}") from None
-    return text.removeprefix("\ufeff")
-
-
 def _table(text: str, path: Path | str) -> Table:
     """Cut a text into columns."""
-    lines, numbers, notes = _lines(text)
-    if not lines:
-        raise ValueError(f"{path} is empty; expected a header and at least two rows of numbers")
-    separator = _separator(lines)
     try:
-        parsed = list(_rows(lines, separator))
+        rows = cut(text)
     except csv.Error as reason:
         raise ValueError(f"{path} is no table: {reason}") from None
-    rows = [(_cleaned(row), numbers[place]) for place, row in parsed]
-    headless = _is_data(rows[0][0])
-    commented = _commented_header(notes, separator, len(rows[0][0])) if headless else []
-    names = commented if headless else rows.pop(0)[0]
-    body = [row for row, _ in rows]
+    if not rows.cells:
+        raise ValueError(f"{path} is empty; expected a header and at least two rows of numbers")
+    headless = _is_data(rows.cells[0])
+    commented = _commented_header(rows, len(rows.cells[0])) if headless else []
+    names, body, lines = (commented, rows.cells, rows.numbers) if headless else _below_header(rows)
     width = max(map(len, body), default=0)
     if not headless and names[-1:] == [""] and all(row[len(names) - 1 : len(names)] in ([], [""]) for row in body):
         names = names[:-1]  # every row ends in a separator, the header too
     names = names or [str(i + 1) for i in range(width)]
     body = [row[: len(names)] if all(cell == "" for cell in row[len(names) :]) else row for row in body]
-    if body and all(len(row) == len(names) + 1 for row in body) and _names_rows(parsed, body, lines):
+    if body and all(len(row) == len(names) + 1 for row in body) and _names_rows(body, rows.begins):
         body = [row[1:] for row in body]  # as R writes them: the names of rows have none themselves
-    for row, (_, line) in zip(body, rows, strict=True):
+    for row, line in zip(body, lines, strict=True):
         if len(row) > len(names):
             raise ValueError(f"{path} is no table: line {line} has {len(row)} cells, expected {len(names)}")
     if len(body) < 2:
@@ -193,8 +136,8 @@ def _table(text: str, path: Path | str) -> Table:
     filled = [row + [""] * (len(names) - len(row)) for row in body]
     return Table(
         dict(zip(_apart(names), map(list, zip(*filled, strict=True)), strict=True)),
-        [n for _, n in rows],
-        separator,
+        lines,
+        rows.separator,
         headless and not commented,
     )
 
@@ -211,87 +154,31 @@ def _table_of(frame: Any, path: Path | str) -> Table:
     return Table(dict(zip(names, cells, strict=True)), list(range(2, len(frame) + 2)), "\t")
 
 
-def _lines(text: str) -> tuple[list[str], list[int], list[str]]:
-    """Return the lines that hold something, their numbers, and the comments that stand before them."""
-    lines: list[str] = []
-    numbers: list[int] = []
-    notes: list[str] = []
-    quoted = False  # a line that begins within quotes belongs to the cell before, whatever it begins with
-    for number, line in enumerate(text.splitlines(), 1):
-        if not quoted and not line.strip():
-            continue
-        if not quoted and line.lstrip().startswith("#"):
-            if not lines:
-                notes.append(line.lstrip().lstrip("#").strip())
-            continue
-        quoted ^= line.count('"') % 2 == 1
-        lines.append(line)
-        numbers.append(number)
-    return lines, numbers, notes
-
-
-def _rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Return the cells of each row, and which line it begins in."""
-    if separator == " ":
-        lines = (line.replace("\t", " ").strip() for line in lines)
-    count = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal count
-        for line in lines:
-            count += 1
-            yield line + "\n"
-
-    reader, begin = csv.reader(counted(), delimiter=separator, skipinitialspace=True), 0
-    for row in reader:
-        yield begin, row
-        begin = count
-
-
-def _separator(lines: Sequence[str]) -> str:
-    """Choose what cuts the rows alike, and leaves most numbers; of two that do, the first of `SEPARATORS`."""
-    best, most = ",", (-1, -1)
-    for separator in SEPARATORS:
-        try:
-            rows = [row for _, row in itertools.islice(_rows(lines[: 2 * LOOKED_AT], separator), LOOKED_AT)]
-        except csv.Error:
-            continue
-        header, body = rows[0], rows[1:] or rows
-        if len(header) < 2:
-            continue
-        alike = sum(abs(len(row) - len(header)) <= 1 for row in body)
-        found = sum(_is_number(cell) or cell.strip() in GAPS - {""} for row in body for cell in row)
-        if (found, alike) > most:
-            best, most = separator, (found, alike)
-    return best
-
-
-def _cleaned(row: Iterable[str]) -> list[str]:
-    """Return cells without the spaces and single quotes around them."""
-    cells = (cell.strip() for cell in row)
-    return [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == "'" else cell for cell in cells]
+def _below_header(rows: Rows) -> tuple[list[str], list[list[str]], list[int]]:
+    return rows.cells[0], rows.cells[1:], rows.numbers[1:]
 
 
 def _is_data(row: Sequence[str]) -> bool:
     """Tell whether a first row holds numbers, and so is no header."""
-    some = any(_is_number(cell) for cell in row)
-    return some and all(_is_number(cell) or cell in GAPS for cell in row)
+    some = any(is_number(cell) for cell in row)
+    return some and all(is_number(cell) or cell in GAPS for cell in row)
 
 
-def _commented_header(notes: Sequence[str], separator: str, width: int) -> list[str]:
+def _commented_header(rows: Rows, width: int) -> list[str]:
     """Return names that stand in the comment above the numbers, as numpy.savetxt writes them; else nothing."""
-    if not notes:
+    if not rows.notes:
         return []
-    _, names = next(_rows([notes[-1]], separator), (0, []))
-    names = _cleaned(names)
-    return names if len(names) == width and all(names) and not any(map(_is_number, names)) else []
+    _, names = next(rows_of([rows.notes[-1]], rows.separator), (0, []))
+    names = cleaned(names)
+    return names if len(names) == width and all(names) and not any(map(is_number, names)) else []
 
 
-def _names_rows(parsed: Sequence[tuple[int, list[str]]], body: Sequence[Sequence[str]], lines: Sequence[str]) -> bool:
-    """Tell whether the first cells name the rows: they are words, or in quotes where numbers are not."""
-    if not any(_is_number(row[0]) for row in body):
+def _names_rows(body: Sequence[Sequence[str]], begins: Sequence[str]) -> bool:
+    """Tell whether the first cells name the rows: they are words, count, or stand in quotes."""
+    first = [row[0] for row in body]
+    if not any(map(is_number, first)) or _counts(first):
         return True
-    return all(lines[place].lstrip().startswith('"') for place, _ in parsed[-len(body) :])
+    return all(line.lstrip().startswith('"') for line in begins[-len(body) :])
 
 
 def _apart(names: Sequence[str]) -> list[str]:
@@ -305,7 +192,7 @@ def _apart(names: Sequence[str]) -> list[str]:
 
 
 def _columns(table: Table, x: Asked | Sequence[Asked] | None, y: Asked | None) -> tuple[list[str], str, str | None]:
-    """Return the names of inputs and target, and of a column that was left out because it only counts the rows."""
+    """Return the names of inputs and target, and of a column that was left out because it only labels the rows."""
     present = list(table.columns)
     asked = [x] if isinstance(x, str | int) else list(x or [])
     found = _find_columns(table, [*asked, *([] if y is None else [y])])
@@ -314,7 +201,7 @@ def _columns(table: Table, x: Asked | Sequence[Asked] | None, y: Asked | None) -
     if len(set(names)) < len(names):
         raise ValueError(f"x names a column twice: {listed(asked)}")
     rest = [name for name in present if name not in names and name != target]
-    index = next((name for name in rest[:1] if name == present[0] and _counts_rows(name, table.columns[name])), None)
+    index = next((name for name in rest[:1] if name == present[0] and _only_labels(name, table.columns[name])), None)
     needed = 2 - (1 if names else 0) - (target is not None)
     if index is not None and len(rest) > needed:
         rest = rest[1:]
@@ -355,52 +242,16 @@ def _find_columns(table: Table, asked: Sequence[Asked]) -> list[str]:
     return found
 
 
-def _counts_rows(name: str, cells: Sequence[str]) -> bool:
-    """Tell whether a column without a name counts the rows, as pandas and R write their index."""
+def _only_labels(name: str, cells: Sequence[str]) -> bool:
+    """Tell whether a column without a name counts the rows or names them, as pandas and R write their index."""
     if not UNNAMED.fullmatch(name):
         return False
+    return _counts(cells) or not any(cell in GAPS or is_number(cell) for cell in cells)
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Tell whether cells count from 0 or 1."""
     return any([*map(str, range(begin, begin + len(cells)))] == list(cells) for begin in (0, 1))
-
-
-def _has_decimal_commas(table: Table, used: Sequence[str]) -> bool:
-    """Tell whether numbers are surely written as 1,5: some cannot be thousands, and none may have a decimal point."""
-    cells = [cell for name in used for cell in table.columns[name] if cell not in GAPS]
-    commas = [cell for cell in cells if "," in cell]
-    if all(THOUSANDS.fullmatch(cell) for cell in commas):
-        return False
-    return all(DECIMAL_COMMA.fullmatch(cell) and ("," in cell or "." not in cell) for cell in cells)
-
-
-def _numbers(
-    table: Table, name: str, path: Path | str, whole: NDArray[np.bool_], decimal: str | None
-) -> NDArray[np.float64]:
-    found = np.empty(int(whole.sum()))
-    for place, row in enumerate(np.flatnonzero(whole)):
-        cell = table.columns[name][row]
-        plain = cell
-        if decimal == ",":  # 1.5 is no number then, and 1.234 is a thousand and some
-            plain = cell.replace(".", "").replace(",", ".") if DECIMAL_COMMA.fullmatch(cell) else "no number"
-        elif (table.separator == "," or decimal == ".") and THOUSANDS.fullmatch(cell):
-            plain = cell.replace(",", "")
-        try:
-            found[place] = math.nan if cell in GAPS or "_" in cell else float(plain)
-        except ValueError:
-            found[place] = math.nan
-        if math.isfinite(found[place]):
-            continue
-        where = f"{path}: column {name!r}, data row {row + 1}"
-        if cell in GAPS:
-            raise ValueError(
-                f"{where} is empty or NaN; remove or fill such rows first, or leave them out with drop_missing=True "
-                "(--drop-missing)"
-            )
-        if re.fullmatch(r"[-+]?\d+(,\d+)+", cell):
-            raise ValueError(
-                f'{where} is {cell!r}, which may be thousands or decimals: say which with decimal="," or decimal="." '
-                "(--decimal)"
-            )
-        raise ValueError(f"{where} is {cell!r}, expected a finite number; remove or fill such rows first")
-    return found
 
 
 def _standardized(name: str, column: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -409,11 +260,3 @@ def _standardized(name: str, column: NDArray[np.float64]) -> NDArray[np.float64]
         raise ValueError(f"column {name!r} is constant and cannot be standardized")
     result: NDArray[np.float64] = (column - column.mean()) / spread
     return result
-
-
-def _is_number(cell: str) -> bool:
-    plain = cell.strip()
-    try:
-        return math.isfinite(float(plain))
-    except ValueError:
-        return bool(re.fullmatch(r"[-+]?\d+,\d+", plain))  # cut at commas none is left: only other files have it

@@ -255,7 +255,55 @@ def as_criterion(given: Any) -> Any:
             f"criterion must be called with prediction and targets, as torch.nn.MSELoss() is, or be a word such as "
             f'"mse"; got {kind_of(given)}'
         )
+    check_takes_pair(given)
     return given
+
+
+TARGETS = frozenset({"target", "targets", "label", "labels", "y", "y_true"})
+"""What criteria call the argument that stands for the targets."""
+
+
+def check_takes_pair(criterion: Callable[..., Any]) -> None:
+    """Refuse a criterion that cannot be called with a model's output and targets alone, with the function that can be.
+
+    Examples
+    --------
+    >>> check_takes_pair(torch.nn.MSELoss())
+    >>> check_takes_pair(torch.nn.GaussianNLLLoss())
+    Traceback (most recent call last):
+    TypeError: GaussianNLLLoss takes (input, target, var), and a criterion is called with the model's output and the \
+targets: give a function of these two, as in lambda output, targets: loss(output[0], targets, output[1]) where loss is \
+the GaussianNLLLoss and the model returns a tuple
+    """
+    called = criterion.forward if isinstance(criterion, torch.nn.Module) else criterion
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):  # of what is written in C nothing is known
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        name = getattr(criterion, "__name__", type(criterion).__name__)
+        raise TypeError(
+            f"{name} takes ({', '.join(signature.parameters)}), and a criterion is called with the model's output and "
+            f"the targets: give a function of these two, {_spread(criterion, name, signature)}"
+        ) from None
+
+
+def _spread(criterion: Any, name: str, signature: inspect.Signature) -> str:
+    """Write the function of output and targets that hands a criterion all that it takes."""
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind not in open_ended]
+    targets = {p.name for p in needed} & TARGETS
+    if not targets and not (getattr(criterion, "__module__", None) or "").startswith("torch."):
+        targets = {p.name for p in needed[1:2]}  # of one's own the second is
+    outputs = sum(p.name not in targets for p in needed)
+    places = iter(["output"] if outputs == 1 else [f"output[{k}]" for k in range(outputs)])
+    given = [
+        f"{p.name}=" * (p.kind is p.KEYWORD_ONLY) + ("targets" if p.name in targets else next(places)) for p in needed
+    ]
+    several = " and the model returns a tuple" if outputs > 1 else ""
+    return f"as in lambda output, targets: loss({', '.join(given)}) where loss is the {name}{several}"
 
 
 def as_optimizer(given: Any) -> Any:

@@ -30,6 +30,12 @@ FAR = 1e8
 REFINED = 60
 """Newton steps after the search, at most."""
 
+JUMPS = 8
+"""Jumps to where Newton steps lead that shrink by one factor, at most."""
+
+SHRINKING = 0.97
+"""Largest such factor that is believed: that of a power of 34."""
+
 _FOUND: weakref.WeakKeyDictionary[Any, dict[Any, Minimum]] = weakref.WeakKeyDictionary()
 """Minima that were found, for as long as their problem (or the data of a regression) lives."""
 
@@ -136,7 +142,7 @@ def _near(function: Function, begin: Vector, weight_decay: Decay, whence: str) -
     with np.errstate(all="ignore"):
         try:
             first = what.look(begin)
-            found = _refine(what, _descend(what, first))
+            found = _settle(what, _refine(what, _descend(what, first)), first)
             doubt = _doubt(what, found, first)
         except _StuckError as reason:
             doubt = str(reason)
@@ -319,6 +325,43 @@ def _refine(what: _Decayed, here: _Look) -> _Look:
             return here
         here = there
     return here
+
+
+def _settle(what: _Decayed, here: _Look, first: _Look) -> _Look:
+    """Go to where Newton steps lead that shrink by one factor, as they do where a loss is flatter than a square.
+
+    Down a power n each step leaves 1 - 1/(n - 1) of the way, so that two of them tell the whole of it.
+    """
+    scale, size = max(here.scale, first.scale), max(abs(here.loss), abs(first.loss))
+    noise, rounding = 16 * what.function.resolution, 64 * what.function.resolution * size
+    for _ in range(JUMPS):
+        curvatures, directions = here.axes
+        bent = directions[:, curvatures > noise * here.bend]
+        step, slope = _along(here, bent)
+        far = np.abs(step) > what.tolerance * scale
+        if not far.any():
+            return here
+        try:
+            then, _ = _along(_refine(what, what.look(here.place + bent @ step)), bent)
+            left = np.maximum(np.divide(then, step, out=np.zeros_like(step), where=far), 0.0)
+            if left.max() > SHRINKING:  # it levels off
+                return here
+            there = _refine(what, what.look(here.place + bent @ (step / (1 - left))))
+        except _StuckError:  # what was found stays found
+            return here
+        if there.bends_down or there.loss > here.loss + rounding:
+            return here
+        if not np.abs(_along(there, bent)[1]).max() < np.abs(slope).max() / 2:
+            return here
+        here = there
+    return here
+
+
+def _along(here: _Look, directions: Vector) -> tuple[Vector, Vector]:
+    """Return the Newton step along each direction by itself, none where the loss does not bend up, and the slope."""
+    slope = directions.T @ here.gradient
+    curvature = np.einsum("ik,ij,jk->k", directions, here.hessian, directions)
+    return np.where(curvature > 0, -slope / curvature, 0.0), slope
 
 
 def _doubt(what: _Decayed, here: _Look, first: _Look) -> str | None:
