@@ -36,8 +36,8 @@ def unmoved(run: Run) -> Finding | None:
     that Hessian says; its condition number is large; most of what is left lies along directions that still have
     half of their error, of which the first gap held next to nothing; the loss is above its minimum by a share of it.
     """
-    modes = None if run.conditions.treated else _modes_of(run)
-    if modes is None or modes.condition < NARROW:
+    modes = _modes_of(run)
+    if modes is None or modes.condition < NARROW or run.conditions.treated or run.diverged:  # the dearer ones last
         return None
     minimizer = run.landmark("minimizer")
     assert minimizer is not None
@@ -81,7 +81,7 @@ def unmoved(run: Run) -> Finding | None:
 
 def _modes_of(run: Run) -> Modes | None:
     """Return the directions of the curvature at the minimum, by whatever optimizer the run went."""
-    if run.refused or run.climbs or run.taken < 1 or run.minimum is None or run.kinked or run.diverged:
+    if run.refused or run.climbs or run.taken < 1 or run.minimum is None or run.kinked:
         return None
     hessian, minimizer = run.landmark("hessian"), run.landmark("minimizer")
     if hessian is None or minimizer is None or not np.isfinite(run.positions[[0, -1]]).all():

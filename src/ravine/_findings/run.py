@@ -163,9 +163,10 @@ class Run:
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Return a setting, or the default where the optimizer has none."""
-        if name not in self.data.coords or self.data[name].ndim:
+        held = self.data.variables.get(name) if name in self.data.coords else None
+        if held is None or held.ndim:
             return default
-        value = self.data[name].item()
+        value = held.item()
         return default if value != value else value
 
     @cached_property
@@ -252,7 +253,7 @@ class Run:
         """Return a landmark, where it is known."""
         if name not in self.data or self.climbs:
             return None
-        values = np.asarray(self.data[name].values, dtype=np.float64)
+        values = np.asarray(self.data.variables[name].values, dtype=np.float64)
         return None if np.isnan(values).any() else values
 
     @cached_property

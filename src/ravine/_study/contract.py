@@ -170,20 +170,24 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
         if name not in study:
             entry = CONTRACT[name]
             raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {entry.made_by}")
+    held = study.variables  # without the coordinates that each look into the study itself would join to it
     for name, entry in CONTRACT.items():
-        if name in study and 0 in study[name].shape:
-            empty = next(dim for dim, length in study[name].sizes.items() if not length)
-            raise ValueError(f"{name!r} is empty: it has no {empty}")
-        if name not in study or not entry.dims:
+        variable = held.get(name)
+        if variable is None:
             continue
-        dims = study[name].dims
+        if 0 in variable.shape:
+            empty = next(dim for dim, length in variable.sizes.items() if not length)
+            raise ValueError(f"{name!r} is empty: it has no {empty}")
+        if not entry.dims:
+            continue
+        dims = variable.dims
         # inputs and targets may have dimensions of their own after `sample`
         inner = dims[dims.index("sample") :][:1] if "sample" in dims else dims[-len(entry.dims) :]
-        over_grid = name == "squares" and "surface" in study and dims[-2:] == study["surface"].dims[-2:]
+        over_grid = name == "squares" and "surface" in held and dims[-2:] == held["surface"].dims[-2:]
         if inner != entry.dims and not over_grid:
             raise ValueError(f"{name!r} has dimensions {dims}; the contract says (…, {', '.join(entry.dims)})")
-    if "surface" in study and study["surface"].ndim < 2:
-        raise ValueError(f"'surface' has dimensions {study['surface'].dims}; the contract says (…, y, x)")
+    if "surface" in held and held["surface"].ndim < 2:
+        raise ValueError(f"'surface' has dimensions {held['surface'].dims}; the contract says (…, y, x)")
     plane_of(study)
     return study
 
@@ -210,7 +214,7 @@ def plane_of(study: xr.Dataset) -> Mapping[str, Any] | None:
     {'kind': 'ends', 'axes': ['x', 'y']}
     """
     for name in ("parameter", "surface"):
-        said = study[name].attrs.get("plane") if name in study else None
+        said = study.variables[name].attrs.get("plane") if name in study.variables else None
         if said is None:
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from ravine._format import names, number
 from ravine._html.page import Plate, Section, Table, Text
 from ravine._study.contract import last_step
 from ravine.article.figures import RUNS, STEPS
-from ravine.article.words import find_sentences, format_arrival, group_equal
+from ravine.article.words import find_sentences, format_arrivals, group_equal
 from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import settings_text
 
@@ -169,9 +170,9 @@ Arrivals = Mapping[str, Sequence[tuple[Any, str]]]
 
 
 def _format_arrivals(runs: xr.Dataset, turn: Turn) -> Arrivals:
-    values = runs[turn.name].values.tolist()
+    values, cells = runs[turn.name].values.tolist(), format_arrivals(runs).transpose("criterion", turn.name)
     return {
-        name: [(value, format_arrival(runs.sel({"criterion": label, turn.name: value}))) for value in values]
+        name: list(zip(values, cells.sel(criterion=label).values.tolist(), strict=True))
         for label, name in group_equal(runs).items()
     }
 
@@ -290,9 +291,13 @@ def descend_valley(**further: dict[str, Any]) -> xr.Dataset:
     >>> ravine.measure.arrival(descend_valley()).values.tolist()
     [337.0, 49.0, 38.0]
     """
-    valley = gallery.quadratic(condition=CONDITION)
     settings = {name: RUNS[name] for name in ("plain", "momentum", "nesterov")} | further
-    return ravine.join({name: ravine.descend(valley, steps=VALLEY_STEPS, **each) for name, each in settings.items()})
+    return ravine.join({name: _descend_once(**each) for name, each in settings.items()})
+
+
+@functools.cache  # the claims ask for the same runs as the chapter
+def _descend_once(**settings: Any) -> xr.Dataset:
+    return ravine.descend(gallery.quadratic(condition=CONDITION), steps=VALLEY_STEPS, **settings)
 
 
 def find_best(arrived: xr.DataArray) -> dict[str, float]:
@@ -338,7 +343,7 @@ def make_valley_section(style: str) -> Section:
     there = arrived.isel(problem=1)
     alone, both = find_best(there.sel(momentum=[0.0])), find_best(there)
     runs = descend_valley(**{"tuned, no momentum": alone, "tuned": both})
-    steps = {str(name): format_arrival(runs.sel(run=name)) for name in runs["run"].values}
+    steps = dict(zip(map(str, runs["run"].values), format_arrivals(runs).values.tolist(), strict=True))
     land = ravine.surface(gallery.quadratic(condition=CONDITION))
     pictured = runs.sel(run=["plain", "momentum", "tuned, no momentum", "tuned"])
     words = (

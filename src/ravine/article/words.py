@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
 import ravine
+from ravine import measure
 from ravine._format import names
 from ravine._html.page import Sentences
 from ravine._study.contract import last_step
@@ -69,29 +71,35 @@ def compare_arrivals(runs: xr.Dataset, before: xr.Dataset) -> str:
     >>> compare_arrivals(fast.isel(criterion=[0, 1]), plain)
     'MSELoss at step 42 (12 before) and L1Loss at step 50 (not in 100 before)'
     """
+    both = [format_arrivals(each) for each in (runs, before)]
     arrivals = []
     for label, name in group_equal(runs).items():
-        now, then = (format_arrival(each.sel(criterion=label)) for each in (runs, before))
+        now, then = (str(each.sel(criterion=label).item()) for each in both)
         arrivals.append(f"{name} {f'at step {now}' if now.isdigit() else now} ({then} before)")
     return names(arrivals)
 
 
-def format_arrival(run: xr.Dataset) -> str:
-    """Write the step of arrival for a table; or that there is none.
+def format_arrivals(runs: xr.Dataset) -> xr.DataArray:
+    """Write the step at which each run arrives for a table (…); or that there is none.
 
     Examples
     --------
-    >>> format_arrival(ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1))
-    'not in 100'
+    >>> format_arrivals(ravine.descend(ravine.gallery.article(), lr=0.1)).values.tolist()
+    ['12', 'not in 100', 'not in 100', 'not in 100']
     """
-    end = end_of(run)
-    if end is None:
-        return "no minimum"
-    return f"{end.step:.0f}" if end.outcome == "arrived" else _format_outcome(end.outcome, run)
+    arrived = measure.arrival(runs.drop_vars("hessian", errors="ignore"))  # its limits are not asked for here
+    last = f"not in {last_step(runs):,}"
 
+    def text(step: float, outcome: str, known: bool) -> str:
+        if not known:
+            return "no minimum"
+        return f"{step:.0f}" if outcome == "arrived" else last if outcome == "not arrived" else outcome
 
-def _format_outcome(outcome: str, run: xr.Dataset) -> str:
-    return f"not in {last_step(run):,}" if outcome == "not arrived" else outcome
+    known = np.isfinite(runs["minimum_loss"])
+    found: xr.DataArray = xr.apply_ufunc(
+        text, arrived, arrived["outcome"], known, vectorize=True, output_dtypes=[object]
+    )
+    return found
 
 
 def find_sentences(runs: xr.Dataset) -> list[Sentences]:

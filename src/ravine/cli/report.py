@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
@@ -19,8 +19,10 @@ from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._study.provenance import describe, labelled
 from ravine._system import write_whole
-from ravine.plot._canvas.style import Figure
 from ravine.plot._canvas.words import outcome
+
+if TYPE_CHECKING:
+    from ravine.plot._canvas.style import Figure
 
 
 def format_report(runs: xr.Dataset, *, verbose: bool = False) -> list[str]:

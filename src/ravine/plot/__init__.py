@@ -21,19 +21,44 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 ==========================  ===================================================================
 """
 
-from ravine.plot._anatomy.anatomy import anatomy
-from ravine.plot._anatomy.arrows import vectors
-from ravine.plot._curves.between import between
-from ravine.plot._curves.criteria import criteria
-from ravine.plot._curves.fit import fit, scatter
-from ravine.plot._curves.losses import losses
-from ravine.plot._curves.panel import panel
-from ravine.plot._curves.slice import slice
-from ravine.plot._curves.stability import stability
-from ravine.plot._film.animate import animate
-from ravine.plot._map.descent import descent
-from ravine.plot._map.marks import path, surface
-from ravine.plot._phase.phase import phase
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ravine.plot._anatomy.anatomy import anatomy
+    from ravine.plot._anatomy.arrows import vectors
+    from ravine.plot._curves.between import between
+    from ravine.plot._curves.criteria import criteria
+    from ravine.plot._curves.fit import fit, scatter
+    from ravine.plot._curves.losses import losses
+    from ravine.plot._curves.panel import panel
+    from ravine.plot._curves.slice import slice
+    from ravine.plot._curves.stability import stability
+    from ravine.plot._film.animate import animate
+    from ravine.plot._map.descent import descent
+    from ravine.plot._map.marks import path, surface
+    from ravine.plot._phase.phase import phase
+
+_HOME = {
+    "anatomy": "_anatomy.anatomy",
+    "animate": "_film.animate",
+    "between": "_curves.between",
+    "criteria": "_curves.criteria",
+    "descent": "_map.descent",
+    "fit": "_curves.fit",
+    "losses": "_curves.losses",
+    "panel": "_curves.panel",
+    "path": "_map.marks",
+    "phase": "_phase.phase",
+    "scatter": "_curves.fit",
+    "slice": "_curves.slice",
+    "stability": "_curves.stability",
+    "surface": "_map.marks",
+    "vectors": "_anatomy.arrows",
+}
+"""Name of a picture → the module it lives in: matplotlib is imported with the first one."""
 
 __all__ = [
     "anatomy",
@@ -52,3 +77,16 @@ __all__ = [
     "surface",
     "vectors",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a picture on first use, so that words of this wing cost nothing (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'ravine.plot' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"ravine.plot.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
