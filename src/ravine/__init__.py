@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ravine import gallery, measure, plot, theory
+    from ravine._checkpoints.checkpoints import checkpoints
     from ravine._descent.counterfactuals import counterfactuals
     from ravine._descent.descend import descend
     from ravine._explore.explore import explore
@@ -53,6 +54,7 @@ _HOME = {
     "around": "_landscape.grid",
     "at": "_study.select",
     "check": "_study.contract",
+    "checkpoints": "_checkpoints.checkpoints",
     "code": "_study.script",
     "counterfactuals": "_descent.counterfactuals",
     "descend": "_descent.descend",
@@ -77,6 +79,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "descend",
     "sweep",
     "record",
+    "checkpoints",
     "surface",
     "Plane",
     "landmarks",
