@@ -8,12 +8,16 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import ravine
+from ravine.cli import app
 
 STEPS = (0, 3, 12)
 LETTERS = {0: "b", 3: "a", 12: "c"}
@@ -212,7 +216,9 @@ def test_the_order_is_that_of_the_steps_in_the_names(names, tmp_path):
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         torch.save(model.state_dict(), tmp_path / name)
-    found = ravine.checkpoints(model, [tmp_path / name for name in files])
+    only_epochs = names.startswith("epochs")
+    with pytest.warns(UserWarning, match="their epochs stand for steps") if only_epochs else nullcontext():
+        found = ravine.checkpoints(model, [tmp_path / name for name in files])
     assert found.step.values.tolist() == steps
     assert json.loads(found.position.attrs["provenance"])["counted"] == (
         "epochs"
@@ -394,3 +400,69 @@ def test_folders_that_hold_something_else(tmp_path):
     (tmp_path / ".metadata").write_bytes(b"")
     with pytest.raises(ValueError, match="is a distributed checkpoint: make one file of it first, .*dcp_to_torch_save"):
         ravine.checkpoints(model, tmp_path)
+
+
+SCRIPT = """
+import torch
+import ravine
+
+model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+
+def problem():
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(8, 3, generator=generator)
+    return ravine.Problem.of(model, "mse", (data[:, :2], data[:, 2:]))
+"""
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "train_a_network.py").write_text(SCRIPT)
+    yield "own/train_a_network.py:problem"
+    sys.modules.pop("train_a_network", None)
+
+
+def test_the_command_draws_a_training_from_its_files(script, tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    for step in (0, 10, 20):
+        torch.save(copy_of(model), f"own/{step}.pt")
+        with torch.no_grad():
+            model[0].weight += torch.randn(3, 2)
+    words = ["landscape", script, "--checkpoints", "own/*.pt", "--points", "5", "--plane", "pca"]
+    words += ["--range", "PC 1=-2:3", "-o", "found.png"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "found.png  the picture" in result.output
+    assert result.output.startswith("The loss goes from ")
+    found = ravine.open("found.nc")
+    assert found.step.values.tolist() == [0, 10, 20]
+    assert found.surface["PC 1"].values.tolist() == [-2, -0.75, 0.5, 1.75, 3]
+    assert Path("found.png").stat().st_size > 5000
+    assert ravine.plot.descent(found, found).axes[0].lines
+    result = CliRunner().invoke(app, words)  # the files may be others by now
+    assert result.exit_code == 2
+    assert "found.nc and 1 more exists already" in result.output
+    written = ["descend", script, "--steps", "2", "-o", "run.nc"]
+    for _ in range(2):  # what a command wrote it may write again
+        assert CliRunner().invoke(app, written).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["own/train_a_network.py:problems"], r"own/train_a_network\.py has no 'problems' \(did you mean problem\?\)"),
+        (["own/other.py:problem"], "there is no file own/other.py"),
+        (["own/random.py:problem"], "own/random.py bears the name of another module, 'random', that is loaded: rename"),
+        (["own/train_a_network.py:problem", "-o", "a.nc"], r"a picture ends in \.png, \.svg or \.pdf, got a\.nc"),
+        (["own/train_a_network.py:problem", "--range", "x=3"], "x: expected low:high, as in -2:3, got '3'"),
+        (["own/train_a_network.py:problem"], r"no file matches 'own/\*\.pt'"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(words, said, script):
+    Path("own/random.py").write_text("problem = 1")
+    result = CliRunner().invoke(app, ["landscape", *words, "--checkpoints", "own/*.pt"])
+    assert result.exit_code == 2
+    assert re.search(said, result.output)
+    assert result.output.count("\n") == 1

@@ -68,7 +68,7 @@ def checkpoints(
     Warns
     -----
     UserWarning
-        Of parameters that no file holds, and of tensors that the model has not.
+        Of parameters that no file holds, of tensors that the model has not, and where epochs stand for steps.
 
     Examples
     --------
@@ -93,7 +93,10 @@ def checkpoints(
     held = _held_by_all(wanted, seen)
     extra = dict.fromkeys(name for each in seen for name in each.extra)
     missing = [name for name in (*wanted.parameters, *wanted.buffers) if name not in held]
-    for said in explain_difference(wanted, missing, extra):
+    remarks = explain_difference(wanted, missing, extra)
+    if steps.counted == "epochs":
+        remarks.append("the checkpoints do not say their steps: their epochs stand for steps")
+    for said in remarks:
         warnings.warn(said, stacklevel=2)
     about = _about(wanted, held, seen, {"counted": steps.counted, "not recorded": missing})
     with _folder(target, about.width * len(seen)) as folder:
