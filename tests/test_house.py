@@ -34,7 +34,7 @@ FLOORS = (  # each wing imports only from wings that stand before its own floor
     {"plot", "_landscape"},
     {"_descent"},
     {"_engine", "_record"},
-    {"_sweep"},
+    {"_sweep", "_checkpoints"},
     {"_explore"},
     {""},  # ravine itself: the public names
     {"article"},
@@ -60,6 +60,7 @@ WITHOUT_MATPLOTLIB = {
         "_engine",
         "_record",
         "_sweep",
+        "_checkpoints",
     ),
 }
 """The two shores, and the doors between them. The study contract and what it stands on belong to both."""

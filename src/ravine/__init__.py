@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ravine import gallery, measure, plot, theory
+    from ravine._checkpoints.checkpoints import checkpoints
     from ravine._descent.counterfactuals import counterfactuals
     from ravine._descent.descend import descend
     from ravine._descent.range_test import range_test
@@ -56,6 +57,7 @@ _HOME = {
     "at": "_study.select",
     "between": "_landscape.between",
     "check": "_study.contract",
+    "checkpoints": "_checkpoints.checkpoints",
     "code": "_study.script",
     "counterfactuals": "_descent.counterfactuals",
     "descend": "_descent.descend",
@@ -82,6 +84,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "sweep",
     "range_test",
     "record",
+    "checkpoints",
     "surface",
     "Plane",
     "between",

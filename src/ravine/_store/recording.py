@@ -268,8 +268,9 @@ def open_recording(folder: Path) -> xr.Dataset:
         held = _rows(folder / BUFFERS, entries["row"], size_of(about.buffers), np.dtype("<f8"))
         data["buffers"] = variable("buffers", ("step", "buffer"), held)
         coords["buffer"] = label_variable("buffer", about.buffers)
-    data["update_ratio"] = variable("update_ratio", ("step", "layer"), entries["ratios"])
-    coords["layer"] = np.array(about.layers)
+    if about.layers:
+        data["update_ratio"] = variable("update_ratio", ("step", "layer"), entries["ratios"])
+        coords["layer"] = np.array(about.layers)
     return check(xr.Dataset(data, coords))
 
 

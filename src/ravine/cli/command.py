@@ -114,6 +114,16 @@ def output_paths(out: Path | None, stem: str, format: str, force: bool) -> tuple
     return study_file, picture, check_free([study_file, picture], force)
 
 
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def check_picture(path: Path) -> Path:
+    """Complain of a picture whose name does not end as one."""
+    if path.suffix not in PICTURES:
+        raise ValueError(f"a picture ends in .png, .svg or .pdf, got {path}")
+    return path
+
+
 def check_free(paths: list[Path], force: bool) -> bool:
     """Complain before any work if a file would be overwritten or its folder cannot hold it.
 

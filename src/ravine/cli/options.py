@@ -130,6 +130,24 @@ def read_pairs(given: list[str] | None) -> dict[str, Any]:
     return {name: read_value(value) for name, value in split_pairs(given)}
 
 
+def read_ranges(given: list[str] | None) -> dict[str, tuple[float, float]]:
+    """Read axis=low:high.
+
+    Examples
+    --------
+    >>> read_ranges(["PC 1=-2:3"])
+    {'PC 1': (-2.0, 3.0)}
+    """
+    found = {}
+    for name, value in split_pairs(given):
+        try:
+            low, high = map(float, value.split(":"))
+        except ValueError:
+            raise ValueError(f"{name}: expected low:high, as in -2:3, got {value!r}") from None
+        found[name] = (low, high)
+    return found
+
+
 def split_pairs(given: list[str] | None) -> list[tuple[str, str]]:
     """Split name=value."""
     found = []

@@ -36,6 +36,8 @@ def key_of(command: str, typed: Mapping[str, Any]) -> str | None:
     >>> key_of("descend", {"source": "-"}) is None
     True
     """
+    if "checkpoints" in typed:  # a pattern: what it matches may have changed
+        return None
     said = {name: str(value) for name, value in sorted(typed.items()) if name not in ASIDE}
     for name in READ:
         words = said.get(name)
@@ -53,11 +55,10 @@ def key_of(command: str, typed: Mapping[str, Any]) -> str | None:
 
 
 def _modules(said: Mapping[str, str], name: str) -> list[str]:
-    """Return the files of modules that are named as module:name."""
+    """Return the files of modules that are named as module:name or file.py:name."""
     named = [said.get(each, "") for each in ((name, "optimizer") if name == "source" else (name,))]
-    return [
-        f"{each.partition(':')[0].replace('.', '/')}.py" for each in named if ":" in each and not Path(each).exists()
-    ]
+    homes = [each.rpartition(":")[0] for each in named if ":" in each and not Path(each).exists()]
+    return [home if home.endswith(".py") else f"{home.replace('.', '/')}.py" for home in homes]
 
 
 def are_ours(paths: Iterable[Path], key: str | None) -> bool:

@@ -13,7 +13,7 @@ import typer
 
 import ravine
 from ravine.cli.command import DEBUG, report_errors
-from ravine.cli.commands import animate, article, code, descend, explain, explore, plot, store, sweep
+from ravine.cli.commands import animate, article, code, descend, explain, explore, landscape, plot, store, sweep
 from ravine.cli.quiet_pipe import QuietPipe
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ for each in (
     sweep.sweep,
     store.resume,
     store.verify,
+    landscape.landscape,
     plot.plot,
     animate.animate,
     explain.explain,

@@ -1,4 +1,4 @@
-"""Problems from words: a CSV file, a name of the gallery, or module:name of the user's own."""
+"""Problems from words: a CSV file, a name of the gallery, or module:name or file.py:name of the user's own."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def load_problem(
     Parameters
     ----------
     source
-        A name of the gallery, as in ``rosenbrock`` or ``quadratic(condition=100)``, else ``module:name`` (a
-        problem, a mapping of them, or a function that returns one), else a file with data; ``-`` is standard input.
+        A name of the gallery, as in ``rosenbrock`` or ``quadratic(condition=100)``, else ``module:name`` or
+        ``file.py:name`` (a problem, a mapping of them, or a function that returns one), else a file with data; ``-`` is
+        standard input.
     x, y, standardize, encoding, drop_missing, decimal
         For a file, see `Problem.from_csv`.
     criteria
@@ -140,9 +141,14 @@ def _labels(criteria: Sequence[str]) -> dict[str, str]:
 
 
 def _import_name(source: str) -> Any:
-    module_name, _, name = source.partition(":")
-    here = os.getcwd()
-    sys.path.insert(0, here)  # as python -m does: the user's file lies where they stand
+    home, _, name = source.rpartition(":")
+    file = Path(home) if home.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    module_name = home if file is None else file.stem
+    # as python does: modules lie where the user stands, and beside a file that is run
+    here = os.getcwd() if file is None else str(file.resolve().parent)
+    sys.path.insert(0, here)
     try:
         _refuse_stores(module_name)
         module = importlib.import_module(module_name)
@@ -152,9 +158,11 @@ def _import_name(source: str) -> Any:
         raise ValueError(f"there is no module {module_name!r} here or among the installed ones") from None
     finally:
         sys.path.remove(here)
+    if file is not None and not (module.__file__ and file.samefile(module.__file__)):
+        raise ValueError(f"{file} bears the name of another module, {module_name!r}, that is loaded: rename it")
     if not hasattr(module, name):
         names = [n for n in dir(module) if not n.startswith("_")]
-        raise ValueError(f"module {module_name!r} has no {name!r}{hint(name, names)}")
+        raise ValueError(f"{home if file else f'module {module_name!r}'} has no {name!r}{hint(name, names)}")
     return getattr(module, name)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import ravine
-from ravine.cli.command import begin_work, check_free
+from ravine.cli.command import begin_work, check_free, check_picture
 from ravine.cli.options import Force, Style, read_pairs
 
 VIEWS = ("descent", "anatomy", "panel", "losses", "fit", "scatter", "surface", "phase", "stability")
@@ -59,9 +59,7 @@ def plot(
     chosen = ravine.at(ravine.open(study), **read_pairs(at))
     asked, view = view, view or report.choose_view(chosen)
     band = band or (asked is None and view == "losses" and report.are_many(chosen))
-    picture = out or study.with_name(f"{study.stem}-{view}.png")
-    if picture.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"a picture ends in .png, .svg or .pdf, got {picture}")
+    picture = check_picture(out or study.with_name(f"{study.stem}-{view}.png"))
     check_free([picture], force)
     draw: dict[str, Callable[[], Any]] = {
         "descent": lambda: ravine.plot.descent(chosen, chosen, hue=hue, style=style),
