@@ -117,7 +117,6 @@ class InPlace:
                 for name, numbers in before.items():
                     self.buffers[name].copy_(numbers)
 
-
     def value_and_accuracy(self) -> tuple[float, float]:
         """Return the loss here, and the share of targets that are right; NaN where the loss compares no classes."""
         with WatchHits() as watch:
