@@ -166,7 +166,7 @@ class Run:
         held = self.data.variables.get(name) if name in self.data.coords else None
         if held is None or held.ndim:
             return default
-        value = held.item()
+        value = held.values.item()
         return default if value != value else value
 
     @cached_property
