@@ -183,8 +183,12 @@ def test_they_are_drawn_over_a_plane_and_explained(trained, tmp_path):
     plane = ravine.Plane.pca(run)
     assert np.array_equal(plane.directions, ravine.Plane.pca(expected).directions)
     path = plane.project(run, problem)
-    figure = ravine.plot.descent(path, ravine.surface(problem, plane=plane, points=5))
+    land = ravine.surface(problem, plane=plane, points=5)
+    figure = ravine.plot.descent(path, land)
     assert any(len(line.get_xdata()) == len(STEPS) for line in figure.axes[0].lines)
+    assert "start" in [text.get_text() for text in figure.axes[0].texts]
+    later = ravine.plot.descent(path.isel(step=[1, 2]), land)  # the first checkpoint is not the start
+    assert {"step 3", "start"} & {text.get_text() for text in later.axes[0].texts} == {"step 3"}
     assert {"map", "plane"} & {finding.kind for finding in ravine.explain(path)}
 
 

@@ -15,7 +15,7 @@ import ravine
 pytestmark = pytest.mark.quick
 
 ROOT = Path(ravine.__file__).parent
-HOMES = ("gallery", "measure", "theory", "plot")  # public names that are modules
+HOMES = ("gallery", "measure", "theory", "plot", "trainers")  # public names that are modules
 
 FLOORS = (  # each wing imports only from wings that stand before its own floor
     {"_format", "_progress", "_system"},
@@ -34,7 +34,7 @@ FLOORS = (  # each wing imports only from wings that stand before its own floor
     {"plot", "_landscape"},
     {"_descent"},
     {"_engine", "_record"},
-    {"_sweep", "_checkpoints"},
+    {"_sweep", "_checkpoints", "trainers"},
     {"_explore"},
     {""},  # ravine itself: the public names
     {"article"},
@@ -61,6 +61,7 @@ WITHOUT_MATPLOTLIB = {
         "_record",
         "_sweep",
         "_checkpoints",
+        "trainers",
     ),
 }
 """The two shores, and the doors between them. The study contract and what it stands on belong to both."""

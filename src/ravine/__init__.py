@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ravine import gallery, measure, plot, theory
+    from ravine import gallery, measure, plot, theory, trainers
     from ravine._checkpoints.checkpoints import checkpoints
     from ravine._descent.counterfactuals import counterfactuals
     from ravine._descent.descend import descend
@@ -50,6 +50,7 @@ _HOME = {
     "measure": None,
     "plot": None,
     "theory": None,
+    "trainers": None,
     "Finding": "_findings.finding",
     "Plane": "_plane.plane",
     "Problem": "_problem.problem",
@@ -84,6 +85,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "sweep",
     "range_test",
     "record",
+    "trainers",
     "checkpoints",
     "surface",
     "Plane",

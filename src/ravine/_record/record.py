@@ -285,7 +285,7 @@ class Recorder:
         self._loss = np.nan
         self._due = True
         """Whether there is a snapshot of the step that comes next."""
-        self._counts = dict.fromkeys(self.optimizers, 0)
+        self._counts = dict.fromkeys(self.optimizers, self.steps)
         if self._wanted is None:
             self.path = Path(tempfile.mkdtemp(prefix="ravine-", suffix=".recording"))
             weakref.finalize(self, _remove, self.path, os.getpid())

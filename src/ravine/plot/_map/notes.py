@@ -79,7 +79,7 @@ def draw_panel(ax: Axes, panel: Panel, pair: tuple[str, str], look: PanelLook) -
     if look.named:
         _name_runs(pen, panel, tracks)
     _mark_borders(pen, panel, tracks)
-    _name_starts(pen, tracks)
+    _name_starts(pen, panel, tracks)
     for spot, text in goals:
         pen.write(text, spot, theme.ink, near=7.0)
     if len(panel.runs) == 1:
@@ -218,16 +218,18 @@ def _slice_around(values: Array, low: float, high: float) -> slice:
     )
 
 
-def _name_starts(pen: Pen, tracks: list[Array]) -> None:
-    """Name each start once."""
+def _name_starts(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
+    """Name each start once; of a run that was not seen from its start on, the first step that was."""
     seen: list[tuple[float, ...]] = []
     box = np.array([pen.ax.get_xlim(), pen.ax.get_ylim()]).T
-    for track in tracks:
+    for run, track in zip(panel.runs, tracks, strict=True):
         start = tuple(track[0].tolist())
         if start in seen or not ((track[0] >= box[0]) & (track[0] <= box[1])).all():
             continue
         seen.append(start)
-        pen.write("start", track[0], pen.theme.accent if len(tracks) == 1 else pen.theme.ink, near=7.0)
+        first = int(run["step"].values[0]) if "step" in run.coords else 0
+        name = f"step {first:,}" if first else "start"
+        pen.write(name, track[0], pen.theme.accent if len(tracks) == 1 else pen.theme.ink, near=7.0)
 
 
 def _name_runs(pen: Pen, panel: Panel, tracks: list[Array]) -> None:

@@ -1,0 +1,144 @@
+"""Callbacks where no trainer is installed, and what they do when one calls them; checks/ runs them under real ones."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import ravine
+from ravine.trainers import _callback, _hugging_face, _lightning
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "needs"),
+    [(_lightning, "Lightning", "lightning"), (_hugging_face, "HuggingFace", "transformers")],
+    ids=["lightning", "transformers"],
+)
+def test_without_the_package_one_line_says_what_to_install(module, name, needs, monkeypatch):
+    for each in ("lightning", "lightning.pytorch", "pytorch_lightning", "transformers"):
+        monkeypatch.setitem(sys.modules, each, None)
+    kind = getattr(importlib.reload(module), name)
+    with pytest.raises(ImportError, match=rf"trainers\.{name} needs the package {needs}: pip install 'ravine\[train"):
+        kind()
+    monkeypatch.undo()
+    importlib.reload(module)
+
+
+def test_names_that_are_no_callbacks():
+    assert {"Lightning", "HuggingFace"} <= set(dir(ravine.trainers))
+    with pytest.raises(AttributeError, match=r"module 'ravine\.trainers' has no attribute 'Keras'"):
+        ravine.trainers.Keras  # noqa: B018
+
+
+def test_the_base_is_that_of_the_package_that_is_used_already(monkeypatch):
+    for name in ("one_trainer", "other_trainer"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(Callback=name))
+    assert _callback.find_base(("one_trainer", "other_trainer"), "Callback") == "one_trainer"
+    monkeypatch.delitem(sys.modules, "one_trainer")
+    assert _callback.find_base(("one_trainer", "other_trainer"), "Callback") == "other_trainer"
+
+
+class Callback:
+    """A trainer's base class."""
+
+
+@pytest.fixture
+def lightning(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", SimpleNamespace(Callback=Callback))
+    yield importlib.reload(_lightning).Lightning
+    monkeypatch.undo()
+    importlib.reload(_lightning)
+
+
+@pytest.fixture
+def hugging_face(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(TrainerCallback=Callback))
+    yield importlib.reload(_hugging_face).HuggingFace
+    monkeypatch.undo()
+    importlib.reload(_hugging_face)
+
+
+@pytest.mark.parametrize("scale", [None, 1024.0])
+def test_the_loss_is_what_the_step_returned(lightning, scale):
+    """It is divided by the accumulated batches, and scaled in half precision, before a callback sees it."""
+    callback, module = lightning(every=1), torch.nn.Linear(2, 1)
+    assert isinstance(callback, Callback)
+    module.automatic_optimization = True
+    rule = torch.optim.SGD(module.parameters(), lr=0.1)
+    scaler = None if scale is None else SimpleNamespace(get_scale=lambda: scale)
+    trainer = SimpleNamespace(
+        is_global_zero=True, optimizers=[rule], global_step=5, accumulate_grad_batches=2,
+        precision_plugin=SimpleNamespace(scaler=scaler),
+    )  # fmt: skip
+    callback.on_train_start(trainer, module)
+    seen = []
+    for _ in range(3):
+        for _ in range(2):
+            loss = module(torch.randn(4, 2)).square().mean()
+            seen.append(loss.item())
+            callback.on_before_backward(trainer, module, loss / 2 * (scale or 1))
+            (loss / 2).backward()
+        rule.step()
+        rule.zero_grad()
+    callback.on_exception(trainer, module, KeyboardInterrupt())
+    callback.on_train_end(trainer, module)
+    run = callback.recorder.dataset()
+    assert run.step.values.tolist() == [5, 6, 7, 8]
+    assert np.allclose(run.batch_loss[:-1], np.reshape(seen, (3, 2)).mean(axis=1), rtol=1e-6)
+
+
+def test_processes_but_the_first_record_nothing(lightning):
+    callback = lightning()
+    callback.on_train_start(SimpleNamespace(is_global_zero=False), None)
+    callback.on_before_backward(None, None, torch.ones(()))
+    callback.on_train_end(None, None)
+    with pytest.raises(RuntimeError, match="no training has begun yet"):
+        callback.recorder  # noqa: B018
+
+
+class Model(torch.nn.Module):
+    """Averages over its own samples, or over those of the whole update, of which it is told."""
+
+    def __init__(self, shares):
+        super().__init__()
+        self.inner, self.shares = torch.nn.Linear(2, 1), shares
+
+    def forward(self, x, num_items_in_batch=None):
+        terms = self.inner(x).square()
+        return {"loss": terms.sum() / num_items_in_batch if self.shares else terms.mean()}
+
+
+@pytest.mark.parametrize("shares", [False, True])
+@pytest.mark.parametrize("count", [8, torch.tensor(8)], ids=["number", "tensor"])
+def test_losses_of_accumulated_batches_are_one(hugging_face, shares, count):
+    callback, model = hugging_face(every=1), Model(shares)
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    state = SimpleNamespace(is_world_process_zero=True, global_step=0)
+    callback.on_train_begin(None, state, None, model=model, optimizer=rule, train_dataloader=None)
+    expected = []
+    for _ in range(3):
+        rows = torch.randn(8, 2)
+        expected.append(model.inner(rows).square().mean().item())
+        for part in (rows[:4], rows[4:]):
+            model(part, num_items_in_batch=count)["loss"].backward()
+            with torch.no_grad():
+                model(part + 1, num_items_in_batch=count)  # an evaluation
+        callback.on_pre_optimizer_step(None, state, None)
+        rule.step()
+        rule.zero_grad()
+    callback.on_train_end(None, state, None)
+    run = callback.recorder.dataset()
+    assert np.allclose(run.batch_loss[:-1], expected, rtol=1e-6)
+    assert not model._forward_hooks
