@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import os
+import pickle
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 import bare
+import planes
 import ravine
+from ravine._html import page as html
 from ravine.cli import app
 
 
@@ -121,6 +125,18 @@ def told():
 
 
 @pytest.fixture(scope="session")
+def trained():
+    """A small network's training."""
+    return planes.train(lr=0.3, momentum=0.9)
+
+
+@pytest.fixture(scope="session")
+def run(trained):
+    """The same on the plane of its principal components."""
+    return planes.project(trained)
+
+
+@pytest.fixture(scope="session")
 def written_article(tmp_path_factory):
     """What `ravine article` writes and prints with some words more, once for all processes that test: it takes long."""
     root = tmp_path_factory.getbasetemp()
@@ -131,12 +147,44 @@ def written_article(tmp_path_factory):
         printed = place / "printed.txt"
         with FileLock(f"{place}.lock"):
             if not printed.exists():
-                result = CliRunner().invoke(app, ["article", "--out", str(place / "figures"), *words])
+                with keep_page(place):
+                    result = CliRunner().invoke(app, ["article", "--out", str(place / "figures"), *words])
                 assert result.exit_code == 0, result.output
                 printed.write_text(result.output)
         return place / "figures", printed.read_text()
 
     return write
+
+
+@contextlib.contextmanager
+def keep_page(place):
+    """Keep the page of which a command makes a file, without what draws its pictures, as ``page.pickle`` beside it."""
+    make = html.make_html
+
+    def kept(page, *styles):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "page.pickle").write_bytes(pickle.dumps(without_drawings(page)))
+        return make(page, *styles)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "make_html", kept)
+        yield
+
+
+def without_drawings(part):
+    """Return a page or a section whose plates draw nothing: a figure is too much to keep."""
+    if isinstance(part, html.Plate):
+        return replace(part, draw=None)
+    changed = {name: [without_drawings(each) for each in getattr(part, name)]
+               for name in ("sections", "blocks", "inner") if hasattr(part, name)}  # fmt: skip
+    return replace(part, **changed) if changed else part
+
+
+@pytest.fixture(scope="session")
+def written_page(written_article):
+    """The article's page as ``ravine article`` makes it, and the file that it becomes."""
+    figures, _ = written_article()
+    return pickle.loads((figures.parent / "page.pickle").read_bytes()), (figures / "index.html").read_text("utf-8")
 
 
 @pytest.fixture

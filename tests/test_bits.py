@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 import bare
+import processes
 import ravine
 from ravine._engine import batched, choose, gradients, job, reference
 from ravine._engine.keep import Buffer
@@ -468,8 +470,8 @@ def test_positions_repeat_where_a_sweep_has_but_one(article):
 
 
 PROBE = """
-import contextlib, hashlib, io, json, sys
-import pytest, torch
+import hashlib, json, sys
+import torch
 from ravine._problem.order import backward_forms, forward_forms
 import ravine
 from ravine._study.provenance import describe
@@ -488,34 +490,34 @@ for samples, features in ((50, 1), (50, 3), (1000, 2)):
         seen.update(run.position.values.tobytes())
         runs = ravine.sweep(problem, lr=[0.01 * k for k in range(1, 40)], steps=5)
         found[f"{samples} by {features} {dtype}"] = describe(runs, "loss")["why"]
-told = io.StringIO()
-with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-    ended = pytest.main(sys.argv[1:]) if sys.argv[1:] else 0
-sys.exit(told.getvalue()) if ended else None
-print(json.dumps({"torch": seen.hexdigest()[:12], "orders": found, "pytest": told.getvalue()}))
+if len(sys.argv) > 1:
+    sys.path.insert(0, sys.argv[1])
+    import numpy, test_bits
+    chance = numpy.random.default_rng()
+    test_bits.test_four_hundred_random_settings(ravine.gallery.article(), "MSELoss", torch.float32, chance)
+    test_bits.test_own_data(50, 3, torch.float64, chance)
+print(json.dumps({"torch": seen.hexdigest()[:12], "orders": found}))
 """
 
 
-def in_environment(more, *command):
-    environment = {name: value for name, value in os.environ.items() if name not in ("MKL_CBWR", "ATEN_CPU_CAPABILITY")}
-    environment |= {**more, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+def probe(more):
+    """What holds where the environment is another, and with it torch's libraries: a process that begins cold."""
+    environment = {**os.environ, **more, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", PROBE, str(Path(__file__).parent)]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, (more, ended.stderr[-3000:])
+    return json.loads(ended.stdout)
 
 
 @pytest.mark.skipif(not CAPABLE, reason="nothing to take away from this processor")
 def test_the_bits_hold_under_other_libraries_orders():
     """Other processors, as far as the environment makes this one like them; some change nothing on some processors."""
-    found = {}
-    chosen = "test_four_hundred_random_settings and MSELoss and float32 or test_own_data and 50-3 and float64"
-    again = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__, "-k", chosen]
-    for more in ({}, *ENVIRONMENTS):
-        ended = in_environment(more, "-c", PROBE, *(again if more else ()))
-        assert ended.returncode == 0, (more, ended.stderr[-3000:])
-        found[json.dumps(more)] = json.loads(ended.stdout.splitlines()[-1])
-        print(more, *(f"\n    {name}: {why}" for name, why in found[json.dumps(more)]["orders"].items()))
+    found = {"as it is": json.loads(processes.run(PROBE, check=True).out)}
+    found |= {json.dumps(more): probe(more) for more in ENVIRONMENTS}
+    for name, each in found.items():
+        print(name, *(f"\n    {which}: {why}" for which, why in each["orders"].items()))
     bits = {name: each["torch"] for name, each in found.items()}
     assert len(set(bits.values())) > 1, bits  # without fused operations, which all of these processors have, at least
-    assert all(" passed" in found[json.dumps(more)]["pytest"] for more in ENVIRONMENTS)
 
 
 @pytest.mark.skipif(not CAPABLE, reason="no order with torch's bits is known here")

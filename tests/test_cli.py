@@ -41,7 +41,7 @@ def table(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("style", ["ravine", "article"])
+@pytest.mark.parametrize("style", ["ravine", pytest.param("dark", marks=pytest.mark.slow)])
 def test_article_writes_all_and_prints_the_log(written_article, style):
     out, printed = written_article(*([] if style == "ravine" else ["--style", style]))
     check_article(out, printed, "png")
@@ -62,14 +62,14 @@ def check_article(out, printed, kind):
 
 
 def test_article_overwrites_only_when_told(tmp_path):
-    """In the style, and of the kind, that no other test writes it in."""
+    """In a style, and of a kind, that no other test writes it in."""
     (tmp_path / "figure_03.svg").write_text("mine")
     assert "figure_03.svg exists already: choose another --out, or --force" in refused(
         "article", "--out", tmp_path, "--format", "svg"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["figure_03.svg"]
     assert (tmp_path / "figure_03.svg").read_text() == "mine"
-    printed = run("article", "--out", tmp_path, "--format", "svg", "--style", "dark", "--force").output
+    printed = run("article", "--out", tmp_path, "--format", "svg", "--style", "article", "--force").output
     check_article(tmp_path, printed, "svg")
     assert (tmp_path / "figure_03.svg").read_text().startswith("<?xml")
 

@@ -511,8 +511,15 @@ def odd():
     return {name: rest for name, *rest in odd_cases()}
 
 
-@pytest.mark.parametrize("style", ["ravine", "dark"])
-@pytest.mark.parametrize("width", [None, 3.5])
+@pytest.mark.parametrize(
+    ("width", "style"),
+    [
+        (None, "ravine"),
+        (3.5, "dark"),
+        pytest.param(None, "dark", marks=pytest.mark.slow),
+        pytest.param(3.5, "ravine", marks=pytest.mark.slow),
+    ],
+)
 def test_every_odd_case_is_drawn_and_speaks(odd, width, style):
     for name, (run, land, said) in odd.items():
         figure = plot.descent(run, land, width=width, style=style, field=True)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import signal
-import subprocess
-import sys
 import tracemalloc
 
 import httpx
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import processes
 import ravine
 from node import STATIC
 from ravine._explore import explore as pages
@@ -299,17 +297,9 @@ def test_modules_can_be_joined_line_by_line_and_are_small(path):
 # ---- from the command line ------------------------------------------------------------------------
 
 
-def run_command(*words, **options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", "from ravine.cli import main; main()", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options,
-    )  # fmt: skip
-
-
 def test_the_command_serves_until_ctrl_c():
-    process = run_command("explore", "quadratic(condition=100)", "--no-browser")
-    address = process.stdout.readline().strip()
+    process = processes.start(processes.COMMAND, "explore", "quadratic(condition=100)", "--no-browser")
+    address = process.wait_for_line()
     base, _, token = address.partition("/#token=")
     assert base.startswith("http://127.0.0.1:")
     assert len(token) >= 32
@@ -317,19 +307,18 @@ def test_the_command_serves_until_ctrl_c():
     assert httpx.post(f"{base}/run", json=QUESTION).status_code == 403
     assert httpx.post(f"{base}/run", json=QUESTION, headers={"x-ravine-token": token}).status_code == 200
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert said == "ravine: interrupted\n"
+    assert process.wait() == 130
+    assert process.err == "ravine: interrupted\n"
 
 
 def test_the_command_writes_a_file(tmp_path):
     table = tmp_path / "points.csv"
     table.write_text("dose,effect\n1,2\n2,3.5\n3,4\n")
     file = tmp_path / "page.html"
-    process = run_command("explore", table, "--x", "dose", "--y", "effect", "--momentum", 0.9, "-o", file)
-    said, fault = process.communicate(timeout=300)
-    assert (process.returncode, fault) == (0, "")
-    assert said.startswith(str(file))
+    words = ["explore", table, "--x", "dose", "--y", "effect", "--momentum", 0.9, "-o", file]
+    process = processes.run(processes.COMMAND, *words)
+    assert (process.returncode, process.err) == (0, "")
+    assert process.out.startswith(str(file))
     given = json.loads(file.read_text().partition('id="given">')[2].partition("</script>")[0])
     assert given["settings"] == {"momentum": 0.9}
     labels = [each["label"] for each in given["cards"]["points.csv"]["criteria"]]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import processes
 import ravine
 from test_house import HOMES, modules
 
@@ -34,25 +35,25 @@ for _ in range(3):
 
 def test_no_module_hides_a_public_name():
     """Import every submodule in random order, then use every public name twice; and again in two other orders."""
-    subprocess.run([sys.executable, "-c", IN_ORDER, json.dumps([modules(), ravine.__all__, HOMES])], check=True)
+    processes.run(IN_ORDER, json.dumps([modules(), ravine.__all__, HOMES]), check=True)
 
 
 def test_views_work_without_torch(tmp_path, told):
     path = ravine.save(told.sel(run="momentum"), tmp_path / "study.nc")
     code = (
-        "import sys; sys.modules['torch'] = None\n"
+        f"{processes.FORGET}; sys.modules['torch'] = None\n"
         "import ravine\n"
         f"study = ravine.open({str(path)!r})\n"
         "ravine.plot.descent(study, study); ravine.plot.fit(study); ravine.plot.losses(study)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    processes.run(code, check=True)
 
 
 def test_pyplot_is_never_imported():
     code = (
-        "import sys, ravine; p = ravine.gallery.article()['MSELoss'];"
+        f"{processes.FORGET}; import ravine; p = ravine.gallery.article()['MSELoss'];"
         "figure = ravine.plot.descent(ravine.descend(p, steps=2), ravine.surface(p, points=5));"
         "figure.savefig('/dev/null', format='png');"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    processes.run(code, check=True)

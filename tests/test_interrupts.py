@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import processes
+
 # stops at the import of a module and lets itself be interrupted there, as a keyboard would
 PROGRAM = """
 import os, signal, sys
@@ -49,10 +51,9 @@ def test_an_interrupt_at_work_puts_away_what_is_done(tmp_path):
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom ravine.cli import main\nmain()\n"
     )
     words = ["descend", "rosenbrock", "--optimizer", "mine:Rule", "--lr", "1e-4"]
-    program = [sys.executable, "-c", code, *words]
-    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "interrupted after step 1 of 100: this is what was done" in result.stderr
-    assert "Traceback" not in result.stderr
+    done = processes.run(code, *words, cwd=tmp_path)
+    assert "interrupted after step 1 of 100: this is what was done" in done.err
+    assert "Traceback" not in done.err
     assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".nc", ".png", ".py"}
 
 

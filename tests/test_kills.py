@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import killing
+import processes
 import ravine
 from ravine._store.store import Store
 from ravine._sweep import plan
@@ -32,11 +32,8 @@ def killed(request, tmp_path_factory):
     folder, kills = tmp_path_factory.mktemp("killed"), request.param
     seed = os.environ.get("RAVINE_SEED") or str(int.from_bytes(os.urandom(4), "big"))
     print(f"RAVINE_SEED={seed}")
-    words = [sys.executable, killing.__file__, folder, str(kills), seed]
-    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    made = subprocess.run(words, env=surroundings, capture_output=True, text=True, timeout=300 + 5 * kills, check=False)
-    assert made.returncode == 0, made.stderr
-    return folder, json.loads(made.stdout) | {"kills": kills}
+    made = processes.run(Path(killing.__file__), folder, kills, seed, check=True, seconds=300 + 5 * kills)
+    return folder, json.loads(made.out) | {"kills": kills}
 
 
 @pytest.fixture(scope="module")
@@ -93,33 +90,29 @@ RATES = np.linspace(0.01, 0.32, 32)
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """Three sweeps of one command line, begun at once, because each is slow to import what it needs, and what is done
-    to each as soon as its first block is finished."""
+    """Three sweeps of one command line, begun at once, and what is done to each as soon as its first block is
+    finished."""
     folder = tmp_path_factory.mktemp("begun")
     (folder / "slowly.py").write_text(SLOW)
-    program = "import sys; from ravine.cli import main; sys.argv[0] = 'ravine'; main()"
     words = ["sweep", "slowly:bowl", "--optimizer", "ASGD", "--steps", "10", "--lr", ",".join(map(str, RATES))]
-    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
     started, killed = {}, {}
     for name, workers in {"alone": [], "master": ["--workers", "2"], "worker": ["--workers", "2"]}.items():
-        command = [sys.executable, "-c", program, *words, "-o", f"{name}.zarr", *workers]
-        with (folder / f"{name}.stdout").open("w") as out, (folder / f"{name}.stderr").open("w") as err:
-            started[name] = subprocess.Popen(command, cwd=folder, env=surroundings, stdout=out, stderr=err)
+        command = [processes.COMMAND, *words, "-o", f"{name}.zarr", *workers]
+        started[name] = processes.start(*command, cwd=folder)
     try:
         wait_for(lambda: sum(strike(name, folder, started[name], killed) for name in started) == 3)
         for each in started.values():
-            each.wait(timeout=300)
+            each.wait(300)
         yield folder, started, killed
     finally:
         for each in started.values():
             each.kill()
-            each.wait()
 
 
 def strike(name, folder, process, killed):
     """Kill, once, as soon as a block is finished: the processes that were seen are kept."""
     if name in killed or not list((folder / f"{name}.zarr/.ravine/ledger").glob("*.json")):
-        assert process.poll() is None or name in killed, (folder / f"{name}.stderr").read_text()
+        assert process.poll() is None or name in killed, process.err
         return name in killed
     killed[name] = family(process.pid)
     if name == "alone":
@@ -137,6 +130,7 @@ def slow_expected(begun):
         patch.syspath_prepend(str(begun[0]))
         import slowly
 
+        patch.setattr(slowly, "time", SimpleNamespace(sleep=lambda _: None))
         return ravine.sweep(slowly.bowl, torch.optim.ASGD, 10, lr=RATES)
 
 
@@ -190,7 +184,7 @@ def same(path, expected):
 def test_ctrl_c_on_the_command_line(begun, slow_expected, monkeypatch):
     folder, started, _ = begun
     assert started["alone"].returncode == 130
-    lines = (folder / "alone.stderr").read_text().splitlines()
+    lines = started["alone"].err.splitlines()
     assert len(lines) == 1, lines
     assert "of 32 runs are in alone.zarr: interrupted; ravine resume alone.zarr goes on" in lines[0]
     assert "32 runs:" in resumed(folder, "alone", slow_expected, monkeypatch)
@@ -207,8 +201,8 @@ def test_the_master_is_killed_and_its_workers_end(begun, slow_expected, monkeypa
 
 def test_a_worker_is_killed_and_its_block_is_made_again(begun, slow_expected):
     folder, started, _ = begun
-    complaint = (folder / "worker.stderr").read_text()
+    complaint = started["worker"].err
     assert started["worker"].returncode == 0, complaint
-    assert "32 runs:" in (folder / "worker.stdout").read_text()
+    assert "32 runs:" in started["worker"].out
     assert "Traceback" not in complaint
     same(folder / "worker.zarr", slow_expected)

@@ -10,16 +10,6 @@ import planes
 import ravine
 
 
-@pytest.fixture(scope="module")
-def trained():
-    return planes.train(lr=0.3, momentum=0.9)
-
-
-@pytest.fixture(scope="module")
-def run(trained):
-    return planes.project(trained)
-
-
 def told(run, kind):
     found = [each for each in ravine.explain(run) if each.kind == kind]
     assert len(found) < 2

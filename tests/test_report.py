@@ -90,18 +90,18 @@ def shared_parts(told, proofs):
         yield
 
 
+@pytest.fixture
+def page(written_page):
+    return written_page[0]
+
+
 @pytest.fixture(scope="module")
-def page(told):
-    return make_page(told, article.draw_figures(told))
+def written(written_page):
+    return written_page[1]
 
 
 def as_html(page):
     return make_html(page, RAVINE, DARK, RAVINE)
-
-
-@pytest.fixture(scope="module")
-def written(page):
-    return as_html(page)
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +186,22 @@ def test_the_thirteen_numbers_of_the_log_are_printed(walked):
     assert "epoch 98, loss 0.4994412362575531" in text
 
 
-def test_the_same_call_writes_the_same_bytes(page, written):
-    assert as_html(page) == written
+def test_the_same_call_writes_the_same_bytes(told):
+    """Two chapters, each time from the study; with ``-m slow`` the whole page, below."""
+
+    def make():
+        figures = {number: article.FIGURES[number].draw(told, "ravine") for number in (4, 7, 8)}
+        chapters = story.make_chapters(story.StoryData(told, figures, "ravine"))
+        return as_html(Page("T", "l", [], [], [each for each in chapters if each.id in ("descent", "nesterov")]))
+
+    first = make()
+    assert first.count("<img") == 3
+    assert make() == first
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_page(told, written):
+    assert as_html(make_page(told, article.draw_figures(told))) == written
 
 
 def test_written_at_once_or_not_at_all(tmp_path, monkeypatch):
@@ -274,8 +288,7 @@ def test_figure_7_in_numbers_adds_up(page):
 @pytest.mark.parametrize("given", [{"steps": 5}, {"steps": 60, "lr": 40.0}])
 def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
     study = article.study(**given)
-    figures = article.draw_figures(study)
-    assert 7 in figures
+    figures = {7: article.FIGURES[7].draw(study, "ravine")}
     (chapter,) = (
         each for each in story.make_chapters(story.StoryData(study, figures, "ravine")) if each.id == "nesterov"
     )
@@ -345,7 +358,7 @@ def test_a_turned_page_can_be_drawn_and_has_the_same_chapters(turned, page):
 
 def test_runs_that_only_stand_at_one_place_are_not_called_one():
     study = article.study(lr=0.0, steps=2)
-    told = story.StoryData(study, article.draw_figures(study), "ravine")
+    told = story.StoryData(study, {}, "ravine")
     (plate,) = (b for c in story.make_chapters(told) for b in c.blocks if isinstance(b, Plate) and b.id == "figure-9")
     assert "MSELoss = L1Loss" not in plate.look
     moved = [math.dist(lowest(name, 0.0)[0], lowest(name, 2.0)[0]) for name in CRITERIA]
@@ -361,10 +374,10 @@ def test_settings_that_torch_lets_pass_make_a_page_too():
 
 
 def test_a_figure_without_anything_to_show_is_left_out_and_said():
+    """That it is left out the command says, with all figures drawn; here what stands in its place."""
     study = article.study(momentum=0.0, nesterov=False, steps=3)
-    figures = article.draw_figures(study)
-    assert 7 not in figures
-    chapters = {chapter.id: chapter for chapter in story.make_chapters(story.StoryData(study, figures, "ravine"))}
+    assert article.figures._draw_seventh(study, "ravine") is None
+    chapters = {chapter.id: chapter for chapter in story.make_chapters(story.StoryData(study, {}, "ravine"))}
     words = [block.words for block in chapters["nesterov"].blocks if isinstance(block, Text)]
     assert any("it is left out" in each for each in words)
 

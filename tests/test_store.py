@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import random
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ import pytest
 import torch
 import xarray as xr
 
+import processes
 import ravine
 from ravine._engine import keep as capacity
 from ravine._engine.batched import TorchEngine
@@ -32,7 +31,7 @@ SETTINGS = {"lr": [1e-3, 1e-2, 5.0], "momentum": [0.0, 0.9], "nesterov": [False,
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Blocks of a few runs, so that a small sweep has many."""
-    monkeypatch.setattr(recipes, "BLOCK_BYTES", 1600)
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 600)
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def bowl(scale=1.0, far=0.0):
     )
 
 
-USUAL = {"lr": [0.01, 0.1, 0.2, 0.3], "momentum": [0.0, 0.5, 0.9], "steps": 40}
+USUAL = {"lr": [0.01, 0.1, 0.2, 0.3], "momentum": [0.0, 0.5, 0.9], "steps": 15}
 
 
 def small_sweep(path, **changed):
@@ -405,7 +404,7 @@ def optimizer_of(factor):
 
 plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
 CHANGES = {
-    "steps": ({}, {"steps": 41}, ["steps was 40, now 41"]),
+    "steps": ({}, {"steps": 16}, ["steps was 15, now 16"]),
     "keep": ({}, {"keep": "summary"}, ["keep was path, now summary"]),
     "values": ({}, {"momentum": [0.0, 0.5, 0.8]}, ["momentum was 0.0, 0.5, 0.9, now 0.0, 0.5, 0.8"]),
     "many": ({"lr": np.geomspace(0.01, 0.1, 9)}, {"lr": np.geomspace(0.01, 0.1, 9) * (1 + 1e-15)}, ["lr was 9 values"]),
@@ -528,7 +527,7 @@ def test_a_sweep_is_known_again_in_another_process(path):
     exec(ELSEWHERE.format(lines="", path=str(path)), {"__name__": "__main__"})
     before = bytes_of(path / ".ravine")
     lines = "a = 1\nb = [2]\ndef other(): pass"
-    subprocess.run([sys.executable, "-c", ELSEWHERE.format(lines=lines, path=str(path))], check=True, timeout=100)
+    processes.run(ELSEWHERE.format(lines=lines, path=str(path)), check=True)
     assert bytes_of(path / ".ravine") == before
 
 
@@ -586,7 +585,7 @@ def test_writes_that_are_no_whole_block_are_refused(path):
 
 
 def test_one_run_is_read_without_the_others(path, monkeypatch):
-    monkeypatch.setattr(recipes, "BLOCK_BYTES", 600)
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 240)
     expected = small_sweep(path).load()
     store = Store(path)
     assert store.tiling.count == 12
@@ -614,7 +613,7 @@ def test_an_incomplete_store_says_so(path):
     assert told[0].filename == __file__
     taken = opened.steps_taken.values.ravel()
     assert (taken[runs] == 0).all()
-    assert (np.delete(taken, np.arange(runs.start, runs.stop)) == 40).all()
+    assert (np.delete(taken, np.arange(runs.start, runs.stop)) == 15).all()
     assert opened.drop_vars("steps_taken").load().equals(expected)
 
 
@@ -752,16 +751,17 @@ def test_one_process_hands_out_at_a_time(path):
         "import sys; from ravine._store.store import Store\n"
         "with Store(sys.argv[1]).writing():\n    print('held', flush=True); sys.stdin.read()"
     )
-    other = subprocess.Popen([sys.executable, "-c", held, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other = processes.start(held, path)
     try:
-        assert other.stdout.readline() == b"held\n"
+        assert other.wait_for_line() == "held"
         with pytest.raises(
             BlockingIOError, match=rf"is being written by process {other.pid} on .*: wait for it or stop it"
         ):
             small_sweep(path)
         assert ravine.verify(path) == []  # reading is free
     finally:
-        other.communicate(timeout=20)
+        other.close_stdin()
+        other.wait()
     small_sweep(path)
 
 
@@ -825,8 +825,7 @@ for home, name, limit in ((execute, "create", 600), (Store, "write", 2000), (Sto
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
-    words = [sys.executable, "-c", FULL, tmp_path]
-    said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=100).stdout.splitlines()
+    said = processes.run(FULL, tmp_path, check=True).out.splitlines()
     assert [line.split()[0] for line in said] == ["create", "write", "gather"]
     for line in said:
         name, _, told = line.partition(" ")

@@ -19,16 +19,6 @@ from test_legible import assert_legible
 
 
 @pytest.fixture(scope="module")
-def trained():
-    return planes.train(lr=0.3, momentum=0.9)
-
-
-@pytest.fixture(scope="module")
-def run(trained):
-    return planes.project(trained)
-
-
-@pytest.fixture(scope="module")
 def land(trained, run):
     return planes.surface(trained, run)
 

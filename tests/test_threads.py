@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import subprocess
-import sys
 import threading
 import warnings
 from concurrent import futures
@@ -16,6 +14,7 @@ import pytest
 import torch
 import xarray as xr
 
+import processes
 import ravine
 from ravine._system import process_state
 from ravine._torch import one_thread
@@ -136,9 +135,9 @@ last = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
 last.start(); last.join()
 print(found, fresh, torch.get_num_threads())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
-    found, fresh, here = eval(done.stdout.replace("] ", "], "))
-    assert (found[1], fresh, here) == (3, [3], 3), done.stdout
+    done = processes.run(code, check=True)
+    found, fresh, here = eval(done.out.replace("] ", "], "))
+    assert (found[1], fresh, here) == (3, [3], 3), done.out
 
 
 def test_work_in_work_of_one_thread_does_not_wait_for_itself():

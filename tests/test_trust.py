@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 import xarray as xr
 from typer.testing import CliRunner
 
+import processes
 import ravine
 from ravine import _system
 from ravine._store import trust
@@ -534,7 +534,7 @@ def test_who_verifies_while_another_gathers_hears_no_false_alarm(path, small, mo
 
 def test_the_start_method_of_multiprocessing_stays_open_and_random_untouched(tmp_path):
     code = f"""
-import multiprocessing, random
+{processes.FORGET}; import multiprocessing, random
 random.seed(3); before = random.getstate()
 import ravine
 problem = ravine.gallery.rosenbrock()
@@ -545,7 +545,7 @@ assert multiprocessing.get_start_method(allow_none=True) is None
 assert random.getstate() == before
 multiprocessing.set_start_method("spawn")
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+    processes.run(code, check=True)
 
 
 def test_the_home_folder_is_understood(tmp_path, monkeypatch):
@@ -625,8 +625,7 @@ try:
 except MemoryError as reason:
     print(reason)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
-    assert "are free" in done.stdout
+    assert "are free" in processes.run(code, check=True).out
 
 
 @pytest.mark.parametrize("version", [1, 2])

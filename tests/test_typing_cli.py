@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import processes
 import ravine
 from ravine.cli import app
 from ravine.cli.options import GALLERY
@@ -83,10 +84,11 @@ def test_completion_knows_commands_and_problems():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes that break")
 def test_a_reader_that_leaves_early_is_no_error(here):
-    program = f"{sys.executable} -c '{MAIN}'"
-    call = f"{program} descend quadratic --lr 0.1 | head -0; {program} --help | head -1"
-    done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, timeout=120)
-    assert done.stderr == ""
+    for words in (["descend", "quadratic", "--lr", 0.1], ["--help"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        assert processes.run(processes.COMMAND, *words, stdout=writing).err == ""
+        os.close(writing)
     assert ravine.open("quadratic-descent.nc").sizes["step"] == 101  # the work was done all the same
 
 
@@ -131,11 +133,10 @@ def test_words_mean_what_they_mean_in_python(here):
 @pytest.mark.parametrize("many", ["0.1,0.2", "0.001:1:5:log"])
 @pytest.mark.parametrize("option", ["--lr", "--momentum", "--weight-decay"])
 def test_several_values_name_the_sweep(here, option, many):
-    words = [sys.executable, "-c", MAIN, "descend", "quadratic", option, many]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = processes.run(processes.COMMAND, "descend", "quadratic", option, many)
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"'{many}' is several values, and this makes one run; ravine sweep takes it" in done.stderr
+    assert done.err.count("\n") == 1
+    assert f"'{many}' is several values, and this makes one run; ravine sweep takes it" in done.err
 
 
 def test_the_script_of_a_study(here):
@@ -144,8 +145,8 @@ def test_the_script_of_a_study(here):
     one = ravine.open("runs.nc").sel(criterion="MSELoss")
     assert script.strip() == ravine.code(one).strip()
     run("code", "runs.nc", "--at", "criterion=MSELoss", "-o", "script.py")
-    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines()[-1] == f"step 99, loss {one.loss.values[99].item()}"
+    done = processes.run(here / "script.py", check=True)
+    assert done.out.splitlines()[-1] == f"step 99, loss {one.loss.values[99].item()}"
     assert "select" in refused("code", "runs.nc")
 
 

@@ -7,7 +7,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
@@ -22,6 +21,7 @@ import torch
 import xarray as xr
 from typer.testing import CliRunner
 
+import processes
 import ravine
 from ravine._descent.run_spec import RunSpec
 from ravine._engine import job as jobs
@@ -49,10 +49,17 @@ pytestmark = [
 ]
 
 
+PRELOADED = ["ravine._sweep.sweep", "distributed"]
+"""What all workers that begin by forkserver share, as those of ``ravine sweep --workers`` do."""
+
+
 def cluster_of(count, **options):
+    import dask
     from dask.distributed import LocalCluster
 
-    return LocalCluster(n_workers=count, threads_per_worker=2, processes=True, dashboard_address=None, **options)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        return LocalCluster(n_workers=count, threads_per_worker=2, processes=True, dashboard_address=None, **options)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def pools():
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     made = {how: futures.ProcessPoolExecutor(2, multiprocessing.get_context(how)) for how in KINDS[:2]}
     yield made
     for pool in made.values():
@@ -329,15 +337,15 @@ SCRIPT = """
 """
 
 
-def script(folder, text, *words):
+def script(folder, text):
     file = folder / "mine.py"
     file.write_text(textwrap.dedent(text))
-    return [sys.executable, "-W", "error", str(file), *words]
+    return file
 
 
 def test_what_a_script_defines_goes_along(tmp_path):
-    done = subprocess.run(script(tmp_path, SCRIPT), capture_output=True, text=True, timeout=120)
-    assert done.stdout == "the same\n", done.stderr
+    done = processes.run(script(tmp_path, SCRIPT), strict=True)
+    assert done.out == "the same\n", done.err
 
 
 @pytest.mark.parametrize("kind", ["pool", "dask"])
@@ -681,17 +689,14 @@ SLOW += ["--set", "foreach=true"]  # which goes run by run
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for the processes of a group in /proc")
 def test_ctrl_c_ends_all_workers_quietly_and_resume_goes_on(tmp_path):
-    words = ["-c", "from ravine.cli import main; main()", "sweep", *SLOW, "-o", "runs.zarr", "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=tmp_path, start_new_session=True, stdout=-1, stderr=-1, text=True
-    )
+    words = ["sweep", *SLOW, "-o", "runs.zarr", "--workers", "2"]
+    process = processes.start(processes.COMMAND, *words, cwd=tmp_path)
     ledger = tmp_path / "runs.zarr" / ".ravine" / "ledger"
     wait_for(lambda: (ledger.exists() and len(list(ledger.glob("*.json"))) >= 2) or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)
-    out, told = process.communicate(timeout=60)
-    assert process.returncode == 130, (out, told)
-    assert "Traceback" not in told + out
-    assert "resume" in told + out
+    assert process.wait(60) == 130, (process.out, process.err)
+    assert "Traceback" not in process.err + process.out
+    assert "resume" in process.err + process.out
     wait_for(lambda: not group(process.pid), 10)
     assert not (tmp_path / "runs.zarr" / ".ravine" / "complete.json").exists()
     with pytest.warns(UserWarning, match="ravine resume"):
@@ -751,13 +756,9 @@ ORPHANS = """
     ("how", "when"), [("fork", "idle"), ("fork", "busy"), ("spawn", "idle"), ("forkserver", "busy")]
 )
 def test_workers_end_with_a_killed_master(how, when, tmp_path):
-    words = script(tmp_path, ORPHANS, how, when)
-    with (tmp_path / "out").open("w") as out:  # a pipe would be held open by orphans
-        process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT)
-        process.wait(60)
-    found = (tmp_path / "out").read_text().split()
-    assert process.returncode == -signal.SIGKILL, found
-    orphans = [int(each) for each in found[:2]]
+    process = processes.start(script(tmp_path, ORPHANS), how, when, strict=True)
+    assert process.wait(60) == -signal.SIGKILL, (process.out, process.err)
+    orphans = [int(each) for each in process.out.split()[:2]]
     assert len(orphans) == 2
     try:
         wait_for(lambda: not alive(orphans), 10)
@@ -820,5 +821,5 @@ def test_the_script_that_the_docs_show(tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text()
     text = page.partition("```py\n")[2].partition("```")[0]
     (tmp_path / "mine.py").write_text(text)
-    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.stdout == "6 runs, 0 faults\n", done.stderr
+    done = processes.run(tmp_path / "mine.py", cwd=tmp_path, seconds=300)
+    assert done.out == "6 runs, 0 faults\n", done.err

@@ -273,9 +273,10 @@ def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[
     """Refuse words where there is a switch, and anything but numbers where there is a number, before any run."""
     taken = inspect.signature(optimizer).parameters
     values = [*fixed.items(), *((axis.name, value) for axis in axes for value in axis.values)]
+    of_loop = loop_settings(optimizer, dict(values))
     for name, value in values:
         check_switch(name, value, taken)
-        if name in loop_settings(optimizer, {name: value}):
+        if name in of_loop:
             check_loop_setting(name, value)
         default = taken[name].default if name in taken else None
         wants_number = isinstance(default, int | float) and not isinstance(default, bool)
