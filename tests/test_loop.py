@@ -705,3 +705,47 @@ def test_rows_come_back_as_they_were_added():
         assert rows.whole()[:, 1].tolist() == [2.0 * k for k in range(count)]
         rows.cut(count // 2)
         assert len(rows) == count // 2
+
+
+KEPT = {
+    "momentum": {"lr": 0.1, "momentum": 0.9, "also": ("gradient", "velocity")},
+    "schedule": {"lr": 0.1, "scheduler": "OneCycleLR(max_lr=0.3)"},
+    "closure": {"optimizer": "LBFGS", "lr": 0.5},
+    "batches": {"lr": 0.1, "batch_size": 8, "loss_every": 6, "clip_norm": 1.0},
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+@pytest.mark.parametrize(("every", "steps"), [(3, 13), (7, 5), (4, 12)])
+def test_steps_that_are_kept_are_those_of_the_whole_run(article, case, every, steps):
+    problem = article["MSELoss"]
+    whole, kept = (ravine.descend(problem, steps=steps, every=k, **KEPT[case]) for k in (1, every))
+    assert kept.step.values.tolist() == sorted({*range(0, steps + 1, every), steps})
+    assert set(kept.data_vars) == set(whole.data_vars)
+    for name in whole.data_vars:
+        expected = whole[name].sel(step=kept.step) if "step" in whole[name].dims else whole[name]
+        assert expected.values.tobytes() == kept[name].values.tobytes(), name
+
+
+def test_of_a_run_that_keeps_some_steps_an_interrupt_leaves_whole_ones(article):
+    calls = []
+
+    def loss(parameters):
+        calls.append(None)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return article["MSELoss"].loss(parameters)
+
+    problem = ravine.Problem(loss, dict(article["MSELoss"].start))
+    with pytest.warns(UserWarning, match="interrupted after step 7 of 20"):
+        run = ravine.descend(problem, lr=0.1, steps=20, every=3)
+    whole = ravine.descend(article["MSELoss"], lr=0.1, steps=20)
+    assert run.step.values.tolist() == [0, 3, 6]
+    assert run.position.values.tobytes() == whole.position.sel(step=run.step).values.tobytes()
+    assert run.steps_taken == 7
+
+
+@pytest.mark.parametrize("every", [0, True, 2.5, "2"])
+def test_a_pace_that_is_none_is_refused(article, every):
+    with pytest.raises(ValueError, match="every must be a whole number of at least 1, got"):
+        ravine.descend(article["MSELoss"], every=every)

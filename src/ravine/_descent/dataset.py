@@ -66,19 +66,19 @@ def dataset_of(
     positions = [numpy_of(t.positions.whole()) for t in traces]
     data = {
         "position": variable("position", ("step", "parameter"), positions),
-        "loss": variable("loss", ("step",), [numpy_of(t.loss) for t in traces]),
+        "loss": variable("loss", ("step",), [numpy_of(t.loss)[t.kept] for t in traces]),
     }
     for name in ("gradient", "velocity"):
         recorded: list[Rows] = [t.gradients if name == "gradient" else t.velocities for t in traces]
         if recorded[0]:
             data[name] = variable(name, ("step", "parameter"), [numpy_of(each.whole()) for each in recorded])
     if first.batch_losses:
-        arrays = [numpy_of(t.batch_losses.whole()[:, 0]) for t in traces]
+        arrays = [numpy_of(t.batch_losses.whole()[:, 0])[t.kept] for t in traces]
         data["batch_loss"] = variable("batch_loss", ("step",), arrays)
     if first.scheduled:
-        data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled) for t in traces])
+        data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled)[t.kept] for t in traces])
     if "clip_norm" in first.settings and first.norms:
-        rows = [np.array([*t.norms, np.nan][: len(t.losses)]) for t in traces]
+        rows = [np.array([*t.norms, np.nan][: len(t.losses)])[t.kept] for t in traces]
         data["gradient_norm"] = variable("gradient_norm", ("step",), rows)
     data |= _moving_settings(traces, lead, shape, fate)
     data |= _zero_gradient(traces, positions, variable)
@@ -91,8 +91,8 @@ def dataset_of(
     coords = {
         name: plain(v) for name, v in first.settings.items() if is_coordinate(name, v, overridden_by(first.leaves))
     }
-    steps = data["position"].sizes["step"]
-    coords |= {"step": np.arange(steps), "parameter": parameter_of(problems[0]), "optimizer": first.name}
+    steps = max((t.kept for t in traces), key=len)
+    coords |= {"step": steps, "parameter": parameter_of(problems[0]), "optimizer": first.name}
     coords |= {dim: np.array(labels) for dim, labels in choices.items()}
     if "criterion" not in choices and "problem" not in choices and problems[0].criterion is not None:
         coords["criterion"] = problems[0].criterion
@@ -135,7 +135,7 @@ def _moving_settings(
     """Return step by step what a scheduler moved besides the lr, or set to another value than was given."""
     found = {}
     for name in traces[0].moving:
-        values = [np.array(trace.moving[name]) for trace in traces]
+        values = [np.array(trace.moving[name])[trace.kept] for trace in traces]
         given = settings_now(traces[0].settings).get(name)
         if all((each == given).all() for each in values):
             continue

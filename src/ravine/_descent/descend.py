@@ -45,6 +45,7 @@ def descend(
     batch_size: int | None = None,
     seed: int = 0,
     loss_every: int = 1,
+    every: int = 1,
     also: Collection[str] = (),
     throw: bool = False,
     mode: Mode | None = None,
@@ -98,6 +99,9 @@ def descend(
     also
         What else to record: ``"gradient"`` (with mini-batches, that of the batch), ``"velocity"`` (torch's
         ``momentum_buffer``).
+    every
+        Keep positions, losses and all else at each so many steps only (and at start and end): less memory for large
+        models. The coordinate ``step`` says which; each step is taken all the same.
     throw
         Raise when the loss is no longer finite. Otherwise the inf and NaN that torch produced are kept.
     mode
@@ -153,6 +157,8 @@ def descend(
     problem, made_by = as_problem(problem, "ravine.descend"), as_optimizer(optimizer)
     settings |= {name: value for name, value in {"clip_norm": clip_norm, "noise": noise}.items() if value is not None}
     check_call(made_by, steps, also, settings)
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ValueError(f"every must be a whole number of at least 1, got {every!r}")
     check_single_values(made_by, settings)
     schedule = as_scheduler(scheduler, steps)
     labelled = list(problem.items()) if isinstance(problem, Mapping) else [("", problem)]
@@ -171,13 +177,13 @@ def descend(
         check_trainable(each.loss, each.start, "ravine.descend")
     feed = make_feed(cells, batch_size, seed, loss_every)
     spec = RunSpec(
-        made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph, seed
+        made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph, seed, every
     )
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
     check_fits(
         f"{len(cells):,} run{'' if len(cells) == 1 else 's'} of {steps:,} steps take",
-        len(cells) * (spec.steps + 1) * numbers * next(iter(cells[0].start.values())).element_size(),
-        "take fewer steps, or ravine.sweep with a store or summaries",
+        len(cells) * (-(-spec.steps // every) + 1) * numbers * next(iter(cells[0].start.values())).element_size(),
+        "keep fewer positions with every=…, take fewer steps, or ravine.sweep with a store or summaries",
     )
     done: list[Trace] = []
     with random_state_kept(cells):

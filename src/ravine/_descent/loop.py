@@ -55,7 +55,7 @@ def _record(
     if "velocity" in spec.also and "momentum" not in rule.defaults:
         raise ValueError(f"{type(rule).__name__} keeps no momentum_buffer: no velocity can be recorded")
     # before the scheduler, which moves settings, and before the first step
-    trace = Trace(rule, leaves_of(rule, handed, spec))
+    trace = Trace(rule, leaves_of(rule, handed, spec), spec.every)
     trace.settings |= loop_settings(spec.optimizer, spec.settings)
     gradients = spec.treatment.begin(spec.noise_seed)
     trace.closure = use
@@ -69,6 +69,7 @@ def _record(
     try:
         for step in tracked(range(spec.steps), "steps"):
             batch = next(deal)
+            trace.keeps = step % spec.every == 0
             _record_before(trace, spec, step, live, rule, handed, own=own)
             trace.at_end = step in (0, spec.steps - 1)
             try:
@@ -87,6 +88,7 @@ def _record(
                 raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
             if schedule is not None:
                 _advance(schedule, loss)
+        trace.keeps = True
         _record_last(trace, spec, live, rule, handed, own=own)
     except KeyboardInterrupt:
         trace.interrupted = True
@@ -114,10 +116,11 @@ def _record_before(
     *,
     own: bool,
 ) -> None:
-    trace.positions.add([leaf.detach().clone() for leaf in live.leaves.values()])
+    if trace.keeps:
+        trace.positions.add([leaf.detach().clone() for leaf in live.leaves.values()])
     if own:
         every = spec.feed.loss_every if spec.feed else 1
-        loss = whole_loss(live) if step % every == 0 else None
+        loss = whole_loss(live) if trace.keeps and step % every == 0 else None
         if step == 0 and loss is not None and not trace.losses:
             check_start(loss)
         trace.losses.add([loss if loss is not None else next(iter(live.leaves.values())).new_full((), torch.nan)])
@@ -125,7 +128,7 @@ def _record_before(
         trace.scheduled.append(float(rule.param_groups[0]["lr"]))
         for name, value in settings_now(rule.param_groups[0]).items():
             trace.moving.setdefault(name, []).append(value)
-    if "velocity" in spec.also:
+    if "velocity" in spec.also and trace.keeps:
         trace.velocities.add([read_velocity(rule, one) for one in handed.values()])
 
 

@@ -37,6 +37,7 @@ class RunSpec:
     throw: bool
     create_graph: bool = False
     noise_seed: int = 0
+    every: int = 1
 
     @property
     def treatment(self) -> Treatment:

@@ -139,7 +139,7 @@ def _share(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _record_gradients(trace: Trace, spec: RunSpec, leaves: Collection[torch.Tensor]) -> None:
-    if "gradient" in spec.also:
+    if "gradient" in spec.also and trace.keeps:
         trace.gradients.add(read_gradients(leaves, trace))
     if trace.at_end:
         trace.end_gradients.append(read_gradients(leaves, trace))

@@ -6,7 +6,9 @@ import array
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ravine._problem.copies import make_copy
 from ravine._study.decay import Leaf
@@ -63,7 +65,7 @@ class Rows:
 class Trace:
     """What one run left behind. A loss that was not evaluated is NaN."""
 
-    def __init__(self, rule: torch.optim.Optimizer, leaves: Sequence[Leaf]) -> None:
+    def __init__(self, rule: torch.optim.Optimizer, leaves: Sequence[Leaf], every: int = 1) -> None:
         self.name = type(rule).__name__
         self.home = type(rule).__module__
         self.path = path_of(type(rule))
@@ -74,6 +76,8 @@ class Trace:
         self.scheduled = array.array("d")
         self.moving: dict[str, list[float]] = {}
         self.norms = array.array("d")
+        self.every = every
+        self.keeps = True  # whether what is as large as the parameters is recorded at this step
         self.at_end = False
         self.end_gradients: list[list[torch.Tensor]] = []
         self.prediction: torch.Tensor | None = None
@@ -88,13 +92,23 @@ class Trace:
         """Losses (step,)."""
         return self.losses.whole()[:, 0]
 
+    @property
+    def kept(self) -> NDArray[np.intp]:
+        """The steps of which positions are kept: each `every`-th that has a loss, and the last of a whole run."""
+        count = len(self.losses)
+        steps = np.arange(0, count, self.every)
+        return steps if self.interrupted or not count or steps[-1] == count - 1 else np.append(steps, count - 1)
+
     def trim(self) -> None:
         """Drop what an interrupted step recorded in part; what was never begun stays empty."""
-        rows = (self.positions, self.gradients, self.velocities, self.losses, self.batch_losses)
-        begun = [len(each) for each in (*rows, self.scheduled) if len(each)]
+        large, small = (self.positions, self.gradients, self.velocities), (self.losses, self.batch_losses)
+        begun = [len(each) for each in (*small, self.scheduled) if len(each)]
+        begun += [self.every * len(each) for each in large if each]
         count = min(begun, default=0)
-        for each in rows:
+        for each in small:
             each.cut(count)
+        for each in large:
+            each.cut(-(-count // self.every))
         del self.scheduled[count:]
         del self.norms[count:]
         for values in self.moving.values():
