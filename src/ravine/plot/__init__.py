@@ -10,6 +10,7 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 ``losses(runs)``             figure: the loss at every step, or how much of the way is left
 ``phase(values)``            figure: one number for each pair of two settings, such as steps to arrive
 ``stability(runs)``          figure: which learning rates are stable and how fast, theory with runs on it
+``layers(run)``              figure: how far each update moves each layer of a recorded network
 ``fit(runs)``                figure: the data and what the model learned
 ``scatter(runs)``            figure: the data alone
 ``slice(land, along, at)``   figure: the loss along one line, all criteria on one axis
@@ -24,6 +25,7 @@ from ravine.plot._anatomy.anatomy import anatomy
 from ravine.plot._anatomy.arrows import vectors
 from ravine.plot._curves.criteria import criteria
 from ravine.plot._curves.fit import fit, scatter
+from ravine.plot._curves.layers import layers
 from ravine.plot._curves.losses import losses
 from ravine.plot._curves.panel import panel
 from ravine.plot._curves.slice import slice
@@ -39,6 +41,7 @@ __all__ = [
     "criteria",
     "descent",
     "fit",
+    "layers",
     "losses",
     "panel",
     "path",
