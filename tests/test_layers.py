@@ -91,7 +91,7 @@ def test_each_layer_has_its_curve(both, style):
     if style != "article":
         medians = run.update_ratio.median("step")
         words = " ".join(figure.texts[0].get_text().split())
-        assert words.startswith(f"layer 6 moves most, by {100 * float(medians.sel(layer='6')):.3g} % of its weights")
+        assert words.startswith(f"Layer 6 moves most, by {100 * float(medians.sel(layer='6')):.3g} % of its weights")
         assert str(run.layer.values[np.argmin(medians.values)]) in words.partition(";")[2]
 
 

@@ -141,7 +141,8 @@ def _extremes(found: list[Ratios]) -> tuple[Ratios, Ratios]:
 
 def _title(found: list[Ratios]) -> str:
     least, most = _extremes(found)
-    much = f"{_called(most)} moves{' most,' if least is not most else ''} by {_percent(most)} of its weights at a step"
+    who = _called(most).replace("layer ", "Layer ", 1)
+    much = f"{who} moves{' most,' if least is not most else ''} by {_percent(most)} of its weights at a step"
     return much if least is most else f"{much}; {_called(least)} least, by {_percent(least)}"
 
 
