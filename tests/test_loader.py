@@ -123,6 +123,10 @@ def test_small_batches_are_joined_and_large_ones_are_not(digits):
         for size in (100, 520)
     ]
     assert sizes == [[600, 500], [520, 520, 60]]
+    with torch.random.fork_rng():
+        layers = torch.nn.Unflatten(1, (1, 2, 4)), torch.nn.Conv2d(1, 1, 1), torch.nn.Flatten(), torch.nn.Linear(8, 4)
+    problem = ravine.Problem.of(torch.nn.Sequential(*layers), CE, DataLoader(data, 50))
+    assert {len(x) for x, _ in problem.parts.batches.items} == {150, 50}  # of images a cache holds fewer
 
 
 def test_runs_and_sweeps_are_those_of_all_data(digits):

@@ -25,6 +25,9 @@ Weight = Callable[[Any], Any]
 MERGED = 512
 """Rows to which small batches are joined: a call of a layer costs as much for one row as for dozens."""
 
+MERGED_IMAGES = 128
+"""Rows to which they are joined for convolutions: what these hold of more lies beyond a processor's own cache."""
+
 SEPARABLE = 1e-4
 """How near the loss of two batches together must be to their weighted mean, relatively."""
 
@@ -127,8 +130,10 @@ def is_pair(data: Any) -> bool:
     )
 
 
-def weigh(batches: Batches, loss: Callable[[Batch], torch.Tensor], weight: Weight | None) -> tuple[Batches, bool]:
-    """Find what each batch's loss counts, and join small batches; tell whether all might be joined.
+def weigh(
+    batches: Batches, loss: Callable[[Batch], torch.Tensor], weight: Weight | None, enough: int = MERGED
+) -> tuple[Batches, bool]:
+    """Find what each batch's loss counts, and join batches of fewer rows than enough; tell whether all might be joined.
 
     `loss` is called once for each batch, at the start. Two batches are also tried together: where their loss is not
     the weighted mean of the two, nothing is joined.
@@ -147,7 +152,7 @@ def weigh(batches: Batches, loss: Callable[[Batch], torch.Tensor], weight: Weigh
             expected, scale = (sum(terms) / counts if counts else c), abs(a) + abs(b)
         joined = not np.isfinite([expected, c]).all() or abs(expected - c) <= SEPARABLE * scale
         if joined:
-            items = _merge(items)
+            items = _merge(items, enough)
         elif weight is None:
             warnings.warn(
                 f"the loss of two batches together is {c:.4g}, and the mean of their losses, weighted by "
@@ -210,11 +215,11 @@ def _fit_together(items: Sequence[Batch]) -> bool:
     return len(shapes) == 1
 
 
-def _merge(items: Sequence[Batch]) -> list[Batch]:
+def _merge(items: Sequence[Batch], enough: int) -> list[Batch]:
     groups: list[list[Batch]] = [[]]
     rows = 0
     for item in items:
-        if rows >= MERGED:
+        if rows >= enough:
             groups.append([])
             rows = 0
         groups[-1].append(item)

@@ -47,6 +47,7 @@ def record(
     criterion: torch.nn.Module | None = None,
     *,
     every: Every = "auto",
+    positions: bool = True,
     path: str | os.PathLike[str] | None = None,
 ) -> Recorder:
     """Record a training while the user's own loop makes it.
@@ -71,6 +72,9 @@ def record(
         each step and doubles the distance when there are 256 snapshots (every second one is then dropped), and where
         they would take more than 2 % of the training's time so far and a fiftieth of a second. ``repr`` tells what
         they took.
+    positions
+        Whether the positions are kept. Without them, and buffers, there are the losses, the lr and ``update_ratio``
+        alone: what `ravine.plot.layers` draws of a model of any size, some bytes a snapshot.
     path
         A new folder to write to; it is complete after each snapshot, and `ravine.open` reads what a training that was
         killed has left. Left out, it is a temporary one, which goes when nobody needs it any more.
@@ -103,7 +107,7 @@ def record(
     FileExistsError
         If there is something at `path`.
     """
-    return Recorder(model, optimizer, criterion, every=every, path=path)
+    return Recorder(model, optimizer, criterion, every=every, positions=positions, path=path)
 
 
 class Recorder:
@@ -126,6 +130,7 @@ class Recorder:
         criterion: torch.nn.Module | None = None,
         *,
         every: Every = "auto",
+        positions: bool = True,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(model, torch.nn.Module):
@@ -143,7 +148,7 @@ class Recorder:
         self.steps = 0
         self.stopped = ""
         self.path: Path | None = None
-        self.given = every
+        self.given, self.positions = every, positions
         self._wanted = None if path is None else local_path(path)
         if self._wanted is not None and self._wanted.exists():
             raise FileExistsError(f"{self._wanted} exists already: choose another name, or open it with ravine.open")
@@ -211,7 +216,8 @@ class Recorder:
         xarray.Dataset
             ``position`` (step, parameter), mapped into memory; its steps are those of the snapshots. Where losses were
             seen ``batch_loss`` (step), where a setting moved ``scheduled_lr`` (step) and its like, where the model has
-            any ``buffers`` (step, buffer); and ``update_ratio`` (step, layer). It has no ``loss`` over all data.
+            any ``buffers`` (step, buffer); and ``update_ratio`` (step, layer): the length of the update that starts
+            there, over that of the parameters, for each module. It has no ``loss`` over all data.
 
         Raises
         ------
@@ -249,7 +255,7 @@ class Recorder:
 
     def _begin(self) -> None:
         tensors = self.members.tensors
-        buffers = named_buffers(self.model)
+        buffers = named_buffers(self.model) if self.positions else {}
         coords, settings, leaves = settings_of(self.optimizers, self.members)
         group = self.optimizers[0].param_groups[0]
         self._lr = group.get("lr")
@@ -275,6 +281,7 @@ class Recorder:
             list(self._settings_now()),
             coords,
             json.loads(facts),
+            self.positions,
         )
         recorded = {id(each) for each in tensors.values()}
         others = [each for each in named_tensors(self.model, self.criterion).values() if id(each) not in recorded]

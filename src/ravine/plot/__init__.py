@@ -11,6 +11,7 @@ Nothing here computes a descent, imports torch, shows itself, or writes a file: 
 ``phase(values)``            figure: one number for each pair of two settings, such as steps to arrive
 ``stability(runs)``          figure: which learning rates are stable and how fast, theory with runs on it
 ``between(line)``            figure: the loss, or the accuracy, between two states of a model
+``layers(run)``              figure: how far each update moves each layer of a recorded network
 ``fit(runs)``                figure: the data and what the model learned
 ``scatter(runs)``            figure: the data alone
 ``slice(land, along, at)``   figure: the loss along one line, all criteria on one axis
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ravine.plot._curves.between import between
     from ravine.plot._curves.criteria import criteria
     from ravine.plot._curves.fit import fit, scatter
+    from ravine.plot._curves.layers import layers
     from ravine.plot._curves.losses import losses
     from ravine.plot._curves.panel import panel
     from ravine.plot._curves.slice import slice
@@ -48,6 +50,7 @@ _HOME = {
     "criteria": "_curves.criteria",
     "descent": "_map.descent",
     "fit": "_curves.fit",
+    "layers": "_curves.layers",
     "losses": "_curves.losses",
     "panel": "_curves.panel",
     "path": "_map.marks",
@@ -67,6 +70,7 @@ __all__ = [
     "criteria",
     "descent",
     "fit",
+    "layers",
     "losses",
     "panel",
     "path",

@@ -12,7 +12,7 @@ import ravine
 from ravine.cli.command import begin_work, check_free, check_picture
 from ravine.cli.options import Force, Style, read_pairs
 
-VIEWS = ("descent", "anatomy", "panel", "losses", "fit", "scatter", "surface", "phase", "stability")
+VIEWS = ("descent", "anatomy", "panel", "losses", "fit", "scatter", "surface", "phase", "stability", "layers")
 
 
 def plot(
@@ -70,6 +70,7 @@ def plot(
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
         "stability": lambda: ravine.plot.stability(chosen, style=style),
+        "layers": lambda: ravine.plot.layers(chosen, style=style),
         "phase": lambda: ravine.plot.phase(report.numbers_of(chosen), x, y, marks=_read_marks(mark), style=style),
     }
     report.save_figure(draw[view](), picture)

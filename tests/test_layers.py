@@ -1,0 +1,129 @@
+"""Update over weight by layer: recorded with positions and without, and drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+
+import ravine
+from artists import of_gid
+from ravine import plot
+
+
+def recorded(count=3, **settings):
+    """A deep network whose last layer is trained ten times as fast, its weights after each step, and its recording."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [layer for _ in range(count) for layer in (torch.nn.Linear(4, 4), torch.nn.Tanh())]
+        model, x, y = torch.nn.Sequential(*layers, torch.nn.Linear(4, 1)), torch.randn(20, 4), torch.randn(20, 1)
+    groups = [{"params": model[-1].parameters(), "lr": 0.5}, {"params": model[:-1].parameters()}]
+    rule, criterion = torch.optim.SGD(groups, lr=0.05), torch.nn.MSELoss()
+    places = []
+
+    def look():
+        parts = {name: list(module.parameters()) for name, module in model.named_children()}
+        places.append({n: torch.cat([p.detach().reshape(-1) for p in some]) for n, some in parts.items() if some})
+
+    look()
+    with ravine.record(model, rule, criterion, **settings) as recorder:
+        for _ in range(6):
+            rule.zero_grad()
+            criterion(model(x), y).backward()
+            rule.step()
+            look()
+    return recorder, places
+
+
+@pytest.fixture(scope="module")
+def both():
+    return recorded(every=1), recorded(every=1, positions=False)
+
+
+def test_ratios_without_positions_are_the_same(both, tmp_path):
+    (full, places), (bare, _) = both
+    run, found = full.dataset(), bare.dataset()
+    assert "position" not in found
+    assert "parameter" not in found.dims
+    for name in ("update_ratio", "batch_loss"):
+        assert np.array_equal(found[name], run[name], equal_nan=True)
+    for layer in found.layer.values:
+        here, there = (torch.stack([each[layer] for each in some]) for some in (places[:-1], places[1:]))
+        expected = (there - here).norm(dim=1) / here.norm(dim=1)
+        np.testing.assert_allclose(found.update_ratio.sel(layer=layer)[:-1], expected, rtol=1e-5)
+    assert not (bare.path / "position.bin").exists()
+    assert sum(each.stat().st_size for each in bare.path.iterdir()) < 10_000
+    assert ravine.open(ravine.save(found, tmp_path / "ratios.nc")).identical(found)
+    with pytest.raises(ValueError, match="position"):
+        ravine.Plane.ends(found)
+
+
+def test_without_positions_thinned_out_and_buffers(monkeypatch):
+    from ravine._record import budget, snapshots
+
+    monkeypatch.setattr(budget, "FREE", np.inf)
+    monkeypatch.setattr(snapshots, "MOST", 4)
+    with torch.random.fork_rng():
+        model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule, positions=False) as recorder:
+        for _ in range(9):
+            rule.zero_grad()
+            recorder.loss(model(torch.ones(3, 2)).sum()).backward()
+            rule.step()
+    assert recorder.dataset().step.values.tolist() == [0, 4, 8, 9]
+    assert "buffers" not in recorder.dataset()
+
+
+@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
+def test_each_layer_has_its_curve(both, style):
+    run = both[1][0].dataset()
+    figure = plot.layers(run, style=style)
+    ax = figure.axes[0]
+    for layer in run.layer.values:
+        (line,) = of_gid(ax, layer)
+        assert np.array_equal(line.get_xdata(), run.step)
+        assert np.array_equal(line.get_ydata(), run.update_ratio.sel(layer=layer), equal_nan=True)
+    assert ax.get_yscale() == "log"
+    assert {text.get_text() for text in ax.texts} >= {"0", "2", "4", "6"}
+    if style != "article":
+        medians = run.update_ratio.median("step")
+        words = " ".join(figure.texts[0].get_text().split())
+        assert words.startswith(f"Layer 6 moves most, by {100 * float(medians.sel(layer='6')):.3g} % of its weights")
+        assert str(run.layer.values[np.argmin(medians.values)]) in words.partition(";")[2]
+
+
+def test_of_many_layers_the_two_of_the_title_bear_names():
+    recorder, _ = recorded(12, every=1, positions=False)
+    figure = plot.layers(recorder.dataset())
+    ax, key = figure.axes
+    assert len([line for line in ax.lines if len(line.get_xdata()) == 7]) == 13
+    assert key.get_label() == "key"
+    assert {tick.get_text()[-2:] for tick in ax.get_yticklabels()} == {" %"}
+
+
+def test_on_an_axes_of_hers(both):
+    figure = Figure()
+    ax = figure.add_subplot()
+    assert plot.layers(both[1][0].dataset(), ax=ax) is ax
+    assert (ax.get_ylabel(), ax.get_title(), ax.get_title("left")) == ("update over weights", "", "")
+    assert not figure.texts
+
+
+def test_what_has_no_place_on_the_scale_is_told():
+    ratios = np.array([[np.inf, 0.01], [0.0, 0.02], [0.1, 0.03], [np.nan, np.nan]])
+    run = xr.Dataset({"update_ratio": (("step", "layer"), ratios)}, {"step": [0, 1, 2, 3], "layer": ["up", "down"]})
+    figure = plot.layers(run)
+    (line,) = of_gid(figure.axes[0], "up")
+    assert np.array_equal(line.get_ydata(), [np.nan, np.nan, 0.1, np.nan], equal_nan=True)
+    assert any("2 updates of a layer that is 0, or that move nothing" in text.get_text() for text in figure.texts)
+    assert not of_gid(figure.axes[0], "rule of thumb")
+    assert of_gid(plot.layers(run / 20).axes[0], "rule of thumb")
+    with pytest.raises(ValueError, match="no update moved anything"):
+        plot.layers(run * 0)
+    with pytest.raises(ValueError, match="update_ratio"):
+        plot.layers(run.drop_vars("update_ratio"))
+    with pytest.raises(ValueError, match="one run expected"):
+        plot.layers(xr.concat([run, run], "seed").transpose("seed", ...))
