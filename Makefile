@@ -36,7 +36,7 @@ rivals: .venv/ready          ## the same sweep in JAX, on which nothing of ravin
 	$(RUN)/python benchmarks/rivals.py
 
 third-party: .venv/ready     ## optimizers, trainers and loggers of other packages; guards no change: these come and go
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[trainers]" pytorch_optimizer tensorboard
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[trainers]" pytorch_optimizer tensorboard wandb
 	$(RUN)/python -m pytest -q checks
 
 .venv/lean: pyproject.toml constraints.txt  # what ravine itself needs

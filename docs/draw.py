@@ -15,7 +15,13 @@ def main() -> None:
     """Run each page's Python blocks, one after another, in the folder of the pictures."""
     pictures = DOCS / "pictures"
     pictures.mkdir(exist_ok=True)
-    pages = (DOCS / "pictures.md", DOCS / "network.md", DOCS / "tour.md", DOCS.parent / "README.md")
+    pages = (
+        DOCS / "pictures.md",
+        DOCS / "network.md",
+        DOCS / "training.md",
+        DOCS / "tour.md",
+        DOCS.parent / "README.md",
+    )
     shown = {Path(name).name for page in pages for name in _images(page)}
     before = Path.cwd()
     os.chdir(pictures)

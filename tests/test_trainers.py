@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import ravine
+from ravine._record.budget import Budget
 from ravine.trainers import _callback, _hugging_face, _lightning
 
 
@@ -106,6 +107,21 @@ def test_processes_but_the_first_record_nothing(lightning):
     callback.on_train_end(None, None)
     with pytest.raises(RuntimeError, match="no training has begun yet"):
         callback.recorder  # noqa: B018
+
+
+def test_the_pace_of_a_resumed_training_is_that_of_its_own_steps(lightning, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Budget, "affords_another", lambda budget: False)
+    monkeypatch.setattr(Budget, "affords_one_in", lambda budget, every, steps: seen.append(steps) or True)
+    callback, module = lightning(), torch.nn.Linear(2, 1)
+    rule = torch.optim.SGD(module.parameters(), lr=0.1)
+    callback.on_train_start(SimpleNamespace(is_global_zero=True, optimizers=[rule], global_step=1000), module)
+    for _ in range(3):
+        module(torch.ones(1, 2)).sum().backward()
+        rule.step()
+    callback.on_train_end(None, module)
+    assert seen == [1, 2, 3]
+    assert callback.recorder.dataset().step.values[-1] == 1003
 
 
 class Model(torch.nn.Module):

@@ -300,7 +300,7 @@ class Recorder:
             self.path = self._wanted
             self.path.mkdir(parents=True)
         every = 0 if self.given == "auto" else self.given
-        self._shots = Snapshots(self.path, self.members, buffers, about, every)
+        self._shots = Snapshots(self.path, self.members, buffers, about, every, self.steps)
 
     def _hang(self, register: Callable[..., Any], call: Callable[..., None], owner: Any) -> None:
         self._handles.append(register(Hook(partial(self._safely, call), owner, self)))

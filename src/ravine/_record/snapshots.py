@@ -28,11 +28,13 @@ class Snapshots:
     """The snapshots of one recording, one at every so many steps.
 
     A snapshot is taken where an update starts, and written when that update is made: then its loss is known, and how
-    far it led. `every` is 0 where the distance is to be found.
+    far it led. `every` is 0 where the distance is to be found; `first` is the step at which a resumed training begins.
     """
 
-    def __init__(self, folder: Path, members: Members, buffers: Buffers, about: About, every: int) -> None:
-        self.members, self.buffers, self.about = members, buffers, about
+    def __init__(
+        self, folder: Path, members: Members, buffers: Buffers, about: About, every: int, first: int = 0
+    ) -> None:
+        self.members, self.buffers, self.about, self.first = members, buffers, about, first
         self.automatic, self.every = every == 0, every or 1
         self.writer = Writer(folder, about)
         self.budget = Budget()
@@ -69,7 +71,7 @@ class Snapshots:
         if step % self.every:
             return False
         if self.automatic and not self.budget.affords_another():
-            if not self.budget.affords_one_in(self.every, step):
+            if not self.budget.affords_one_in(self.every, step - self.first):
                 self._thin()
             self.skipped = step
             return False
