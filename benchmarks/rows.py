@@ -41,6 +41,7 @@ from planes import PLANE_ROWS
 from ravine._engine import gradients
 from ravine._problem.order import Order, backward_forms, forward_forms
 from recordings import RECORDING_ROWS
+from states import STATE_ROWS
 from turns import Goal, Row, apart, cost, faster, same_bits
 
 RATES, MOMENTA = np.geomspace(1e-3, 1, 100), np.linspace(0, 0.99, 100)
@@ -386,6 +387,7 @@ ROWS = (
     one_run_of_a_store(),
     *PLANE_ROWS,
     *RECORDING_ROWS,
+    *STATE_ROWS,
 )
 
 

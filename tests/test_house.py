@@ -128,6 +128,7 @@ def test_a_public_verb_stands_in_a_file_of_its_name():
     """Or beside the verb that it belongs to, or with the class that it returns."""
     beside = {"around": "grid", "at": "select", "join": "select", "save": "files", "open": "files", "check": "contract"}
     beside |= {"code": "script", "residuals": "criteria", "landmarks": "_landmarks", "sharpness": "_hessian"}
+    beside |= {"eigenvalues": "_eigenvalues"}
     beside |= {"path": "marks", "surface": "marks", "scatter": "fit", "vectors": "arrows"}
     verbs = [(name, getattr(ravine, name)) for name in ravine.__all__ if name not in HOMES]
     verbs += [(name, getattr(ravine.plot, name)) for name in ravine.plot.__all__]

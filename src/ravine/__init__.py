@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ravine._study.script import code
     from ravine._study.select import at, join
     from ravine._sweep.sweep import sweep
+    from ravine.curvature._eigenvalues import eigenvalues
     from ravine.curvature._hessian import sharpness
     from ravine.curvature._landmarks import landmarks
 
@@ -62,6 +63,7 @@ _HOME = {
     "code": "_study.script",
     "counterfactuals": "_descent.counterfactuals",
     "descend": "_descent.descend",
+    "eigenvalues": "curvature._eigenvalues",
     "explain": "_findings.explain",
     "explore": "_explore.explore",
     "join": "_study.select",
@@ -92,6 +94,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "between",
     "landmarks",
     "sharpness",
+    "eigenvalues",
     "counterfactuals",
     "around",
     "residuals",

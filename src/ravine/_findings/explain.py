@@ -13,7 +13,8 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `momentum`     swings, bends, and what momentum, dampening and nesterov do
 `units`        the fitted line in the columns' own units, where they were standardized
 `decay`        weight decay against the data, and slopes that stay bounded
-`plane`        what a plane holds, where a map of it misleads, sharpness on the way
+`plane`        what a plane holds, and where a map of it misleads
+`edge`         sharpness on the way, against its limit; both ends of the spectrum
 `barrier`      what the loss does along the line between two states
 `ramp`         what a range test shows
 =============  ====================================================================
@@ -35,10 +36,11 @@ from ravine._findings.arrival import arrival, climb, floor, jitter, refusal
 from ravine._findings.barrier import of_a_line
 from ravine._findings.course import course, late
 from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
+from ravine._findings.edge import both_ends, edge, sharpening
 from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
-from ravine._findings.plane import edge, held, misleads
+from ravine._findings.plane import held, misleads
 from ravine._findings.ramp import of_a_range_test
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
@@ -194,8 +196,10 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     margin,
     over_schedule,
     edge,
+    sharpening,
     here,
     sharpened,
+    both_ends,
     momentum,
     swing,
     goal,
@@ -223,8 +227,10 @@ ON_PLANE: tuple[Callable[[Run], Finding | None], ...] = (
     course,
     misleads,
     edge,
+    sharpening,
     here,
     sharpened,
+    both_ends,
     apart,
     effective,
     other_rule,
@@ -240,6 +246,7 @@ WITHOUT_START: tuple[Callable[[Run], Finding | None], ...] = (
     margin,
     here,
     sharpened,
+    both_ends,
     momentum,
     goal,
     apart,

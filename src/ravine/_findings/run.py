@@ -37,6 +37,8 @@ NEEDED = (
     "zero_gradient",
     "gradient_norm",
     "sharpness",
+    "lowest_curvature",
+    "preconditioned_sharpness",
     "drawn_loss",
     "squares",
     "steps_taken",

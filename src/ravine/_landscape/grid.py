@@ -36,6 +36,12 @@ class Grid:
     names: tuple[str, str]
     values: tuple[NDArray[np.float64], NDArray[np.float64]]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Points along the vertical axis and the horizontal one."""
+        across, down = self.values
+        return len(down), len(across)
+
 
 def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
     """Read two axes as a user gives them; see `ravine.surface`."""

@@ -2,63 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Generator, Mapping
+from concurrent.futures import Executor
+from contextlib import closing
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._landscape.grid import Grid, Range, axis_values
-from ravine._plane.paths import names_in
+from ravine._landscape.plane_rows import PlaneRows
+from ravine._landscape.stored import surface_in_store
+from ravine._parallel.workers import WorkerPool, wrap_executor
 from ravine._plane.plane import Plane
 from ravine._plane.project import HOW, facts_of_loss, sample_facts, squares_on, tell_random
-from ravine._problem.in_place import InPlace
 from ravine._problem.problem import Problem
 from ravine._progress import work
 from ravine._study.contract import CONTRACT
 from ravine._study.provenance import provenance
+from ravine._torch import fork_random_state
 
 POINTS = 41
 """Grid points along each axis of a plane, where nothing else is said."""
 
 
-def surface_on(problem: Problem, plane: Plane, axes: Mapping[str, Range], points: int | None) -> xr.Dataset:
+def surface_on(
+    problem: Problem,
+    plane: Plane,
+    axes: Mapping[str, Range],
+    points: int | None,
+    executor: Executor | None = None,
+    store: str | os.PathLike[str] | None = None,
+) -> xr.Dataset:
     """Evaluate the loss over a plane; see `ravine.surface`."""
     grid = _grid_of(plane, axes, POINTS if points is None else points)
-    names = names_in(plane.shapes, problem)
-    place = InPlace(problem, plane.statistics, names)
-    tell_random(place)
-    across, down = grid.values
-    first, second = (torch.from_numpy(each) for each in plane.directions)
-    origin = torch.from_numpy(plane.origin)
-    row, point = torch.empty_like(origin), torch.empty_like(origin)
-    values = np.empty((len(down), len(across)))
-    with work(values.size, "points") as advance:
-        for i, y in enumerate(down.tolist()):
-            torch.add(origin, second, alpha=y, out=row)
-            for j, x in enumerate(across.tolist()):
-                place.move_to(torch.add(row, first, alpha=x, out=point))
-                values[i, j] = place.value()
-            advance(len(across))
+    with fork_random_state():  # where the user's generator stands
+        random = torch.get_rng_state()
+    # who evaluates must not make a difference, nor how many there are
+    rows = PlaneRows(problem, plane, grid, random, alone=executor is not None or store is not None)
+    tell_random(rows.place)
+    known, attrs = _known_of(rows)
+    pool = None if executor is None else wrap_executor(executor)
+    if store is not None:
+        return surface_in_store(rows, known, attrs, store, pool)
+    values = np.empty(grid.shape)
+    with work(values.size, "points") as advance, closing(_walk(rows, pool)) as walk:
+        for number, row in walk:
+            values[number] = row
+            advance(len(row))
+    return known.assign(surface=((grid.names[1], grid.names[0]), values, attrs))[["surface", "squares"]]
+
+
+def _walk(rows: PlaneRows, pool: WorkerPool | None) -> Generator[tuple[int, NDArray[np.float64]]]:
+    """Evaluate row after row, here or by workers; those come as they are ready."""
+    if pool is not None:
+        yield from pool.results(rows, range(len(rows)))
+        return
+    for number in range(len(rows)):
+        yield number, rows(number)
+
+
+def _known_of(rows: PlaneRows) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Return what is known before any loss: axes, squares and criterion; and what is said of the losses."""
+    problem, plane, grid, place = rows.problem, rows.plane, rows.grid, rows.place
     error = None
     if place.is_sample:
-        place.move_to(origin)
+        place.move_to(torch.from_numpy(plane.origin))
         error = place.standard_error()
-    dims = (grid.names[1], grid.names[0])
     facts = plane.facts(place.statistics, **sample_facts(place, error))
-    fate = provenance(HOW, **facts_of_loss(place), others=f"a plane through all {plane.size:,}")
-    attrs = {"long_name": CONTRACT["surface"].long_name, "provenance": fate, "plane": facts}
-    squares = squares_on(plane, across, down)
-    coords = dict(zip(grid.names, grid.values, strict=True))
-    found = xr.Dataset(
-        {
-            "surface": (dims, values, attrs),
-            "squares": (dims, squares, {"long_name": CONTRACT["squares"].long_name, "provenance": fate}),
-        },
-        coords,
-    )
-    return found if problem.criterion is None else found.assign_coords(criterion=problem.criterion)
+    told = facts_of_loss(place) | ({"threads": 1} if rows.alone else {})
+    fate = provenance(HOW, **told, others=f"a plane through all {plane.size:,}")
+    squares = squares_on(plane, *grid.values)
+    about = {"long_name": CONTRACT["squares"].long_name, "provenance": fate}
+    coords: dict[str, Any] = dict(zip(grid.names, grid.values, strict=True))
+    if problem.criterion is not None:
+        coords["criterion"] = problem.criterion
+    known = xr.Dataset({"squares": ((grid.names[1], grid.names[0]), squares, about)}, coords)
+    return known, {"long_name": CONTRACT["surface"].long_name, "provenance": fate, "plane": facts}
 
 
 def _grid_of(plane: Plane, axes: Mapping[str, Range], points: int) -> Grid:

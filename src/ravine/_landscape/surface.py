@@ -5,6 +5,7 @@ slopes: the gradient of the loss over the grid of a surface, for direction field
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
@@ -124,6 +125,7 @@ def surface(
     points: int | None = None,
     slope: bool = False,
     executor: Executor | None = None,
+    store: str | os.PathLike[str] | None = None,
     **named_axes: Range,
 ) -> xr.Dataset:
     """Evaluate the loss over a grid of two parameters, or over a plane through all of them.
@@ -148,7 +150,12 @@ def surface(
         planes.
     executor
         Who evaluates the points of a slow loss, as in `ravine.sweep`: left out, this process. The numbers are the
-        same. Linear neurons are evaluated here all the same, which takes less time than to ask.
+        same; on a plane those of one thread. Linear neurons are evaluated here all the same, which takes less time
+        than to ask.
+    store
+        A new folder for a surface over a plane, by custom .zarr. Each row is written as soon as it is evaluated, in one
+        thread; killed at any instant, the same call goes on, and `ravine.open` reads what is there. A store of another
+        surface is refused: a finished row is evaluated again and must be the same in every bit.
 
     Returns
     -------
@@ -190,10 +197,12 @@ def surface(
     if plane is not None:
         if not isinstance(plane, Plane):
             raise TypeError(f"plane must be a ravine.Plane, got {kind_of(plane)}: ravine.Plane.ends(run) makes one")
-        if not isinstance(problem, Problem) or slope or executor is not None:
-            raise ValueError("on a plane ravine.surface takes one problem, without slope and executor")
+        if not isinstance(problem, Problem) or slope:
+            raise ValueError("on a plane ravine.surface takes one problem, without slope")
         with torch.no_grad():
-            return surface_on(problem, plane, {**read_axes(axes), **named_axes}, points)
+            return surface_on(problem, plane, {**read_axes(axes), **named_axes}, points, executor, store)
+    if store is not None:
+        raise ValueError("store is for surfaces over a plane=, which take long; others are saved with ravine.save")
     points = POINTS if points is None else points
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     by_problem = not isinstance(problem, Problem) and dimension(problem) == "problem"

@@ -62,14 +62,14 @@ def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.
         files = [str(each) for some in lost.values() for each in some]
         warnings.warn(
             f"{listed(files, most=2)} {'is' if len(files) == 1 else 'are'} gone: "
-            f"{count_runs(store, lost):,} of {store.tiling.size:,} runs count as not made "
+            f"{count_runs(store, lost):,} of {store.tiling.size:,} {store.unit} count as not made "
             f"({listed(_blocks_in_words(store, lost), most=2)}); "
             f"{store.remedy} and makes them again",
             stacklevel=level,
         )
     elif incomplete and "steps_taken" in made:
         warnings.warn(
-            f"{count_runs(store, records):,} of {store.tiling.size:,} runs are in {store.path}: {incomplete}",
+            f"{count_runs(store, records):,} of {store.tiling.size:,} {store.unit} are in {store.path}: {incomplete}",
             stacklevel=level,
         )
     return check(found)

@@ -123,6 +123,11 @@ class Store:
         return f"the same call{f' in {program}' if program else ''} goes on"
 
     @property
+    def unit(self) -> str:
+        """What there are many of in it: runs of a sweep, or points of a surface."""
+        return "points" if "surface" in self.fields else "runs"
+
+    @property
     def identity(self) -> dict[str, str]:
         """What the sweep is, aspect by aspect."""
         identity: dict[str, str] = self.manifest["identity"]
@@ -449,7 +454,8 @@ def count_runs(store: Store, blocks: Iterable[int]) -> int:
 def runs_in_words(store: Store, block: int) -> str:
     """Name a block by its number and its runs."""
     runs = store.tiling.runs_of(block)
-    some = f"runs {runs.start:,} to {runs.stop - 1:,}" if runs.stop - runs.start > 1 else f"run {runs.start:,}"
+    several = runs.stop - runs.start > 1
+    some = f"{store.unit} {runs.start:,} to {runs.stop - 1:,}" if several else f"{store.unit[:-1]} {runs.start:,}"
     return f"block {block} ({some})"
 
 

@@ -101,6 +101,14 @@ CONTRACT: Mapping[str, Entry] = {
         (), "whether the loss is a quadratic function of the parameters", "ravine.sweep(problem, lr=[0.1])"
     ),
     "sharpness": Entry(("step",), "largest curvature of the loss at position[step]", "ravine.sharpness(problem, run)"),
+    "lowest_curvature": Entry(
+        ("step",), "smallest curvature of the loss at position[step]", "ravine.eigenvalues(problem, run)"
+    ),
+    "preconditioned_sharpness": Entry(
+        ("step",),
+        "largest curvature at position[step] as Adam's preconditioner scales it",
+        "ravine.eigenvalues(problem, run), of a run of Adam",
+    ),
     "slope": Entry(("parameter",), "gradient of the loss over a grid", "ravine.surface(problem, slope=True)"),
     "surface": Entry((), "loss over a grid of two parameters", "ravine.surface(problem, x=(-1, 1), y=(-1, 1))"),
     "line_loss": Entry(

@@ -64,6 +64,12 @@ class Function:
         rows = _numbers(torch.stack([_differentiate(gradient, leaf, unit) for unit in units]))
         return float(loss), _numbers(gradient), (rows + rows.T) / 2
 
+    def gradient(self, place: Vector) -> Vector:
+        """Gradient at a place."""
+        leaf = self._leaf(place).requires_grad_()
+        with torch.enable_grad():
+            return _numbers(_differentiate(self._evaluate(leaf), leaf))
+
     def product(self, place: Vector) -> Callable[[Vector], Vector]:
         """Return the function that multiplies the Hessian at this place with a vector."""
         leaf, _, gradient = self._twice(place)

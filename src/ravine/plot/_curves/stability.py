@@ -21,6 +21,7 @@ from ravine.plot._canvas.sheet import Drawn, Words, drawn_on, limits_of, name_ax
 from ravine.plot._canvas.style import Style, calm, is_users, style_on, with_own_settings
 from ravine.plot._canvas.ticks import round_numbers, write_ticks
 from ravine.plot._canvas.words import label_text, number_text, settings_text, steps_text
+from ravine.plot._curves.by_step import draw_by_step, has_curvature
 
 Array = NDArray[np.floating[Any]]
 
@@ -72,7 +73,9 @@ def stability(
     ----------
     runs
         A sweep of SGD over lr on one problem whose ``hessian`` at the minimum is known; each value of one more
-        setting (momentum, dampening, nesterov, weight_decay), up to six, has a curve.
+        setting (momentum, dampening, nesterov, weight_decay), up to six, has a curve. Or one run or several with
+        ``sharpness``, from `ravine.eigenvalues`: it is then drawn by step, under the largest that the lr of each step
+        bears, and the smallest curvature with it; of Adam the preconditioned one.
     x
         The setting along the horizontal axis: lr.
     ax
@@ -105,10 +108,13 @@ def stability(
 
     Notes
     -----
-    G. Goh, "Why Momentum Really Works", Distill 2017.
+    G. Goh, "Why Momentum Really Works", Distill 2017; by step: Cohen et al., "Gradient Descent on Neural Networks
+    Typically Occurs at the Edge of Stability", ICLR 2021.
     """
     check_kind(runs)
     theme = style_on(style, ax)
+    if has_curvature(runs):
+        return drawn_on(draw_by_step(runs, ax, title, theme), ax)
     curves = _read_curves(runs, x)
     exact = bool(is_exact(runs).values.all())
     lines = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, theme), strict=True)]
@@ -125,12 +131,16 @@ def _read_curves(runs: xr.Dataset, x: str) -> list[RateCurve]:
         raise ValueError(f"x must be 'lr', got {x!r}: theory has a limit for the learning rate; {x!r} may be the hue")
     objection = why_no_theory(runs)
     if objection is not None:
-        raise ValueError(f"no stability to draw: {objection}")
+        by_step = "; sharpness is drawn by step, after run.assign(ravine.eigenvalues(problem, run))"
+        raise ValueError(f"no stability to draw: {objection}{by_step * ('lr' not in runs.dims)}")
     single = [dim for dim in runs.dims if runs.sizes[dim] == 1 and dim not in ("lr", "step", "parameter", "parameter_")]
     runs = runs.squeeze(single)
     rates = measure.rate(runs)
     if "lr" not in rates.dims or rates.sizes["lr"] < 2:
-        raise ValueError("the runs do not lie along 'lr': make them with ravine.sweep(problem, lr=[…])")
+        raise ValueError(
+            "the runs do not lie along 'lr': make them with ravine.sweep(problem, lr=[…]); of one run sharpness is "
+            "drawn by step, after run.assign(ravine.eigenvalues(problem, run))"
+        )
     others = [str(dim) for dim in rates.dims if dim != "lr"]
     if len(others) > 1 or not set(others) <= set(HUES):
         wrong = next((dim for dim in others if dim not in HUES), others[-1])
