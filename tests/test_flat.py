@@ -37,6 +37,44 @@ def test_the_first_sentence_names_the_flat_direction(houses):
     assert not any("arrives" in each.sentence for each in rest)
 
 
+@pytest.mark.parametrize(("criterion", "lr"), [(torch.nn.L1Loss(), 2e-3), (torch.nn.HuberLoss(), 2e-3)])
+def test_criteria_with_straight_slopes_say_it_too(houses, criterion, lr):
+    """No Hessian speaks of their first gap; the criterion over the columns does."""
+    path, area, price = houses
+    run = ravine.descend(ravine.Problem.from_csv(path, criterion=criterion), lr=lr, steps=120)
+    first, *_ = ravine.explain(run)
+    assert first.kind == "unmoved"
+    design = np.c_[area, np.ones(60)]
+    assert first.values["condition"] == pytest.approx(np.linalg.cond(design.T @ design), rel=1e-3)
+    assert first.values["gone"] == float(run.position.sel(parameter="bias")[-1])
+    place = run.minimizer.values
+    lowest = float(criterion(torch.tensor(design @ place), torch.tensor(price)))
+    assert first.values["above"] == pytest.approx(float(run.loss[-1]) / lowest - 1, rel=1e-2)
+    assert "condition number of the columns" in first.sentence
+    assert "standardized columns" in first.sentence
+
+
+def test_years_are_as_flat_as_a_column_can_be(tmp_path):
+    year = np.arange(1990, 2021)
+    path = tmp_path / "years.csv"
+    degrees = 13 + 0.03 * (year - 1990) + np.random.default_rng(5).normal(0, 0.1, 31)
+    np.savetxt(path, np.c_[year, degrees], delimiter=",", header="year,temperature", comments="")
+    for criterion, lr in ((torch.nn.MSELoss(), 1.2e-7), (torch.nn.L1Loss(), 6e-8), (torch.nn.SmoothL1Loss(), 2e-7)):
+        run = ravine.descend(ravine.Problem.from_csv(path, criterion=criterion), lr=lr)
+        assert told(run).values["condition"] == pytest.approx(2e11, rel=0.1)
+        assert not any(each.sentence.startswith("It arrives") for each in ravine.explain(run))
+
+
+@pytest.mark.parametrize("criterion", [torch.nn.L1Loss(), torch.nn.HuberLoss(delta=3.0)])
+def test_silent_where_the_criterion_is_not_the_one_it_seems_or_nothing_is_flat(houses, criterion, tmp_path):
+    path, *_ = houses
+    assert told(ravine.descend(ravine.Problem.from_csv(path, criterion=criterion, standardize=True), lr=0.1)) is None
+    run = ravine.descend(ravine.Problem.from_csv(path, criterion=criterion), lr=2e-3, steps=120)
+    if isinstance(criterion, torch.nn.HuberLoss):
+        assert told(run) is None  # its delta is not known to the study
+    assert told(run.assign(targets=run.targets + 1e5)) is None
+
+
 def test_the_picture_says_it_too(houses):
     run = ravine.descend(problem := ravine.Problem.from_csv(houses[0]), lr=1e-7)
     figure = ravine.plot.descent(run, ravine.surface(problem, ravine.around(run), points=21))

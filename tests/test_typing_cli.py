@@ -344,3 +344,19 @@ def test_a_file_that_force_left_alone_is_not_taken_for_ones_own(here):
     run("sweep", "rosenbrock", "--lr", "1e-4,1e-3", "--summary", "-o", "sums.nc", "--force")
     if (here / "sums.png").read_bytes() == b"mine":  # a summary has no picture
         assert "exists already" in refused("sweep", "rosenbrock", "--lr", "1e-4,1e-3", "--summary", "-o", "sums.nc")
+
+
+def test_columns_in_one_word_with_commas(tmp_path):
+    path = tmp_path / "five.csv"
+    path.write_text('rooms,age,"tax, EUR",price\n' + "".join(f"{k},{k * k},{9 - k},{3 * k + 1}\n" for k in range(8)))
+    for x in ("rooms,age", "rooms, age"):
+        said = CliRunner().invoke(
+            app,
+            ["descend", str(path), "--x", x, "--y", "price", "--steps", "3", "-o", str(tmp_path / "a.nc"), "--force"],
+        )
+        assert said.exit_code == 0, said.output
+        assert ravine.open(tmp_path / "a.nc").parameter.values.tolist() == ["rooms", "age", "bias"]
+    one = ravine.Problem.from_csv(path, x="tax, EUR", y="price")  # a column's own name comes first
+    assert one.parts.inputs.flatten().tolist() == [9.0 - k for k in range(8)]
+    with pytest.raises(ValueError, match="no column 'rooms, ages'"):
+        ravine.Problem.from_csv(path, x="rooms, ages", y="price")

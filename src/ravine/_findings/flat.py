@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +12,7 @@ from ravine._findings.finding import Finding
 from ravine._findings.quadratic import Modes, modes_of
 from ravine._findings.run import Run
 from ravine._format import number, percent, steps
-from ravine.measure._quadratic import FLAT, flatness
+from ravine.measure._quadratic import CLOSED, FLAT, flatness
 
 NARROW = 1000.0
 """Condition number from which a direction may be too flat to be seen in the first gap."""
@@ -26,42 +29,55 @@ MATTERS = 0.01
 AGREES = 0.05
 """How far a gap may be from what the curvature at the minimum says, relatively."""
 
+TRUE = 1e-3
+"""The same of a criterion over the data."""
+
 Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What is known of the loss: its directions, its gap at any place, and what the condition number is of."""
+
+    modes: Modes
+    gap: Callable[[Vector], float]
+    whose: str
+    within: float
 
 
 def unmoved(run: Run) -> Finding | None:
     """Say that a flat direction has hardly moved, though the gap has shrunk, and what standardizing would do.
 
-    Premises: the minimum and its Hessian are known and without a kink; at the start and at the end the gap is what
-    that Hessian says; its condition number is large; most of what is left lies along directions that still have
-    half of their error, of which the first gap held next to nothing; the loss is above its minimum by a share of it.
+    Premises: the minimum is known, and so is the loss, as the quadratic that its Hessian there says or as a criterion
+    over the columns of the data: at the start and at the end the gap is what that says. Its condition number is large;
+    most of what is left lies along directions that still have half of their error, of which the first gap held next to
+    nothing; the loss is above its minimum by a share of it.
     """
-    modes = _modes_of(run)
-    if modes is None or modes.condition < NARROW or run.conditions.treated or run.diverged:  # the dearer ones last
+    shape = _shape_of(run)
+    if shape is None or run.conditions.treated or run.diverged:  # the dearer ones last
         return None
-    minimizer = run.landmark("minimizer")
+    modes, minimizer, minimum = shape.modes, run.landmark("minimizer"), run.minimum
     assert minimizer is not None
-    assert run.minimum is not None
+    assert minimum is not None
+    first, last = run.minimised[[0, -1]] - minimum
     ends = (run.positions[[0, -1]] - minimizer) @ modes.directions
-    parts = modes.curvatures * ends**2 / 2
-    first, last = parts.sum(axis=1)
-    gaps = run.minimised[[0, -1]] - run.minimum
-    if not np.isfinite(gaps).all() or (abs(gaps - [first, last]) > AGREES * abs(gaps)).any():
-        return None
     stayed = modes.awake & (abs(ends[1]) > STAYED * abs(ends[0]))
-    if not stayed.any() or parts[0, stayed].sum() > UNSEEN * first or parts[1, stayed].sum() < last / 2:
+    if not stayed.any() or not last > MATTERS * abs(minimum):
         return None
-    if not last > MATTERS * abs(run.minimum):
+    along = modes.directions[:, stayed] @ ends[:, stayed].T
+    if first - shape.gap(run.positions[0] - along[:, 0]) > UNSEEN * first:
         return None
-    flat = int(np.argmax(np.where(stayed, parts[1], -1.0)))
+    if shape.gap(run.positions[-1] - along[:, 1]) > last / 2:
+        return None
+    flat = int(np.argmax(np.where(stayed, modes.curvatures * ends[1] ** 2, -1.0)))
     gone, way, what = _way(run, modes, flat, minimizer)
     values: dict[str, float | str | bool] = {
         "condition": modes.condition, "left": float(abs(ends[1, flat] / ends[0, flat])), "gone": gone, "way": way,
-        "directions": float(stayed.sum()), "gap": float(gaps[1]), "minimum": run.minimum,
+        "directions": float(stayed.sum()), "gap": float(last), "minimum": minimum,
     }  # fmt: skip
     above = "still above its minimum"
-    if run.minimum > 0:
-        values["above"] = over = float(gaps[1] / run.minimum)
+    if minimum > 0:
+        values["above"] = over = float(last / minimum)
         above = (
             f"still {percent(over)} above its minimum" if over < 10 else f"still {number(1 + over)} times its minimum"
         )
@@ -70,7 +86,7 @@ def unmoved(run: Run) -> Finding | None:
     loss = "loss with its weight decay" if run.decay else "loss"
     sentence = (
         f"The {loss} is {above}: {what} has gone {number(gone)} of {number(way, 6)}{too}, "
-        f"because the loss is too flat there (condition number {number(modes.condition)})."
+        f"because the loss is too flat there ({shape.whose} {number(modes.condition)})."
     )
     after = _condition_standardized(run)
     if after is not None:
@@ -79,15 +95,62 @@ def unmoved(run: Run) -> Finding | None:
     return Finding("unmoved", sentence, values, "measured", "at the end")
 
 
-def _modes_of(run: Run) -> Modes | None:
-    """Return the directions of the curvature at the minimum, by whatever optimizer the run went."""
-    if run.refused or run.climbs or run.taken < 1 or run.minimum is None or run.kinked:
+def _shape_of(run: Run) -> Shape | None:
+    """Return what is known of a narrow loss, by whatever optimizer the run went; it must be so at both of its ends."""
+    minimizer = run.landmark("minimizer")
+    if run.refused or run.climbs or run.taken < 1 or run.minimum is None or minimizer is None:
         return None
-    hessian, minimizer = run.landmark("hessian"), run.landmark("minimizer")
-    if hessian is None or minimizer is None or not np.isfinite(run.positions[[0, -1]]).all():
+    ends = run.positions[[0, -1]]
+    if not np.isfinite(ends).all():
+        return None
+    for shape in (_quadratic(run, minimizer), _over_columns(run, minimizer)):
+        if shape is None or shape.modes.condition < NARROW:
+            continue
+        gaps = run.minimised[[0, -1]] - run.minimum
+        off = abs(gaps - [shape.gap(each) for each in ends])
+        if np.isfinite(gaps).all() and (off <= shape.within * abs(gaps)).all():
+            return shape
+    return None
+
+
+def _quadratic(run: Run, minimizer: Vector) -> Shape | None:
+    """Return the loss as its Hessian at the minimum says."""
+    hessian = run.landmark("hessian")
+    if hessian is None or run.kinked:
         return None
     flat = flatness(run.fact("hessian", "engine"), len(minimizer))
-    return modes_of(hessian, run.positions[0], minimizer, run.labels, flat=flat, eps=run.eps)
+    modes = modes_of(hessian, run.positions[0], minimizer, run.labels, flat=flat, eps=run.eps)
+    if modes is None:
+        return None
+
+    def gap(place: Vector) -> float:
+        return float(modes.curvatures @ ((place - minimizer) @ modes.directions) ** 2) / 2
+
+    return Shape(modes, gap, "condition number", AGREES)
+
+
+CRITERIA: dict[str, Callable[[Vector], Vector]] = {
+    "L1Loss": abs,
+    **dict.fromkeys(("HuberLoss", "SmoothL1Loss"), lambda off: np.where(abs(off) < 1, off**2 / 2, abs(off) - 0.5)),
+}
+"""Criteria that are no quadratic far off the data, by the residual, at torch's defaults."""
+
+
+def _over_columns(run: Run, minimizer: Vector) -> Shape | None:
+    """Return the loss as one of these criteria of a line over the columns of the data."""
+    criterion, design = CRITERIA.get(str(run.setting("criterion"))), _design_of(run)
+    if criterion is None or design is None or run.decay or "targets" not in run.data or run.minimum is None:
+        return None
+    targets, minimum = np.asarray(run.data["targets"].values, dtype=np.float64).ravel(), run.minimum
+    if len(targets) != len(design):
+        return None
+    moment = design.T @ design / len(design)
+    modes = modes_of(moment, run.positions[0], minimizer, run.labels, flat=CLOSED, eps=run.eps)
+
+    def gap(place: Vector) -> float:
+        return float(criterion(design @ place - targets).mean()) - minimum
+
+    return None if modes is None else Shape(modes, gap, "condition number of the columns", TRUE)
 
 
 def _way(run: Run, modes: Modes, mode: int, minimizer: Vector) -> tuple[float, float, str]:
@@ -102,26 +165,35 @@ def _way(run: Run, modes: Modes, mode: int, minimizer: Vector) -> tuple[float, f
     return abs(float(went @ along)), abs(float(way @ along)), what
 
 
-def _condition_standardized(run: Run) -> float | None:
-    """Return the condition number that standardized columns would give; None unless it is a mean square of a line.
-
-    It is one where the Hessian is that of the columns and a bias, within rounding. Constant columns cannot be
-    standardized; directions that change nothing (equal columns) are left out, as everywhere.
-    """
-    hessian = run.landmark("hessian")
-    if "inputs" not in run.data or run.setting("criterion") != "MSELoss" or run.decay or hessian is None:
+def _design_of(run: Run) -> Vector | None:
+    """Return the columns of the data beside ones, where the parameters are a line's: weights, and the bias last."""
+    if "inputs" not in run.data:
         return None
     inputs = np.asarray(run.data["inputs"].values, dtype=np.float64)
     inputs = inputs[:, None] if inputs.ndim == 1 else inputs
     if inputs.ndim != 2 or run.labels[-1:] != ["bias"] or len(run.labels) != inputs.shape[1] + 1:
         return None
-    design = np.column_stack([inputs, np.ones(len(inputs))])
-    if not np.allclose(2 * design.T @ design / len(design), hessian, rtol=1e-6, atol=0.0):
+    return np.column_stack([inputs, np.ones(len(inputs))])
+
+
+def _condition_standardized(run: Run) -> float | None:
+    """Return the condition number that standardized columns would give; None unless the loss is that of a line.
+
+    It is one where the Hessian is that of the columns and a bias, within rounding, or where `_over_columns` found it
+    so. Constant columns cannot be standardized; directions that change nothing (equal columns) are left out, as
+    everywhere.
+    """
+    hessian, design = run.landmark("hessian"), _design_of(run)
+    if design is None or run.decay or run.setting("criterion") not in ("MSELoss", *CRITERIA):
         return None
-    spread = inputs.std(axis=0)
+    if run.setting("criterion") == "MSELoss" and (
+        hessian is None or not np.allclose(2 * design.T @ design / len(design), hessian, rtol=1e-6, atol=0.0)
+    ):
+        return None
+    spread = design[:, :-1].std(axis=0)
     if not (spread > 0).all():
         return None
-    design[:, :-1] = (inputs - inputs.mean(axis=0)) / spread
+    design[:, :-1] = (design[:, :-1] - design[:, :-1].mean(axis=0)) / spread
     curvatures = np.linalg.eigvalsh(design.T @ design / len(design))
     bent = curvatures[curvatures > FLAT * curvatures[-1]]
     return float(bent[-1] / bent[0])

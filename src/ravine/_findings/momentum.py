@@ -183,11 +183,18 @@ def bend(run: Run) -> Finding | None:
         return None
     first, last = run.modes.along(int(fast)), run.modes.along(int(slow))
     sentence = (
-        f"The path bends because {first} settles first: its error halves every {number(halves[fast], 2)} steps, "
-        f"that along {last} every {number(halves[slow], 2)}."
+        f"The path bends because {first} settles first: its error {_pace(halves[fast])}, "
+        f"that along {last} {_pace(halves[slow], 'every' if halves[fast] >= 1 else 'halves every')}."
     )
     values = {"fast_half_life": float(halves[fast]), "slow_half_life": float(halves[slow])}
     return Finding("bend", sentence, values, "exact", source="eigenvectors of the Hessian")
+
+
+def _pace(half_life: float, words: str = "halves every") -> str:
+    """Say how soon an error is gone: in steps, or as a share of itself where half of it goes in less than one."""
+    if half_life < 1:
+        return f"shrinks {percent(1 - 0.5 ** (1 / half_life))} a step" if half_life > 0 else "is gone in one step"
+    return f"{words} {number(half_life, 2)}" + " steps" * (words != "every")
 
 
 def _is_bent(run: Run, half_life: float) -> bool:

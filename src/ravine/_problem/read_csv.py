@@ -194,7 +194,7 @@ def _apart(names: Sequence[str]) -> list[str]:
 def _columns(table: Table, x: Asked | Sequence[Asked] | None, y: Asked | None) -> tuple[list[str], str, str | None]:
     """Return the names of inputs and target, and of a column that was left out because it only labels the rows."""
     present = list(table.columns)
-    asked = [x] if isinstance(x, str | int) else list(x or [])
+    asked = [part for each in ([x] if isinstance(x, str | int) else x or []) for part in _split(each, present)]
     found = _find_columns(table, [*asked, *([] if y is None else [y])])
     names = found[: len(asked)]
     target = found[-1] if y is not None else None
@@ -216,6 +216,12 @@ def _columns(table: Table, x: Asked | Sequence[Asked] | None, y: Asked | None) -
     if target in names:
         raise ValueError(f"column {target!r} cannot be both x and y")
     return names, target, index if not asked or y is None else None
+
+
+def _split(asked: Asked, present: Sequence[str]) -> list[Asked]:
+    """Take "rooms, age" as two columns, where none is called so and each of its parts is one."""
+    parts = [each.strip() for each in asked.split(",")] if isinstance(asked, str) and asked not in present else []
+    return [*parts] if parts and all(each in present for each in parts) else [asked]
 
 
 def _find_columns(table: Table, asked: Sequence[Asked]) -> list[str]:

@@ -125,8 +125,8 @@ def _check_off_by_one(evidence: Evidence) -> Claim:
         "The log and the path belong together.",
         NEEDS_A_WORD,
         values["positions"] == values["printed"] + 1,
-        f"The loop prints the loss *before* each step: {values['printed']} losses, {values['positions']} positions. "
-        f"The loss at the end, {values['end']:.10f}, is in no line of the log.",
+        f"Almost: {values['printed']} losses were printed, of {values['positions']} positions. The last position has "
+        "none.",
         values,
         "figure-2",
     )
@@ -177,8 +177,7 @@ def _check_smaller_steps(evidence: Evidence) -> Claim:
         CONFIRMED,
         falling > 50,
         f"{'All' if falling + 1 == len(lengths) else 'The first'} {falling + 1} updates, each shorter than the one "
-        f"before: from {number(values['first'])} down to {number(values['then'], 2)}. The learning rate never changed; "
-        "the slope did.",
+        f"before. The last of them is {number(values['then'], 2)} long.",
         values,
         "figure-4",
     )
@@ -236,7 +235,7 @@ def _check_same_function(evidence: Evidence) -> Claim:
         "At torch's defaults they are the same function: losses, maps and all 101 positions of every run agree in "
         "every bit, so two of the four panels are one picture. Both have a parameter. In general Huber with delta d "
         f"is d times Smooth L1 with beta d: at d = 0.5 and residuals up to 3 they are up to {at_most(apart)} apart, "
-        f"and with that factor up to {at_most(scaled, 1)}.",
+        f"and with that factor {f'up to {at_most(scaled, 1)}' if scaled else 'equal'}.",
         {"same": same, "apart": apart, "scaled": scaled},
         "delta-beta",
     )
@@ -317,9 +316,8 @@ def _check_near_diverging(evidence: Evidence) -> Claim:
         "That brings the L2 run very near to diverging.",
         CORRECTED,
         values["share"] < 0.1,
-        f"It is nowhere near: lr 0.1 is at {_format_percent(values['share'])} of the limit {number(limit)}. A wide "
-        f"swing is not a growing one. This one takes {number(periods[0])} to {number(periods[1])} steps there and back "
-        f"and halves every {number(half)} steps.",
+        f"It is nowhere near: lr 0.1 is at {_format_percent(values['share'])} of the limit. A wide swing is not a "
+        f"growing one; this one halves every {number(half)} steps.",
         values,
         "figure-6",
     )
@@ -341,8 +339,8 @@ def _check_look_ahead(evidence: Evidence) -> Claim:
         "Nesterov momentum computes the gradient at the place where the velocity is about to carry it.",
         NEEDS_A_WORD,
         values["textbook"] < 1e-5 < values["between"],
-        "True of the textbook's position. torch evaluates no second gradient: its parameters *are* those places "
-        f"ahead. Put back by lr · momentum · v, the recorded run obeys the textbook's rule within "
+        "True of the textbook's position; torch's parameters are [those places ahead](#nesterov) already. "
+        f"Put back by lr · momentum · v, the recorded run obeys the textbook's rule within "
         f"{at_most(values['textbook'], 1)}; the two positions are up to {at_most(values['between'])} apart.",
         values,
         "figure-7",
@@ -391,9 +389,8 @@ def _check_goal(evidence: Evidence) -> Claim:
         "Weight decay pulls the solutions away from their rightful minima, towards the origin.",
         NEEDS_A_WORD,
         shorter and there < 0.05,
-        "The minimum itself has moved: with decay the optimizer minimises loss + ½ · 2 · |θ|², the bias included, and "
-        f"what it ends at is the minimum of that (within {at_most(there, 2)} here). Nothing is missed or pulled off "
-        "course.",
+        f"The minimum itself has moved ([Weight decay](#decay)), and each run ends at the new one, within "
+        f"{at_most(there, 2)}. Nothing is missed or pulled off course.",
         {**values, "there": there},
         "figure-9",
         Table(
@@ -425,9 +422,9 @@ def _check_least_on_l2(evidence: Evidence) -> Claim:
         "The effect is weakest with L2, because its values are large enough to hold against the penalty.",
         CONFIRMED,
         least,
-        f"At the start, decay's share of the pull is {_list_values(values, _format_percent)}, and the minimum moves by "
-        f"{_list_values(moved, number)}. It is the slope, not the value, that holds against it; at the minimum the two "
-        "pulls balance with every criterion.",
+        f"At the start, decay's share of the pull is {_list_values(values, _format_percent)}, and with MSELoss the "
+        "minimum moves least. It is the slope, not the value, that holds against it; at the minimum the two pulls "
+        "balance with every criterion.",
         {**values, "moved": moved},
         "figure-9",
     )
@@ -450,7 +447,7 @@ def _check_incoming(evidence: Evidence) -> Claim:
         values["first"] == 0 and values["incoming"] < 1e-5 < 0.1 < values["momentum"],
         "It discounts the incoming gradient. The recorded velocities obey `v ← 0.9 v + 0.2 g` within "
         f"{at_most(values['incoming'], 1)}; with the momentum discounted instead they would be off by up to "
-        f"{at_most(values['momentum'])}. The first gradient is taken whole.",
+        f"{at_most(values['momentum'])}.",
         values,
         "figure-10",
     )
@@ -473,8 +470,7 @@ def _check_moderates(evidence: Evidence) -> Claim:
         and abs(rates[0] - rates[1]) < 1e-9
         and all(after > before for before, after in arrived.values()),
         "The swings are smaller, and slower; they do not die any sooner. With MSELoss the error shrinks by the factor "
-        f"{number(rates[1], 4)} a step with dampening and by {number(rates[0], 4)} without, and all three arrive a "
-        "little later.",
+        f"{number(rates[1], 4)} a step with dampening as without, and all three arrive a little later.",
         {**values, "rates": rates, "arrived": arrived},
         "figure-10",
         Table(

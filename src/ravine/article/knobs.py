@@ -64,8 +64,8 @@ TURNS: tuple[Turn, ...] = (
         "dampening (with momentum)",
         (0.0, 0.5, 0.8, 0.95),
         ("momentum",),
-        "Without momentum torch ignores it. With momentum it makes every new gradient but the first count less, and "
-        "so takes back what momentum adds to the pace; the memory stays as long as it was.",
+        "Without momentum torch ignores it. With momentum it takes back what momentum adds to the pace; the memory "
+        "stays as long as it was.",
     ),
     Turn(
         "weight_decay",
@@ -368,7 +368,7 @@ def make_valley_section(style: str) -> Section:
         lambda: plot.descent(pictured, land, style=style),
         f"Four maps of a long narrow valley with a path each: {alt}.",
         look,
-        findings=find_sentences(pictured),
+        findings=find_sentences(pictured, set()),
     )
     rows = [[name, *_format_settings(runs.sel(run=name)), steps[name]] for name in map(str, runs["run"].values)]
     heading = f"Condition number {CONDITION:g}: step of arrival, {VALLEY_STEPS} steps"
@@ -392,7 +392,8 @@ def _make_phases(arrived: xr.DataArray, style: str) -> Plate:
         below = column.where(column["momentum"] < here["momentum"] - 1e-9, drop=True)
         smaller.append(f"{int((below < here).sum())} of {below.size} with {label}")
     look = (
-        f"Each cell is one run, {arrived[0].size:,} on each side; the colour says when it arrives. {'; '.join(bests)}. "
+        f"Each cell is one run, {arrived[0].size:,} on each side; the colour says when it arrives. "
+        f"{bests[0][0].upper()}{bests[0][1:]}. "
         "The ring marks the article's setting. Of the smaller momenta at its learning rate, these arrive earlier: "
         f"{names(smaller)}."
     )

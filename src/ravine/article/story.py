@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,11 +31,12 @@ LINES = 10
 
 @dataclass(frozen=True, eq=False)
 class StoryData:
-    """What the story is data from: the study, the figures drawn from it, and how further ones are drawn."""
+    """What the story is told from: the study, the figures drawn from it, how further ones are drawn, what was said."""
 
     study: xr.Dataset
     figures: Mapping[int, Drawing | Print]
     style: str
+    said: set[str] = field(default_factory=set)
 
     def run(self, name: str, criterion: str | None = None) -> xr.Dataset:
         """Select one of the article's runs."""
@@ -100,16 +101,15 @@ def _make_line(data: StoryData) -> Section:
     look = f"{ends}; the best that MSELoss allows is {_format_equation(*best)}."
     words = (
         "The network is a single neuron, `torch.nn.Linear(1, 1)`: a weight and a bias. Training starts from the "
-        "guess y = 6x - 3, so that all runs begin at the same place, and goes over all points at every step. "
-        "The loop below is the one a person would write; it prints the loss before each step."
+        "guess y = 6x - 3, so that all runs begin at the same place, and goes over all points at every step."
     )
     plate = _make_plate(data, 2, f"The points of figure 1 and the line that {settings_text(run)} ends with.", look)
     lines = figures.log(data.study)
     shown = lines if len(lines) <= LINES + 3 else [*lines[:LINES], "…", *lines[-3:]]
     log = Listing("What the loop prints", "\n".join(shown), shut=False, copied=False)
     more = Text(
-        f"The last line printed is the loss *before* the last step. The loss at the end itself is "
-        f"`{float(run['loss'][-1])}`, and no line shows it: {len(lines)} losses belong to {len(lines) + 1} positions."
+        "Each line is the loss *before* its step. The loss at the end itself is "
+        f"`{float(run['loss'][-1])}`, and no line shows it."
     )
     return Section("line", "One neuron, one line", [Text(words), _add_code(plate, run), log, more])
 
@@ -125,8 +125,8 @@ def _make_landscape(data: StoryData) -> Section:
         "downhill."
     )
     look = (
-        f"Every place on this map is one straight line through the data. It was computed at {across} {TIMES} {up} = "
-        f"{across * up:,} places, {ends} along each axis; the loss runs from {number(low)} to {number(high)}."
+        f"The map was computed at {across} {TIMES} {up} = {across * up:,} places, {ends} along each axis; the loss "
+        f"runs from {number(low)} to {number(high)}."
     )
     return Section(
         "landscape",
@@ -143,12 +143,12 @@ def _make_descent(data: StoryData) -> Section:
         "the learning rate stays what it is, and the gradient sets the pace."
     )
     words = (
-        "Here is the run of figure 2 again, as a path. Each dot is a step: torch takes the gradient at that "
-        "place, multiplies it by the learning rate, and moves the parameters by as much, downhill."
+        "Here is the run of figure 2 again, as a path. At each step torch takes the gradient where the run is, "
+        "multiplies it by the learning rate, and moves the parameters by as much, downhill."
     )
     rule = Listing("Plain gradient descent", "θ ← θ - lr · g", shut=False, copied=False)
-    plate = replace(_make_plate(data, 4, describe_picture(run, settings_text(run)), look), findings=find_sentences(run))
-    return Section("descent", "A descent", [Text(words), rule, _add_code(plate, run)])
+    plate = _make_plate(data, 4, describe_picture(run, settings_text(run)), look)
+    return Section("descent", "A descent", [Text(words), rule, replace(plate, findings=find_sentences(run, data.said))])
 
 
 def _make_criteria(data: StoryData) -> Section:
@@ -278,7 +278,8 @@ def _make_plate(data: StoryData, figure: int, alt: str, look: str) -> Plate:
 def _make_four(data: StoryData, figure: int, look: str) -> Plate:
     runs = data.run(RUN_OF[figure])
     plate = _make_plate(data, figure, describe_picture(runs, settings_text(runs)), look)
-    return _add_code(replace(plate, findings=find_sentences(runs)), runs.sel(criterion="MSELoss"))
+    plate = replace(plate, findings=find_sentences(runs, data.said))
+    return plate if RUN_OF[figure] == "plain" else _add_code(plate, runs.sel(criterion="MSELoss"))  # figure 2 has it
 
 
 def _add_code(plate: Plate, run: xr.Dataset) -> Plate:

@@ -7,6 +7,7 @@ import xarray as xr
 
 import ravine
 from ravine import measure
+from ravine._findings.finding import Finding
 from ravine._format import names
 from ravine._html.page import Sentences
 from ravine._study.contract import last_step
@@ -102,15 +103,48 @@ def format_arrivals(runs: xr.Dataset) -> xr.DataArray:
     return found
 
 
-def find_sentences(runs: xr.Dataset) -> list[Sentences]:
-    """Return what `ravine.explain` says, run by run; runs of which the same is said stand together."""
-    by_run: dict[str, list[str]] = {}
-    for finding in ravine.explain(runs):
-        by_run.setdefault(finding.whose, []).append(finding.told)
+ONCE = {"same run", "effective lr", "first step"}
+"""Kinds of findings that follow from the settings, whatever the criterion: the page says each of them once."""
+
+
+def find_sentences(runs: xr.Dataset, said: set[str]) -> list[Sentences]:
+    """Return what `ravine.explain` says, run by run; runs of which the same is said stand together.
+
+    At which step a run arrives, the words beside the picture say. What follows from settings alone is said of all
+    runs at once, and not at all where it is in `said`, to which this adds.
+
+    Examples
+    --------
+    >>> runs = ravine.descend(ravine.gallery.article(), lr=0.1, momentum=0.9)
+    >>> [each.whose for each in find_sentences(runs, set())]
+    ['', 'MSELoss', 'L1Loss', 'HuberLoss and SmoothL1Loss', 'MSELoss, L1Loss, HuberLoss and SmoothL1Loss']
+    """
+    findings = [each for each in ravine.explain(runs) if not _is_beside(each)]
+    several = len({each.whose for each in findings}) > 1
+    by_run: dict[str, list[str]] = {each.whose: [] for each in findings}
+    by_setting: dict[str, list[str]] = {}
+    for each in findings:
+        if each.kind in ONCE and each.told in said:
+            continue
+        if each.kind in ONCE and each.whose and several:
+            by_setting.setdefault(each.told, []).append(each.whose)
+        else:
+            by_run[each.whose].append(each.told)
+    said |= {each.told for each in findings if each.kind in ONCE}
     groups: dict[tuple[str, ...], list[str]] = {}
     for label, sentences in by_run.items():
         groups.setdefault(tuple(sentences), []).append(label)
-    return [Sentences(names(labels), said[:SHOWN], said[SHOWN:]) for said, labels in groups.items()]
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for sentence, labels in by_setting.items():
+        shared.setdefault(tuple(labels), []).append(sentence)
+    told = [(names(labels), list(lines)) for lines, labels in groups.items() if lines]
+    told += [(names(labels), lines) for labels, lines in shared.items()]
+    return [Sentences(whose, lines[:SHOWN], lines[SHOWN:]) for whose, lines in told]
+
+
+def _is_beside(finding: Finding) -> bool:
+    """Tell whether a finding says no more than at which step a run arrives."""
+    return finding.kind == "arrival" and finding.when == "throughout" and finding.values["outcome"] == "arrived"
 
 
 def describe_picture(runs: xr.Dataset, what: str) -> str:

@@ -107,7 +107,7 @@ def descend(
     if "lr" not in settings and path_of(rule) == SGD and sources.is_file(source):
         from ravine.cli.defaults import choose_lr
 
-        found = choose_lr(problem, settings)
+        found = choose_lr(problem, settings, steps)
         if found is not None:
             settings["lr"], why = found
     runs = ravine.descend(

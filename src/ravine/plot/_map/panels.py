@@ -21,6 +21,8 @@ Array = NDArray[np.floating[Any]]
 
 MOST_PANELS = 16
 NEEDED = (
+    "inputs",
+    "targets",
     "position",
     "loss",
     "batch_loss",
