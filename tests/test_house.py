@@ -19,7 +19,7 @@ HOMES = ("gallery", "measure", "theory", "plot", "trainers")  # public names tha
 
 FLOORS = (  # each wing imports only from wings that stand before its own floor
     {"_format", "_progress", "_system"},
-    {"_torch"},
+    {"_torch", "_kernel"},
     {"_study"},
     {"theory", "_html", "_words"},
     {"measure", "_problem", "_store", "_parallel"},
@@ -49,6 +49,7 @@ WITHOUT_TORCH = {
 WITHOUT_MATPLOTLIB = {
     *(
         "_torch",
+        "_kernel",
         "_words",
         "_problem",
         "gallery",

@@ -60,8 +60,9 @@ class Gradients:
 
 def loop_settings(optimizer: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the settings that are the loop's; one that the optimizer names itself is its own."""
-    own = inspect.signature(optimizer).parameters
-    return {name: value for name, value in settings.items() if name in LOOP_SETTINGS and name not in own}
+    found = {name: value for name, value in settings.items() if name in LOOP_SETTINGS}
+    own = inspect.signature(optimizer).parameters if found else ()  # to read a signature takes longer than a step
+    return {name: value for name, value in found.items() if name not in own}
 
 
 def treatment_of(optimizer: Callable[..., Any], settings: Mapping[str, Any]) -> Treatment:

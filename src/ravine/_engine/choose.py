@@ -16,6 +16,7 @@ from ravine._engine.reference import TorchReference
 from ravine._engine.rules.registry import RULES
 from ravine._engine.schedule import NotTabulatedError
 from ravine._format import listed
+from ravine._kernel.neuron import load_kernel
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._problem.problem import Problem
 from ravine._study.optimizer import name_of, path_of
@@ -57,6 +58,7 @@ def choose_engine(job: Job, which: int, wanted: str | None, *, summary: bool = F
         return TorchEngine(job, 'engine="torch" was asked for')
     obstacle = why_not_stacked(job)
     if obstacle is None:
+        load_kernel()  # a switch that means nothing is an error of its own, and no loss that cannot be batched
         found = _batch_engine(job, which, wanted, summary)
         if isinstance(found, BatchEngine):
             return found

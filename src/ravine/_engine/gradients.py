@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 
 from ravine._problem.check_fit import scalar
+from ravine._problem.compiled import Compiled, choose_compiled
 from ravine._problem.criteria import residual_functions
 from ravine._problem.neuron import is_neuron
 from ravine._problem.order import (
@@ -32,9 +34,9 @@ ALIGNED_BYTES = 64
 class WrittenOut:
     """The evaluation of a linear neuron with an element-wise mean; use `written_out`, which knows where there is none.
 
-    Forms of the sums are chosen by trial against `values`, which torch gave, for each number of runs that comes: so
-    blocks of any size, and those of other processes, have one and the same bits. A process that unpacks it chooses
-    anew, for it may have another processor.
+    It is the compiled kernel's where that has the bits of `values`, which torch gave. Else forms of the sums are chosen
+    by trial against these, for each number of runs that comes: so blocks of any size, and those of other processes,
+    have one and the same bits. A process that unpacks it chooses anew, for it may have another processor.
     """
 
     def __init__(self, problem: Problem, values: TorchValues) -> None:
@@ -61,11 +63,21 @@ class WrittenOut:
 
     def __call__(self, position: torch.Tensor, losses: torch.Tensor, gradients: bool = True) -> torch.Tensor | None:
         """Evaluate positions (parameters, runs)."""
+        if self.compiled is not None:
+            return self.compiled(position, losses, gradients)
         order = self.order_of(position.shape[1])
         return self._evaluate(order.forward, order.backward, position, losses, gradients)
 
+    @cached_property
+    def compiled(self) -> Compiled | None:
+        """The kernel, where it has torch's bits."""
+        assert self.problem.parts is not None
+        return choose_compiled(self.problem.parts, self.values)
+
     def order_of(self, runs: int) -> Order:
         """Return the forms for so many runs at once."""
+        if self.compiled is not None:
+            return self.compiled.order
         if runs not in self.orders:
 
             def by(forward: str, backward: str) -> Evaluate:

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ravine._format import kind_of
+from ravine._kernel.neuron import bytes_of_block
 from ravine._study.provenance import provenance
 from ravine._words.words import check_takes_pair, make_criterion
 
@@ -66,14 +67,38 @@ def residual_functions(criterion: Any, targets: torch.Tensor) -> tuple[Losses, S
     if kind is torch.nn.HuberLoss:
         return (
             lambda d, room: F.huber_loss(d, nothing.expand_as(d), reduction="none", delta=criterion.delta),
-            lambda d: d.clamp_(-criterion.delta, criterion.delta).mul_(share),
+            _in_vectors(
+                lambda d: d.clamp_(-criterion.delta, criterion.delta).mul_(share), criterion.delta, False, targets
+            ),
         )
     if kind is torch.nn.SmoothL1Loss and criterion.beta > 0:
         return (
             lambda d, room: F.smooth_l1_loss(d, nothing.expand_as(d), reduction="none", beta=criterion.beta),
-            lambda d: d.div_(criterion.beta).clamp_(-1, 1).mul_(share),
+            _in_vectors(lambda d: d.div_(criterion.beta).clamp_(-1, 1).mul_(share), criterion.beta, True, targets),
         )
     return None
+
+
+def _in_vectors(slopes: Slopes, turn: float, divides: bool, targets: torch.Tensor) -> Slopes:
+    """Take these slopes for the samples that torch works out in vectors, and its loop for those that are left over.
+
+    In that loop delta and beta have stayed doubles; of slopes that beta divides, the share is multiplied with first.
+    """
+    left_over = len(targets) % (bytes_of_block() // targets.element_size())
+    if not left_over or turn == 1:  # by 1 nothing rounds
+        return slopes
+    share = float(targets.new_tensor(1 / len(targets)))
+
+    def apart(d: torch.Tensor) -> torch.Tensor:
+        rest = d[..., -left_over:]
+        within = (rest * share).double() / (turn if divides else 1.0)
+        edge = rest.sign().double() * (share if divides else share * turn)
+        found = torch.where(rest.double().abs() >= turn, edge, within)
+        slopes(d[..., :-left_over])
+        rest.copy_(found)
+        return d
+
+    return apart
 
 
 def name_of(criterion: Criterion) -> str:

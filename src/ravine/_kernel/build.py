@@ -1,0 +1,69 @@
+"""Compiles neuron.c where it stands, once for each set of instructions: for the wheel, or by hand.
+
+``python -m ravine._kernel.build`` does it in a checkout. It needs a C compiler and no header of Python's; what it makes
+is loaded by ctypes, so that one library serves all versions of Python.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+FLAGS = ("-std=c11", "-O2", "-ftree-vectorize", "-fPIC", "-shared")
+
+EXACT = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+"""No operation is fused with another or moved; and nobody asks for errno or traps, which would forbid vectors."""
+
+LEVELS = {
+    "avx512": ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
+    "avx2": ("-mavx2", "-mfma"),
+    "portable": (),
+}
+"""Sets of instructions by name, fastest first, and what the compiler is told of them."""
+
+MANY = ("x86_64", "AMD64")
+"""Processors for which there is more than the portable one."""
+
+
+def compile_all(folder: Path = HERE) -> list[Path]:
+    """Compile into a folder what the compiler here can, and return the libraries; none where it cannot.
+
+    Raises
+    ------
+    OSError
+        If there is no compiler, or not even the portable library can be made; the message is the compiler's.
+    """
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if os.name != "posix" or shutil.which(compiler[0]) is None:
+        compiler = ["cc"]
+    found, why = [], ""
+    for level, instructions in LEVELS.items():
+        if level != "portable" and platform.machine() not in MANY:
+            continue
+        library = folder / library_name(level)
+        command = [*compiler, *FLAGS, *EXACT, *instructions, str(HERE / "neuron.c"), "-o", str(library), "-lm"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode == 0:
+            found.append(library)
+        else:
+            why = ended.stderr
+    if not found:
+        raise OSError(f"{shlex.join(compiler)} made no library: {why.strip() or 'it says nothing'}")
+    return found
+
+
+def library_name(level: str) -> str:
+    """Name the library for a set of instructions: with a dot in it, it is no module that Python could import."""
+    return f"neuron.{level}.so"
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{library}\n" for library in compile_all())

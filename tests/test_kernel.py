@@ -1,0 +1,216 @@
+"""The compiled kernel: torch's bits at each level of instructions, refused without them, left out if asked."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bare
+import ravine
+from ravine._kernel import build, neuron
+from ravine._problem import compiled
+from ravine._problem.criteria import residual_functions
+from ravine._problem.order import TorchValues, same_bits
+from ravine._study.provenance import describe
+
+LEVELS = neuron.CAPABILITIES.get(torch.backends.cpu.get_cpu_capability(), ("portable",))
+BUILT = [level for level in LEVELS if (neuron.HERE / build.library_name(level)).exists()]
+ROOT = Path(__file__).parent.parent
+
+needs_kernel = pytest.mark.skipif(not BUILT, reason="no kernel was built: python -m ravine._kernel.build")
+
+CRITERIA = [torch.nn.MSELoss(), torch.nn.L1Loss(), torch.nn.HuberLoss(delta=0.7), torch.nn.SmoothL1Loss(beta=0.3)]
+DTYPES = [torch.float32, torch.float64]
+
+
+def neuron_on(random, samples, criterion, dtype):
+    x, y = (torch.from_numpy(random.normal(size=(samples, 1)) * scale).to(dtype) for scale in (2, 3))
+    model = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1, dtype=dtype)
+    with torch.no_grad():
+        model.weight.fill_(random.normal() * 3)
+        model.bias.fill_(random.normal() * 3)
+    return ravine.Problem.of(model, criterion, (x, y))
+
+
+def torch_values(problem, position):
+    """What autograd gives at each position by itself."""
+    parts, found = problem.parts, []
+    for weight, bias in position.T:
+        leaves = [weight.reshape(1, 1).clone().requires_grad_(), bias.reshape(1).clone().requires_grad_()]
+        loss = parts.criterion(torch.nn.functional.linear(parts.inputs, *leaves), parts.targets)
+        found.append(torch.stack([loss, *(each.reshape(()) for each in torch.autograd.grad(loss, leaves))]).detach())
+    rows = torch.stack(found, 1)
+    return TorchValues(position, rows[0], rows[1:])
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("level", BUILT)
+def test_losses_and_gradients_are_torchs_wherever_the_kernel_is_taken(level, dtype, monkeypatch):
+    """For numbers of samples around torch's vectors, and one at which its sums are carried to further levels."""
+    monkeypatch.setenv(neuron.SWITCH, level)
+    random, taken = np.random.default_rng(), []
+    for samples, criterion in itertools.product((1, 7, 8, 9, 50, 64, 1000), CRITERIA):
+        problem = neuron_on(random, samples, criterion, dtype)
+        position = torch.from_numpy(random.normal(size=(2, 70)) * 4).to(dtype)
+        values = torch_values(problem, position)
+        found = compiled.choose_compiled(
+            problem.parts, TorchValues(*(each[..., :30] for each in vars(values).values()))
+        )
+        if found is None:
+            continue
+        assert found.neuron.kernel.level == level
+        losses = torch.empty_like(values.loss)
+        gradient = found(position, losses)
+        assert same_bits(losses, values.loss), (samples, criterion)
+        assert same_bits(gradient, values.gradient), (samples, criterion)
+        taken.append(samples)
+    assert {8, 9, 50, 64} <= set(taken)
+
+
+@needs_kernel
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: type(each).__name__)
+def test_runs_are_torchs_from_first_to_last(criterion, monkeypatch):
+    """With every setting of SGD, and where they end in infinities and NaN."""
+    random = np.random.default_rng()
+    settings = {
+        "lr": [*10.0 ** random.uniform(-3, 0, 3), 80.0],
+        "momentum": [0.0, random.uniform(0.1, 1.1)],
+        "dampening": [0.0, random.uniform(0.1, 1)],
+        "weight_decay": [0.0, 0.3],
+        "nesterov": [False, True],
+        "maximize": [False, True],
+    }
+    for samples, dtype in zip((9, 50), random.permutation(2), strict=True):
+        problem = neuron_on(random, samples, criterion, DTYPES[dtype])
+        runs = ravine.sweep(problem, steps=40, **settings)
+        facts = describe(runs, "loss")
+        assert f"compiled for {BUILT[0]}" in facts["why"]
+        assert facts["equals_torch"].startswith("every bit")
+        some = random.choice(runs.lr.size * 2**5, 16, replace=False)
+        for place in zip(*np.unravel_index(some, [len(each) for each in settings.values()]), strict=True):
+            given = {name: settings[name][k] for name, k in zip(settings, place, strict=True)}
+            if given["nesterov"] and (given["momentum"] == 0 or given["dampening"] != 0):
+                continue
+            parts = problem.parts
+            positions, losses = bare.train(parts.model, criterion, parts.inputs, parts.targets, steps=40, **given)
+            assert bare.same_bits(runs.position.values[place], positions), given
+            assert bare.same_bits(runs.loss.values[place], losses), given
+
+
+@needs_kernel
+def test_without_it_the_numbers_are_the_same(article, monkeypatch):
+    settings = {"lr": np.geomspace(1e-3, 3, 50), "momentum": [0.0, 0.9], "steps": 40}
+    for name, problem in article.items():
+        runs = {}
+        for switch in ("off", *BUILT):
+            monkeypatch.setenv(neuron.SWITCH, switch)
+            runs[switch] = ravine.sweep(problem, **settings)
+            said = describe(runs[switch], "loss")
+            assert ("compiled" in said["why"]) == (switch != "off"), name
+            assert said["engine"] == "SGD's rule on a batch, gradient written out"
+            assert bare.same_bits(runs[switch].position, runs["off"].position)
+            assert bare.same_bits(runs[switch].loss, runs["off"].loss)
+
+
+def test_a_switch_that_means_nothing_is_refused(article, monkeypatch):
+    monkeypatch.setenv(neuron.SWITCH, "sse2")
+    with pytest.raises(ValueError, match="RAVINE_KERNEL must be off or one of avx512, avx2, portable, got 'sse2'"):
+        ravine.sweep(article["MSELoss"], lr=[0.1, 0.2], steps=2)
+    monkeypatch.setenv(neuron.SWITCH, "portable")
+    monkeypatch.setattr(neuron, "HERE", Path("nowhere"))
+    neuron._open.cache_clear()
+    with pytest.raises(ValueError, match=r"RAVINE_KERNEL=portable: this processor runs .*, built are none"):
+        neuron.load_kernel()
+    monkeypatch.delenv(neuron.SWITCH)
+    assert neuron.load_kernel() is None
+    neuron._open.cache_clear()
+
+
+def test_problems_that_are_not_its_own_are_left_alone(article):
+    x, y = torch.ones(5, 1), torch.ones(5, 1)
+    assert neuron.make_neuron(torch.ones(5, 2), y, torch.nn.MSELoss()) is None
+    assert neuron.make_neuron(x, y, torch.nn.BCEWithLogitsLoss()) is None
+    assert neuron.make_neuron(x.bfloat16(), y.bfloat16(), torch.nn.MSELoss()) is None
+
+
+FAULTS = {
+    "contracted": ("REAL d = weight[l] * x + bias[l] - y;", "REAL d = FMA(weight[l], x, bias[l]) - y;"),
+    "reciprocal": ("losses[l] /= (REAL)samples;", "losses[l] *= 1 / (REAL)samples;"),
+    "rows": ("#define ROWS 4", "#define ROWS 2"),
+    "slope": ("return d * share;", "return (REAL)(d * (share * 1.0000001));"),
+    "rest": ("memcpy(out, sums->level[0][REST]", "memcpy(out, sums->level[0][0]"),
+}
+
+
+@needs_kernel
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_kernel_with_one_operation_changed_is_refused(fault, tmp_path, monkeypatch, article):
+    """The trial sees it, and torch alone makes the runs."""
+    right, wrong = FAULTS[fault]
+    for name in ("neuron.c", "neuron.h"):
+        text = (build.HERE / name).read_text()
+        (tmp_path / name).write_text(text.replace(right, wrong))
+    assert wrong in (tmp_path / "neuron.h").read_text()
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(build, "LEVELS", {"portable": ("-O0",)})
+    build.compile_all(tmp_path)
+    monkeypatch.setattr(neuron, "HERE", tmp_path)
+    monkeypatch.setenv(neuron.SWITCH, "portable")
+    neuron._open.cache_clear()
+    try:
+        runs = ravine.sweep(article["MSELoss"], lr=[0.1, 0.2], steps=20)
+    finally:
+        neuron._open.cache_clear()
+    assert "compiled" not in describe(runs, "loss")["why"]
+    assert describe(runs, "loss")["engine"] == "SGD's rule on a batch, gradient written out"
+
+
+def test_without_a_compiler_nothing_is_built_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "/bin/false")
+    with pytest.raises(OSError, match="/bin/false made no library"):
+        build.compile_all(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_kernel
+def test_a_library_of_another_system_is_no_kernel(tmp_path, monkeypatch):
+    (tmp_path / build.library_name("portable")).write_bytes(b"not a library")
+    monkeypatch.setattr(neuron, "HERE", tmp_path)
+    neuron._open.cache_clear()
+    assert neuron.load_kernel() is None
+    neuron._open.cache_clear()
+    assert isinstance(ctypes.CDLL(str(build.HERE / build.library_name(BUILT[-1]))), ctypes.CDLL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["cc", "/bin/false"])
+def test_a_wheel_is_built_with_a_compiler_and_without(compiler, tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(["env", f"CC={compiler}", *command], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
+    assert bool(inside) == (compiler == "cc") == (not wheel.name.endswith("py3-none-any.whl"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("samples", [3, 9, 50, 67])
+def test_slopes_that_torchs_vectors_leave_over_are_torchs(samples, dtype):
+    """torch divides and multiplies in another order there, where a criterion turns at another number than 1."""
+    random, nothing = torch.Generator().manual_seed(samples), torch.zeros(samples, dtype=dtype)
+    for criterion in (*CRITERIA, torch.nn.HuberLoss(delta=0.3), torch.nn.HuberLoss(), torch.nn.SmoothL1Loss()):
+        _, slopes_of = residual_functions(criterion, nothing)
+        residual = torch.randn(50, samples, generator=random, dtype=dtype)
+        for row, slopes in zip(residual, slopes_of(residual.clone()), strict=True):
+            leaf = row.clone().requires_grad_()
+            (expected,) = torch.autograd.grad(criterion(leaf, nothing), leaf)
+            assert same_bits(slopes, expected), criterion
