@@ -1,4 +1,4 @@
-"""A million settings as summaries, 300,000 whole paths, and a million of both on disk: seconds, memory, bytes."""
+"""A million settings, in memory and on disk, and checkpoints of ten million parameters: seconds, memory, bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 RATES, MOMENTA = 1000, {"summary": 1000, "path": 300}
 """How many of each are combined; 100 steps."""
@@ -21,13 +21,13 @@ STORED = 1000
 def main() -> None:
     # processes of their own, begun before anything large was imported here: a child's peak counts its parent's
     context = multiprocessing.get_context("spawn")
-    for target in (sweep, store):
-        for keep in MOMENTA:
-            child = context.Process(target=target, args=(keep,))
-            child.start()
-            child.join()
-            if child.exitcode:
-                sys.exit(child.exitcode)
+    targets = [(target, (keep,)) for target in (sweep, store) for keep in MOMENTA]
+    for target, given in [*targets, (checkpoints, ())]:
+        child = context.Process(target=target, args=given)
+        child.start()
+        child.join()
+        if child.exitcode:
+            sys.exit(child.exitcode)
 
 
 def store(keep: Literal["path", "summary"]) -> None:
@@ -82,6 +82,40 @@ def sweep(keep: Literal["summary", "path"]) -> None:
         f"{rates.size * momenta.size:,} runs, {keep}: {cpu:.1f} s of CPU, {wall:.1f} s of the clock, "
         f"peak {peak() / 1e6:,.0f} MB, of which {before / 1e6:,.0f} MB before it began; data {data / 1e6:,.0f} MB"
     )
+
+
+def checkpoints() -> None:
+    """Read saved states of ten million parameters as a recording, and print one line."""
+    import torch
+
+    import ravine
+
+    torch.set_num_threads(1)
+    model = torch.nn.Linear(3161, 3161)
+    with tempfile.TemporaryDirectory() as folder:
+        ravine.checkpoints(torch.nn.Linear(1, 1), {0: save(torch.nn.Linear(1, 1), f"{folder}/small.pt")})
+        for step in range(FILES):
+            save(model, f"{folder}/{step}.pt")
+        before, cpu, wall = peak(), time.process_time(), time.perf_counter()
+        run = ravine.checkpoints(model, f"{folder}/[0-9]*.pt")
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        print(
+            f"{FILES} checkpoints of {run.sizes['parameter']:,} parameters: {cpu:.1f} s of CPU, {wall:.1f} s of the "
+            f"clock, peak {peak() / 1e6:,.0f} MB, of which {before / 1e6:,.0f} MB before it began; "
+            f"data {run.position.nbytes / 1e6:,.0f} MB"
+        )
+
+
+FILES = 20
+"""How many checkpoints are read."""
+
+
+def save(model: Any, path: str) -> str:
+    """Save the state of a model."""
+    import torch
+
+    torch.save(model.state_dict(), path)
+    return path
 
 
 def peak() -> int:

@@ -317,3 +317,23 @@ def test_runs_of_several_optimizers_say_how_each_was_made(several):
 def test_stability_speaks_of_no_plane(run):
     with pytest.raises(ValueError, match="lie on a plane"):
         plot.stability(run)
+
+
+# -- the film
+
+
+def test_trainings_on_one_plane_are_one_film(several):
+    runs, land = several
+    uneven = runs.isel(step=[0, 1, 2, 4, 8, 16, 32, 40])  # as saved states are
+    film = plot.animate(uneven, land, hue="run")
+    assert film.steps == (0, 4, 8, 16, 32, 64, 128, 160)
+    for k in (0, 3, 7):
+        figure = film.frame(k)
+        tracks = [line.get_xydata() for line in of_gid(figure.axes[0], "path")]
+        for track, name in zip(tracks, uneven.run.values, strict=True):
+            assert np.allclose(track, uneven.position.sel(run=name)[: k + 1], atol=1e-6)
+        clock = next(ax for ax in figure.axes if ax.get_label() == "clock")
+        (way,), (gone,) = of_gid(clock, "way"), of_gid(clock, "gone")
+        assert np.ptp(gone.get_xdata()) == pytest.approx(film.steps[k] / 160 * np.ptp(way.get_xdata()))
+    step, _ = max((largest_gap(uneven.sel(run=name)) for name in uneven.run.values), key=lambda each: each[1])
+    assert f"apart at step {step} " in said(film.figure)
