@@ -222,6 +222,22 @@ def test_what_a_recording_left_out_stays_at_the_start(digits):
         assert line.line_loss.values[-1] == pytest.approx(float(CE(model(digits[0]), digits[1])), rel=1e-6)
 
 
+@pytest.mark.parametrize("step", [None, 2])
+def test_recorded_statistics_that_are_not_taken_are_told(digits, step):
+    model = network(0, norm=True)
+    rule = torch.optim.SGD(model.parameters(), lr=0.5)
+    with ravine.record(model, rule, CE, every=1) as recorder:
+        for _ in range(3):
+            CE(model(digits[0]), digits[1]).backward()
+            rule.step()
+    run = recorder.dataset()
+    run = run if step is None else run.sel(step=step)
+    problem = ravine.Problem.of(network(0, norm=True), CE, digits)
+    with pytest.warns(UserWarning, match="other came with other BatchNorm statistics"):
+        ravine.between(problem, problem, run, points=3, statistics="frozen")
+    ravine.between(problem, problem, run, points=3)  # made anew: nothing to tell
+
+
 def test_tied_and_frozen_tensors(digits):
     class Tied(torch.nn.Module):
         def __init__(self):

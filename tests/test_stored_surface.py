@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import killed_surface
+import processes
 import ravine
 from ravine._store.store import Store
 
@@ -27,10 +27,7 @@ def expected():
 def test_a_killed_surface_goes_on(tmp_path, expected, kills):
     path, seed = tmp_path / "land.zarr", str(int.from_bytes(os.urandom(4), "big"))
     print(f"seed {seed}")
-    words = [sys.executable, killed_surface.__file__, path, str(kills), seed]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = json.loads(processes.run(Path(killed_surface.__file__), path, kills, seed, check=True, seconds=300).out)
     assert told["killed"] <= kills
     made = [row for rows in told["rows"] for row in rows]
     assert len(made) - len(set(made)) <= told["killed"]  # at each kill one row was at work

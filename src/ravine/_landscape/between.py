@@ -145,7 +145,10 @@ def _tell_other_statistics(problem: Problem, ends: dict[str, End]) -> None:
     unlike = [
         name
         for name, end in ends.items()
-        if any(key in end.buffers and not torch.equal(end.buffers[key].to(each), each) for key, each in own.items())
+        if any(
+            key in end.buffers and not torch.equal(end.buffers[key].to(each).reshape(each.shape), each)
+            for key, each in own.items()
+        )
     ]
     if unlike:
         warnings.warn(

@@ -13,10 +13,11 @@ import xarray as xr
 from ravine._format import kind_of, listed
 from ravine._plane.gram import Vector
 from ravine._plane.paths import names_in, read_place
+from ravine._plane.project import read_buffers
 from ravine._problem.from_loader import unwrap
 from ravine._problem.over_batches import OWN, OverBatches
 from ravine._problem.problem import Problem
-from ravine._study.contract import last_step
+from ravine._study.contract import last_step, until_taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +62,15 @@ def read_end(problem: Problem, thing: Any, name: str) -> End:
             raise ValueError(f"{name} is a vector of {len(place):,} numbers, and the problem has {problem.size:,}")
         return End(place, "a vector")
     named = names_in(shapes, problem, f"{name} is of another model than the problem")
+    buffers = {}
+    if isinstance(thing, xr.Dataset) and "buffers" in thing:
+        recorded = until_taken(thing)[["buffers"]]
+        buffers = read_buffers(recorded if "step" in recorded.dims else recorded.expand_dims("step"))(-1)
     pieces, at = dict(_start_of(problem)), 0
     for each in named:
         size = problem.start[each].numel()
         pieces[each], at = place[at : at + size], at + size
-    return End(np.concatenate(list(pieces.values())), _about(thing))
+    return End(np.concatenate(list(pieces.values())), _about(thing), buffers)
 
 
 def _about(thing: Any) -> str:
