@@ -99,7 +99,34 @@ def run_of(random):
         del more["scheduler"]
     if problem.parts is not None and random.random() < 0.2:
         more["batch_size"] = 4
+    if random.random() < 0.15:
+        more["clip_norm"] = float(np.exp(random.uniform(-3, 3)))
+    if random.random() < 0.1:
+        more |= {"noise": float(np.exp(random.uniform(-6, 0))), "seed": int(random.integers(1000))}
+    if "batch_size" not in more and random.random() < 0.15:
+        first = next(iter(problem.start))
+        more["groups"] = {first: {"weight_decay": float(random.choice([0.0, 1.0])), "lr": lr / 2}}
     return ravine.descend(problem, lr=lr, steps=steps, **settings, **more)
+
+
+def runs_on_a_plane(random):
+    """Return a random training of a small network, projected onto a random plane, with its sharpness along the way."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(random.integers(2**31)))
+        x = torch.randn(12, 2)
+        model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    problem = ravine.Problem.of(model, torch.nn.MSELoss(), (x, x[:, :1] * x[:, 1:]))
+    rule = [torch.optim.SGD, torch.optim.SGD, torch.optim.Adam][int(random.integers(3))]
+    lr = float(np.exp(random.uniform(np.log(0.01), np.log(1.0))))
+    more = {"momentum": float(random.choice([0.0, 0.9]))} if rule is torch.optim.SGD else {}
+    if random.random() < 0.3:
+        more["scheduler"] = partial(S.StepLR, step_size=5, gamma=0.5)
+    run = ravine.descend(problem, rule, lr=lr, steps=int(random.choice([4, 9, 20])), **more)
+    if not np.isfinite(run.position).all():
+        return run, problem, None
+    plane = [ravine.Plane.pca, ravine.Plane.ends][int(random.integers(2))](run)
+    sharp = ravine.sharpness(problem, run, steps=run.step.values[::3].tolist())
+    return plane.project(run.assign(sharpness=sharp), problem), problem, plane
 
 
 # ----------------------------------------------------------------------------------------------- reading back
@@ -197,6 +224,80 @@ def check(run, found):
         assert not np.isfinite(losses).all() or losses[-1] > losses[0] or "weight_decay" in run.coords
     if found.kind in ("margin", "beyond the limit") and found.scope == "exact":
         check_limit(run, values)
+    if found.kind == "clipping":
+        check_treated(run, found)
+
+
+def check_treated(run, found):
+    """Clipping is counted again from the norms of gradients that plain autograd gives at each position."""
+    norms = run.gradient_norm.values[:-1].astype(float)
+    over = np.flatnonzero(norms > float(run.clip_norm))
+    assert (found.values["clipped"], found.values["of"]) == (len(over), run.sizes["step"] - 1)
+    assert found.values["largest"] == norms.max()
+    assert not len(over) or found.values.get("last") == over[-1]
+
+
+def check_on_plane(run, problem, plane, found):
+    """Hold a finding about a plane against the network itself."""
+    values, sentence = found.values, found.sentence
+    if found.kind == "map":
+        steps = run.step.values.tolist()
+        at = steps.index(int(values["step"]))
+        place = plane.at(*run.position.values[at].astype(float))
+        sizes, pieces = [v.numel() for v in problem.start.values()], {}
+        for (name, v), piece in zip(problem.start.items(), np.split(place, np.cumsum(sizes)[:-1]), strict=True):
+            pieces[name] = torch.tensor(piece, dtype=v.dtype).reshape(v.shape)
+        assert values["drawn_loss"] == pytest.approx(float(problem.loss(pieces)), rel=1e-4, abs=1e-7)
+        assert values["loss"] == pytest.approx(float(run.loss[at]), rel=1e-6)
+        off = np.abs(run.drawn_loss.values.astype(float) - run.loss.values.astype(float))
+        assert values["off"] == pytest.approx(off.max(), rel=1e-6)
+    if found.kind == "edge":
+        sharp = run.sharpness.values
+        looked = np.isfinite(sharp)
+        rates = run.scheduled_lr.values if "scheduled_lr" in run else np.full(len(sharp), float(run.lr))
+        momentum = float(run.momentum) if "momentum" in run.coords else 0.0
+        shares = (sharp * rates / (2 * (1 + momentum)))[looked]
+        assert values["looked"] == looked.sum()
+        assert values["over"] == (shares > 1).sum()
+        assert values["largest_share"] == pytest.approx(shares.max(), rel=1e-9)
+        assert values["largest_share_step"] == run.step.values[looked][shares.argmax()]
+    known = known_numbers(run, found) + run.step.values.astype(float).tolist()
+    for value, unit in numbers_in(sentence):
+        assert is_one_of(value, unit, known), (value, sentence, dict(values))
+
+
+def check_sweep(random):
+    """Explain a random sweep, and count what became of its runs from each run by itself."""
+    problem = problem_of(random)
+    rates = np.exp(np.sort(random.uniform(np.log(1e-3), np.log(5), 9)))
+    momenta = [[0.0, 0.5, 0.9], [0.0, 0.3, 0.6, 0.95]][int(random.integers(2))]
+    runs = ravine.sweep(problem, lr=rates, momentum=momenta, steps=int(random.choice([10, 40])))
+    told = {each.kind: each for each in ravine.explain(runs)}
+    known_minimum = "minimum_loss" in runs
+    fates, arrivals = {}, []
+    for place in np.ndindex(len(rates), len(momenta)):
+        one = runs.isel(lr=place[0], momentum=place[1])
+        fate = "diverged" if bool(ravine.measure.diverged(one)) else "not diverged"
+        if known_minimum:
+            measured = ravine.measure.arrival(one)
+            fate = str(measured.outcome.item())
+            arrivals.append(float(measured))
+        fates[fate] = fates.get(fate, 0) + 1
+    assert {kind: told["outcomes"].values[kind] for kind in fates} == fates
+    if "best" in told:
+        assert told["best"].values["step"] == np.nanmin(arrivals)
+        assert told["best"].values["runs"] == sum(each == np.nanmin(arrivals) for each in arrivals)
+    if "border" in told:
+        wild = np.asarray(ravine.measure.diverged(runs).transpose("lr", "momentum").values)
+        calm, all_of = rates[~wild.any(1)], rates[wild.all(1)]
+        assert told["border"].values.get("none_up_to", 0.0) <= (calm.max() if len(calm) else 0.0)
+        assert told["border"].values.get("all_from", np.inf) >= (all_of.min() if len(all_of) else np.inf)
+    labels = [*rates.tolist(), *map(float, momenta), float(runs.lr.size * runs.momentum.size)]
+    for found in told.values():
+        known = labels + [float(v) for v in found.values.values() if not isinstance(v, str | bool)]
+        for value, unit in numbers_in(found.sentence):
+            assert is_one_of(value, unit, known), (value, found.sentence, dict(found.values))
+    return {*told}
 
 
 def check_limit(run, values):
@@ -229,6 +330,12 @@ def adversary(seed, count):
         for found in told:
             check(run, found)
         kinds |= {each.kind for each in told}
+    for _ in range(max(count // 12, 1)):
+        run, problem, plane = runs_on_a_plane(random)
+        for found in ravine.explain(run) if plane is not None else ():
+            check_on_plane(run, problem, plane, found)
+            kinds |= {found.kind}
+        kinds |= check_sweep(random)
     return kinds
 
 
@@ -241,7 +348,8 @@ def new_seed():
 @pytest.mark.slow
 def test_three_hundred_random_runs():
     kinds = adversary(new_seed(), 300)
-    assert {"margin", "beyond the limit", "arrival", "course", "still", "momentum", "swing", "diverged"} <= kinds
+    told = {"margin", "beyond the limit", "arrival", "course", "still", "momentum", "swing", "diverged", "goal"}
+    assert told | {"clipping", "noise", "map", "plane", "edge", "outcomes", "best", "border"} <= kinds
 
 
 def test_some_random_runs():

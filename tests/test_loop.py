@@ -607,6 +607,52 @@ class Heads(torch.nn.Module):
         return self.out(self.mix(hidden, hidden, hidden, need_weights=False)[0])[0]
 
 
+class Tied(torch.nn.Module):
+    """One matrix for the way in and the way out."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.out = torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2)
+        self.out.weight = self.into.weight
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.into(x)))
+
+
+def stacked(times):
+    layer = torch.nn.Linear(2, 2)
+    return torch.nn.Sequential(
+        *[each for _ in range(times) for each in (layer, torch.nn.Tanh())], torch.nn.Linear(2, 2)
+    )
+
+
+def nested():
+    inner = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh())
+    return torch.nn.Sequential(torch.nn.Sequential(inner, inner), inner)
+
+
+@pytest.mark.parametrize("make", [lambda: stacked(2), lambda: stacked(3), nested, Tied], ids=str)
+def test_what_stands_at_two_places_of_a_model_is_trained_once(make, points):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make()
+    targets, criterion = points[0].flip(1), torch.nn.MSELoss()
+    problem = ravine.Problem.of(model, criterion, (points[0], targets))
+    assert problem.size == sum(each.numel() for each in model.parameters())
+    settings = {"lr": 0.1, "momentum": 0.9, "steps": 4}
+    run = ravine.descend(problem, **settings)
+    positions, losses = bare.train(model, criterion, points[0], targets, **settings)
+    assert bare.same_bits(run.position, positions)
+    assert bare.same_bits(run.loss, losses)
+    name = problem.labels[0]
+    land = ravine.surface(problem, {name: [float(positions[0, 0])], problem.labels[1]: [float(positions[0, 1]), 1.0]})
+    assert float(land.surface[0, 0]) == pytest.approx(losses[0], rel=1e-6)
+    assert bare.same_bits(ravine.descend(problem, **settings).loss, losses)  # and nothing of that stayed in the model
+    assert np.allclose(ravine.sweep(problem, lr=[0.1], momentum=0.9, steps=4).loss[0], losses, rtol=1e-5)
+    with pytest.raises(ValueError, match="cannot be written as a script"):  # each place would have its own there
+        ravine.code(run)
+
+
 @pytest.mark.parametrize("name", ["loss", "step", "position", "criterion", "run"])
 def test_parameters_may_have_any_name(name, tmp_path):
     problem = ravine.Problem(lambda p: p[name] ** 2 + p["other"] ** 2, start={name: 1.0, "other": 2.0})

@@ -180,7 +180,7 @@ def test_what_a_recording_says_and_what_it_cannot():
     assert "about the loss that the optimizer saw, up to step 99" in told[0].sentence
     assert not {"margin", "swing"} & {each.kind for each in told}  # of batches theory says nothing
     assert "batch loss" not in [each.kind for each in ravine.explain(found.assign(loss=found.batch_loss.fillna(0.5)))]
-    with pytest.raises(ValueError, match="the study does not say how it was made"):
+    with pytest.raises(ValueError, match="this run was recorded from a loop of one.s own"):
         ravine.code(found)
     found.position.attrs["provenance"] = '{"code": {"language": "R"}}'
     with pytest.raises(ValueError, match="is not from ravine: no script can be written"):

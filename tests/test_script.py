@@ -248,6 +248,80 @@ def test_optimizers_with_closures_and_modes():
         assert_same(ravine.descend(bowl, kind, steps=4, **more))
 
 
+def falling(rate):
+    return lambda k: 1 / (1 + rate * k)
+
+
+class Falling:
+    def __call__(self, k):
+        return 0.9**k
+
+
+def chain_in_a_sequence(o):
+    """Schedulers of schedulers of schedulers."""
+    first = S.ChainedScheduler([S.LinearLR(o, total_iters=2), S.ExponentialLR(o, 0.9)])
+    return S.SequentialLR(o, [first, S.StepLR(o, 2)], milestones=[3])
+
+
+CONFIGURED = {
+    "a schedule with a closure": {"scheduler": partial(S.LambdaLR, lr_lambda=falling(0.3))},
+    "a schedule for each group": {
+        "groups": {"bias": {"lr": 0.2}},
+        "scheduler": partial(S.LambdaLR, lr_lambda=[lambda k: 0.9**k, lambda k: 0.8**k]),
+    },
+    "a schedule of numpy": {"scheduler": partial(S.LambdaLR, lr_lambda=lambda k: np.cos(k / 10))},
+    "a sequence with a chain": {"scheduler": chain_in_a_sequence},
+    "a cycle with a scale": {
+        "momentum": 0.9,
+        "scheduler": partial(S.CyclicLR, base_lr=0.01, max_lr=0.2, step_size_up=2, scale_fn=lambda x: 0.9**x),
+    },
+    "clipped, by numpy": {"clip_norm": np.float64(1.5)},
+    "never clipped": {"clip_norm": float("inf")},
+    "noise": {"noise": 0.3, "seed": np.int64(3)},
+    "noise in batches": {"noise": 0.3, "batch_size": np.int64(7), "loss_every": np.int64(2)},
+    "several evaluations": {"optimizer": torch.optim.LBFGS, "noise": 0.3, "clip_norm": 1.0},
+    "pairs and none": {"optimizer": torch.optim.Adafactor, "eps": (None, 1e-3)},
+    "tensors in a group": {"groups": {"bias": {"lr": torch.tensor(0.2), "momentum": np.float32(0.5)}}},
+    "below the smallest": {"lr": 1e-320},
+    "a whole number": {"lr": 1},
+    "a function makes it": {"optimizer": lambda params, lr: torch.optim.SGD(params, lr=lr, momentum=0.5)},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # torch's own, of schedulers in schedulers
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_odd_configurations_are_code(name, article):
+    assert_same(ravine.descend(article["MSELoss"], **{"lr": 0.1, "steps": 7, **CONFIGURED[name]}))
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # torch's own, of schedulers in schedulers
+def test_members_of_joined_runs_and_sweeps_are_code(article):
+    problem = article["MSELoss"]
+    plain = ravine.descend(problem, lr=0.1, steps=5)
+    for other in (
+        ravine.descend(problem, lr=0.1, steps=5, clip_norm=1.0),
+        ravine.descend(problem, lr=0.1, steps=5, scheduler=chain_in_a_sequence),
+        ravine.descend(article["L1Loss"], torch.optim.Adam, lr=0.1, steps=5),
+    ):
+        both = ravine.join({"plain": plain, "other": other})
+        assert ravine.code(both.sel(run="plain")) == ravine.code(plain)
+        assert ravine.code(both.sel(run="other")) == ravine.code(other)
+    clipped = ravine.sweep(problem, lr=[0.1], clip_norm=[1.0, 2.0], noise=[0.1], seed=[1, 2], steps=5)
+    assert_same(clipped.isel(lr=0, clip_norm=1, noise=0, seed=1))
+    assert_same(
+        ravine.sweep(problem, lr=[0.1, 0.2], steps=5, starts=[{"bias": 1.0}, {"bias": 2.0}]).isel(lr=1, start=1)
+    )
+
+
+def test_what_is_refused_says_why(article):
+    with pytest.raises(ValueError, match="a Falling .* cannot be written into a script"):
+        ravine.code(ravine.descend(article["MSELoss"], steps=2, scheduler=partial(S.LambdaLR, lr_lambda=Falling())))
+    with torch.random.fork_rng():
+        still = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Dropout(), torch.nn.Linear(2, 1)).eval()
+    with pytest.raises(ValueError, match="is in eval mode"):
+        ravine.code(ravine.descend(ravine.Problem.of(still, "mse", (torch.ones(3, 1), torch.ones(3, 1))), steps=1))
+
+
 def test_two_dtypes_are_written_out():
     start = {"a": torch.tensor(0.25), "b": torch.tensor(0.1, dtype=torch.float64)}
     assert_same(

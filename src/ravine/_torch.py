@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -128,3 +128,35 @@ def with_gradients(call: Call) -> Call:
             return call(*args, **kwargs)
 
     return cast(Call, inner)
+
+
+def call_with(
+    module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Any = None
+) -> Any:
+    """Call a module with other parameters and buffers in the place of its own, and leave it as it was.
+
+    `torch.func.functional_call` puts a tensor back twice over where one module stands at two places of another, and
+    so leaves the second time what it was called with; here each module is looked at once.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(1, 1, bias=False)
+    >>> twice = torch.nn.Sequential(layer, layer)
+    >>> call_with(twice, {"0.weight": torch.tensor([[3.0]])}, (torch.tensor([[2.0]]),)), type(layer.weight).__name__
+    (tensor([[18.]]), 'Parameter')
+    """
+    names: dict[int, list[str]] = {}
+    for place, each in module.named_modules():
+        for own in (each._parameters, each._buffers):
+            for name, tensor in own.items():
+                if tensor is not None:
+                    names.setdefault(id(tensor), []).append(f"{place}.{name}" if place else name)
+    tied = {
+        other: tensors[name]
+        for alike in names.values()
+        for name in alike
+        if name in tensors
+        for other in alike
+        if other not in tensors
+    }
+    return torch.func.functional_call(module, {**tensors, **tied}, args, kwargs, tie_weights=False)

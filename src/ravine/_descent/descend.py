@@ -177,7 +177,7 @@ def descend(
         check_trainable(each.loss, each.start, "ravine.descend")
     feed = make_feed(cells, batch_size, seed, loss_every)
     spec = RunSpec(
-        made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph, seed, every
+        made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph, int(seed), every
     )
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
     check_fits(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -51,7 +52,7 @@ def _as_is(batch: Any) -> Any:
 def make_feed(problems: Sequence[Problem], batch_size: int | None, seed: int, loss_every: int) -> Feed | None:
     """Check what was asked for; None for the whole batch."""
     for name, value in {"batch_size": batch_size, "loss_every": loss_every}.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
     check_seed(seed)
     if batch_size is None:
@@ -75,10 +76,10 @@ def make_feed(problems: Sequence[Problem], batch_size: int | None, seed: int, lo
             )
         if batch_size > len(each.parts.inputs):
             raise ValueError(f"batch_size is {batch_size}, but there are only {len(each.parts.inputs)} samples")
-    return Feed(batch_size, seed, loss_every)
+    return Feed(int(batch_size), int(seed), int(loss_every))
 
 
 def check_seed(seed: Any) -> None:
     """Check that a seed is one that a study can hold."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
         raise ValueError(f"seed must be a whole number from 0 to 2³¹ - 1, got {seed!r}")

@@ -117,9 +117,11 @@ def _model(model: torch.nn.Module, matters: bool) -> Code:
         return {"cannot": f"{type(model).__name__} has buffers, whose state a script of code alone cannot hold"}
     if not all(parameter.requires_grad for parameter in model.parameters()):
         return {"cannot": f"{type(model).__name__} has parameters that are frozen"}
+    if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):
+        return {"cannot": f"{type(model).__name__} has parameters that stand at two places of it"}
     if any(each._forward_hooks or each._forward_pre_hooks or each._backward_hooks for each in model.modules()):
         return {"cannot": f"{type(model).__name__} has hooks"}
-    if any(isinstance(each, torch.nn.modules.dropout._DropoutNd) for each in model.modules()):
+    if any(isinstance(each, torch.nn.modules.dropout._DropoutNd) and each.training for each in model.modules()):
         return {"cannot": f"{type(model).__name__} has dropout, which depends on where the random generator stood"}
     if matters:
         return {

@@ -14,7 +14,7 @@ from ravine._problem.batches import Batch, Batches
 from ravine._problem.copies import attributes_kept, evaluation_mode, make_copy
 from ravine._problem.criteria import Criterion, name_of
 from ravine._system import process_state
-from ravine._torch import fork_random_state
+from ravine._torch import call_with, fork_random_state
 
 OWN = "criterion."
 """What stands before the names of a criterion's own parameters."""
@@ -84,10 +84,10 @@ class OverBatches:
         named = held | {name: value for name, value in parameters.items() if not name.startswith(OWN)}
 
         def model(*args: Any, **kwargs: Any) -> Any:
-            return torch.func.functional_call(self.model, named, args, kwargs)
+            return call_with(self.model, named, args, kwargs)
 
         def criterion(output: Any, targets: Any) -> Any:
-            return torch.func.functional_call(self.criterion, own, (output, targets))  # type: ignore[arg-type]
+            return call_with(self.criterion, own, (output, targets))  # type: ignore[arg-type]
 
         return loss_of_batch(model, criterion if own else self.criterion, item)
 

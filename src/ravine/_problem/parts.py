@@ -16,6 +16,7 @@ from ravine._problem.criteria import Criterion
 from ravine._problem.from_loader import own_parameters
 from ravine._problem.over_batches import OWN, OverBatches
 from ravine._system import process_state
+from ravine._torch import call_with
 
 Mode = Literal["eval", "train"]
 Loss = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
@@ -146,7 +147,7 @@ def loss_of(parts: Parts) -> Loss:
         own = {name.removeprefix(OWN): value for name, value in parameters.items() if name.startswith(OWN)}
         output = call(parts, {name: value for name, value in parameters.items() if not name.startswith(OWN)})
         criterion: Any = parts.criterion_now
-        found: torch.Tensor = torch.func.functional_call(criterion, own, (output, parts.targets))
+        found: torch.Tensor = call_with(criterion, own, (output, parts.targets))
         return found
 
     return loss
@@ -159,7 +160,7 @@ def call(parts: Parts, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
     with process_state(), attributes_kept(model):
         # buffers are cloned at each call: a BatchNorm in train mode writes into them
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        output: torch.Tensor = torch.func.functional_call(model, {**parameters, **buffers}, (parts.inputs,))
+        output: torch.Tensor = call_with(model, {**parameters, **buffers}, (parts.inputs,))
     return output
 
 

@@ -105,7 +105,15 @@ def pieces_of(run: xr.Dataset) -> Pieces:
         )
     found = facts_of(run, "position", "code")
     if not found:
-        raise ValueError("the study does not say how it was made: only runs from ravine.descend and ravine.sweep do")
+        if any(str(engine).endswith(", recorded") for engine in facts_of(run, "position", "engine")):
+            raise ValueError(
+                "this run was recorded from a loop of one's own, and that is its script; one can be written of what "
+                "ravine.descend does with ravine.Problem.of(model, criterion, data)"
+            )
+        raise ValueError(
+            "the study does not say how it was made, and no script can be written of it: make the run with "
+            "ravine.descend or ravine.sweep"
+        )
     if len(found) > 1:
         raise ValueError("the study has lost which of the joined runs this is: select it by its label, and keep that")
     pieces = found[0]
