@@ -181,6 +181,11 @@ def test_a_start_as_a_vector(case):
         case.problem.starting_at([*vector, 0.0])
 
 
+def test_starts_given_as_start_are_sent_to_starts():
+    with pytest.raises(ValueError, match=r"start has 2 dimensions \(shape \(2, 2\)\).* go into starts="):
+        ravine.sweep("rosenbrock", start=np.zeros((2, 2)), lr=1e-3, steps=1)
+
+
 def test_starts_as_an_array(case):
     rows = np.linspace(-0.5, 0.5, 2 * len(case.problem.labels)).reshape(2, -1)
     named = [dict(zip(case.problem.labels, row, strict=True)) for row in rows.tolist()]

@@ -56,9 +56,10 @@ def axis_of(name: str, given: Any) -> Axis:
     if hasattr(given, "__array__") and not torch.is_tensor(given):
         given = np.asarray(given)
     if getattr(given, "ndim", 1) != 1:
+        own = "give each setting its own list, all combinations of them are run"
+        remedy = "several starts, one a row, go into starts=…" if name == "start" else own
         raise ValueError(
-            f"{name} has {given.ndim} dimensions (shape {tuple(given.shape)}); a list of values has one: "
-            "give each setting its own list, all combinations of them are run"
+            f"{name} has {given.ndim} dimensions (shape {tuple(given.shape)}); a list of values has one: {remedy}"
         )
     values = tuple(_plain(each) for each in (given.tolist() if hasattr(given, "tolist") else given))
     if not values:
