@@ -169,7 +169,7 @@ def serve(connection):
             return begin(*sent)
         for each in sent:
             os.close(each)
-        while os.waitpid(-1, os.WNOHANG)[0] not in (0, keeper):
+        while os.waitpid(-1, os.WNOHANG)[0] not in (0, keeper):  # earlier ones that are through
             pass
 
 

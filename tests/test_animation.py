@@ -547,7 +547,8 @@ def test_a_title_cannot_break_the_page(tmp_path):
 
 @pytest.mark.filterwarnings("default")
 def test_the_player_shows_the_frame_that_is_asked_for(browser, race, tmp_path):
-    film = plot.animate(*race, hue="run")
+    runs, land = race
+    film = plot.animate(runs.isel(step=slice(21)), land, hue="run")
     path = film.save(tmp_path / "race.html")
     context = browser.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     page, asked, heard = context.new_page(), [], []
@@ -555,10 +556,10 @@ def test_the_player_shows_the_frame_that_is_asked_for(browser, race, tmp_path):
     page.on("console", lambda message: heard.append(message.text))
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.goto(path.as_uri())
-    page.wait_for_function("canvas.dataset.frame === '60'")  # motion is not wanted: the end, and still
+    page.wait_for_function("canvas.dataset.frame === '20'")  # motion is not wanted: the end, and still
     assert page.inner_text("#play") == "Again"
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    for k in (20, 55, 3, 60, 0):  # back and forth
+    for k in (7, 18, 3, 20, 0):  # back and forth
         page.evaluate(f"slider.value = {k}; slider.dispatchEvent(new Event('input'))")
         page.wait_for_function(f"canvas.dataset.frame === '{k}'")
         _, _, coded = page.evaluate("canvas.toDataURL()").partition(",")
@@ -567,8 +568,8 @@ def test_the_player_shows_the_frame_that_is_asked_for(browser, race, tmp_path):
         assert drawn.shape == truth.shape
         assert np.percentile(np.abs(drawn - truth), 99.9) < 40
         assert page.inner_text("#step") == f"step {k}"
-        assert page.get_attribute("#slider", "aria-valuetext") == f"step {k} of 60"
-    for key, frame in (("ArrowRight", 1), ("End", 60), ("ArrowLeft", 59), ("Home", 0)):
+        assert page.get_attribute("#slider", "aria-valuetext") == f"step {k} of 20"
+    for key, frame in (("ArrowRight", 1), ("End", 20), ("ArrowLeft", 19), ("Home", 0)):
         page.keyboard.press(key)
         page.wait_for_function(f"canvas.dataset.frame === '{frame}'")
     page.keyboard.press(" ")
