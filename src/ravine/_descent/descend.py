@@ -177,7 +177,17 @@ def descend(
         check_trainable(each.loss, each.start, "ravine.descend")
     feed = make_feed(cells, batch_size, seed, loss_every)
     spec = RunSpec(
-        made_by, int(steps), settings, schedule, groups or {}, feed, frozenset(also), throw, create_graph, int(seed), every
+        made_by,
+        int(steps),
+        settings,
+        schedule,
+        groups or {},
+        feed,
+        frozenset(also),
+        throw,
+        create_graph,
+        int(seed),
+        int(every),
     )
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
     check_fits(
