@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 import bare
 import ravine
 from ravine._kernel import build, neuron
+from ravine._landscape import surface
 from ravine._problem import compiled
 from ravine._problem.criteria import residual_functions
 from ravine._problem.order import TorchValues, same_bits
@@ -121,6 +123,32 @@ def test_without_it_the_numbers_are_the_same(article, monkeypatch):
             assert bare.same_bits(runs[switch].loss, runs["off"].loss)
 
 
+@needs_kernel
+def test_a_map_is_the_same_with_it_and_without(article, monkeypatch):
+    """And without it in chunks of any size, a criterion without a slope that is written out among them."""
+    article = article | {
+        "beta 0": article["L1Loss"].with_parts(
+            replace(article["L1Loss"].parts, criterion=torch.nn.SmoothL1Loss(beta=0.0))
+        )
+    }
+    axes = {"weight": np.linspace(-4, 7, 45).tolist(), "bias": np.linspace(-5, 8, 23).tolist()}
+    for problem in (article, {name: each.in_double() for name, each in article.items()}):
+        lands = {}
+        for switch, bytes_at_once in (("off", 1_200_000), ("off", 9_000), *((level, 0) for level in BUILT)):
+            monkeypatch.setenv(neuron.SWITCH, switch)
+            monkeypatch.setattr(surface, "CHUNK_BYTES", bytes_at_once)
+            lands[switch, bytes_at_once] = land = ravine.surface(problem, axes)
+            ways = describe(land, "surface")["engine"]
+            assert ("compiled" in str(ways)) == (switch != "off")
+            assert bare.same_bits(land.surface, lands["off", 1_200_000].surface)
+        parts = problem["HuberLoss"].parts
+        prediction = torch.nn.functional.linear(
+            parts.inputs, parts.inputs.new_tensor([[axes["weight"][3]]]), parts.inputs.new_tensor([axes["bias"][5]])
+        )
+        alone = parts.criterion(prediction, parts.targets).item()
+        assert alone == land.surface.sel(criterion="HuberLoss").isel(weight=3, bias=5)
+
+
 def test_a_switch_that_means_nothing_is_refused(article, monkeypatch):
     monkeypatch.setenv(neuron.SWITCH, "sse2")
     with pytest.raises(ValueError, match="RAVINE_KERNEL must be off or one of avx512, avx2, portable, got 'sse2'"):
@@ -139,6 +167,8 @@ def test_problems_that_are_not_its_own_are_left_alone(article):
     x, y = torch.ones(5, 1), torch.ones(5, 1)
     assert neuron.make_neuron(torch.ones(5, 2), y, torch.nn.MSELoss()) is None
     assert neuron.make_neuron(x, y, torch.nn.BCEWithLogitsLoss()) is None
+    assert neuron.make_neuron(x, y, torch.nn.MSELoss(reduction="sum")) is None
+    assert neuron.make_neuron(x, y, torch.nn.SmoothL1Loss(beta=0.0)) is None
     assert neuron.make_neuron(x.bfloat16(), y.bfloat16(), torch.nn.MSELoss()) is None
 
 

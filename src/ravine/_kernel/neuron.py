@@ -98,6 +98,8 @@ def make_neuron(inputs: torch.Tensor, targets: torch.Tensor, criterion: Any) -> 
     known = kernel is not None and inputs.dtype in kernel.functions and inputs.device.type == "cpu"
     if kernel is None or not known or inputs.shape[1] != 1 or type(criterion) not in CRITERIA:
         return None
+    if getattr(criterion, "reduction", "") != "mean" or getattr(criterion, "beta", 1.0) <= 0:
+        return None
     return Neuron(kernel, inputs, targets, criterion)
 
 

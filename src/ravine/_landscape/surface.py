@@ -32,10 +32,11 @@ from ravine._landscape.grid import (
 from ravine._landscape.on_plane import surface_on
 from ravine._parallel.workers import check_executor
 from ravine._plane.plane import Plane
-from ravine._problem.criteria import elementwise
+from ravine._problem.compiled import choose_for_losses
+from ravine._problem.criteria import losses_of_residual
 from ravine._problem.dimension import dimension
 from ravine._problem.neuron import is_neuron
-from ravine._problem.order import ON_GRID, choose_on_grid
+from ravine._problem.order import ON_GRID, GridForward, choose_on_grid
 from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
 from ravine._study.contract import axes
@@ -226,34 +227,28 @@ def surface(
 
 
 def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
-    """All criteria from one prediction per point: points first, data last, mean over the last dimension.
+    """All criteria over a grid: by the compiled kernel, else from one prediction per point, data last.
 
     With the data last each mean adds up in the very order of the scalar loop; the other layout never does.
     """
     parts = problems[0].parts
     assert parts is not None
-    x, y = parts.inputs[:, 0].contiguous(), parts.targets[:, 0].contiguous()
+    x = parts.inputs[:, 0].contiguous()
     values = dict(zip(grid.names, (torch.from_numpy(v).to(x) for v in grid.values), strict=True))
     weights, biases = values["weight"], values["bias"]
-    forward = ON_GRID[
-        choose_on_grid(parts.inputs, float(min(map(min, grid.values))), float(max(map(max, grid.values))))
-    ]
-    criteria = [elementwise(each.parts.criterion) for each in problems if each.parts is not None]
+    low, high = float(min(map(min, grid.values))), float(max(map(max, grid.values)))
+    forward = ON_GRID[choose_on_grid(parts.inputs, low, high)]
     maps = [torch.empty(len(weights), len(biases), dtype=x.dtype) for _ in problems]
-    row = len(x) * x.element_size()
-    some_biases = max(1, min(len(biases), CHUNK_BYTES // row))
-    some_weights = max(1, min(len(weights), CHUNK_BYTES // (some_biases * row)))
-    free = x.new_empty(some_weights, some_biases, len(x))  # one buffer: fresh pages cost more than the arithmetic
-    for w in range(0, len(weights), some_weights):
-        some = weights[w : w + some_weights, None, None]
-        for b in range(0, len(biases), some_biases):
-            shift = biases[b : b + some_biases, None]
-            prediction = forward(x, some, shift, free[: len(some), : len(shift)])
-            target = y.expand_as(prediction)
-            for criterion, losses in zip(criteria, maps, strict=True):
-                assert criterion is not None
-                place = losses[w : w + some_weights, b : b + some_biases]
-                torch.mean(criterion(prediction, target), -1, out=place)
+    ways, left = [BROADCAST] * len(problems), dict(enumerate(zip(problems, maps, strict=True)))
+    for k, (each, losses) in enumerate(zip(problems, maps, strict=True)):
+        assert each.parts is not None
+        compiled = choose_for_losses(each.parts, low, high)
+        if compiled is not None:
+            compiled.fill(weights, biases, losses)
+            ways[k] = f"{BROADCAST}, compiled for {compiled.neuron.kernel.level}"
+            del left[k]
+    if left:
+        _broadcast(list(left.values()), forward, weights, biases)
     if grid.names[0] == "weight":
         maps = [each.T.contiguous() for each in maps]
     points = check_points(grid)
@@ -261,7 +256,33 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
         _agreement(each, grid, losses, [*points[k % SHARED :: SHARED], *extremes(losses)])
         for k, (each, losses) in enumerate(zip(problems, maps, strict=True))
     ]
-    return [GridValues(losses, "broadcast of the linear neuron", each) for losses, each in zip(maps, told, strict=True)]
+    return [GridValues(*each) for each in zip(maps, ways, told, strict=True)]
+
+
+BROADCAST = "broadcast of the linear neuron"
+"""What a map of a neuron is called in its provenance."""
+
+
+def _broadcast(
+    wanted: Sequence[tuple[Problem, torch.Tensor]], forward: GridForward, weights: torch.Tensor, biases: torch.Tensor
+) -> None:
+    """Write maps (weights, biases), in two buffers that are used again: fresh pages cost more than the arithmetic."""
+    parts = wanted[0][0].parts
+    assert parts is not None
+    x, y = parts.inputs[:, 0].contiguous(), parts.targets[:, 0].contiguous()
+    losses_of = [losses_of_residual(each.parts.criterion, y) for each, _ in wanted if each.parts is not None]
+    row = 2 * len(x) * x.element_size()
+    some_biases = max(1, min(len(biases), CHUNK_BYTES // row))
+    some_weights = max(1, min(len(weights), CHUNK_BYTES // (some_biases * row)))
+    free = x.new_empty(2, some_weights, some_biases, len(x))
+    for w in range(0, len(weights), some_weights):
+        some = weights[w : w + some_weights, None, None]
+        for b in range(0, len(biases), some_biases):
+            shift = biases[b : b + some_biases, None]
+            room, each = free[:, : len(some), : len(shift)]
+            residual = forward(x, some, shift, room).sub_(y)
+            for losses, (_, out) in zip(losses_of, wanted, strict=True):
+                torch.mean(losses(residual, each), -1, out=out[w : w + some_weights, b : b + some_biases])
 
 
 POINTS = 101

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 
 from ravine._kernel.neuron import Neuron, Sums, make_neuron, orders_of_sums
+from ravine._problem.criteria import elementwise
 from ravine._problem.order import Order, TorchValues, has_bits
 from ravine._problem.parts import Parts
 
 DRAWN = 64
 """Random positions at which an order of sums is tried."""
+
+CELLS = 16_384
+"""Points of a grid that are evaluated at once: what is written and read for them stays near the core."""
 
 
 class Compiled:
@@ -26,6 +33,14 @@ class Compiled:
         weight, bias = position
         self.neuron.evaluate(self.sums, weight, bias, losses, found)
         return found
+
+    def fill(self, weights: torch.Tensor, biases: torch.Tensor, out: torch.Tensor) -> None:
+        """Write the losses over a grid (weights, biases), some rows at a time."""
+        some = max(1, CELLS // len(biases))
+        for first in range(0, len(weights), some):
+            rows = weights[first : first + some]
+            weight, bias = rows.repeat_interleave(len(biases)), biases.repeat(len(rows))
+            self.neuron.evaluate(self.sums, weight, bias, out[first : first + some].view(-1))
 
 
 def choose_compiled(parts: Parts, values: TorchValues) -> Compiled | None:
@@ -47,6 +62,36 @@ def choose_compiled(parts: Parts, values: TorchValues) -> Compiled | None:
             if has_bits(Compiled(twin, sums), drawn, DRAWN) and has_bits(found, values, values.count):
                 return found
     return None
+
+
+def choose_for_losses(parts: Parts, low: float, high: float) -> Compiled | None:
+    """Choose the same for losses alone, at weights and biases of a range; what the data was found to want is kept."""
+    neuron = make_neuron(parts.inputs, parts.targets, parts.criterion)
+    if neuron is None:
+        return None
+    data = (each.numpy().tobytes() for each in (neuron.inputs, neuron.targets))
+    key = (*data, neuron.criterion, neuron.turn, neuron.kernel, torch.get_num_threads())
+    if key not in _remembered:
+        values = _values_on_grid(parts, low, high)
+        equal = (s for s in orders_of_sums() if has_bits(Compiled(neuron, s), values, DRAWN, gradients=False))
+        _remembered[key] = next(equal, None)
+    sums = _remembered[key]
+    return None if sums is None else Compiled(neuron, sums)
+
+
+_remembered: dict[tuple[Any, ...], Sums | None] = {}
+"""What data and criteria were found to want in this process."""
+
+
+def _values_on_grid(parts: Parts, low: float, high: float) -> TorchValues:
+    """Draw positions and return their losses, predicted by torch's layer one by one."""
+    criterion, random = elementwise(parts.criterion), torch.Generator().manual_seed(0)
+    assert criterion is not None
+    position = (low + (high - low) * torch.rand(2, DRAWN, generator=random, dtype=torch.float64)).to(parts.inputs)
+    layer = [F.linear(parts.inputs, weight.reshape(1, 1), bias.reshape(1)) for weight, bias in position.T]
+    predictions, targets = torch.stack(layer)[..., 0], parts.targets[:, 0]
+    losses = torch.mean(criterion(predictions, targets.expand_as(predictions)), -1)
+    return TorchValues(position, losses, torch.empty_like(position))
 
 
 def _drawn_values(inputs: torch.Tensor) -> tuple[torch.Tensor, TorchValues]:

@@ -79,6 +79,16 @@ def residual_functions(criterion: Any, targets: torch.Tensor) -> tuple[Losses, S
     return None
 
 
+def losses_of_residual(criterion: Any, targets: torch.Tensor) -> Losses:
+    """Return an element-wise criterion as a function of the residual, also one whose slope is not written out."""
+    functions, each = residual_functions(criterion, targets), elementwise(criterion)
+    if functions is not None:
+        return functions[0]
+    assert each is not None
+    nothing = targets.new_zeros(())
+    return lambda d, room: each(d, nothing.expand_as(d))
+
+
 def _in_vectors(slopes: Slopes, turn: float, divides: bool, targets: torch.Tensor) -> Slopes:
     """Take these slopes for the samples that torch works out in vectors, and its loop for those that are left over.
 
