@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 import tempfile
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,8 +28,8 @@ from ravine._record.members import (
     path_of_rules,
     settings_of,
 )
-from ravine._record.snapshots import Snapshots
-from ravine._record.watch import Hook, Window, is_trained_on, loss_in
+from ravine._record.snapshots import Snapshots, remove_folder
+from ravine._record.watch import Hook, Window, check_listened, is_trained_on, loss_in, tell
 from ravine._store.recording import About, open_recording
 from ravine._store.remote import local_path
 from ravine._study.provenance import provenance
@@ -170,7 +167,8 @@ class Recorder:
     def __enter__(self) -> Recorder:
         if self._entered:
             raise RuntimeError("a recorder records once: make another one with ravine.record")
-        self._check_criterion()
+        if self.criterion is not None:
+            check_listened(self.criterion, self.model)
         self._entered = True
         self._begin()
         for rule in self.optimizers:
@@ -242,17 +240,6 @@ class Recorder:
         """Share of the time since it began that the snapshots took."""
         return self._shots.budget.share if self._shots is not None else 0.0
 
-    def _check_criterion(self) -> None:
-        """Refuse a criterion that gives its losses to the recording of another model as well."""
-        if self.criterion is None:
-            return
-        hooks = self.criterion._forward_hooks.values()
-        if any(isinstance(each, Hook) and each.listener.model is not self.model for each in hooks):
-            raise ValueError(
-                f"this {name_of(self.criterion)} is the criterion of another model's recording too, and whose loss it "
-                "gives cannot be told: give each recording a criterion of its own, or none and recorder.loss(value)"
-            )
-
     def _begin(self) -> None:
         tensors = self.members.tensors
         buffers = named_buffers(self.model) if self.positions else {}
@@ -295,7 +282,7 @@ class Recorder:
         self._counts = dict.fromkeys(self.optimizers, self.steps)
         if self._wanted is None:
             self.path = Path(tempfile.mkdtemp(prefix="ravine-", suffix=".recording"))
-            weakref.finalize(self, _remove, self.path, os.getpid())
+            weakref.finalize(self, remove_folder, self.path, os.getpid())
         else:
             self.path = self._wanted
             self.path.mkdir(parents=True)
@@ -313,7 +300,7 @@ class Recorder:
             call(*given)
         except Exception as reason:
             self.stopped = f"{type(reason).__name__}: {reason}"
-            _warn(
+            tell(
                 f"the recording stopped after step {self.steps} ({self.stopped}); the training goes on, and the "
                 f"{len(self._shots.steps)} snapshots before are kept"
             )
@@ -393,7 +380,7 @@ class Recorder:
                 "when the recording began: they are not recorded; begin another one after unfreezing"
             )
             self._late |= late
-            _warn(said)
+            tell(said)
 
     def _finish(self) -> None:
         """Take the last snapshot, and say what is known of the whole."""
@@ -406,15 +393,3 @@ class Recorder:
         if self._window.dtype is not None:
             facts["loss_dtype"] = "<f8" if self._window.dtype == torch.float64 else "<f4"
         self._taking.writer.end(facts)
-
-
-def _warn(said: str) -> None:
-    try:
-        warnings.warn(said, stacklevel=2)
-    except Warning:  # a filter makes errors of warnings: not in a training
-        sys.stderr.write(f"{said}\n")
-
-
-def _remove(folder: Path, process: int) -> None:
-    if os.getpid() == process:  # a child that was forked has the same finalizers
-        shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -164,3 +165,9 @@ def _squares(new: NDArray[Any], old: NDArray[Any]) -> tuple[float, float]:
         moved += float(change @ change)
         length += float(before @ before)
     return moved, length
+
+
+def remove_folder(folder: Path, process: int) -> None:
+    """Remove a recording that nobody needs any more."""
+    if os.getpid() == process:  # a child that was forked has the same finalizers
+        shutil.rmtree(folder, ignore_errors=True)

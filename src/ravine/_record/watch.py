@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+
+from ravine._problem.criteria import name_of
 
 FOLDED = 256
 """Losses of one update that are held as tensors; beyond, they are added up."""
@@ -52,6 +56,24 @@ class Hook:
 
     def __reduce__(self) -> Any:
         return _give_ignore, ()
+
+
+def check_listened(criterion: torch.nn.Module, model: torch.nn.Module) -> None:
+    """Refuse a criterion that gives its losses to the recording of another model as well."""
+    hooks = criterion._forward_hooks.values()
+    if any(isinstance(each, Hook) and each.listener.model is not model for each in hooks):
+        raise ValueError(
+            f"this {name_of(criterion)} is the criterion of another model's recording too, and whose loss it gives "
+            "cannot be told: give each recording a criterion of its own, or none and recorder.loss(value)"
+        )
+
+
+def tell(said: str) -> None:
+    """Warn, also where a filter makes errors of warnings: not in a training."""
+    try:
+        warnings.warn(said, stacklevel=3)
+    except Warning:
+        sys.stderr.write(f"{said}\n")
 
 
 def loss_in(output: Any) -> Any:
