@@ -209,6 +209,7 @@ def test_the_picture_marks_what_is_said(style):
         ({"steps": 5}, ValueError, "steps must be a whole number of at least 10, got 5"),
         ({"momentun": 0.9}, ValueError, "SGD takes no setting 'momentun'"),
         ({"momentum": [0.1, 0.9]}, ValueError, "makes one run"),
+        ({"loss_every": 0}, ValueError, "loss_every must be a whole number of at least 1, got 0"),
         ({"batch_size": 4}, ValueError, "mini-batches need a problem that knows its data"),
     ],
 )

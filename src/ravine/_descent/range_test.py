@@ -115,7 +115,10 @@ def range_test(
     check_single_values(maker, settings)
     if batch_size is None and problem.parts is not None and 0 < problem.parts.dealt < len(problem.parts.inputs):
         batch_size = problem.parts.dealt
-    feed = make_feed([problem], batch_size, seed, loss_every if batch_size is not None else 1)
+    if isinstance(loss_every, bool) or not isinstance(loss_every, int) or loss_every < 1:
+        raise ValueError(f"loss_every must be a whole number of at least 1, got {loss_every!r}")
+    # what cannot be put together is dealt out as it came, and is no feed
+    feed = make_feed([problem], batch_size, seed, 1 if batch_size is None else loss_every)
     begun = {**settings, "lr": float(rates[0])}
     spec = RunSpec(maker, int(steps), begun, None, {}, feed, frozenset(), throw=False, noise_seed=seed)
     with random_state_kept([problem]):

@@ -15,8 +15,7 @@ One finding is one pure function from a run (`ravine._findings.run.Run`) to a `F
 `decay`        weight decay against the data, and slopes that stay bounded
 `plane`        what a plane holds, and where a map of it misleads
 `edge`         sharpness on the way, against its limit; both ends of the spectrum
-`barrier`      what the loss does along the line between two states
-`ramp`         what a range test shows
+`barrier`      along the line between two states; `ramp`: of a range test
 =============  ====================================================================
 
 What several runs say together is found here.
@@ -218,7 +217,6 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
 )
 """Every finding about one run, the most important first."""
 
-
 ON_PLANE: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
     backwards,
@@ -236,7 +234,6 @@ ON_PLANE: tuple[Callable[[Run], Finding | None], ...] = (
     other_rule,
 )
 """What holds of a run on a plane, where positions are no parameters: it speaks of losses, settings and curvature."""
-
 
 WITHOUT_START: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
@@ -259,7 +256,6 @@ WITHOUT_START: tuple[Callable[[Run], Finding | None], ...] = (
     other_rule,
 )
 """What can be said of a run whose first steps are not in the study."""
-
 
 PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     backwards,
