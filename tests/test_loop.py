@@ -3,6 +3,7 @@ that is recorded is the evaluation loss."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import subprocess
@@ -127,6 +128,16 @@ def test_a_model_that_keeps_activations_begins_anew(points):
     problem = ravine.Problem.of(model, torch.nn.MSELoss(), points)
     runs = [ravine.descend(problem, lr=0.1, steps=4) for _ in range(2)]
     assert runs[0].identical(runs[1])
+    own, losses = copy.deepcopy(model), []
+    rule = torch.optim.SGD(own.parameters(), lr=0.1)
+    for _ in range(4):  # what is kept goes on from step to step, as in a bare loop
+        rule.zero_grad()
+        loss = torch.nn.functional.mse_loss(own(points[0]), points[1])
+        loss.backward()
+        rule.step()
+        losses.append(loss.item())
+    assert bare.same_bits(runs[0].loss[:-1], losses)
+    assert bare.same_bits(runs[0].position[-1], bare.flat(own.parameters()))
     axes = {"inner.bias": (-1, 1), "inner.weight[0,0]": (-1, 1)}
     assert ravine.surface(problem, axes, points=3).identical(ravine.surface(problem, axes, points=3))
     again = ravine.descend(problem, lr=0.1, steps=4)  # after vmap has passed through
@@ -456,6 +467,19 @@ def test_an_error_that_no_closure_mends_is_the_optimizers_own(article):
         ravine.descend(article["MSELoss"], Broken)
 
 
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize(
+    "train", [True, lambda self, mode=True: setattr(self, "trains", mode)], ids=["a flag", "a mode"]
+)
+def test_what_else_is_called_train_changes_nothing(train, batch_size, article):
+    kind = type("Named", (torch.optim.SGD,), {"train": train})
+    run = ravine.descend(article["MSELoss"], kind, lr=0.1, steps=4, batch_size=batch_size)
+    plain = ravine.descend(article["MSELoss"], lr=0.1, steps=4, batch_size=batch_size)
+    assert bare.same_bits(run.position, plain.position)
+    assert "positions" not in told(plain.position)
+    assert ("positions" in told(run.position)) == callable(train)
+
+
 def test_train_is_called_before_the_run(article):
     class Free(torch.optim.SGD):
         ready = False
@@ -516,6 +540,16 @@ def test_batches_whose_loss_is_not_finite_go_on_as_in_torch():
     for seed in range(8):
         run = ravine.descend(problem, lr=0.01, steps=4, batch_size=1, seed=seed)
         first = int(np.flatnonzero(np.isnan(run.batch_loss.values[:-1]))[0])
+        own = copy.deepcopy(model)
+        rule, seen = torch.optim.SGD(own.parameters(), lr=0.01), [bare.flat(own.parameters())]
+        rows = torch.utils.data.TensorDataset(inputs, targets)
+        loader = torch.utils.data.DataLoader(rows, 1, True, generator=torch.Generator().manual_seed(seed))
+        for some, their in loader:
+            rule.zero_grad()
+            criterion(own(some), their).backward()
+            rule.step()
+            seen.append(bare.flat(own.parameters()))
+        assert bare.same_bits(run.position, seen)
         assert np.isfinite(run.position[: first + 1]).all()
         assert np.isfinite(run.loss[0])
     with pytest.raises(FloatingPointError, match=f"at step {first}"):

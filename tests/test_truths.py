@@ -12,6 +12,7 @@ import torch
 import bare
 import ravine
 from ravine import theory
+from ravine._findings.momentum import _faster
 from ravine._format import at_least, at_most, names, told_apart
 
 S = torch.optim.lr_scheduler
@@ -136,6 +137,33 @@ def test_the_largest_curvature_alone_decides_nothing(network):
     assert told.values["limit"] == pytest.approx(2 / np.linalg.eigvalsh(hessian)[-1], rel=1e-4)
     over = by_kind(run.assign(sharpness=ravine.sharpness(network, run)).assign_coords(lr=5.0))["sharpness"]
     assert "swings ever wider" in over.sentence
+
+
+@pytest.mark.parametrize("name", ["saddle", "himmelblau", "styblinski_tang"])
+def test_where_a_loss_bends_down_no_lr_is_called_stable(name):
+    problem = getattr(ravine.gallery, name)().starting_at([0.1, 0.2])
+    bends = np.linalg.eigvalsh(ravine.curvature.hessian(problem))
+    run = ravine.descend(problem, lr=1e-4, steps=1)
+    told = by_kind(run.assign(sharpness=ravine.sharpness(problem, run)))
+    assert bends[0] < 0
+    assert "stable" not in " ".join(each.sentence for each in told.values())
+    assert bends[1] <= 0 or told["sharpness"].values["limit"] == pytest.approx(2 / bends[1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (1.0, 2.1, "2.1× faster in one direction and at 1 of the speed in another than"),
+        (1.001, 2.14, "up to 2.2× faster than"),
+        (2.3, 3.2, "2.3 to 3.2× faster than"),
+        (2.0, 2.0, "2× faster than"),
+        (0.31, 2.15, "2.1× faster in one direction and at 0.31 of the speed in another than"),
+        (0.3, 0.8, "more slowly, at 0.3 to 0.8 of the speed, than"),
+        (0.5, 0.5, "more slowly, at 0.5 of the speed, than"),
+    ],
+)
+def test_how_much_faster_swings_die_is_a_sentence(low, high, words):
+    assert _faster(low, high) == words
 
 
 def test_rounding_is_no_curvature():
