@@ -13,7 +13,7 @@ from ravine._html.page import Sentences
 from ravine._study.contract import last_step
 from ravine.plot._canvas.words import end_of, steps_text
 
-SHOWN = 2
+SHOWN = 1
 """Findings about a run that stand above; the rest is to be opened."""
 
 
