@@ -46,7 +46,7 @@ def find_files(files: Files) -> tuple[list[Path], Steps | None]:
         found, given = [local_path(each) for each in files.values()], Steps(tuple(files), "steps, as given")
     elif isinstance(files, str | os.PathLike):
         found = _matching(files)
-    elif isinstance(files, Iterable):
+    elif isinstance(files, Iterable) and not hasattr(files, "columns"):  # a table has its columns for members
         found = [local_path(each) for each in files]
     else:
         raise TypeError(
