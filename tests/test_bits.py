@@ -21,6 +21,7 @@ import processes
 import ravine
 from ravine._engine import batched, choose, gradients, job, reference
 from ravine._engine.keep import Buffer
+from ravine._engine.make_job import make_job
 from ravine._problem import order
 from ravine._store.store import Store
 from ravine._study.provenance import Agreement, describe
@@ -336,7 +337,7 @@ def plan_of(problem, settings, steps=20):
     from ravine._descent.run_spec import RunSpec
 
     spec = RunSpec(torch.optim.SGD, steps, {}, None, {}, None, frozenset(), throw=False)
-    return plan.make_plan(job.make_job(problem, spec, settings, None, 0), None, summary=False)
+    return plan.make_plan(make_job(problem, spec, settings, None, 0), None, summary=False)
 
 
 def test_one_run_that_is_off_changes_the_words(article):

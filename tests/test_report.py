@@ -27,7 +27,7 @@ from ravine._html.inline import format_inline
 from ravine._html.page import Claim, Listing, Page, Plate, Section, Table, Text, find_matrix, make_html
 from ravine._html.render import colors_of
 from ravine._system import write_text
-from ravine.article import claims, knobs, story
+from ravine.article import claims, knobs, story, valley
 from ravine.article.page import COMMANDS, LIBRARY, make_page
 from ravine.article.words import ONCE
 from ravine.plot._canvas.style import ARTICLE, DARK, RAVINE
@@ -86,8 +86,8 @@ def shared_parts(told, proofs):
         patch.setattr(article.figures, "study", lambda **given: make_study(**given) if given else told)
         checked = lambda study: list(proofs.values()) if study is told else check(study)  # noqa: E731
         patch.setattr("ravine.article.page.check_claims", checked)
-        valley = functools.cache(knobs.make_valley_section)
-        patch.setattr("ravine.article.page.make_valley_section", valley)
+        in_valley = functools.cache(valley.make_valley_section)
+        patch.setattr("ravine.article.page.make_valley_section", in_valley)
         yield
 
 
@@ -839,10 +839,10 @@ def test_the_narrow_valley_in_plain_python(page):
         }.get(name)
         if settings:
             assert int(arrives) == valley_arrival(*settings)
-    diagram = knobs.sweep_valley()
+    diagram = valley.sweep_valley()
     there = diagram.isel(problem=1)
     for values, cell in ((there, table.rows[4]), (there.sel(momentum=[0.0]), table.rows[3])):
-        best = knobs.find_best(values)
+        best = valley.find_best(values)
         assert int(cell[4]) == valley_arrival(best["lr"], best["momentum"]) == int(values.min())
         assert [f"{best['lr']:.3g}", f"{best['momentum']:.3g}"] == list(cell[1:3])
     (plate,) = (block for block in section.blocks if isinstance(block, Plate) and block.id == "phases")

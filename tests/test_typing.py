@@ -453,7 +453,8 @@ CALL = {  # arguments that are right, by their name
     "curves_of_residual": ravine.residuals(["mse"]), "curvature": 1.0, "curvatures": [1.0, 2.0], "lr": 0.1, "step": 1,
     "path": "nowhere.nc", "loss": 1.0, "start": {"x": 1.0}, "along": "x", "at": {"y": 0.0}, "vector": [1.0, 0.0],
     "hessian": np.eye(2), "minimizer": np.zeros(2), "condition": 10.0, "model": MODEL,
-    "optimizer": torch.optim.SGD(MODEL.parameters()), "files": "nowhere-*.pt", "one": {"x": 1.0, "y": 1.0}, "other": [0.0, 0.0],
+    "optimizer": torch.optim.SGD(MODEL.parameters()), "files": "nowhere-*.pt", "one": {"x": 1.0, "y": 1.0},
+    "other": [0.0, 0.0],
 }  # fmt: skip
 NUMBERS = {"3", "list", "table"}
 RIGHT = {  # wrong for others, right here

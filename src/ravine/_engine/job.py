@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import inspect
 import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,23 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from ravine._descent.dataset import plain
-from ravine._descent.descend import check_call, check_switch
-from ravine._descent.feed import check_seed
-from ravine._descent.loop import check_start
-from ravine._descent.run_spec import Optimizer, RunSpec, leaves_of
+from ravine._descent.run_spec import RunSpec, leaves_of
 from ravine._descent.spell import Code, spelled
-from ravine._descent.treat import check_loop_setting, loop_settings
-from ravine._engine.product import Axis, Product, axis_of, is_many
+from ravine._descent.treat import loop_settings
+from ravine._engine.product import Axis, Product
 from ravine._engine.rules.registry import RULES
 from ravine._engine.rules.rule import Rule
 from ravine._engine.schedule import NotTabulatedError, Schedule, tabulate
-from ravine._format import listed
-from ravine._problem.criteria import name_of
-from ravine._problem.dimension import dimension
 from ravine._problem.problem import Problem
 from ravine._study.decay import Leaf
 from ravine._study.optimizer import path_of
-from ravine._torch import fork_random_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,105 +219,6 @@ class Job:
 
 def _spelled(axis: Axis) -> dict[str, Code]:
     return dict(zip(map(str, axis.labels), map(spelled, axis.values), strict=True))
-
-
-def make_job(
-    problem: Problem | Mapping[str, Problem],
-    spec: RunSpec,
-    settings: Mapping[str, Any],
-    starts: Sequence[Mapping[str, Any]] | Mapping[Any, Mapping[str, Any]] | None,
-    seed: Any,
-) -> Job:
-    """Read what was asked for and check it; nothing is run but the loss at each start."""
-    base = dict(problem) if isinstance(problem, Mapping) else {"": problem}
-    outer = [axis_of(dimension(base), list(base))] if isinstance(problem, Mapping) else []
-    arguments = _criterion_arguments(base, spec.optimizer, settings)
-    problems = list(base.values())
-    for name in arguments:
-        given = settings[name]
-        axis = axis_of(name, given if is_many(given) else [given])
-        problems = [_with_argument(each, name, value) for each in problems for value in axis.values]
-        if is_many(given):
-            outer.append(axis)
-    inner, begun = [], []
-    if starts is not None:
-        begun = list(starts.values()) if isinstance(starts, Mapping) else list(starts)
-        inner.append(_start_axis(starts))
-    rest = {name: value for name, value in settings.items() if name not in arguments}
-    inner += [axis_of(name, value) for name, value in rest.items() if is_many(value)]
-    if is_many(seed):
-        inner.append(axis_of("seed", seed))
-        for each in inner[-1].values:
-            check_seed(each)
-    else:
-        check_seed(seed)
-    fixed = {name: value for name, value in rest.items() if not is_many(value)}
-    check_call(spec.optimizer, spec.steps, (), dict.fromkeys(rest))
-    _check_kinds(spec.optimizer, fixed, [axis for axis in inner if axis.name in rest])
-    spec = replace(spec, settings=fixed)
-    job = Job(base, Product(tuple(outer)), problems, Product(tuple(inner)), begun, spec, 0 if is_many(seed) else seed)
-    _check_starts(job)
-    return job
-
-
-def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[Axis]) -> None:
-    """Refuse words where there is a switch, and anything but numbers where there is a number, before any run."""
-    taken = inspect.signature(optimizer).parameters
-    values = [*fixed.items(), *((axis.name, value) for axis in axes for value in axis.values)]
-    of_loop = loop_settings(optimizer, dict(values))
-    for name, value in values:
-        check_switch(name, value, taken)
-        if name in of_loop:
-            check_loop_setting(name, value)
-        default = taken[name].default if name in taken else None
-        wants_number = isinstance(default, int | float) and not isinstance(default, bool)
-        if wants_number and not (isinstance(value, int | float | np.number) or torch.is_tensor(value)):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-
-
-def _start_axis(starts: Sequence[Any] | Mapping[str, Any]) -> Axis:
-    labels = list(starts) if isinstance(starts, Mapping) else list(range(len(starts)))
-    if not labels:
-        raise ValueError("starts is empty: give at least one, or leave it out")
-    return Axis("start", tuple(labels), np.array(labels))
-
-
-def _criterion_arguments(base: Mapping[str, Problem], optimizer: Optimizer, settings: Mapping[str, Any]) -> list[str]:
-    """Name the settings that are not the optimizer's and that every problem's criterion has."""
-    taken = inspect.signature(optimizer).parameters if callable(optimizer) else {}
-    found = []
-    for name in settings:
-        owners = [
-            label for label, each in base.items() if each.parts is not None and hasattr(each.parts.criterion, name)
-        ]
-        if name in taken or not owners:
-            continue
-        if len(owners) < len(base):
-            without = [label for label in base if label not in owners]
-            raise ValueError(
-                f"{name} is an argument of {listed(owners)}, but not of {listed(without)}: sweep them apart"
-            )
-        found.append(name)
-    return found
-
-
-def _with_argument(problem: Problem, name: str, value: Any) -> Problem:
-    """Return the problem with its criterion's argument at another value, as the criterion's constructor checks it."""
-    parts = problem.parts
-    assert parts is not None
-    criterion: Any = copy.deepcopy(parts.criterion)
-    setattr(criterion, name, value)
-    try:
-        return problem.with_parts(replace(parts, criterion=criterion))
-    except (ValueError, TypeError, RuntimeError) as reason:
-        raise ValueError(f"{name_of(criterion)} with {name}={value!r}: {reason}") from None
-
-
-def _check_starts(job: Job) -> None:
-    with torch.no_grad(), fork_random_state():
-        for problem in job.problems:
-            for values in job.starts or [{}]:
-                check_start(problem.loss(problem.starting_at(values).start))
 
 
 def errors_of(job: Job, runs: slice) -> NDArray[np.object_]:

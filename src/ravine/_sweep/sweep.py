@@ -14,8 +14,8 @@ import xarray as xr
 from ravine._descent.feed import make_feed
 from ravine._descent.run_spec import Optimizer, RunSpec, Scheduler
 from ravine._descent.to_source import source_of_run
-from ravine._engine.job import make_job
 from ravine._engine.keep import check_memory, check_single_run
+from ravine._engine.make_job import make_job
 from ravine._engine.product import Product, axis_of, is_many
 from ravine._format import listed
 from ravine._landscape.known import remember_problem

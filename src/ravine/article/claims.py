@@ -17,7 +17,7 @@ from ravine import gallery, measure, theory
 from ravine._format import MINUS, at_least, at_most, names, number
 from ravine._html.page import Claim, Table
 from ravine.article.figures import RUNS
-from ravine.article.knobs import CONDITION, descend_valley
+from ravine.article.valley import CONDITION, descend_valley
 
 CONFIRMED, CORRECTED, NEEDS_A_WORD = "confirmed", "corrected", "needs a word"
 

@@ -19,8 +19,9 @@ from ravine._study.rule import DEFAULTS
 from ravine.article import figures
 from ravine.article.claims import NEEDS_A_WORD, check_claims
 from ravine.article.figures import RUN_OF, STEPS
-from ravine.article.knobs import make_knob_sections, make_valley_section
+from ravine.article.knobs import make_knob_sections
 from ravine.article.story import StoryData, make_chapters
+from ravine.article.valley import make_valley_section
 
 OURS: Mapping[str, Any] = {
     "lr": 0.1,
