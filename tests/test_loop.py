@@ -665,7 +665,10 @@ def nested():
     return torch.nn.Sequential(torch.nn.Sequential(inner, inner), inner)
 
 
-@pytest.mark.parametrize("make", [lambda: stacked(2), lambda: stacked(3), nested, Tied], ids=["twice", "three times", "nested", "tied"])
+PLACES = {"twice": lambda: stacked(2), "three times": lambda: stacked(3), "nested": nested, "tied": Tied}
+
+
+@pytest.mark.parametrize("make", PLACES.values(), ids=PLACES)
 def test_what_stands_at_two_places_of_a_model_is_trained_once(make, points):
     with torch.random.fork_rng():
         torch.manual_seed(0)
