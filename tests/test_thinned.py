@@ -6,8 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import ravine
+from ravine.plot._canvas.words import end_of
 
 EVERY = slice(None, None, 10)
 
@@ -101,3 +103,19 @@ def test_sweeps(all_cases):
     assert ravine.measure.arrival(runs).attrs["steps"] == 100
     assert ravine.plot.losses(runs) is not None
     assert "for step in range(100):" in ravine.code(runs.isel(lr=0))
+
+
+def test_of_steps_that_were_not_looked_at_an_arrival_is_no_more_than_a_bound():
+    """By coordinate, by losses that were left out, in the sentence, the title, the curve and the scoreboard."""
+    problem = ravine.gallery.quadratic(condition=10)
+    whole = ravine.descend(problem, lr=0.17, steps=60)
+    true = int(ravine.measure.arrival(whole))
+    blind = whole.assign(loss=whole.loss.where(whole.step % 20 == 0).assign_attrs(whole.loss.attrs, loss_every=20))
+    for run in (ravine.descend(problem, lr=0.17, steps=60, every=20), blind):
+        (said,) = (each.sentence for each in ravine.explain(run) if each.kind == "arrival")
+        assert said.startswith("It arrives by step 60, at some step after 40: ")
+        assert 40 < true <= 60
+        assert end_of(run).words == "arrives by step 60"
+        texts = [text.get_text() for text in ravine.plot.losses(run).findobj(Text)]
+        assert "arrives by step 60" in texts
+    assert end_of(whole).words == f"arrives at step {true}"

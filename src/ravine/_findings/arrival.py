@@ -12,6 +12,7 @@ from ravine._findings.finding import Finding
 from ravine._findings.flat import unmoved
 from ravine._findings.run import EDGE, Run, ulps
 from ravine._format import at_most, between, number, percent, so_many, steps, times
+from ravine._study.contract import at_or_by
 
 HORIZON = 20_000
 """Steps up to which the recurrence is followed; beyond, its rate is drawn on."""
@@ -45,6 +46,12 @@ def arrival(run: Run) -> Finding | None:
         return Finding("arrival", sentence, values, "measured", "at the end")
     if outcome == "arrived" and not (later is not None and later > run.taken):
         sentence = f"It arrives at step {steps(step)}: from there on the gap stays within {_within(run, values)}."
+        looked = run.steps[np.isfinite(gaps)]
+        if at_or_by(looked, step) == "by":
+            sentence = (
+                f"It arrives by step {steps(step)}, at some step after {steps(looked[looked < step][-1])}: from there on "
+                f"the gap is within {_within(run, values)} at each step that was looked at."
+            )
         if unmoved(run) is not None:  # the first gap was so large that this says little
             sentence = (
                 f"By the gap alone it is near at step {steps(step)}: from there on it is within 1 % of its start."

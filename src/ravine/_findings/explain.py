@@ -57,7 +57,7 @@ from ravine._findings.sweep import of_a_sweep
 from ravine._findings.treated import clipped, noisy
 from ravine._findings.units import fitted_line
 from ravine._format import names, number, so_many, steps
-from ravine._study.contract import check, check_kind, last_step, plane_of
+from ravine._study.contract import at_or_by, check, check_kind, last_step, plane_of
 from ravine._study.rule import LOOP_SETTINGS, SETTINGS
 
 SEVERAL = ("betas", "etas", "step_sizes")
@@ -132,7 +132,7 @@ def _arrival(run: Run) -> tuple[str, float] | None:
         return None
     outcome, step = run.arrival
     if outcome == "arrived":
-        return f"arrives at step {steps(step)}", step
+        return f"arrives {at_or_by(run.steps[np.isfinite(run.losses)], step)} step {steps(step)}", step
     return "diverges" if outcome == "diverged" else f"is not there after {so_many(run.taken)}", np.nan
 
 

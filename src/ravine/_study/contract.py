@@ -10,9 +10,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from ravine._format import kind_of, listed
 
@@ -312,6 +314,17 @@ def last_step(run: xr.Dataset) -> int:
     if "steps_taken" in run and not run["steps_taken"].ndim and run["steps_taken"] == run["steps_taken"]:
         return min(last, int(run["steps_taken"]))
     return last
+
+
+def at_or_by(steps: ArrayLike, step: float) -> Literal["at", "by"]:
+    """Say "at" of a step at which something was seen, "by" where nobody looked one step before.
+
+    Examples
+    --------
+    >>> at_or_by([0, 1, 2, 3], 2), at_or_by([0, 10, 20], 20), at_or_by([0, 10, 20], 0)
+    ('at', 'by', 'at')
+    """
+    return "at" if step == 0 or step - 1 in np.asarray(steps) else "by"
 
 
 def until_taken(run: xr.Dataset) -> xr.Dataset:

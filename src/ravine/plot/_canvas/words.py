@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,7 @@ from ravine._findings.explain import shape_of
 from ravine._findings.flat import unmoved
 from ravine._findings.run import runs_of
 from ravine._format import listed, names, number, setting, so_many
-from ravine._study.contract import last_step, until_taken
+from ravine._study.contract import at_or_by, last_step, until_taken
 from ravine._study.decay import decay_of
 from ravine._study.optimizer import SGD
 from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, conditions_of
@@ -244,11 +244,13 @@ def because(run: xr.Dataset) -> str:
 class End:
     """How a run ended: ``arrived``, ``not arrived`` or ``diverged``, and the step of arrival.
 
-    `unmoved`: the gap is small beside the first one, yet a flat direction of the loss has hardly moved.
+    `when`: "by" where the loss was not looked at one step before. `unmoved`: the gap is small beside the first one, yet
+    a flat direction of the loss has hardly moved.
     """
 
     outcome: str
     step: float
+    when: Literal["at", "by"] = "at"
     unmoved: bool = False
 
     @property
@@ -256,7 +258,7 @@ class End:
         """Say when it arrives, or that it does not; that it diverged, the line with its losses says."""
         if self.unmoved:
             return "a flat direction has hardly moved"
-        words = {"arrived": f"arrives at step {self.step:.0f}", "not arrived": "has not arrived"}
+        words = {"arrived": f"arrives {self.when} step {self.step:.0f}", "not arrived": "has not arrived"}
         return words.get(self.outcome, "")
 
 
@@ -276,10 +278,13 @@ def end_of(run: xr.Dataset) -> End | None:
     if "step" in run.coords and run["step"].values[0] != 0:  # its gap at the start is not known
         return None
     arrived = measure.arrival(run.drop_vars("hessian", errors="ignore"))  # its limits are not asked for here
+    outcome, step = str(arrived["outcome"].item()), arrived.item()
+    known = "loss" in run and "step" in run.coords and outcome == "arrived"
+    when = at_or_by(run["step"].values[np.isfinite(run["loss"].values)], step) if known else "at"
     if not {"position", "loss"} <= set(run.data_vars):
-        return End(str(arrived["outcome"].item()), arrived.item())
+        return End(outcome, step, when)
     (view,) = runs_of(run)
-    return End(str(arrived["outcome"].item()), arrived.item(), unmoved(view) is not None)
+    return End(outcome, step, when, unmoved(view) is not None)
 
 
 def title_of(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
@@ -308,8 +313,10 @@ def title_of(runs: xr.Dataset, ends: Sequence[End | None]) -> str:
     if len(steps) < len(known):
         verb = "arrives" if len(steps) == 1 else "arrive"
         return f"{turned}: {_count(len(steps), len(known))} {verb} in {steps_text(runs)}"
-    low, high = min(steps), max(steps)
-    return f"{turned}: all arrive" + (f", at steps {low:.0f} to {high:.0f}" if high > low else f" at step {low:.0f}")
+    low, high, when = min(steps), max(steps), max(end.when for end in known)
+    return f"{turned}: all arrive" + (
+        f", {when} steps {low:.0f} to {high:.0f}" if high > low else f" {when} step {low:.0f}"
+    )
 
 
 def _count(some: int, all: int) -> str:

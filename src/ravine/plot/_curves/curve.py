@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ravine import measure
 from ravine._format import hint, listed
-from ravine._study.contract import check
+from ravine._study.contract import at_or_by, check
 from ravine.plot._canvas.hues import MOST, Hues, choose_hues
 from ravine.plot._canvas.labels import (
     CELL,
@@ -234,7 +234,8 @@ def _mark_events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme
         spots: list[tuple[str, int, str, str]] = []
         if np.isfinite(curve.arrival):
             k = int(np.flatnonzero(curve.steps == curve.arrival)[0])
-            spots.append((f"arrives at step {curve.arrival:.0f}", k, "o", "arrival"))
+            when = at_or_by(curve.steps[np.isfinite(curve.heights)], curve.arrival)
+            spots.append((f"arrives {when} step {curve.arrival:.0f}", k, "o", "arrival"))
         drawn = np.flatnonzero((curve.heights >= low) & (curve.heights <= high))
         leaves = drawn.size > 0 and not low <= last_of(curve.heights, low) <= high
         if np.isfinite(curve.broken) and drawn.size:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ravine import measure
 from ravine._format import number
+from ravine._study.contract import at_or_by
 from ravine.plot._canvas.hues import DASHES
 from ravine.plot._canvas.labels import literal, text_size
 from ravine.plot._canvas.layout import wrap
@@ -198,7 +199,8 @@ class RunStatus:
         if step >= self.broken:  # never, where it is NaN
             words.append(f"diverged at step {self.broken:.0f}")
         elif step >= self.arrival:
-            words.append(f"arrived {'first, ' * self.first}at step {self.arrival:.0f}")
+            when = at_or_by(self.steps[np.isfinite(self.losses)], self.arrival)
+            words.append(f"arrived {'first, ' * self.first}{when} step {self.arrival:.0f}")
         elif over and self.outcome:
             words.append("diverged" if self.outcome == "diverged" else "has not arrived")
         if k > last:
