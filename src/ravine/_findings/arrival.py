@@ -50,8 +50,8 @@ def arrival(run: Run) -> Finding | None:
         if at_or_by(looked, step) == "by":
             before = looked[looked < step][-1]
             sentence = (
-                f"It arrives by step {steps(step)}, at some step after {steps(before)}: from there on the gap is within "
-                f"{_within(run, values)} at each step that was looked at."
+                f"It arrives by step {steps(step)}, at some step after {steps(before)}: from there on the gap is "
+                f"within {_within(run, values)} at each step that was looked at."
             )
         if unmoved(run) is not None:  # the first gap was so large that this says little
             sentence = (
