@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ravine._findings.edge import edge
+from ravine._findings.explain import with_batch_loss
 from ravine._findings.run import runs_of
 from ravine._format import percent, steps
 from ravine._study.contract import check
@@ -58,8 +59,8 @@ def has_curvature(runs: xr.Dataset) -> bool:
 
 def draw_by_step(runs: xr.Dataset, ax: object, title: str | None, theme: Style) -> Sheet:
     """Draw the largest curvature of each run by step, its limit dotted, and the smallest curvature faint beneath."""
-    check(runs, "loss")
     variable = "sharpness" if "sharpness" in runs else "preconditioned_sharpness"
+    check(runs, variable)
     entries = [_entry_of(name, run) for name, _, run in runs_apart(runs, variable)]
     several = len(entries) > 1
     words = Words(title, _title(runs, entries), _subtitle(runs, entries), _beneath(entries, theme))
@@ -85,7 +86,12 @@ def _title(runs: xr.Dataset, entries: Sequence[Entry]) -> str:
     """Say where the run stands, as `explain` does; of several what was turned."""
     if len(entries) > 1 or entries[0].edge.limits is None or "position" not in runs:
         return knobs(runs)
-    (view,) = runs_of(entries[0].run)
+    run = entries[0].run
+    if "loss" not in run:
+        if "batch_loss" not in run:
+            return knobs(runs)
+        run, _ = with_batch_loss(run)
+    (view,) = runs_of(run)
     found = edge(view)
     if found is None:
         return knobs(runs)
