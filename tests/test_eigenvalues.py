@@ -339,13 +339,35 @@ def test_pictures_of_momentum_of_adam_and_of_several(problem, adam):
     heavy = ravine.descend(problem, lr=0.05, momentum=0.5, steps=4)
     heavy = heavy.assign(ravine.eigenvalues(problem, heavy))
     both = ravine.join({"nesterov": nesterov, "heavy ball": heavy})
-    lines = {each.get_gid() for each in ravine.plot.stability(both).axes[0].lines}
-    assert {"nesterov", "heavy ball", "limit", "lowest"} <= lines
+    (ax,) = ravine.plot.stability(both).axes
+    assert {"nesterov", "heavy ball", "limit", "lowest"} <= {each.get_gid() for each in ax.lines}
+    assert not any(each.get_gid() == "limit" for each in ax.texts)  # each has a formula of its own
     figure, hers = plt.subplots()
     assert ravine.plot.stability(nesterov, ax=hers) is hers
     plt.close(figure)
     other = ravine.descend(problem, "rmsprop", lr=0.01, steps=3)
     assert "no limit is known" in said(ravine.plot.stability(other.assign(ravine.eigenvalues(problem, other))))
+
+
+def test_runs_of_sgd_of_adam_and_of_others_side_by_side(problem, adam):
+    plain = made(problem, np.full(7, 9.0))
+    other = ravine.descend(problem, "rmsprop", lr=0.01, steps=6).assign(sharpness=("step", np.full(7, 9.0)))
+    two = ravine.join({"SGD": plain, "Adam": adam.drop_vars("gradient")})
+    assert two.sharpness.sel(run="SGD").values.tolist() == [9.0] * 7
+    assert np.isnan(two.preconditioned_sharpness.sel(run="SGD")).all()
+    assert np.isnan(two.lowest_curvature.sel(run="SGD")).all()
+    for runs, unbounded in ((two, False), (ravine.join([plain, adam.drop_vars("gradient"), other]), True)):
+        figure = ravine.plot.stability(runs)
+        (ax,) = figure.axes
+        assert ax.get_ylabel() == "sharpness, of Adam preconditioned"
+        assert "dotted: the largest curvature, for Adam as its preconditioner scales it," in said(figure)
+        assert ("no limit is known for RMSprop" in said(figure)) == unbounded
+        assert not any(each.get_gid() == "limit" for each in ax.texts)  # no formula speaks of both
+    last = ravine.plot.stability(ravine.join([other, plain]))
+    assert any(each.get_gid() == "limit" for each in last.axes[0].texts)
+    without = ravine.descend(problem, lr=0.1, steps=6)
+    told = ravine.explain(ravine.join({"with": plain, "without": without}))
+    assert [each.about["run"] for each in told if each.kind == "edge"] == ["with"]
 
 
 def test_titles_say_where_the_run_stands(problem):
