@@ -137,6 +137,70 @@ def test_a_recording_over_a_loader(data):
     assert float(found.sharpness[-1]) == pytest.approx(ends(problem, run.position[-1].values)[1], rel=1e-6)
 
 
+def recorded(data, kind, rows=None, **settings):
+    """A loop of one's own, over all data or over some rows."""
+    model = network()
+    rule = kind(model.parameters(), **settings)
+    with ravine.record(model, rule, MSE, every=1) as recorder:
+        for k in range(6):
+            taken = slice(None) if rows is None else slice(rows * (k % 3), rows * (k % 3 + 1))
+            rule.zero_grad()
+            MSE(model(data[0][taken]), data[1][taken]).backward()
+            rule.step()
+    return recorder.dataset()
+
+
+def test_recordings_of_adam_over_all_data_are_as_descended(problem, data, adam):
+    run = recorded(data, torch.optim.Adam, lr=0.03)
+    run = run.assign(ravine.eigenvalues(problem, run))
+    assert run.preconditioned_sharpness.values == pytest.approx(adam.preconditioned_sharpness.values, rel=1e-4)
+    told = of(ravine.explain(run))["edge"].sentence
+    assert "as Adam's preconditioner scales it" in told
+    assert "whole batch" not in told
+    figure = ravine.plot.stability(run)
+    assert "Below its limit" in said(figure)
+    assert line_of(figure.axes[0], "limit").get_ydata() == pytest.approx([2 * 1.9 / (0.1 * 0.03)] * 7)
+
+
+def test_of_recordings_of_batches_the_limit_is_that_of_the_whole_batch(problem, data):
+    run = recorded(data, torch.optim.SGD, rows=10, lr=0.3)
+    run = run.assign(ravine.eigenvalues(problem, run))
+    assert "for steps over the whole batch" in of(ravine.explain(run))["edge"].sentence
+    assert "limit: of steps over the whole batch" in said(ravine.plot.stability(run))
+    whole = recorded(data, torch.optim.SGD, lr=0.3)
+    whole = whole.assign(ravine.eigenvalues(problem, whole))
+    assert "whole batch" not in of(ravine.explain(whole))["edge"].sentence
+
+
+def test_why_a_run_of_adam_has_no_preconditioned_sharpness_is_said(problem, data):
+    for run, why in (
+        (recorded(data, torch.optim.Adam, rows=10, lr=0.03), "not the loss over all data"),
+        (ravine.descend(problem, "adam", lr=0.03, steps=2, batch_size=10), "not the loss over all data"),
+        (ravine.descend(problem, "adamw", lr=0.03, steps=2), "its weight decay is decoupled"),
+    ):
+        with pytest.warns(UserWarning, match=f"there is no preconditioned_sharpness: .*{why}"):
+            assert "preconditioned_sharpness" not in ravine.eigenvalues(problem, run, steps=[0])
+    ravine.eigenvalues(problem, ravine.descend(problem, "nadam", lr=0.03, steps=2), steps=[0])  # warns of nothing
+
+
+@pytest.mark.parametrize("look", [ravine.eigenvalues, ravine.sharpness])
+def test_what_are_no_steps_is_refused_in_words(look):
+    bowl = ravine.gallery.quadratic()
+    run = ravine.descend(bowl, lr=0.1, steps=3)
+    for given in (5, 2.0, "1", np.array(2), True):
+        with pytest.raises(TypeError, match=r"steps takes the numbers of steps, as in steps=\[1\]; got"):
+            look(bowl, run, steps=given)
+    for given in (2.5, "1", None, True, np.nan, [1]):
+        with pytest.raises(TypeError, match="is no number of a step"):
+            look(bowl, run, steps=[0, given])
+    for given in ([2, 0], (0, 2), np.array([0, 2]), run.step[::2], [0.0, np.float32(2)], torch.tensor([0, 2])):
+        found = look(bowl, run, steps=given)
+        values = found if isinstance(found, xr.DataArray) else found["sharpness"]
+        assert np.flatnonzero(np.isfinite(values)).tolist() == [0, 2]
+    with pytest.raises(ValueError, match="there is no step -1 in this run; it has 0, 1, 2, 3"):
+        look(bowl, run, steps=[-1])
+
+
 class Words(torch.nn.Module):
     """Attention over sparse embeddings: neither the fast kernel nor their gradients can be differentiated twice."""
 
@@ -275,13 +339,35 @@ def test_pictures_of_momentum_of_adam_and_of_several(problem, adam):
     heavy = ravine.descend(problem, lr=0.05, momentum=0.5, steps=4)
     heavy = heavy.assign(ravine.eigenvalues(problem, heavy))
     both = ravine.join({"nesterov": nesterov, "heavy ball": heavy})
-    lines = {each.get_gid() for each in ravine.plot.stability(both).axes[0].lines}
-    assert {"nesterov", "heavy ball", "limit", "lowest"} <= lines
+    (ax,) = ravine.plot.stability(both).axes
+    assert {"nesterov", "heavy ball", "limit", "lowest"} <= {each.get_gid() for each in ax.lines}
+    assert not any(each.get_gid() == "limit" for each in ax.texts)  # each has a formula of its own
     figure, hers = plt.subplots()
     assert ravine.plot.stability(nesterov, ax=hers) is hers
     plt.close(figure)
     other = ravine.descend(problem, "rmsprop", lr=0.01, steps=3)
     assert "no limit is known" in said(ravine.plot.stability(other.assign(ravine.eigenvalues(problem, other))))
+
+
+def test_runs_of_sgd_of_adam_and_of_others_side_by_side(problem, adam):
+    plain = made(problem, np.full(7, 9.0))
+    other = ravine.descend(problem, "rmsprop", lr=0.01, steps=6).assign(sharpness=("step", np.full(7, 9.0)))
+    two = ravine.join({"SGD": plain, "Adam": adam.drop_vars("gradient")})
+    assert two.sharpness.sel(run="SGD").values.tolist() == [9.0] * 7
+    assert np.isnan(two.preconditioned_sharpness.sel(run="SGD")).all()
+    assert np.isnan(two.lowest_curvature.sel(run="SGD")).all()
+    for runs, unbounded in ((two, False), (ravine.join([plain, adam.drop_vars("gradient"), other]), True)):
+        figure = ravine.plot.stability(runs)
+        (ax,) = figure.axes
+        assert ax.get_ylabel() == "sharpness, of Adam preconditioned"
+        assert "dotted: the largest curvature, for Adam as its preconditioner scales it," in said(figure)
+        assert ("no limit is known for RMSprop" in said(figure)) == unbounded
+        assert not any(each.get_gid() == "limit" for each in ax.texts)  # no formula speaks of both
+    last = ravine.plot.stability(ravine.join([other, plain]))
+    assert any(each.get_gid() == "limit" for each in last.axes[0].texts)
+    without = ravine.descend(problem, lr=0.1, steps=6)
+    told = ravine.explain(ravine.join({"with": plain, "without": without}))
+    assert [each.about["run"] for each in told if each.kind == "edge"] == ["with"]
 
 
 def test_titles_say_where_the_run_stands(problem):

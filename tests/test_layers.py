@@ -60,6 +60,14 @@ def test_ratios_without_positions_are_the_same(both, tmp_path):
         ravine.Plane.ends(found)
 
 
+def test_the_title_of_layers_that_move_alike():
+    for count, title in ((2, "Both layers move by 1 % of their"), (3, "All 3 layers move by 1 % of their weights")):
+        ratios = np.full((4, count), 0.01)
+        coords = {"step": range(4), "layer": [f"l{k}" for k in range(count)]}
+        figure = plot.layers(xr.Dataset({"update_ratio": (("step", "layer"), ratios)}, coords))
+        assert title in " ".join(figure.texts[0].get_text().split())
+
+
 def test_without_positions_thinned_out_and_buffers(monkeypatch):
     from ravine._record import budget, snapshots
 

@@ -143,12 +143,49 @@ def test_steps_beyond_the_limit_are_counted_and_the_first_is_named(run):
 
 
 def test_sharpness_that_stays_at_its_limit_is_the_edge_of_stability(run):
-    found = told(with_shares(run, [0.3, 0.6, 0.95, 1.05, 1.1, 0.97], [0, 20, 40, 80, 120, 160]), "edge")
-    assert found.sentence.endswith("From step 40 on it stays between 95 and 110 % of it: the edge of stability.")
-    short = told(with_shares(run, [0.3, 0.6, 0.5, 0.95, 1.05, 1.1], [0, 20, 40, 152, 156, 160]), "edge")
-    assert "edge of stability" not in short.sentence
-    passing = told(with_shares(run, [0.3, 0.95, 1.05, 1.1, 0.97, 0.2], [0, 20, 40, 80, 120, 160]), "edge")
-    assert "edge of stability" not in passing.sentence
+    at = [0, 20, 40, 60, 80, 100, 120, 160]
+    found = told(with_shares(run, [0.3, 0.6, 0.95, 1.05, 1.1, 0.97, 1.02, 0.99], at), "edge")
+    assert found.sentence.endswith(
+        ". At the 6 looks from step 40 on it is at 95 to 110 % of it: the edge of stability."
+    )
+    assert found.values["near_looked"] == 6
+    even = told(with_shares(run, [0.3, 0.6, *[0.95] * 6], at), "edge")
+    assert even.sentence.endswith("from step 40 on it is at 95 % of it: the edge of stability.")
+    crossing = told(with_shares(run, [0.92, 1.05, 0.95, 1.05, 1.1, 0.97, 1.02, 0.99], at), "edge")
+    assert crossing.values["near_from"] == 0
+
+
+@pytest.mark.parametrize(
+    ("shares", "at"),
+    [
+        ([0.3, 0.6, 0.5, 0.95, 1.05, 1.1, 1.02, 0.99, 1.01], [0, 20, 40, 140, 144, 148, 152, 156, 160]),  # late
+        ([0.3, 0.95, 1.05, 1.1, 0.97, 1.02, 0.99, 0.2], [0, 20, 40, 60, 80, 100, 120, 160]),  # passes
+        ([0.5, 0.6, 2.0, *[0.85] * 6], [0, 20, 40, 60, 80, 100, 120, 140, 160]),  # jumps, and is not near after
+        ([0.5, 0.6, 0.95, 1.05, 0.98], [0, 40, 80, 120, 160]),  # a few looks
+        ([0.95] * 8, [0, 20, 40, 60, 80, 100, 120, 160]),  # where it was from the start
+        ([1.5, *[0.95] * 7], [0, 20, 40, 60, 80, 100, 120, 160]),  # from above
+    ],
+)
+def test_what_is_not_the_edge_of_stability(run, shares, at):
+    found = told(with_shares(run, shares, at), "edge")
+    assert "edge of stability" not in found.sentence
+    assert "stay" not in found.sentence
+    assert "near_from" not in found.values
+    assert ("; it is at 95 % of it throughout" in found.sentence) == (len(set(shares)) == 1)
+
+
+def test_an_lr_that_comes_to_a_curvature_that_stands_still_is_not_the_edge_of_stability():
+    bowl = ravine.gallery.quadratic()  # its largest curvature is 2 everywhere
+    for name in ("LinearLR(start_factor=0.2, total_iters=10)", "CyclicLR(base_lr=0.9, max_lr=1.1, step_size_up=4)"):
+        run = ravine.descend(bowl, lr=0.95, steps=30, scheduler=name)
+        found = told(run.assign(ravine.eigenvalues(bowl, run)), "edge")
+        assert "edge of stability" not in found.sentence, name
+
+
+def test_nothing_is_said_of_an_lr_where_all_curvature_is_below_0(run):
+    assert told(with_shares(run, [-0.1, -0.3, -0.2], [0, 40, 160]), "edge") is None
+    last = told(with_shares(run, [0.3, 1.2, -0.2], [0, 40, 160]), "edge")
+    assert "at the last" not in last.sentence
 
 
 def test_a_limit_for_mini_batches_is_said_to_be_of_the_whole_batch():

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ravine
 from artists import line_of, said, words
+from ravine._study.rule import Reason
+from ravine.measure._ramp import find_over_limit
 
 CE = torch.nn.CrossEntropyLoss()
 BOWL = ravine.gallery.quadratic(condition=10)
@@ -37,7 +39,7 @@ def test_steps_are_those_of_a_plain_loop(case):
     leaves = {name: value.clone().requires_grad_() for name, value in case.problem.start.items()}
     rule = torch.optim.SGD(leaves.values(), lr=1e-5, momentum=0.5)
     for k in range(13):
-        rate = 1e-5 * (case.lr / 1e-5) ** (k / 11)
+        rate = 1e-5 * (case.lr / 1e-5) ** (min(k, 11) / 11)  # no step begins at the last place
         assert curve.scheduled_lr.values[k] == rate
         rule.param_groups[0]["lr"] = rate
         rule.zero_grad()
@@ -197,6 +199,66 @@ def test_the_picture_marks_what_is_said(style):
     assert any("first lr over its limit" in each for each in words(ax))
     if style == "ravine":
         assert "Plain SGD: lr 0.001 … 1,000" in said(figure)
+
+
+def test_no_lr_is_named_that_no_step_was_taken_with():
+    curve = ravine.range_test(ravine.gallery.quadratic(condition=10), lr=(0.01, 0.5), steps=12)
+    assert float(curve.scheduled_lr.max()) == 0.5
+    told = by_lr(ravine.explain(curve))
+    assert told["lowest"].values["lr"] == 0.5
+    assert "at the end of the range, lr 0.5" in told["lowest"].sentence
+    (ax,) = ravine.plot.losses(curve, x="lr").axes
+    assert line_of(ax, "lowest").get_xdata()[0] == 0.5
+    assert "lowest at lr 0.5" in words(ax)
+    # a scheduler is a step ahead at the last place: so were range tests of before
+    ahead = curve.assign(scheduled_lr=("step", [*curve.scheduled_lr.values[:-1], 0.714]))
+    assert ravine.explain(ahead) == ravine.explain(curve)
+    (ax,) = ravine.plot.losses(ahead, x="lr").axes
+    assert "lowest at lr 0.5" in words(ax)
+
+
+def test_what_the_loop_does_to_gradients_is_in_the_study():
+    curve = ravine.range_test(BOWL, lr=(1e-3, 1.0), steps=10, clip_norm=0.1, noise=0.01)
+    assert (float(curve.clip_norm), float(curve.noise)) == (0.1, 0.01)
+    assert "clip_norm" not in ravine.range_test(BOWL, lr=(1e-3, 1.0), steps=10).coords
+
+
+def test_a_run_without_positions_is_a_range_test_only_where_its_lr_rises():
+    run = ravine.descend(BOWL, lr=0.1, steps=20, scheduler="cosine").drop_vars("position")
+    with pytest.raises(ValueError, match="no 'position'"):
+        ravine.explain(run)
+
+
+def test_it_is_not_said_to_be_lowest_where_it_does_not_fall_or_is_to_climb():
+    resting = ravine.Problem(lambda p: (p["x"] ** 2).sum(), start={"x": [0.0]})
+    told = by_lr(ravine.explain(ravine.range_test(resting, lr=(1e-3, 0.1), steps=10)))
+    assert told["lowest"].sentence.startswith("The loss does not fall below 0, that of the start")
+    climbing = ravine.range_test(BOWL, lr=(1e-3, 0.1), steps=10, maximize=True)
+    assert "lowest" not in by_lr(ravine.explain(climbing))
+    (ax,) = ravine.plot.losses(climbing, x="lr").axes
+    assert "lowest" not in {each.get_gid() for each in ax.lines}
+
+
+def test_that_theory_does_not_say_is_not_that_it_is_below():
+    curve = ravine.range_test(BOWL, "adam", lr=(1e-3, 0.1), steps=10)
+    curve = curve.assign(sharpness=("step", np.full(11, 2.0)))
+    assert isinstance(find_over_limit(curve), Reason)
+    assert "limit" not in by_lr(ravine.explain(curve))
+
+
+def test_joined_range_tests_are_explained_and_drawn_one_by_one():
+    plain = ravine.range_test(BOWL, lr=(1e-3, 10), steps=30)
+    heavy = ravine.range_test(BOWL, lr=(1e-3, 10), steps=20, momentum=0.9)
+    adam = ravine.range_test(BOWL, "adam", lr=(1e-3, 1.0), steps=25)
+    both = ravine.join({"plain": plain, "heavy": heavy, "adam": adam})
+    assert np.isnan(both.sharpness.sel(run="adam")).all()
+    told = list(ravine.explain(both))
+    for name, alone in (("plain", plain), ("heavy", heavy), ("adam", adam)):
+        parts = [each.sentence for each in told if each.about == {"run": name}]
+        assert parts == [each.sentence for each in ravine.explain(alone)]
+        assert parts
+    drawn = [str(each.get_gid()) for each in ravine.plot.losses(both, x="lr").axes[0].lines]
+    assert all(any(gid.startswith(name) for gid in drawn) for name in ("plain", "heavy", "adam"))
 
 
 @pytest.mark.parametrize(

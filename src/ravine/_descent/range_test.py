@@ -22,6 +22,7 @@ from ravine._descent.loop import check_start, whole_loss
 from ravine._descent.run_spec import Optimizer, RunSpec, begin, leaves_of
 from ravine._descent.step import make_closure
 from ravine._descent.trace import Trace
+from ravine._descent.treat import loop_settings
 from ravine._format import kind_of
 from ravine._problem.copies import attributes_kept
 from ravine._problem.over_batches import OverBatches
@@ -87,8 +88,9 @@ def range_test(
     -------
     xarray.Dataset
         ``loss`` (step,) over all data, before each step and after the last; ``scheduled_lr`` (step,) of the step that
-        begins there; with mini-batches ``batch_loss``; and ``sharpness`` (step,), NaN where nobody looked. Losses that
-        are not finite stay as they are. There are no positions: of a large network they would not fit into memory.
+        begins there, and at the last place of the one that led there; with mini-batches ``batch_loss``; and
+        ``sharpness`` (step,), NaN where nobody looked. Losses that are not finite stay as they are. There are no
+        positions: of a large network they would not fit into memory.
 
     Raises
     ------
@@ -128,7 +130,7 @@ def range_test(
 
 
 def _rates_of(lr: Any, steps: Any) -> NDArray[np.float64]:
-    """Return the lr of each step, and one beyond for the last position."""
+    """Return the lr of each step, and for the last place, where none begins, that of the last step again."""
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < FEWEST:
         raise ValueError(f"steps must be a whole number of at least {FEWEST}, got {steps!r}")
     try:
@@ -137,7 +139,7 @@ def _rates_of(lr: Any, steps: Any) -> NDArray[np.float64]:
         raise TypeError(f"lr must be a range (low, high), as in (1e-5, 10), got {kind_of(lr)}") from None
     if not 0 < low < high < np.inf:
         raise ValueError(f"lr must be a range (low, high) of 0 < low < high, both finite, got {lr!r}")
-    return np.array([low * (high / low) ** (k / (steps - 1)) for k in range(steps + 1)])
+    return np.array([low * (high / low) ** (k / (steps - 1)) for k in [*range(steps), steps - 1]])
 
 
 def _check_statistics(problem: Problem) -> None:
@@ -163,6 +165,7 @@ class Ramp:
     def __post_init__(self) -> None:
         self.live, self.rule, self.handed = begin(self.problem, self.spec)
         self.trace = Trace(self.rule, leaves_of(self.rule, self.handed, self.spec))
+        self.trace.settings |= loop_settings(self.spec.optimizer, self.spec.settings)
         loss = self.problem.loss
         self.pieces = loss if isinstance(loss, OverBatches) and self.problem.parts is None else None
         if self.pieces is not None:

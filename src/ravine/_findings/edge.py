@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ravine._findings.finding import Finding
 from ravine._findings.run import Run, Vector
-from ravine._format import between, number, percent, so_many, steps, times
+from ravine._format import number, percent, so_many, span, steps, times
 from ravine.measure._adam import find_edge
 from ravine.measure._stability import sees_all_data
 
@@ -18,6 +18,9 @@ FEWEST = 3
 
 NEAR, LOW, HIGH = 0.9, 0.8, 1.25
 """Share of its limit from which sharpness may stay there, and within which it then does."""
+
+STAYS = 6
+"""Places that were looked at, from which on sharpness may be said to stay somewhere."""
 
 RISING = 0.8
 """Share of the steps between two looks over which sharpness rises, from which on it is said to rise all the way."""
@@ -34,6 +37,8 @@ def edge(run: Run) -> Finding | None:
     at, sharpness, limits, adaptive = looked
     shares = sharpness / limits
     over, most = np.flatnonzero(shares > 1), int(shares.argmax())
+    if shares[most] <= 0:  # no lr is too large along a direction that curves down
+        return None
     values: dict[str, float | str | bool] = {
         "looked": float(len(at)),
         "over": float(len(over)),
@@ -53,9 +58,9 @@ def edge(run: Run) -> Finding | None:
         first = f", first at step {steps(at[over[0]])}" if len(over) < len(at) else ""
         bound = f"up to {_how_far(float(shares[most]))}, at step {steps(at[most])}"
         sentence = f"Locally, {which} is over {what} at {count} of {of}{first}: {bound}"
-        if shares[-1] <= 1:
+        if 0 < shares[-1] <= 1:
             sentence += f"; at the last it is at {percent(float(shares[-1]))} of it"
-    said = sentence + _hovers(at, shares, run.taken, values) + "."
+    said = sentence + _hovers(at, sharpness, limits, run.taken, values) + "."
     return Finding("edge", said, values, "local", source=ADAPTIVE if adaptive else COHEN)
 
 
@@ -123,16 +128,30 @@ def _how_far(share: float) -> str:
     return times(share) if share >= 1.05 else f"{percent(share - 1)} over it"
 
 
-def _hovers(at: NDArray[np.int64], shares: Vector, taken: int, values: dict[str, float | str | bool]) -> str:
+def _hovers(
+    at: NDArray[np.int64],
+    sharpness: Vector,
+    limits: Vector,
+    taken: int,
+    values: dict[str, float | str | bool],
+) -> str:
     """Say that sharpness came to its limit and stayed there, where it did for a quarter of the run and to its end."""
+    shares = sharpness / limits
+    outside = np.flatnonzero((shares < LOW) | (shares > HIGH))
     near = np.flatnonzero(shares >= NEAR)
+    near = near[near > outside[-1]] if len(outside) else near
     if not len(near):
         return ""
-    outside = np.flatnonzero((shares < LOW) | (shares > HIGH))
-    first = int(near[near > outside[-1]][0]) if len(outside) and (near > outside[-1]).any() else int(near[0])
+    first = int(near[0])
     late = shares[first:]
-    if (len(outside) and outside[-1] > first) or len(late) < FEWEST or at[-1] - at[first] < taken / 4:
+    if len(late) < STAYS or at[-1] - at[first] < taken / 4:
         return ""
     low, high = float(late.min()), float(late.max())
-    values |= {"near_from": float(at[first]), "near_low": low, "near_high": high}
-    return f". From step {steps(at[first])} on it stays {between(100 * low, 100 * high)} % of it: the edge of stability"
+    found = span([100 * low, 100 * high])
+    # the lr of that step alone: a schedule that moves the limit to curvature that stands still is no sharpening
+    unmoved = sharpness / limits[first]
+    crosses = low < 1 < high and unmoved[first:].min() < 1 < unmoved[first:].max()
+    if not (unmoved[0] < LOW or crosses):
+        return "" if first else f"; it is at {found} % of it throughout"
+    values |= {"near_from": float(at[first]), "near_looked": float(len(late)), "near_low": low, "near_high": high}
+    return f". At the {len(late)} looks from step {steps(at[first])} on it is at {found} % of it: the edge of stability"

@@ -40,7 +40,7 @@ from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
 from ravine._findings.plane import held, misleads
-from ravine._findings.ramp import of_a_range_test
+from ravine._findings.ramp import are_range_tests, of_range_tests
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
     backwards,
@@ -376,8 +376,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     check_kind(runs)
     if "line_loss" in runs:
         return Findings(of_a_line(check(runs, "line_loss")))
-    if "position" not in runs and {"loss", "scheduled_lr"} <= set(runs.data_vars) and runs["loss"].dims == ("step",):
-        return Findings(of_a_range_test(check(runs, "loss", "scheduled_lr")))
+    if are_range_tests(runs):
+        return Findings(of_range_tests(check(runs, "loss", "scheduled_lr")))
     if "final_loss" in runs and "loss" not in runs:
         return Findings(of_a_sweep(runs))
     remarks = []

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from ravine._findings.finding import Finding
+from ravine._findings.run import runs_of
 from ravine._format import number, so_many, steps
+from ravine._study.rule import Reason
 from ravine.measure._objective import evaluated, step_values
-from ravine.measure._ramp import find_over_limit, find_steepest
+from ravine.measure._ramp import find_broken, find_lowest, find_over_limit, find_steepest, rates_of, rises
 from ravine.measure._stability import sees_all_data
 
 SMITH, COHEN = "Smith, WACV 2017", "Cohen et al., ICLR 2021"
 
 
-def of_a_range_test(curve: xr.Dataset) -> Iterator[Finding]:
-    """Tell what a range test shows, and why a learning rate may be read off it, or may not."""
-    for finding in (_steepest, _lowest, _limit):
-        found = finding(curve)
-        if found is not None:
-            yield found
+def are_range_tests(runs: xr.Dataset) -> bool:
+    """Tell whether a study holds losses without positions, of runs whose lr rises from step to step.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.gallery.quadratic()
+    >>> cosine = ravine.descend(bowl, scheduler="cosine", steps=10).drop_vars("position")
+    >>> are_range_tests(ravine.range_test(bowl, steps=10)), are_range_tests(cosine)
+    (True, False)
+    """
+    if "position" in runs or not {"loss", "scheduled_lr"} <= set(runs.data_vars):
+        return False
+    return all(rises(run.study) for run in runs_of(runs))
+
+
+def of_range_tests(curves: xr.Dataset) -> Iterator[Finding]:
+    """Tell what range tests show, one after another, and why a learning rate may be read off it, or may not."""
+    for run in runs_of(curves):
+        for finding in (_steepest, _lowest, _limit):
+            found = finding(run.study)
+            if found is not None:
+                yield replace(found, about=run.about)
 
 
 def _steepest(curve: xr.Dataset) -> Finding | None:
@@ -39,30 +59,28 @@ def _steepest(curve: xr.Dataset) -> Finding | None:
 
 
 def _lowest(curve: xr.Dataset) -> Finding | None:
-    losses, rates = (curve[name].values.astype(np.float64) for name in ("loss", "scheduled_lr"))
-    numbers = step_values(curve)
-    seen = np.flatnonzero(evaluated(curve).values)
-    finite = seen[np.isfinite(losses[seen])]
-    if not len(finite):
+    lowest, broken = find_lowest(curve), find_broken(curve)
+    if lowest is None:
         return None
-    best = int(finite[losses[finite].argmin()])
-    broken = seen[~np.isfinite(losses[seen])]
-    values: dict[str, float | str | bool] = {"step": float(numbers[best]), "lr": float(rates[best])}
-    values |= {"loss": float(losses[best]), "start_loss": float(losses[finite[0]])}
-    where = f"{number(losses[best])}, after {number(losses[finite[0]])} at the start"
-    sentence = f"It is lowest before the step with lr {number(rates[best])}: {where}"
-    if best == finite[-1] and not len(broken):
-        sentence = f"It is lowest at the end of the range, lr {number(rates[-2])}: {where}; nothing broke in this range"
-    elif len(broken):
-        first = int(broken[0])
-        before = float(rates[max(first - 1, 0)])
-        values |= {"first_nonfinite": float(numbers[first]), "lr_before": before}
-        sentence += (
-            f"; it is not finite after {so_many(int(numbers[first]))}, the last of them with lr {number(before)}"
-        )
+    losses, numbers = curve["loss"].values.astype(np.float64), step_values(curve)
+    finite = np.flatnonzero(evaluated(curve).values & np.isfinite(losses))
+    start, last = float(losses[finite[0]]), float(losses[finite[-1]])
+    values: dict[str, float | str | bool] = {"step": float(lowest.step), "lr": lowest.lr}
+    values |= {"loss": lowest.found, "start_loss": start}
+    where = f"{number(lowest.found)}, after {number(start)} at the start"
+    at_end = lowest.step == numbers[finite[-1]] and broken is None
+    if not lowest.found < start:
+        sentence = f"The loss does not fall below {number(start)}, that of the start"
+    elif at_end:
+        sentence = f"It is lowest at the end of the range, lr {number(lowest.lr)}: {where}; nothing broke in this range"
     else:
-        values["last_loss"] = float(losses[finite[-1]])
-        sentence += f"; at the end of the range it is {number(losses[finite[-1]])}"
+        sentence = f"It is lowest before the step with lr {number(lowest.lr)}: {where}"
+    if broken is not None:
+        values |= {"first_nonfinite": float(broken.step), "lr_before": broken.lr}
+        sentence += f"; it is not finite after {so_many(broken.step)}, the last of them with lr {number(broken.lr)}"
+    elif not at_end:
+        values["last_loss"] = last
+        sentence += f"; at the end of the range it is {number(last)}"
     return Finding("lowest", f"{sentence}.", values, "measured", source=SMITH)
 
 
@@ -74,8 +92,10 @@ def _limit(curve: xr.Dataset) -> Finding | None:
     looked = np.flatnonzero(np.isfinite(sharp))
     whole = "" if sees_all_data(curve) else " for steps over the whole batch"
     found = find_over_limit(curve)
+    if isinstance(found, Reason):
+        return None
     if found is None:
-        highest = float(curve["scheduled_lr"].values[looked[-1]])
+        highest = float(rates_of(curve)[looked[-1]])
         if not sharp[looked[-1]] > 0:
             return None
         values: dict[str, float | str | bool] = {"looked": float(len(looked)), "lr": highest}

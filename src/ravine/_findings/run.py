@@ -384,7 +384,7 @@ def ulps(values: Vector, eps: float) -> Vector:
 
 def choices_of(runs: xr.Dataset) -> tuple[str, ...]:
     """Return the dimensions of choice, such as criterion, lr or run."""
-    return tuple(str(dim) for dim in runs["position"].dims if dim not in INNER)
+    return tuple(str(dim) for dim in runs["position" if "position" in runs else "loss"].dims if dim not in INNER)
 
 
 def runs_of(runs: xr.Dataset) -> Iterator[Run]:

@@ -368,7 +368,9 @@ def over_schedule(run: Run) -> Finding | None:
 
 def no_curvature(run: Run) -> Finding | None:
     """Say that the curvature is not known, and which call looks for it; or that it was looked for in vain, and why."""
-    if run.rule is None or run.kinked or run.landmark("hessian") is not None or "sharpness" in run.data:
+    if run.rule is None or run.kinked or run.landmark("hessian") is not None:
+        return None
+    if "sharpness" in run.data and bool(np.isfinite(run.data["sharpness"]).any()):
         return None
     values: dict[str, float | str | bool] = {"parameters": float(len(run.labels))}
     if "hessian" in run.data:

@@ -89,8 +89,10 @@ def _nearest_of(present: NDArray[Any], value: Any) -> str:
 LANDMARKS = ("minimizer", "minimum_loss", "hessian", "data_minimizer", "data_minimum_loss")
 """What some runs know and others do not, because of their settings: it is NaN for the others."""
 
-OF_SOME = frozenset({"batch_loss", "gradient_norm", "zero_gradient"})
-"""Variables that runs have only where there is something to say."""
+CURVATURE = frozenset({"sharpness", "lowest_curvature", "preconditioned_sharpness"})
+
+OF_SOME = frozenset({"batch_loss", "gradient_norm", "zero_gradient"}) | CURVATURE
+"""Variables that runs have only where there is something to say, or somebody looked."""
 
 MOVED = "scheduled_"
 

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._problems import as_one_problem
 from ravine._progress import tracked
@@ -18,8 +17,10 @@ from ravine._study.contract import CONTRACT, check_single, plane_of
 from ravine._study.provenance import provenance
 from ravine._torch import one_thread, with_gradients
 from ravine.curvature._derivatives import Function, function_of
-from ravine.measure._adam import AdamRule, read_adam
+from ravine.curvature._places import choose_places
+from ravine.measure._adam import AdamRule, is_adam, read_adam
 from ravine.measure._objective import step_values
+from ravine.measure._stability import SAW_ALL, are_the_same_loss
 
 Vector = NDArray[np.float64]
 Product = Callable[[Vector], Vector]
@@ -32,6 +33,9 @@ TOLERANCE = {"float64": 1e-5}
 
 The error of the eigenvalue itself is about the square of that.
 """
+
+COMPARED = 8
+"""Places at which a recording's losses are compared with those of the problem."""
 
 BASIS = 40
 """Vectors that Lanczos's method holds at once."""
@@ -60,10 +64,13 @@ def eigenvalues(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | 
         ``sharpness`` and ``lowest_curvature`` (step,), the largest eigenvalue and the smallest; NaN where nobody
         looked, or nothing is finite. For Adam also ``preconditioned_sharpness`` (step,): that takes each step of the
         run from its start, because the preconditioner is made of all gradients before; where it cannot be had, a
-        warning says why.
+        warning says why. Some of a recording's losses are compared with those of the problem, to tell whether its
+        optimizer saw all data.
 
     Raises
     ------
+    TypeError
+        If `steps` are no numbers of steps.
     ValueError
         If there are several runs, they lie on a plane, the parameters are not the problem's, or a step is not there.
 
@@ -89,16 +96,18 @@ def eigenvalues(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | 
     position = check_single(run, "position").transpose("step", "parameter")
     _check_parameters(problem, position)
     numbers = step_values(run)
-    chosen = _choose(numbers, steps)
+    chosen = choose_places(numbers, steps)
     function = function_of(problem)
-    rule = read_adam(run)
     found = Spectrum(function, np.full((3, len(numbers)), np.nan))
     found.look(position, chosen)
     names = ["sharpness", "lowest_curvature"]
-    facts: dict[str, str] = {}
-    if isinstance(rule, AdamRule):
-        why = _why_no_preconditioner(numbers)
-        if why:
+    facts: dict[str, str | bool] = {}
+    if _recorded_all_data(run, position, function):
+        facts[SAW_ALL] = True
+    if is_adam(run):
+        rule = read_adam(run, whole=SAW_ALL in facts)
+        why = rule if isinstance(rule, str) else _why_no_preconditioner(numbers)
+        if isinstance(rule, str) or why:
             warnings.warn(f"there is no preconditioned_sharpness: {why}", stacklevel=3)
             facts["preconditioned"] = f"none: {why}"
         else:
@@ -122,15 +131,15 @@ def _check_parameters(problem: Problem, position: xr.DataArray) -> None:
         raise ValueError(f"the run is of other parameters than the problem: {other[0]!r} there is {other[1]!r} here")
 
 
-def _choose(numbers: NDArray[np.int64], steps: Sequence[int] | None) -> list[int]:
-    """Return the places of the steps that are asked for."""
-    if steps is None:
-        return list(range(len(numbers)))
-    place_of = {int(number): k for k, number in enumerate(numbers)}
-    missing = [step for step in steps if int(step) not in place_of]
-    if missing:
-        raise ValueError(f"there is no step {missing[0]} in this run; it has {listed(numbers.tolist())}")
-    return sorted({place_of[int(step)] for step in steps})
+def _recorded_all_data(run: xr.Dataset, position: xr.DataArray, function: Function) -> bool:
+    """Tell whether what a recording's optimizer saw at some places is the problem's loss, which it does not hold."""
+    if "batch_loss" not in run or ("loss" in run and bool(np.isfinite(run["loss"]).any())):
+        return False
+    seen = run["batch_loss"].values.astype(np.float64)
+    there = np.flatnonzero(np.isfinite(seen) & np.isfinite(position.values).all(axis=1))
+    some = there[np.unique(np.linspace(0, len(there) - 1, COMPARED).astype(int))] if len(there) else there
+    true = [function.value(np.array(position.values[k], dtype=np.float64)) for k in some]
+    return are_the_same_loss(true, seen[some])
 
 
 def _why_no_preconditioner(numbers: NDArray[np.int64]) -> str:

@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._problems import as_one_problem
 from ravine._progress import tracked
 from ravine._study.contract import CONTRACT, check_single
 from ravine._torch import one_thread, with_gradients
 from ravine.curvature._derivatives import Place, function_of, vector_of
+from ravine.curvature._places import choose_places
 
 Vector = NDArray[np.float64]
 
@@ -193,6 +193,8 @@ def sharpness(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | No
 
     Raises
     ------
+    TypeError
+        If `steps` are no numbers of steps.
     ValueError
         If there are several runs, the parameters are not the problem's, a step is not in the run, or the Hessian is
         not finite there, as far out in a run that diverged.
@@ -219,23 +221,14 @@ def sharpness(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | No
     finite = known[np.isfinite(position.values).all(axis=1)]
     if not finite.size:
         raise ValueError("no position of this run is finite: there is no curvature to tell")
-    chosen = finite[[0, -1]].tolist() if steps is None else [int(step) for step in steps]
-    for step in chosen:
-        if step not in known:
-            whole = len(known) == known[-1] - known[0] + 1
-            raise ValueError(
-                f"there is no step {step} in this run; it has "
-                f"{f'{known[0]} to {known[-1]}' if whole else listed(known.tolist())}"
-            )
     found = np.full(len(known), np.nan)
-    for step in tracked(sorted(set(chosen)), "steps"):
-        place = int(np.flatnonzero(known == step)[0])
+    for place in tracked(choose_places(known, finite[[0, -1]] if steps is None else steps), "steps"):
         here = position.values[place].astype(float)
         if np.isfinite(here).all():
             try:
                 found[place] = top_eigenpairs(problem, here)[0][0]
             except ValueError as reason:
-                raise ValueError(f"sharpness at step {step}: {reason}, as in steps=[{known[0]}]") from None
+                raise ValueError(f"sharpness at step {known[place]}: {reason}, as in steps=[{known[0]}]") from None
     attrs = {"long_name": CONTRACT["sharpness"].long_name}
     coords = {"step": run["step"]} if "step" in run.coords else {}
     return xr.DataArray(found, coords, ["step"], "sharpness", attrs)

@@ -42,8 +42,22 @@ class AdamRule:
         return np.asarray((1 - self.beta1[step] ** count) * whole)
 
 
-def read_adam(run: xr.Dataset) -> AdamRule | str:
-    """Return the rule of a run of torch's Adam, or say why there is none to go by.
+def is_adam(run: xr.Dataset) -> bool:
+    """Tell whether a run is of torch's Adam or AdamW, whatever else holds of it.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> bowl = ravine.gallery.quadratic()
+    >>> [is_adam(ravine.descend(bowl, name, lr=0.1, steps=1)) for name in ("adamw", "nadam")]
+    [True, False]
+    """
+    made_by = conditions_of(off_plane(run), ()).optimizers
+    return len(made_by) == 1 and made_by[0] in ADAMS
+
+
+def read_adam(run: xr.Dataset, *, whole: bool = False) -> AdamRule | str:
+    """Return the rule of a run of torch's Adam, or say why there is none to go by; `whole`: it saw all data.
 
     Examples
     --------
@@ -56,7 +70,7 @@ def read_adam(run: xr.Dataset) -> AdamRule | str:
     """
     run = off_plane(run)
     conditions = conditions_of(run, ())
-    if len(conditions.optimizers) != 1 or conditions.optimizers[0] not in ADAMS:
+    if not is_adam(run):
         return "it is not of torch.optim.Adam"
     told = [each for each in facts_of(run, "position", "settings") if isinstance(each, Mapping)]
     if len(told) != 1 or "betas" not in told[0]:
@@ -70,7 +84,7 @@ def read_adam(run: xr.Dataset) -> AdamRule | str:
         return str(Reason("groups" if conditions.grouped else "maximize" if conditions.maximizes else "clip_norm"))
     if set(conditions.moved) - {"beta1"}:
         return str(Reason("scheduler", conditions.moved))
-    if not sees_all_data(run):
+    if not (whole or sees_all_data(run)):
         return str(Reason("mini-batches"))
     shape = step_values(run).shape
     lr, beta1 = (

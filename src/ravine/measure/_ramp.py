@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ravine._study.rule import Reason
 from ravine.measure._objective import evaluated, step_values
@@ -14,11 +15,28 @@ from ravine.measure._stability import bearable_curvature
 
 @dataclass(frozen=True)
 class Place:
-    """A step of such a run, its lr, and what was found there: a slope by the logarithm of the lr, or a limit."""
+    """A step of such a run, its lr, and what was found there: a slope by the log of the lr, a loss, or a limit."""
 
     step: int
     lr: float
     found: float
+
+
+def rates_of(run: xr.Dataset) -> NDArray[np.float64]:
+    """Return the lr at each place of a run, of the step that begins there; at the last place, of the step before.
+
+    No step begins at the last place: what a scheduler holds there, no step was taken with.
+
+    Examples
+    --------
+    >>> rates_of(xr.Dataset({"scheduled_lr": ("step", [0.1, 0.2, 0.4])})).tolist()
+    [0.1, 0.2, 0.2]
+    """
+    rates = np.array(run["scheduled_lr"].values, dtype=np.float64)
+    there = np.flatnonzero(np.isfinite(rates))
+    if len(there) > 1:
+        rates[there[-1]] = rates[there[-2]]
+    return rates
 
 
 def rises(run: xr.Dataset) -> bool:
@@ -34,7 +52,7 @@ def rises(run: xr.Dataset) -> bool:
     if "scheduled_lr" not in run:
         return False
     rates = run["scheduled_lr"].values.astype(np.float64)
-    return bool(rates.ndim == 1 and len(rates) > 2 and rates[0] > 0 and (np.diff(rates) > 0).all())
+    return bool(rates.ndim == 1 and len(rates) > 2 and rates[0] > 0 and (np.diff(rates[:-1]) > 0).all())
 
 
 def find_steepest(run: xr.Dataset) -> Place | None:
@@ -50,8 +68,10 @@ def find_steepest(run: xr.Dataset) -> Place | None:
     """
     if not rises(run) or "loss" not in run:
         return None
-    losses, rates = run["loss"].values.astype(np.float64), run["scheduled_lr"].values.astype(np.float64)
+    losses, rates = run["loss"].values.astype(np.float64), rates_of(run)
     seen = np.flatnonzero(evaluated(run).values & np.isfinite(losses))
+    if len(seen) > 1 and not rates[seen[-1]] > rates[seen[-2]]:
+        seen = seen[:-1]  # the lr of the last step is there twice: before it, and after it
     if len(seen) < 3:
         return None
     seen = seen[: int(losses[seen].argmin()) + 2]  # one beyond the lowest, so that it has a slope of two sides
@@ -63,10 +83,44 @@ def find_steepest(run: xr.Dataset) -> Place | None:
     return Place(int(step_values(run)[seen[k]]), float(rates[seen[k]]), float(slopes[k]))
 
 
-def find_over_limit(run: xr.Dataset) -> Place | None:
+def find_lowest(run: xr.Dataset) -> Place | None:
+    """Return where the loss is lowest, its lr, and that loss; None where none is finite, or the run is to climb.
+
+    Examples
+    --------
+    >>> losses = {"loss": ("step", [4.0, 3.0, 1.0]), "scheduled_lr": ("step", [0.1, 0.2, 0.4])}
+    >>> find_lowest(xr.Dataset(losses))
+    Place(step=2, lr=0.2, found=1.0)
+    """
+    losses = run["loss"].values.astype(np.float64)
+    finite = np.flatnonzero(evaluated(run).values & np.isfinite(losses))
+    if not len(finite) or ("maximize" in run.coords and bool(run["maximize"])):
+        return None
+    k = int(finite[losses[finite].argmin()])
+    return Place(int(step_values(run)[k]), float(rates_of(run)[k]), float(losses[k]))
+
+
+def find_broken(run: xr.Dataset) -> Place | None:
+    """Return the first place whose loss is not finite, and the lr of the step that led there; None where there is none.
+
+    Examples
+    --------
+    >>> losses = {"loss": ("step", [4.0, 9.0, np.inf]), "scheduled_lr": ("step", [0.1, 0.2, 0.4])}
+    >>> find_broken(xr.Dataset(losses))
+    Place(step=2, lr=0.2, found=inf)
+    """
+    losses = run["loss"].values.astype(np.float64)
+    broken = np.flatnonzero(evaluated(run).values & ~np.isfinite(losses))
+    if not len(broken):
+        return None
+    k = int(broken[0])
+    return Place(int(step_values(run)[k]), float(rates_of(run)[max(k - 1, 0)]), float(losses[k]))
+
+
+def find_over_limit(run: xr.Dataset) -> Place | Reason | None:
     """Return the first step that was looked at whose lr is over the limit of the curvature there, and that limit.
 
-    None where none is, or theory does not say.
+    None where none is, or nobody looked; a reason where theory does not say.
 
     Examples
     --------
@@ -79,8 +133,8 @@ def find_over_limit(run: xr.Dataset) -> Place | None:
         return None
     bears = bearable_curvature(run)
     if isinstance(bears, Reason):
-        return None
-    sharp, rates = (run[name].values.astype(np.float64) for name in ("sharpness", "scheduled_lr"))
+        return bears
+    sharp, rates = run["sharpness"].values.astype(np.float64), rates_of(run)
     with np.errstate(invalid="ignore"):
         over = np.flatnonzero((sharp > bears.values) & (sharp > 0))
     if not len(over):

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from ravine import theory
 from ravine._format import listed
 from ravine._study.contract import CONTRACT, plane_of
 from ravine._study.optimizer import is_namesake, name_of
-from ravine._study.provenance import facts_along
+from ravine._study.provenance import fact_of, facts_along
 from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, off_plane, rule_of
 from ravine.measure._quadratic import flatness
+
+SAW_ALL = "saw_all_data"
+"""What the provenance of curvature says of a recording whose losses were those of the problem over all data."""
 
 
 def why_no_theory(runs: xr.Dataset) -> str | None:
@@ -170,6 +174,7 @@ def sees_all_data(run: xr.Dataset) -> bool:
     """Tell whether the optimizer saw the loss over all data, as far as the study shows.
 
     Either nothing says that it saw another, or what it saw at each evaluated step is that loss within a ten-thousandth.
+    Of a recording, which holds no loss over all data, `ravine.eigenvalues` compared some with the problem's.
 
     Examples
     --------
@@ -179,8 +184,23 @@ def sees_all_data(run: xr.Dataset) -> bool:
     """
     if not conditions_of(run).batched:
         return True
+    if any(fact_of(run, name, SAW_ALL) is True for name in ("sharpness", "preconditioned_sharpness")):
+        return True
     if "loss" not in run or "batch_loss" not in run:
         return False
-    true, seen = (run[name].values.astype(np.float64) for name in ("loss", "batch_loss"))
-    both = np.isfinite(true) & np.isfinite(seen)
-    return bool(both.sum() > 1 and (abs(seen - true)[both] <= 1e-4 * abs(true[both])).all())
+    if run["loss"].variable.identical(run["batch_loss"].variable):  # type: ignore[no-untyped-call]
+        return False  # down to its name it is the one that the optimizer saw, and stands in for one over all data
+    return are_the_same_loss(run["loss"].values, run["batch_loss"].values)
+
+
+def are_the_same_loss(true: ArrayLike, seen: ArrayLike) -> bool:
+    """Tell whether what an optimizer saw is the loss over all data, at two places or more, NaN where one is unknown.
+
+    Examples
+    --------
+    >>> are_the_same_loss([2.0, 1.0, np.nan], [2.00001, 1.0, 0.7]), are_the_same_loss([2.0, 1.0], [2.0, 1.1])
+    (True, False)
+    """
+    there, here = np.asarray(true, dtype=np.float64), np.asarray(seen, dtype=np.float64)
+    both = np.isfinite(there) & np.isfinite(here)
+    return bool(both.sum() > 1 and (abs(here - there)[both] <= 1e-4 * abs(there[both])).all())

@@ -11,8 +11,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ravine._findings.edge import edge
+from ravine._findings.explain import with_batch_loss
 from ravine._findings.run import runs_of
-from ravine._format import percent, steps
+from ravine._format import names, percent, steps
 from ravine._study.contract import check
 from ravine._study.rule import Rule, off_plane, rule_of
 from ravine.measure._adam import Edge, find_edge
@@ -58,8 +59,8 @@ def has_curvature(runs: xr.Dataset) -> bool:
 
 def draw_by_step(runs: xr.Dataset, ax: object, title: str | None, theme: Style) -> Sheet:
     """Draw the largest curvature of each run by step, its limit dotted, and the smallest curvature faint beneath."""
-    check(runs, "loss")
     variable = "sharpness" if "sharpness" in runs else "preconditioned_sharpness"
+    check(runs, variable)
     entries = [_entry_of(name, run) for name, _, run in runs_apart(runs, variable)]
     several = len(entries) > 1
     words = Words(title, _title(runs, entries), _subtitle(runs, entries), _beneath(entries, theme))
@@ -85,7 +86,12 @@ def _title(runs: xr.Dataset, entries: Sequence[Entry]) -> str:
     """Say where the run stands, as `explain` does; of several what was turned."""
     if len(entries) > 1 or entries[0].edge.limits is None or "position" not in runs:
         return knobs(runs)
-    (view,) = runs_of(entries[0].run)
+    run = entries[0].run
+    if "loss" not in run:
+        if "batch_loss" not in run:
+            return knobs(runs)
+        run, _ = with_batch_loss(run)
+    (view,) = runs_of(run)
     found = edge(view)
     if found is None:
         return knobs(runs)
@@ -107,14 +113,24 @@ def _subtitle(runs: xr.Dataset, entries: Sequence[Entry]) -> list[str]:
 
 def _beneath(entries: Sequence[Entry], theme: Style) -> list[tuple[str, str]]:
     lines = []
-    if any(each.edge.limits is not None for each in entries):
-        scaled = ", as Adam's preconditioner scales it," if entries[0].edge.adaptive else ""
+    bounded = _bounded(entries)
+    if bounded:
+        adams = [each.edge.adaptive for each in bounded]
+        whose = "for Adam as its preconditioner scales it" if not all(adams) else "as Adam's preconditioner scales it"
+        scaled = f", {whose}," if any(adams) else ""
         lines.append((f"dotted: the largest curvature{scaled} that the lr of each step bears", theme.quiet))
+        others = [each.name for each in entries if each.edge.limits is None]
+        if others:
+            lines.append((f"no limit is known for {names(others)}, or for how it was run", theme.quiet))
     else:
         lines.append(("no limit is known for this optimizer, or for how it was run", theme.quiet))
     if any(each.lowest is not None for each in entries):
         lines.append(("faint: the smallest curvature", theme.quiet))
     return lines
+
+
+def _bounded(entries: Sequence[Entry]) -> list[Entry]:
+    return [each for each in entries if each.edge.limits is not None]
 
 
 def _draw(ax: Axes, entries: Sequence[Entry], theme: Style) -> None:
@@ -144,8 +160,9 @@ def _draw(ax: Axes, entries: Sequence[Entry], theme: Style) -> None:
                 )
             how: dict[str, Any] = {"color": theme.ink if alone else color, "lw": 1.1, "ls": (0, (1.2, 1.4))}
             ax.plot(each.edge.steps, each.edge.limits, drawstyle="steps-post", zorder=2.3, gid="limit", **how)
-    adaptive = any(each.edge.adaptive for each in entries)
-    name_axes(ax, "step", "preconditioned sharpness" if adaptive else "sharpness")
+    adams = [each.edge.adaptive for each in entries]
+    scaled = "preconditioned sharpness" if all(adams) else "sharpness, of Adam preconditioned"
+    name_axes(ax, "step", scaled if any(adams) else "sharpness")
     if is_users(ax):
         settle(ax)
     _name(ax, entries, hues.colors, theme)
@@ -180,12 +197,12 @@ def _name(ax: Axes, entries: Sequence[Entry], colors: Sequence[str], theme: Styl
         free.line(free.points(np.c_[each.edge.steps[looked], each.edge.values[looked]]), 1.5)
         if each.edge.limits is not None:
             free.line(free.points(np.c_[each.edge.steps, each.edge.limits]), 1.0)
-    for each in entries[:1]:
+    bounded = _bounded(entries)
+    text = _formula(bounded)
+    for each in bounded[:1] if text else []:
         limits = each.edge.limits
-        if limits is None:
-            continue
+        assert limits is not None
         seen = np.flatnonzero(np.isfinite(limits) & (limits >= low) & (limits <= high))
-        text = _formula(entries)
         if len(set(limits.tolist())) == 1 and len(entries) == 1:
             text += f" = {number_text(float(limits[0]))}"
         for k in seen[np.linspace(0, len(seen) - 1, 6).astype(int)] if seen.size else []:
@@ -203,9 +220,14 @@ def _name(ax: Axes, entries: Sequence[Entry], colors: Sequence[str], theme: Styl
 
 
 def _formula(entries: Sequence[Entry]) -> str:
-    """Write the limit as a formula of the settings."""
-    if entries[0].edge.adaptive:
+    """Write the limit as a formula of the settings; nothing where no one formula speaks of all of these runs."""
+    adams = {each.edge.adaptive for each in entries}
+    if len(adams) != 1:
+        return ""
+    if True in adams:
         return "(2 + 2β₁) / ((1 − β₁) lr)"
     rules = [rule for each in entries if isinstance(rule := rule_of(off_plane(each.run)), Rule)]
-    names = ("momentum", "dampening", "weight_decay", "nesterov")
-    return limit_text({name: [getattr(rule, name) for rule in rules] for name in names})
+    if len({rule.nesterov for rule in rules}) > 1:
+        return ""
+    settings = ("momentum", "dampening", "weight_decay", "nesterov")
+    return limit_text({name: [getattr(rule, name) for rule in rules] for name in settings})

@@ -45,9 +45,9 @@ def layers(run: xr.Dataset, *, ax: Drawn | None = None, title: str | None = None
     """Draw how far each update moves each layer: its length over that of the layer's weights, by step.
 
     Each layer has a curve, on a logarithmic scale. More than three layers have the colours of a ramp, from the first to
-    the last; up to ten bear their names, of more a bar counts them. A layer that hardly moves learns nothing, one
-    that moves by much of its weights at each step forgets what it learned; a dotted line marks a thousandth, a rule of
-    thumb.
+    the last; up to ten bear their names, of more a bar counts them. It shows which layers hardly change and
+    which move by much of their weights at each step; whether they should, lengths alone do not say. A dotted line marks
+    a thousandth, a rule of thumb.
 
     Parameters
     ----------
@@ -141,6 +141,10 @@ def _extremes(found: list[Ratios]) -> tuple[Ratios, Ratios]:
 
 def _title(found: list[Ratios]) -> str:
     least, most = _extremes(found)
+    moving = [each for each in found if np.isfinite(each.median)]
+    if least is not most and _percent(least) == _percent(most):
+        who = "Both layers" if len(moving) == 2 else f"All {len(moving)} layers"
+        return f"{who} move by {_percent(most)} of their weights at a step"
     who = _called(most).replace("layer ", "Layer ", 1)
     much = f"{who} moves{' most,' if least is not most else ''} by {_percent(most)} of its weights at a step"
     return much if least is most else f"{much}; {_called(least)} least, by {_percent(least)}"

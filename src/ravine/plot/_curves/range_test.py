@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import number
 from ravine._study.contract import check
-from ravine.measure._ramp import find_over_limit, find_steepest
+from ravine.measure._ramp import Place, find_broken, find_lowest, find_over_limit, find_steepest, rates_of
 from ravine.plot._canvas.hues import choose_hues
 from ravine.plot._canvas.labels import FreeSpace, draw_label, draw_labels_at_right, make_room_at_right
 from ravine.plot._canvas.sheet import limits_of, name_axes, widen
@@ -46,7 +46,7 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
     for (_, _, run), color in zip(parts, hues.colors, strict=True):
         if "batch_loss" in run:
             ax.plot(
-                run["scheduled_lr"].values,
+                rates_of(run),
                 np.where(np.isfinite(run["batch_loss"].values), run["batch_loss"].values, np.nan),
                 ls="",
                 marker=".",
@@ -62,9 +62,9 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
         if len(losses):
             ends.append((name, float(losses[-1]), color))
     _set_scales(ax, curves)
-    for (_, rates, losses, broken), color in zip(curves, hues.colors, strict=True):
-        _mark(ax, rates, losses, broken, color, theme)
-    limits = [found for _, _, run in parts if (found := find_over_limit(run)) is not None]
+    for (_, _, run), (_, rates, losses, broken), color in zip(parts, curves, hues.colors, strict=True):
+        _mark(ax, run, rates, losses, broken, color, theme)
+    limits = [found for _, _, run in parts if isinstance(found := find_over_limit(run), Place)]
     for found in limits:
         ax.axvline(found.lr, color=theme.quiet, lw=0.9, ls=(0, (1.2, 1.4)), zorder=1.8, gid="limit")
     name_axes(ax, "lr", "loss")
@@ -83,7 +83,8 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
         if not len(losses):
             continue
         best, inside = int(losses.argmin()), np.flatnonzero((losses >= low) & (losses <= high))
-        notes = [(f"lowest at lr {number(rates[best])}", best)]
+        lowest = find_lowest(run)
+        notes = [] if lowest is None else [(f"lowest at lr {number(lowest.lr)}", best)]
         if np.isfinite(broken) and len(inside):
             notes.append((f"diverged at lr {number(broken)}", int(inside[-1])))
         steepest = find_steepest(run)
@@ -107,21 +108,20 @@ def draw_against_lr(ax: Axes, runs: xr.Dataset, theme: Style) -> None:
 def _points_of(run: xr.Dataset) -> tuple[Array, Array, float]:
     """Return lr and loss where the loss was evaluated and is finite, and the lr with which that ended, or NaN."""
     losses = run["loss"].transpose("step").values.astype(float)
-    rates = run["scheduled_lr"].transpose("step").values.astype(float)
+    rates = rates_of(run)
     seen = measure.evaluated(run).values
     good = np.isfinite(losses) & (np.abs(losses) < HIGHEST) & np.isfinite(rates)
-    bad = np.flatnonzero(seen & ~np.isfinite(losses))
-    # a loss is reached by the step before it
-    broken = float(rates[max(bad[0] - 1, 0)]) if len(bad) else np.nan
-    return rates[good & seen], losses[good & seen], broken
+    broken = find_broken(run)
+    return rates[good & seen], losses[good & seen], np.nan if broken is None else broken.lr
 
 
-def _mark(ax: Axes, rates: Array, losses: Array, broken: float, color: str, theme: Style) -> None:
+def _mark(ax: Axes, run: xr.Dataset, rates: Array, losses: Array, broken: float, color: str, theme: Style) -> None:
     if not len(losses):
         return
-    best = int(losses.argmin())
     style: dict[str, Any] = {"ls": "", "ms": 6.5, "mew": 1.2, "mec": theme.ground, "mfc": color, "zorder": 4}
-    ax.plot(rates[best], losses[best], marker="o", gid="lowest", **style)
+    lowest = find_lowest(run)
+    if lowest is not None:
+        ax.plot(lowest.lr, lowest.found, marker="o", gid="lowest", **style)
     inside = np.flatnonzero(losses <= ax.get_ylim()[1])
     if np.isfinite(broken) and len(inside):
         ax.plot(rates[inside[-1]], losses[inside[-1]], marker="X", gid="diverged", **style)

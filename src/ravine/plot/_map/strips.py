@@ -42,7 +42,7 @@ def kinds_of(panels: Sequence[Panel]) -> tuple[str, ...]:
     kinds = []
     if any(find_misdrawn(run) is not None for run in runs):
         kinds.append("gap")
-    if any("sharpness" in run and np.isfinite(run["sharpness"]).any() for run in runs):
+    if any(map(_has_sharpness, runs)):
         kinds.append("sharpness")
     return tuple(kinds)
 
@@ -154,10 +154,14 @@ def _write_beside(
 # -- sharpness ---------------------------------------------------------------------------------------------------------
 
 
+def _has_sharpness(run: xr.Dataset) -> bool:
+    return "sharpness" in run and bool(np.isfinite(run["sharpness"]).any())
+
+
 def _draw_sharpness(ax: Axes, panel: Panel, theme: Style, scale: float, last: bool) -> None:
     """Draw the largest curvature where it was looked at, and the one that each step's lr bears."""
     alone = len(panel.runs) == 1
-    shown = [(k, run) for k, run in enumerate(panel.runs) if "sharpness" in run]
+    shown = [(k, run) for k, run in enumerate(panel.runs) if _has_sharpness(run)]
     bears = {k: bearable_curvature(run) for k, run in shown}
     limits = {k: each.values for k, each in bears.items() if not isinstance(each, Reason)}
     sharp = {k: run["sharpness"].values.astype(float) for k, run in shown}
