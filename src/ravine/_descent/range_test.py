@@ -39,7 +39,7 @@ from ravine.curvature._hessian import top_eigenpairs
 FEWEST = 10
 """Steps of a range test: fewer would jump over what it is made for."""
 
-NEAR = 0.8
+LOOK_FROM = 0.8
 """Share of the limit from which on sharpness is looked at before each step."""
 
 
@@ -251,7 +251,7 @@ class Ramp:
             )
         )
         self.looks = lr < limit
-        self.look_from = lr if lr >= NEAR * limit else float(np.sqrt(lr * min(limit, self.rates[-1])))
+        self.look_from = lr if lr >= LOOK_FROM * limit else float(np.sqrt(lr * min(limit, self.rates[-1])))
 
     def dataset(self) -> xr.Dataset:
         """Return what was recorded."""
