@@ -383,6 +383,16 @@ def test_files_that_are_not_there_or_of_no_step(tmp_path):
         ravine.checkpoints(model, tmp_path / "*1*")
 
 
+def test_names_that_differ_in_more_than_one_number_are_told(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    for name in ("m_1_10.pt", "m_2_20.pt", "run_1_10/m.pt", "run_2_20/m.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        torch.save(model.state_dict(), tmp_path / name)
+    for pattern in ("m_*.pt", "run*/m.pt"):
+        with pytest.raises(ValueError, match=r"differ in more than one number \(here 1, 10\), .*; give \{step: file\}"):
+            ravine.checkpoints(model, tmp_path / pattern)
+
+
 def test_folders_that_hold_something_else(tmp_path):
     model = torch.nn.Linear(2, 1)
     with pytest.raises(
