@@ -238,7 +238,7 @@ def test_a_step_may_be_given_and_the_last_one_saved_twice(trained, tmp_path):
     names = {0: "start.pt", 3: "early.pt", 12: "best.pt"}
     for step, name in names.items():
         torch.save(states[step], tmp_path / name)
-    same(ravine.checkpoints(model, {step: tmp_path / names[step] for step in (12, 0, 3)}), expected)
+    same(ravine.checkpoints(model, {step: tmp_path / names[int(step)] for step in (np.int64(12), 0, 3)}), expected)
     for step, name in ((0, "a.ckpt"), (3, "b.ckpt"), (12, "c.ckpt"), (12, "last.ckpt")):
         torch.save({"global_step": step, "state_dict": states[step]}, tmp_path / name)
     same(ravine.checkpoints(model, tmp_path / "*.ckpt"), expected)

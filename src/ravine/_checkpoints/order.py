@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ravine._format import kind_of, listed
 from ravine._store.remote import local_path
 
@@ -41,9 +43,9 @@ def find_files(files: Files) -> tuple[list[Path], Steps | None]:
     given = None
     if isinstance(files, Mapping):
         for step in files:
-            if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
                 raise ValueError(f"a step must be a whole number from 0 on, got {step!r}: give {{step: file}}")
-        found, given = [local_path(each) for each in files.values()], Steps(tuple(files), "steps, as given")
+        found, given = [local_path(each) for each in files.values()], Steps(tuple(map(int, files)), "steps, as given")
     elif isinstance(files, str | os.PathLike):
         found = _matching(files)
     elif isinstance(files, Iterable) and not hasattr(files, "columns"):  # a table has its columns for members

@@ -138,7 +138,7 @@ class Recorder:
                 f"criterion must be a module, as torch.nn.CrossEntropyLoss() is, got {kind_of(criterion)}: leave it "
                 "out, and hand over each loss by recorder.loss(value)"
             )
-        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1):
             raise ValueError(f'every must be "auto" or a whole number of at least 1, got {every!r}')
         if not isinstance(positions, bool):
             raise TypeError(f"positions must be True or False, got {positions!r}")
@@ -148,7 +148,8 @@ class Recorder:
         self.steps = 0
         self.stopped = ""
         self.path: Path | None = None
-        self.given, self.positions = every, positions
+        self.given: Every = "auto" if every == "auto" else int(every)
+        self.positions = positions
         self._wanted = None if path is None else local_path(path)
         if self._wanted is not None and self._wanted.exists():
             raise FileExistsError(f"{self._wanted} exists already: choose another name, or open it with ravine.open")

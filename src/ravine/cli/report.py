@@ -164,7 +164,8 @@ def is_range_test(held: xr.Dataset) -> bool:
     """
     if "position" in held or not {"loss", "scheduled_lr"} <= set(held.data_vars):
         return False
-    return not bool((held["scheduled_lr"].diff("step") <= 0).any())
+    taken = held["scheduled_lr"].isel(step=slice(-1))  # at the last place no step begins
+    return taken.sizes["step"] > 1 and not bool((taken.diff("step") <= 0).any())
 
 
 def choose_picture(runs: xr.Dataset) -> Callable[[str], Figure] | None:
