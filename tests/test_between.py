@@ -346,11 +346,49 @@ def test_what_is_said_of_a_line(line, case):
     if case.problem.size < 5:
         assert "units" not in told.values
     (broken,) = ravine.explain(made([1.0, np.nan, np.inf, 1.0]))
-    assert "not finite at 50 % points, the first 33 % of the way" in broken.sentence
+    assert "not finite at 2 of 4 points, the first 33 % of the way" in broken.sentence
     (nowhere,) = ravine.explain(made([1.0, 2.0, np.nan]))
     assert "not finite at other" in nowhere.sentence
     named = ravine.explain(ravine.join({"a": line, "b": line}))
     assert [each.whose for each in named] == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "sentence"),
+    [
+        ([0.9, 0.7, 0.5], "Accuracy is nowhere below the lower of its ends (90 % and 50 %)."),
+        ([0.9, 0.25, 0.5], "Accuracy falls to 25 % 50 % of the way; at the ends it is 90 % and 50 %."),
+        (
+            [0.9, np.nan, 0.5],
+            "Accuracy is nowhere below the lower of its ends (90 % and 50 %); at 1 of 3 points there is none, the "
+            "first 50 % of the way.",
+        ),
+    ],
+)
+def test_what_is_said_of_accuracy_on_the_way(accuracy, sentence):
+    _, told = ravine.explain(made([1.0, 1.0, 1.0]).assign(line_accuracy=("share", accuracy)))
+    assert told.sentence == sentence
+    assert ("missing" in told.values) == bool(np.isnan(accuracy).any())
+
+
+@pytest.mark.parametrize(
+    ("lines", "title"),
+    [
+        ([[2.0, 1.0, np.nan]], "The loss is not finite at an end: no barrier is known"),
+        ([[2.0, 1.0, 1.0], [2.0, 1.0, np.nan]], "Barriers: a none and b not known"),
+        ([[2.0, 1.0, 1.0], [2.0, np.inf, 1.0]], "Barriers: a none and b not finite"),
+        ([[2.0, 1.0, 1.0]] * 2, "No barrier on any of the lines"),
+        (
+            [[1.0, 3.0, 1.0], [1.0, 1.0, 1.0], [1.0, np.inf, 1.0], [1.0, 1.0, np.nan], [1.0, 1.0, np.nan]],
+            "Barriers on 1 of 5 lines; 1 not finite; 2 not known",
+        ),
+    ],
+)
+def test_no_barrier_is_said_where_all_is_known_alone(lines, title):
+    each = dict(zip("abcde", map(made, lines), strict=False))
+    figure = ravine.plot.between(ravine.join(each) if len(each) > 1 else each["a"])
+    assert " ".join(figure.texts[0].get_text().split()) == title
+    plt.close(figure)
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------

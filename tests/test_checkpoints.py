@@ -238,7 +238,7 @@ def test_a_step_may_be_given_and_the_last_one_saved_twice(trained, tmp_path):
     names = {0: "start.pt", 3: "early.pt", 12: "best.pt"}
     for step, name in names.items():
         torch.save(states[step], tmp_path / name)
-    same(ravine.checkpoints(model, {step: tmp_path / names[step] for step in (12, 0, 3)}), expected)
+    same(ravine.checkpoints(model, {step: tmp_path / names[int(step)] for step in (np.int64(12), 0, 3)}), expected)
     for step, name in ((0, "a.ckpt"), (3, "b.ckpt"), (12, "c.ckpt"), (12, "last.ckpt")):
         torch.save({"global_step": step, "state_dict": states[step]}, tmp_path / name)
     same(ravine.checkpoints(model, tmp_path / "*.ckpt"), expected)
@@ -381,6 +381,16 @@ def test_files_that_are_not_there_or_of_no_step(tmp_path):
     (tmp_path / "log-1.txt").write_text("")
     with pytest.raises(ValueError, match=r"log-1\.txt is no checkpoint: a file that ends in \.pt, .*; give a pattern"):
         ravine.checkpoints(model, tmp_path / "*1*")
+
+
+def test_names_that_differ_in_more_than_one_number_are_told(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    for name in ("m_1_10.pt", "m_2_20.pt", "run_1_10/m.pt", "run_2_20/m.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        torch.save(model.state_dict(), tmp_path / name)
+    for pattern in ("m_*.pt", "run*/m.pt"):
+        with pytest.raises(ValueError, match=r"differ in more than one number \(here 1, 10\), .*; give \{step: file\}"):
+            ravine.checkpoints(model, tmp_path / pattern)
 
 
 def test_folders_that_hold_something_else(tmp_path):

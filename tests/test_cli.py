@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from typer.testing import CliRunner
 
 import ravine
@@ -189,6 +190,25 @@ def test_plot_every_view_of_a_study(table, tmp_path):
     assert "a picture ends in .png, .svg or .pdf" in refused("plot", out, "-o", tmp_path / "a.gif")
     assert "there is no file" in refused("plot", tmp_path / "none.nc")
     assert "no coordinate 'run'" in refused("plot", out, "--at", "run=a", "-o", tmp_path / "b.png")
+
+
+def test_plot_knows_lines_range_tests_and_recordings(tmp_path, monkeypatch):
+    drawn, draw = [], ravine.plot.losses
+    monkeypatch.setattr(
+        ravine.plot, "losses", lambda *given, **named: drawn.append(named["x"]) or draw(*given, **named)
+    )
+    bowl = ravine.gallery.quadratic()
+    line = ravine.save(ravine.between(bowl, {"x": 1.0, "y": 1.0}, {"x": -1.0, "y": 1.0}, 5), tmp_path / "line.nc")
+    assert run("plot", line).output.strip() == str(tmp_path / "line-between.png")
+    curve = ravine.range_test(bowl, lr=(1e-3, 1), steps=10)
+    run("plot", ravine.save(curve, tmp_path / "curve.nc"))
+    falls = curve.assign(scheduled_lr=curve.scheduled_lr[::-1].values + 0 * curve.scheduled_lr)
+    run("plot", ravine.save(falls, tmp_path / "falls.nc"))
+    run("plot", ravine.save(ravine.descend(bowl, steps=9), tmp_path / "run.nc"), "losses")
+    assert drawn == ["lr", "step", "step"]
+    ratios = xr.Dataset({"update_ratio": (("step", "layer"), [[0.1], [0.2]])}, {"step": [0, 1], "layer": ["0"]})
+    recording = ravine.save(ratios, tmp_path / "recording.nc")
+    assert run("plot", recording).output.strip() == str(tmp_path / "recording-layers.png")
 
 
 def test_plot_selects(told, tmp_path):

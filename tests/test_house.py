@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,15 @@ def test_every_public_name_has_a_docstring_with_a_worked_example(name, thing):
     assert text
     if callable(thing) and name != "ravine.open":
         assert ">>>" in text, name
+
+
+def test_names_that_texts_speak_of_are_there():
+    for path in ROOT.rglob("*.py"):
+        for name in set(re.findall(r"\bravine(?:\.[A-Za-z_]+)+", path.read_text(encoding="utf-8"))):
+            try:
+                pkgutil.resolve_name(name)
+            except (AttributeError, ImportError) as reason:
+                pytest.fail(f"{path.relative_to(ROOT)} speaks of {name}: {reason}")
 
 
 def test_no_code_branches_on_the_article():

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import ravine
 from artists import of_gid
 from ravine import plot
+from ravine._system import format_bytes
 
 
 def recorded(count=3, **settings):
@@ -56,8 +57,22 @@ def test_ratios_without_positions_are_the_same(both, tmp_path):
     assert not (bare.path / "position.bin").exists()
     assert sum(each.stat().st_size for each in bare.path.iterdir()) < 10_000
     assert ravine.open(ravine.save(found, tmp_path / "ratios.nc")).identical(found)
-    with pytest.raises(ValueError, match="position"):
-        ravine.Plane.ends(found)
+    for ask in (ravine.Plane.ends, ravine.explain, lambda run: ravine.between(ravine.gallery.rosenbrock(), run, run)):
+        with pytest.raises(ValueError, match=r"make it with ravine\.record\(model, optimizer, positions=True\)"):
+            ask(found)
+
+
+def test_a_recorder_tells_the_size_of_what_it_wrote(both):
+    for (recorder, _), names in zip(both, (("entries.bin", "position.bin"), ("entries.bin",)), strict=True):
+        size = sum((recorder.path / name).stat().st_size for name in names)
+        assert f", {format_bytes(size)} in " in repr(recorder)
+
+
+def test_positions_is_a_switch():
+    with torch.random.fork_rng():
+        model = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match="positions must be True or False, got 'no'"):
+        ravine.record(model, torch.optim.SGD(model.parameters(), lr=0.1), positions="no")
 
 
 def test_the_title_of_layers_that_move_alike():

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch.utils.data import DataLoader, TensorDataset
 
 import ravine
@@ -272,12 +273,34 @@ def test_joined_range_tests_are_explained_and_drawn_one_by_one():
         ({"momentun": 0.9}, ValueError, "SGD takes no setting 'momentun'"),
         ({"momentum": [0.1, 0.9]}, ValueError, "makes one run"),
         ({"loss_every": 0}, ValueError, "loss_every must be a whole number of at least 1, got 0"),
+        ({"scheduler": "cosine"}, ValueError, "a range test takes no scheduler: its lr rises by itself"),
+        ({"groups": {"x": {}}}, ValueError, "a range test takes no groups: it moves the lr of all parameters alike"),
+        ({"every": 2}, ValueError, "a range test takes no every: it keeps no positions"),
         ({"batch_size": 4}, ValueError, "mini-batches need a problem that knows its data"),
     ],
 )
 def test_bad_input_is_refused_in_words(given, error, message):
     with pytest.raises(error, match=message):
         ravine.range_test(BOWL, **{"lr": (1e-3, 1.0), **given})
+
+
+def test_its_range_and_steps_are_named_and_numpys_whole_numbers_taken(digits):
+    with pytest.raises(TypeError, match="positional"):
+        ravine.range_test(BOWL, torch.optim.SGD, (1e-3, 1.0), 10)
+    problem = ravine.Problem.of(network(), CE, digits)
+    curve = ravine.range_test(problem, lr=(1e-3, 1), steps=np.int64(10), batch_size=40, loss_every=np.int64(5))
+    assert np.flatnonzero(np.isfinite(curve.loss)).tolist() == [0, 5, 10]
+    assert ravine.descend(BOWL, lr=0.1, steps=4, every=np.int64(2)).step.values.tolist() == [0, 2, 4]
+
+
+def test_what_has_no_path_is_set_against_nothing():
+    run = ravine.descend(BOWL, lr=0.1, steps=3)
+    curve = ravine.range_test(BOWL, lr=(1e-3, 1.0), steps=10)
+    summaries = ravine.sweep(BOWL, lr=[0.1, 0.2], steps=3, keep="summary")
+    line = xr.Dataset({"line_loss": ("share", [1.0, 2.0, 1.0])}, {"share": [0.0, 0.5, 1.0]})
+    for study in (curve, summaries, line):
+        with pytest.raises(ValueError, match="against is for runs with positions, and here are none: leave it out"):
+            ravine.explain(study, against=run)
 
 
 def test_what_is_no_single_problem_or_optimizer_is_refused():

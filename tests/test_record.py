@@ -613,6 +613,23 @@ def test_by_default_every_second_goes_when_there_are_too_many(monkeypatch, calm)
         assert f"{found.sizes['step']} snapshots, every {every}," in repr(recorder)
 
 
+def test_what_a_device_has_queued_is_done_before_the_clock_of_a_snapshot_starts(monkeypatch):
+    calls, device = [], torch.device("cuda:0")
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule, every=1) as recorder:
+        shots = recorder._shots
+        assert shots.devices == set()
+        shots.devices = {device, torch.device("mps")}
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda which: calls.append(which))
+        monkeypatch.setattr(torch.mps, "synchronize", lambda: calls.append("mps"))
+        seen, copied = [], shots._copy
+        monkeypatch.setattr(shots, "_copy", lambda: (seen.append(set(calls)), copied()))
+        shots.take(0, {})
+        shots.devices = set()
+    assert seen[0] == {device, "mps"}
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that steps and snapshots move on, each by so many seconds; `spent` counts those of snapshots."""

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import killed_surface
 import processes
 import ravine
 from ravine._store.store import Store
+from ravine.cli import app
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,10 @@ def test_what_is_there_is_not_evaluated_again(tmp_path, expected, monkeypatch):
     assert whole.squares.values == pytest.approx(expected.squares.values)
     assert len(written) == killed_surface.POINTS  # the third call evaluated nothing that is kept
     assert ravine.plot.surface(whole) is not None
+    told = CliRunner().invoke(app, ["verify", str(path)]).output
+    assert told == f"{path}: all 81 points are there, every bit as it was written\n"
+    refused = CliRunner().invoke(app, ["resume", str(path)])
+    assert "holds a surface and was begun from Python, not by ravine sweep: the same call" in refused.output
 
 
 def test_workers_give_the_same_bits(tmp_path, expected):

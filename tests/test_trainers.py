@@ -124,6 +124,92 @@ def test_the_pace_of_a_resumed_training_is_that_of_its_own_steps(lightning, monk
     assert callback.recorder.dataset().step.values[-1] == 1003
 
 
+def train_once(callback, module, steps=2):
+    rule = torch.optim.SGD(module.parameters(), lr=0.1)
+    callback.on_train_start(SimpleNamespace(is_global_zero=True, optimizers=[rule], global_step=0), module)
+    for _ in range(steps):
+        module(torch.ones(1, 2)).sum().backward()
+        rule.step()
+    callback.on_train_end(None, module)
+
+
+def test_a_second_training_goes_on_where_the_path_is_taken(lightning, tmp_path):
+    callback, module = lightning(path=tmp_path / "run"), torch.nn.Linear(2, 1)
+    train_once(callback, module)
+    before = module.weight.clone()
+    with pytest.warns(UserWarning, match="this training goes on, and is not recorded: .*run exists already"):
+        train_once(callback, module)
+    assert not torch.equal(before, module.weight)
+    with pytest.raises(RuntimeError, match=r"began last was not recorded \(.*exists already.*ravine\.open\)"):
+        callback.recorder  # noqa: B018
+    assert ravine.open(tmp_path / "run").step.values.tolist() == [0, 1, 2]
+
+
+def test_callbacks_leave_positions_out_where_they_are_asked_to(lightning, hugging_face):
+    callback, model = lightning(positions=False), torch.nn.Linear(2, 1)
+    train_once(callback, model)
+    assert "position" not in callback.recorder.dataset()
+    callback, rule = hugging_face(positions=False), torch.optim.SGD(model.parameters(), lr=0.1)
+    state = SimpleNamespace(is_world_process_zero=True, global_step=0)
+    callback.on_train_begin(None, state, None, model=model, optimizer=rule)
+    callback.on_train_end(None, state, None)
+    assert "position" not in callback.recorder.dataset()
+
+
+def test_the_scale_is_asked_for_where_a_snapshot_is_due_alone(lightning):
+    callback, module, asked = lightning(every=3), torch.nn.Linear(2, 1), []
+    module.automatic_optimization = True
+    rule = torch.optim.SGD(module.parameters(), lr=0.1)
+    scaler = SimpleNamespace(get_scale=lambda: asked.append(callback.recorder.steps) or 1.0)
+    trainer = SimpleNamespace(
+        is_global_zero=True, optimizers=[rule], global_step=0, accumulate_grad_batches=1,
+        precision_plugin=SimpleNamespace(scaler=scaler),
+    )  # fmt: skip
+    callback.on_train_start(trainer, module)
+    for _ in range(7):
+        loss = module(torch.ones(1, 2)).square().mean()
+        callback.on_before_backward(trainer, module, loss)
+        loss.backward()
+        rule.step()
+    callback.on_train_end(trainer, module)
+    assert asked == [0, 3, 6]
+
+
+def test_an_error_in_a_callback_ends_the_recording_and_not_the_training(lightning):
+    callback, module = lightning(), torch.nn.Linear(2, 1)
+    rule = torch.optim.SGD(module.parameters(), lr=0.1)
+    callback.on_train_start(SimpleNamespace(is_global_zero=True, optimizers=[rule], global_step=0), module)
+    with pytest.warns(UserWarning, match="the recording stopped after step 0"):
+        callback.on_before_backward(SimpleNamespace(), module, torch.ones(()))
+    callback.on_train_end(None, module)
+
+
+class Weighted(torch.nn.Module):
+    """Divides each term by a number of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(2, 1)
+
+    def forward(self, x, num_items_in_batch=None):
+        return {"loss": (self.inner(x).square() / torch.arange(1.0, 1.0 + len(x))[:, None]).sum()}
+
+
+@pytest.mark.parametrize("count", [3, torch.tensor(3), torch.tensor([3, 3]), "three"], ids=str)
+def test_a_divisor_or_a_count_of_another_kind_leaves_the_training_alone(hugging_face, count):
+    callback, model = hugging_face(every=1), Weighted()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    state = SimpleNamespace(is_world_process_zero=True, global_step=0)
+    callback.on_train_begin(None, state, None, model=model, optimizer=rule)
+    loss = model(torch.ones(3, 2), num_items_in_batch=count)["loss"]
+    loss.backward()
+    callback.on_pre_optimizer_step(None, state, None)
+    rule.step()
+    callback.on_train_end(None, state, None)
+    assert callback.recorder.dataset().batch_loss[0].item() == pytest.approx(loss.item(), rel=1e-6)
+    assert not callback.recorder.stopped
+
+
 class Model(torch.nn.Module):
     """Averages over its own samples, or over those of the whole update, of which it is told."""
 

@@ -13,10 +13,7 @@ from ravine._checkpoints.state import State, Tensor
 from ravine._format import kind_of, listed
 from ravine._problem.over_batches import OverBatches
 from ravine._problem.problem import Problem
-from ravine._record.members import bare_names, named_buffers
-
-WRAPPERS = frozenset({"module", "_orig_mod"})
-"""Parts of names that parallel and compiled modules put in front of what they hold."""
+from ravine._record.members import WRAPPERS, bare_names, named_buffers
 
 USUAL = ("state_dict", "model_state_dict", "model", "module", "net")
 """What training loops call the state of their model, beside others (an average of its weights, say)."""
@@ -96,7 +93,7 @@ def strip(name: str) -> str:
     >>> strip("module._orig_mod.0.weight")
     '0.weight'
     """
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS.values())
 
 
 def find_tensors(wanted: Wanted, state: State, path: Path) -> Found:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ravine._format import kind_of, listed
 from ravine._store.remote import local_path
 
@@ -41,9 +43,9 @@ def find_files(files: Files) -> tuple[list[Path], Steps | None]:
     given = None
     if isinstance(files, Mapping):
         for step in files:
-            if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
                 raise ValueError(f"a step must be a whole number from 0 on, got {step!r}: give {{step: file}}")
-        found, given = [local_path(each) for each in files.values()], Steps(tuple(files), "steps, as given")
+        found, given = [local_path(each) for each in files.values()], Steps(tuple(map(int, files)), "steps, as given")
     elif isinstance(files, str | os.PathLike):
         found = _matching(files)
     elif isinstance(files, Iterable) and not hasattr(files, "columns"):  # a table has its columns for members
@@ -97,6 +99,12 @@ def find_steps(paths: Sequence[Path], counted: Sequence[Mapping[str, int]]) -> S
     known = {what: found for what, found in whole.items() if len(found) == len(paths)}
     if not known:
         path = next((path for path in paths if not NUMBER.search(_name_of(path))), paths[0])
+        several = max((_differing(names) for names in _names(paths)), key=len)
+        if len(several) > 1:
+            raise ValueError(
+                f"{path} has no step to order it by: the names differ in more than one number (here "
+                f"{listed(column[0] for column in several)}), and which is the step cannot be told; give {{step: file}}"
+            )
         raise ValueError(
             f"{path} has no step to order it by: a number in its name, as in checkpoint-500, or 'step' in the file is "
             "expected; give {step: file}"
@@ -118,14 +126,24 @@ def _name_of(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
+def _names(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """Return the names of files, and those of the folders around them."""
+    return [_name_of(path) for path in paths], [path.parent.name for path in paths]
+
+
 def _numbers(paths: Sequence[Path]) -> list[int | None]:
     """Return the one whole number of each name that differs between them; of a single file its only one."""
-    for names in ([_name_of(path) for path in paths], [path.parent.name for path in paths]):
-        rows = [[int(each) for each in NUMBER.findall(name) if "." not in each] for name in names]
-        if len({len(row) for row in rows}) > 1:
-            continue
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        differ = [column for column in columns if len(set(column)) > 1 or len(paths) == 1]
+    for names in _names(paths):
+        differ = _differing(names)
         if len(differ) == 1:
             return [*differ[0]]
     return [None] * len(paths)
+
+
+def _differing(names: Sequence[str]) -> list[list[int]]:
+    """Return the whole numbers at each place of the names at which they differ; of a single name all of them."""
+    rows = [[int(each) for each in NUMBER.findall(name) if "." not in each] for name in names]
+    if len({len(row) for row in rows}) > 1:
+        return []
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return [column for column in columns if len(set(column)) > 1 or len(names) == 1]

@@ -157,7 +157,7 @@ def descend(
     problem, made_by = as_problem(problem, "ravine.descend"), as_optimizer(optimizer)
     settings |= {name: value for name, value in {"clip_norm": clip_norm, "noise": noise}.items() if value is not None}
     check_call(made_by, steps, also, settings)
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+    if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
         raise ValueError(f"every must be a whole number of at least 1, got {every!r}")
     check_single_values(made_by, settings)
     schedule = as_scheduler(scheduler, steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -40,7 +41,7 @@ from ravine.curvature._hessian import top_eigenpairs
 FEWEST = 10
 """Steps of a range test: fewer would jump over what it is made for."""
 
-NEAR = 0.8
+LOOK_FROM = 0.8
 """Share of the limit from which on sharpness is looked at before each step."""
 
 
@@ -48,9 +49,9 @@ NEAR = 0.8
 def range_test(
     problem: Given,
     optimizer: Optimizer | str = torch.optim.SGD,
+    *,
     lr: tuple[float, float] = (1e-5, 10.0),
     steps: int = 200,
-    *,
     batch_size: int | None = None,
     seed: int = 0,
     loss_every: int = 1,
@@ -113,12 +114,14 @@ def range_test(
     problem, maker = as_one_problem(problem, "ravine.range_test"), as_optimizer(optimizer)
     _check_statistics(problem)
     rates = _rates_of(lr, steps)
+    _check_settings(maker, settings)
     check_call(maker, steps, (), {"lr": rates[0], **settings})
     check_single_values(maker, settings)
     if batch_size is None and problem.parts is not None and 0 < problem.parts.dealt < len(problem.parts.inputs):
         batch_size = problem.parts.dealt
-    if isinstance(loss_every, bool) or not isinstance(loss_every, int) or loss_every < 1:
+    if isinstance(loss_every, bool) or not isinstance(loss_every, int | np.integer) or loss_every < 1:
         raise ValueError(f"loss_every must be a whole number of at least 1, got {loss_every!r}")
+    loss_every = int(loss_every)
     # what cannot be put together is dealt out as it came, and is no feed
     feed = make_feed([problem], batch_size, seed, 1 if batch_size is None else loss_every)
     begun = {**settings, "lr": float(rates[0])}
@@ -140,6 +143,26 @@ def _rates_of(lr: Any, steps: Any) -> NDArray[np.float64]:
     if not 0 < low < high < np.inf:
         raise ValueError(f"lr must be a range (low, high) of 0 < low < high, both finite, got {lr!r}")
     return np.array([low * (high / low) ** (k / (steps - 1)) for k in [*range(steps), steps - 1]])
+
+
+OF_DESCEND = {
+    "scheduler": "its lr rises by itself, from the first of lr=(low, high) to the last",
+    "groups": "it moves the lr of all parameters alike",
+    "every": "it keeps no positions, and each loss; of mini-batches loss_every=… says how often it is evaluated",
+    "also": "it keeps losses alone",
+    "starts": "it begins at the problem's start, as problem.starting_at(…) says it",
+    "mode": "the problem says how its loss is evaluated, as problem.in_mode(…) does",
+    "throw": "losses that are no longer finite are what it looks for",
+}
+"""What ravine.descend takes beside the optimizer's settings and a range test does not, and why."""
+
+
+def _check_settings(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
+    """Refuse what only ravine.descend takes, where it is no setting of the optimizer."""
+    taken = inspect.signature(optimizer).parameters
+    for name in settings:
+        if name in OF_DESCEND and name not in taken:
+            raise ValueError(f"a range test takes no {name}: {OF_DESCEND[name]}; ravine.descend takes it")
 
 
 def _check_statistics(problem: Problem) -> None:
@@ -254,7 +277,7 @@ class Ramp:
             )
         )
         self.looks = lr < limit
-        self.look_from = lr if lr >= NEAR * limit else float(np.sqrt(lr * min(limit, self.rates[-1])))
+        self.look_from = lr if lr >= LOOK_FROM * limit else float(np.sqrt(lr * min(limit, self.rates[-1])))
 
     def dataset(self) -> xr.Dataset:
         """Return what was recorded."""

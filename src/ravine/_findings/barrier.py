@@ -9,7 +9,7 @@ import xarray as xr
 
 from ravine import measure
 from ravine._findings.finding import Finding
-from ravine._format import number, percent, share_of
+from ravine._format import number, percent
 from ravine._study.provenance import fact_of
 
 FRANKLE, ENTEZARI = "Frankle et al., ICML 2020", "Entezari et al., ICLR 2022"
@@ -48,7 +48,7 @@ def _barrier(line: xr.Dataset) -> Finding | None:
     if len(broken):
         values["broken"] = float(len(broken))
         words = (
-            f"Between the two the loss is not finite at {share_of(len(broken), count)} points, the first "
+            f"Between the two the loss is not finite at {len(broken):,} of {count:,} points, the first "
             f"{percent(float(shares[broken[0]]))} of the way"
         )
     elif height > 0:
@@ -81,7 +81,7 @@ def _conditions(line: xr.Dataset, values: dict[str, float | str | bool]) -> str:
     if drawn is not None:
         values |= {"samples": float(drawn), "of": float(of)}
         error = fact_of(line, "line_loss", "standard_error")
-        said.append(f"over {share_of(int(drawn), int(of))} samples, standard error {number(float(error))} at one")
+        said.append(f"over {int(drawn):,} of {int(of):,} samples, standard error {number(float(error))} at one")
     return f"; {', '.join(said)}" if said else ""
 
 
@@ -99,7 +99,14 @@ def _accuracy(line: xr.Dataset) -> Finding | None:
     values: dict[str, float | str | bool] = {"one": one, "other": other, "lowest": least, "share": share}
     ends = f"{percent(one, 3)} and {percent(other, 3)}"
     if least >= min(one, other):
-        sentence = f"Accuracy is nowhere on the way below that of its ends ({ends})."
+        words = f"Accuracy is nowhere below the lower of its ends ({ends})"
     else:
-        sentence = f"Accuracy falls to {percent(least, 3)} {percent(share)} of the way; at the ends it is {ends}."
-    return Finding("accuracy", sentence, values, "measured")
+        words = f"Accuracy falls to {percent(least, 3)} {percent(share)} of the way; at the ends it is {ends}"
+    missing = np.flatnonzero(np.isnan(found))
+    if len(missing):
+        values["missing"] = float(len(missing))
+        words += (
+            f"; at {len(missing):,} of {len(found):,} points there is none, the first "
+            f"{percent(float(line['share'].values[missing[0]]))} of the way"
+        )
+    return Finding("accuracy", f"{words}.", values, "measured")

@@ -343,11 +343,10 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     list of Finding
         Printed, or at the end of a notebook's cell, it shows the sentences, one a line. What several runs say
         together comes first, then each run in turn (``about`` holds its labels), the most important first, and what the
-        plane holds that they are drawn on. A finding
-        of ``scope`` "exact" follows from torch's update rule, or from curvature where
-        the loss is a quadratic at all places of the run: it equals its minimum + ½ eᵀHe within 64 roundings of
-        its dtype, and each step is the one that torch's rule leads to. What curvature says elsewhere is "local",
-        true near the minimum, and the sentence says so. The rest is "measured". Curvature is drawn on for
+        plane holds that they are drawn on. A finding of ``scope`` "exact" follows from torch's update rule, or from
+        curvature where the loss is a quadratic at all places of the run: it equals its minimum + ½ eᵀHe within 64
+        roundings of its dtype, and each step is the one that torch's rule leads to. What curvature says elsewhere is
+        "local", true near the minimum, and the sentence says so. The rest is "measured". Curvature is drawn on for
         torch.optim.SGD alone, over the whole batch and without settings of single groups.
 
     Raises
@@ -374,6 +373,8 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
     G. Goh, "Why Momentum Really Works", Distill 2017; see `ravine.theory` for the formulas and their sources.
     """
     check_kind(runs)
+    if against is not None and "position" not in runs:
+        raise ValueError("against is for runs with positions, and here are none: leave it out")
     if "line_loss" in runs:
         return Findings(of_a_line(check(runs, "line_loss")))
     if are_range_tests(runs):

@@ -212,10 +212,7 @@ def surface(
         check_fits(f"a surface of {points:,} by {points:,} points takes", needed, "take fewer points")
     grid = grid_of(problems[0], {**read_axes(axes), **named_axes}, points)
     if slope and problems[0].size > 2:  # beside runs, their parameters and these two would be aligned as one
-        raise ValueError(
-            f"slope=True is for two parameters, and this problem has {problems[0].size}: leave it out, "
-            "or take ravine.fields.slopes(problem, land) for the derivatives by the two on the axes"
-        )
+        raise ValueError(f"slope=True is for two parameters, and this problem has {problems[0].size}: leave it out")
     with torch.no_grad():
         if not by_problem and all(is_neuron(each) and each.size == 2 for each in problems):
             with one_thread(), fork_random_state():

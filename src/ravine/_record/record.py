@@ -71,7 +71,8 @@ def record(
         they took.
     positions
         Whether the positions are kept. Without them, and buffers, there are the losses, the lr and ``update_ratio``
-        alone: what `ravine.plot.layers` draws of a model of any size, some bytes a snapshot.
+        alone: what `ravine.plot.layers` draws. A snapshot then takes 8 bytes a layer, and some more, on disk; one copy
+        of the parameters is held in memory all the same.
     path
         A new folder to write to; it is complete after each snapshot, and `ravine.open` reads what a training that was
         killed has left. Left out, it is a temporary one, which goes when nobody needs it any more.
@@ -137,15 +138,18 @@ class Recorder:
                 f"criterion must be a module, as torch.nn.CrossEntropyLoss() is, got {kind_of(criterion)}: leave it "
                 "out, and hand over each loss by recorder.loss(value)"
             )
-        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1):
             raise ValueError(f'every must be "auto" or a whole number of at least 1, got {every!r}')
+        if not isinstance(positions, bool):
+            raise TypeError(f"positions must be True or False, got {positions!r}")
         self.optimizers = find_optimizers(optimizer)
         self.model, self.criterion = model, criterion
         self.members = find_members(model, criterion, self.optimizers)
         self.steps = 0
         self.stopped = ""
         self.path: Path | None = None
-        self.given, self.positions = every, positions
+        self.given: Every = "auto" if every == "auto" else int(every)
+        self.positions = positions
         self._wanted = None if path is None else local_path(path)
         if self._wanted is not None and self._wanted.exists():
             raise FileExistsError(f"{self._wanted} exists already: choose another name, or open it with ravine.open")
@@ -158,7 +162,7 @@ class Recorder:
         if self.path is None or self._shots is None:
             return f"<Recorder: {len(self.members.tensors)} tensors of {type(self.model).__name__}, not begun>"
         kept = len(self._shots.steps)
-        size = format_bytes(kept * self._shots.about.width)
+        size = format_bytes(self._shots.writer.size)
         return (
             f"<Recorder: {so_many(self.steps)}, {kept:,} snapshots, every {self.every:,}, {100 * self.share:.2g} % of "
             f"the time, {size} in {self.path}{'; stopped: ' + self.stopped if self.stopped else ''}>"
@@ -215,7 +219,8 @@ class Recorder:
             ``position`` (step, parameter), mapped into memory; its steps are those of the snapshots. Where losses were
             seen ``batch_loss`` (step), where a setting moved ``scheduled_lr`` (step) and its like, where the model has
             any ``buffers`` (step, buffer); and ``update_ratio`` (step, layer): the length of the update that starts
-            there, over that of the parameters, for each module. It has no ``loss`` over all data.
+            there, over that of the parameters, for each module. It has no ``loss`` over all data, and with
+            ``positions=False`` neither ``position`` nor ``buffers``.
 
         Raises
         ------

@@ -49,6 +49,7 @@ class Snapshots:
             for each, piece in zip(members.tensors.values(), torch.split(self.row, sizes), strict=True)
         ]
         """Each tensor, and its part of the row, twice."""
+        self.devices = {each.device for each in members.tensors.values()} - {torch.device("cpu")}
         self.buffered = self._read_buffers()
         self.waiting: tuple[int, Mapping[str, float]] | None = None
         self.skipped = -1
@@ -77,7 +78,7 @@ class Snapshots:
             self.skipped = step
             return False
         if self.buffers:
-            now = time.perf_counter()
+            now = self._start_clock()
             self.buffered = self._read_buffers()
             self._cost += time.perf_counter() - now
         return True
@@ -86,7 +87,7 @@ class Snapshots:
         """Copy the parameters, from which the next update starts."""
         if self.waiting is not None and self.waiting[0] == step:
             return
-        now = time.perf_counter()
+        now = self._start_clock()
         self._copy()
         self.waiting = step, settings
         self._cost += time.perf_counter() - now
@@ -97,7 +98,7 @@ class Snapshots:
             return
         self._make_room()
         if self.is_due(self.waiting[0]):  # else it goes with those that were dropped meanwhile
-            now = time.perf_counter()
+            now = self._start_clock()
             self._write(*self.waiting, loss, self._ratios())
             self.budget.pay(self._cost + time.perf_counter() - now)
         self.waiting, self._cost = None, 0.0
@@ -105,12 +106,21 @@ class Snapshots:
     def finish(self, step: int, settings: Mapping[str, float]) -> None:
         """Write the last snapshot, whichever step that is."""
         self._make_room()
-        now = time.perf_counter()
+        now = self._start_clock()
         self.buffered = self._read_buffers()
         self._copy()
         self._write(step, settings, np.nan, None)
         self.budget.pay(time.perf_counter() - now)
         self.budget.close()
+
+    def _start_clock(self) -> float:
+        """Return the time, once what the training has queued on its devices is done: that is no cost of a snapshot."""
+        for device in self.devices:
+            if device.type == "mps":
+                torch.mps.synchronize()
+            elif hasattr(module := getattr(torch, device.type, None), "synchronize"):
+                module.synchronize(device)
+        return time.perf_counter()
 
     def _write(self, step: int, settings: Mapping[str, float], loss: float, ratios: list[float] | None) -> None:
         moving = [settings.get(name, np.nan) for name in self.about.moving]

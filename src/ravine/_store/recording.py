@@ -111,6 +111,11 @@ class Writer:
         self.told: set[int] = set()
         """Rows of which the last entry says that they hold something."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the snapshots that were written, and of what is said of them."""
+        return self.entered * self.form.itemsize + len(self.steps) * sum(map(self._width, self.about.of_rows))
+
     def add(
         self,
         step: int,

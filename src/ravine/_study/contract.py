@@ -133,6 +133,9 @@ CONTRACT: Mapping[str, Entry] = {
 }
 """Every variable that ravine's views understand. Dimensions of choice (criterion, lr, run …) may come first."""
 
+RECORDED = "ravine.record(model, optimizer, positions=True)"
+"""What makes the positions of a recording, which is known by its ratios of updates."""
+
 COORDINATES = frozenset(
     {
         *("step", "parameter", "parameter_", "sample", "feature", "criterion", "problem", "optimizer", "run"),
@@ -179,7 +182,8 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
     for name in needs:
         if name not in study:
             entry = CONTRACT[name]
-            raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {entry.made_by}")
+            made_by = RECORDED if name == "position" and "update_ratio" in study else entry.made_by
+            raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {made_by}")
     held = study.variables  # without the coordinates that each look into the study itself would join to it
     for name, entry in CONTRACT.items():
         variable = held.get(name)

@@ -101,7 +101,6 @@ Scheduler = Annotated[
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
 OutStudy = Annotated[Path | None, typer.Option("--out", "-o", help="The study to write; the picture goes beside it.")]
 OutSweep = Annotated[
     Path | None,

@@ -136,12 +136,36 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def choose_view(held: xr.Dataset) -> str:
-    """Choose a view: the descent where there is a surface to draw it over, a diagram for a sweep, else the losses."""
+    """Choose a view: the descent where there is a surface to draw it over, a diagram for a sweep, else the losses.
+
+    The line between two states has a view of its own, and a recording, without a loss over all data, its layers.
+    """
+    if "line_loss" in held:
+        return "between"
     if "surface" in held:
         return "descent" if "position" in held else "surface"
+    if "loss" not in held and "update_ratio" in held:
+        return "layers"
     numbers = numbers_of(held) if {"loss", "final_loss"} & set(held.data_vars) else held
     swept = {"lr", "momentum"} <= set(numbers.dims) and len(numbers.dims) <= 3
     return "phase" if swept else "losses"
+
+
+def is_range_test(held: xr.Dataset) -> bool:
+    """Tell whether losses are those of a range test, which are drawn against the lr: it rises at each step.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> is_range_test(ravine.range_test(ravine.gallery.quadratic(), lr=(1e-3, 1), steps=10))
+    True
+    >>> is_range_test(ravine.descend(ravine.gallery.quadratic(), steps=10))
+    False
+    """
+    if "position" in held or not {"loss", "scheduled_lr"} <= set(held.data_vars):
+        return False
+    taken = held["scheduled_lr"].isel(step=slice(-1))  # at the last place no step begins
+    return taken.sizes["step"] > 1 and not bool((taken.diff("step") <= 0).any())
 
 
 def choose_picture(runs: xr.Dataset) -> Callable[[str], Figure] | None:

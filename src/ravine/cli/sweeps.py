@@ -22,7 +22,7 @@ from ravine._store.trust import is_in_store, is_signed
 from ravine._study.rule import LOOP_SETTINGS, SETTINGS
 from ravine._system import bytes_free
 from ravine._words.words import make_scheduler
-from ravine.cli.options import read_pairs, read_seeds, read_values, split_pairs
+from ravine.cli.options import columns_of, read_pairs, read_seeds, read_values, split_pairs
 from ravine.cli.report import choose_picture, format_report, save_figure
 from ravine.cli.sources import find_optimizer, load_problem
 
@@ -71,7 +71,7 @@ def run_sweep(
         where["store"] = StorePath(str(study_file), dict(typed), fresh=force)
     problem = load_problem(
         typed["source"],
-        x=typed["x"][0] if typed["x"] and len(typed["x"]) == 1 else typed["x"],
+        x=columns_of(typed["x"]),
         y=typed["y"],
         criteria=typed["criterion"],
         standardize=typed["standardize"],
@@ -115,7 +115,8 @@ def resume_sweep(
     store = Store(path)
     typed = store.manifest["typed"]
     if typed is None:
-        raise ValueError(f"{path} was begun from Python, not by ravine sweep: {store.remedy}")
+        held = "holds a surface and was begun from Python" if store.unit == "points" else "was begun from Python"
+        raise ValueError(f"{path} {held}, not by ravine sweep: {store.remedy}")
     typed = {**LATER, **typed}
     check_typed(store, typed)
     here, folder = store.path.absolute(), Path(store.manifest["folder"])
@@ -189,7 +190,7 @@ def print_faults(path: Path, *, forget: bool) -> bool:
     store = Store(path)
     runs = count_runs(store, set(range(store.tiling.count)) - set(store.find_missing()))
     size = store.tiling.size
-    there = f"{runs:,} of {size:,} runs are there" if runs < size else f"all {size:,} runs are there"
+    there = f"{runs:,} of {size:,} {store.unit} are there" if runs < size else f"all {size:,} {store.unit} are there"
     if not faults:
         typer.echo(f"{path}: {there}, every bit as it was written{f'; {store.remedy}' if runs < size else ''}")
     elif forget:

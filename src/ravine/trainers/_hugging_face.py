@@ -31,7 +31,7 @@ class HuggingFace(Recording, Base):
 
     Parameters
     ----------
-    every, path
+    every, positions, path
         As in `ravine.record`.
 
     Attributes
@@ -56,8 +56,10 @@ class HuggingFace(Recording, Base):
     >>> run = callback.recorder.dataset()  # doctest: +SKIP
     """
 
-    def __init__(self, *, every: Every = "auto", path: str | os.PathLike[str] | None = None) -> None:
-        super().__init__(None, every=every, path=path, needs="transformers")
+    def __init__(
+        self, *, every: Every = "auto", positions: bool = True, path: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__(None, every=every, positions=positions, path=path, needs="transformers")
         self._shares: list[torch.Tensor] = []
         self._handle: Any = None
 
@@ -67,12 +69,13 @@ class HuggingFace(Recording, Base):
         """Begin: the optimizer is there, and the first batch is not."""
         if state.is_world_process_zero:
             self.begin(model, optimizer, state.global_step)
-            self._handle = model.register_forward_hook(Hook(self._saw, model), with_kwargs=True)
+            if self._records:
+                self._handle = model.register_forward_hook(Hook(self._watch, model), with_kwargs=True)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """State the loss of all that was accumulated, where the model gave shares of it."""
         if self._shares and self._records:
-            self.recorder.loss(torch.stack(self._shares).sum())
+            self.recorder._safely(self._state)
         self._shares.clear()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -86,7 +89,15 @@ class HuggingFace(Recording, Base):
             self._handle.remove()
             self._handle = None
 
+    def _watch(self, *given: Any) -> None:
+        self.recorder._safely(self._saw, *given)
+
+    def _state(self) -> None:
+        self.recorder.loss(torch.stack(self._shares).sum())
+
     def _saw(self, model: torch.nn.Module, inputs: Any, given: Mapping[str, Any], output: Any) -> None:
+        if not self.recorder._due:  # to look at a divisor waits for the device
+            return
         loss, count = loss_in(output), given.get("num_items_in_batch")
         if count is not None and is_trained_on(loss) and is_share_of(loss, count):
             self._shares.append(loss.detach().clone())
@@ -104,10 +115,13 @@ def is_share_of(loss: torch.Tensor, count: Any) -> bool:
     (True, True)
     >>> is_share_of(terms.mean(), 6), is_share_of(terms.sum() / 3, 6)
     (False, False)
+    >>> is_share_of((terms / torch.tensor([6.0, 6.0, 6.0])).sum(), 6)  # of each term by its own number
+    False
     """
     for node in _nodes_before(loss):
         divisor = getattr(node, "_saved_other", None) if node.name() == "DivBackward0" else None
-        if divisor is not None and float(divisor) == float(count):
+        single = divisor is not None and (not torch.is_tensor(divisor) or divisor.numel() == 1)
+        if single and float(divisor) == float(count):
             return True
     return False
 

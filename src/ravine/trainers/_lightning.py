@@ -26,7 +26,7 @@ class Lightning(Recording, Base):
     ----------
     criterion
         The module whose results are the losses. Left out, they are what ``training_step`` returns.
-    every, path
+    every, positions, path
         As in `ravine.record`.
 
     Attributes
@@ -51,9 +51,10 @@ class Lightning(Recording, Base):
         criterion: torch.nn.Module | None = None,
         *,
         every: Every = "auto",
+        positions: bool = True,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(criterion, every=every, path=path, needs="lightning")
+        super().__init__(criterion, every=every, positions=positions, path=path, needs="lightning")
         self._returned = criterion is None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -64,10 +65,7 @@ class Lightning(Recording, Base):
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
         """State the loss as ``training_step`` returned it: it comes here divided, and scaled in half precision."""
         if self._returned and self._records:
-            share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            scaler = getattr(trainer.precision_plugin, "scaler", None)
-            scale = 1.0 if scaler is None else scaler.get_scale()
-            self.recorder.loss(loss.detach() * (share / scale))
+            self.recorder._safely(self._state, trainer, pl_module, loss)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """End, where the training ended as it should."""
@@ -76,3 +74,11 @@ class Lightning(Recording, Base):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """End, where it did not: what was recorded until then stays."""
         self.end()
+
+    def _state(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
+        if not self.recorder._due:  # to ask for the scale waits for the device
+            return
+        share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        self.recorder.loss(loss.detach() * (share / scale))

@@ -15,7 +15,12 @@ FILMS = (".gif", ".mp4", ".html")
 
 
 def animate(
-    study: Annotated[Path, typer.Argument(help="A study that ravine descend wrote, of two parameters.")],
+    study: Annotated[
+        Path,
+        typer.Argument(
+            help="A study with a surface, as ravine descend writes of two parameters, and ravine landscape."
+        ),
+    ],
     at: Annotated[
         list[str] | None,
         typer.Option("--at", help="name=value that selects from the study, as in criterion=MSELoss (may be repeated)."),
@@ -47,7 +52,7 @@ def animate(
     chosen = ravine.at(ravine.open(study), **read_pairs(at))
     if "surface" not in chosen:
         raise ValueError(
-            f"{study} holds no surface to move over: ravine descend of a problem with two parameters writes one; "
-            f"ravine plot {study} losses draws the losses of any"
+            f"{study} holds no surface to move over: ravine descend of a problem with two parameters writes one, and "
+            f"ravine landscape over a plane through more; ravine plot {study} draws what it holds"
         )
     typer.echo(f"{make_film(chosen, chosen, hue=hue, style=style).save(film, force=force)}")

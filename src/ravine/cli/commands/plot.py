@@ -12,7 +12,19 @@ import ravine
 from ravine.cli.command import begin_work, check_free, check_picture
 from ravine.cli.options import Force, Style, read_pairs
 
-VIEWS = ("descent", "anatomy", "panel", "losses", "fit", "scatter", "surface", "phase", "stability", "layers")
+VIEWS = (
+    "descent",
+    "anatomy",
+    "panel",
+    "losses",
+    "fit",
+    "scatter",
+    "surface",
+    "phase",
+    "stability",
+    "layers",
+    "between",
+)
 
 
 def plot(
@@ -65,12 +77,15 @@ def plot(
         "descent": lambda: ravine.plot.descent(chosen, chosen, hue=hue, style=style),
         "anatomy": lambda: ravine.plot.anatomy(chosen, chosen, step or 0, style=style),
         "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
-        "losses": lambda: ravine.plot.losses(chosen, hue=hue, band=band, style=style),
+        "losses": lambda: ravine.plot.losses(
+            chosen, hue=hue, band=band, x="lr" if report.is_range_test(chosen) and not band else "step", style=style
+        ),
         "fit": lambda: ravine.plot.fit(chosen, hue=hue, style=style),
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,
         "stability": lambda: ravine.plot.stability(chosen, style=style),
         "layers": lambda: ravine.plot.layers(chosen, style=style),
+        "between": lambda: ravine.plot.between(chosen, style=style),
         "phase": lambda: ravine.plot.phase(report.numbers_of(chosen), x, y, marks=_read_marks(mark), style=style),
     }
     report.save_figure(draw[view](), picture)

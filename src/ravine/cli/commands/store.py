@@ -31,9 +31,12 @@ def resume(
 
 
 def verify(
-    store: Annotated[Path, typer.Argument(help="A folder that ravine sweep -o wrote.")],
+    store: Annotated[Path, typer.Argument(help="A store: a folder that a sweep, or a surface, was written to.")],
     forget: Annotated[
-        bool, typer.Option("--forget", help="Forget damaged blocks, so that ravine resume makes them again.")
+        bool,
+        typer.Option(
+            "--forget", help="Forget damaged blocks, so that ravine resume, or the same call, makes them again."
+        ),
     ] = False,
 ) -> None:
     """Read a store whole, and say whether every bit is as it was written."""

@@ -115,13 +115,25 @@ def _title(entries: Sequence[Entry], y: str) -> str:
     heights = [(entry[0], float(each)) for entry, each in zip(entries, found, strict=True)]
     if len(heights) == 1:
         height, share = heights[0][1], float(found[0]["share"])
-        if not np.isfinite(height):
+        if np.isnan(height):
+            return "The loss is not finite at an end: no barrier is known"
+        if np.isinf(height):
             return "The loss is not finite on the way"
         return f"A barrier of {number_text(height)}, {percent(share)} of the way" if height > 0 else "No barrier"
-    if not any(height > 0 for _, height in heights):
+    if all(height == 0 for _, height in heights):
         return "No barrier on any of the lines"
-    parts = [f"{name} {number_text(height) if height > 0 else 'none'}" for name, height in heights]
-    return f"Barriers: {names(parts)}" if len(parts) <= 4 else f"Barriers on {len(parts)} lines"
+    if len(heights) <= 4:
+        return f"Barriers: {names([f'{name} {_in_words(height)}' for name, height in heights])}"
+    said = [_in_words(height) for _, height in heights if not 0 < height < np.inf]
+    barred = f"Barriers on {len(heights) - len(said)} of {len(heights)} lines"
+    return "; ".join([barred, *(f"{said.count(each)} {each}" for each in ("not finite", "not known") if each in said)])
+
+
+def _in_words(height: float) -> str:
+    """Say how high a barrier is: it is not known where the loss of an end is not finite."""
+    if np.isnan(height):
+        return "not known"
+    return "not finite" if np.isinf(height) else number_text(height) if height > 0 else "none"
 
 
 def _subtitle(line: xr.Dataset) -> list[str]:
