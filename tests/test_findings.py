@@ -586,9 +586,21 @@ def test_a_finding_is_frozen():
 
 
 def test_every_finding_is_in_the_tour():
-    from ravine._findings import arrival, course, decay, flat, momentum, plane, stability, stillness, treated, units
+    from ravine._findings import (
+        arrival,
+        course,
+        decay,
+        edge,
+        flat,
+        momentum,
+        plane,
+        stability,
+        stillness,
+        treated,
+        units,
+    )
 
-    rooms = (arrival, course, decay, flat, momentum, plane, stability, stillness, treated, units)
+    rooms = (arrival, course, decay, edge, flat, momentum, plane, stability, stillness, treated, units)
     functions = [each for room in rooms for each in vars(room).values() if inspect.isfunction(each)]
     public = {each for each in functions if each.__annotations__.get("return") == "Finding | None"}
     assert {each for each in public if not each.__name__.startswith("_")} == set(FINDINGS)

@@ -16,8 +16,8 @@ import ravine
 from ravine import measure
 from ravine._descent.run_spec import RunSpec
 from ravine._engine import batched as engines
-from ravine._engine import job as jobs
 from ravine._engine import keep
+from ravine._engine import make_job as making
 from ravine._study import provenance
 from ravine._sweep.plan import make_plan
 
@@ -324,7 +324,7 @@ def test_a_run_by_itself_has_the_bits_it_has_among_others(part):
     problem = ravine.Problem.of(model, torch.nn.MSELoss(), (points, points[:, :1] * points[:, 1:]))
     plan = RunSpec(torch.optim.SGD, 20, {}, None, {}, None, frozenset(), throw=False)
     sweep_plan = make_plan(
-        jobs.make_job(problem, plan, {"lr": np.geomspace(1e-3, 1, 10)}, None, 0), None, summary=False
+        making.make_job(problem, plan, {"lr": np.geomspace(1e-3, 1, 10)}, None, 0), None, summary=False
     )
     whole = sweep_plan.make(slice(0, 10), lambda amount: None).kept["position"][1]
     for first in range(0, 10, part):
@@ -481,7 +481,7 @@ def test_settings_of_a_job_are_never_written_out(article):
     """A million settings take no time to plan."""
     plan = RunSpec(torch.optim.SGD, 100, {}, None, {}, None, frozenset(), False)
     axes = {"lr": np.linspace(0.1, 1, 1000), "momentum": np.linspace(0, 0.9, 1000)}
-    job = jobs.make_job(article["MSELoss"], plan, axes, None, 0)
+    job = making.make_job(article["MSELoss"], plan, axes, None, 0)
     assert job.size == 1_000_000
     columns = job.settings_of(np.array([0, 1001, 999_999]), ("lr", "momentum"))
     assert columns["lr"].tolist() == [0.1, axes["lr"][1], 1.0]

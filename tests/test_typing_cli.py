@@ -224,6 +224,7 @@ def test_columns_by_their_places(here):
     run("descend", "three.csv", "--x", 0, "--y", 2, "--lr", 0.01)
 
 
+@pytest.mark.filterwarnings("ignore:[^\n]*it has no header")  # of the rows of numbers alone
 @pytest.mark.parametrize(
     ("text", "inputs", "targets"),
     [
@@ -241,6 +242,7 @@ def test_decimal_commas_that_can_be_nothing_else_are_read_and_said(here, text, i
     assert found[:2] == (inputs, targets)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "[^\n]*it has no header")
         assert read(text, here, decimal=",")[:2] == (inputs, targets)  # what is said is not guessed
 
 

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 import processes
 import ravine
 from ravine._descent.run_spec import RunSpec
-from ravine._engine import job as jobs
+from ravine._engine import make_job as making
 from ravine._landscape.surface import slopes
 from ravine._parallel import processes as executors
 from ravine._parallel import processes as parcels
@@ -793,7 +793,7 @@ def test_blocks_are_cut_by_bytes_and_hold_what_they_say(case):
 
 def plan_of(problem, size, steps=10):
     plan = RunSpec(torch.optim.SGD, steps, {}, None, {}, None, frozenset(), throw=False)
-    job = jobs.make_job(problem, plan, {"lr": np.geomspace(1e-5, 1e-3, size)}, None, 0)
+    job = making.make_job(problem, plan, {"lr": np.geomspace(1e-5, 1e-3, size)}, None, 0)
     return recipes.make_plan(job, None, summary=False)
 
 

@@ -122,8 +122,14 @@ export function bend(facts) {
   if (there.length < 2 || there.some((k) => Number.isFinite(periods[k]))) return null;
   const fast = halves[1] < halves[0] ? 1 : 0, slow = halves[1] > halves[0] ? 1 : 0;
   if (halves[slow] < 1.3 * halves[fast] || !isBent(facts, halves[fast])) return null;
-  const said = `The path bends because ${along(modes, fast)} settles first: its error halves every ${number(halves[fast], 2)} steps, that along ${along(modes, slow)} every ${number(halves[slow], 2)}.`;
+  const said = `The path bends because ${along(modes, fast)} settles first: its error ${paceOf(halves[fast])}, that along ${along(modes, slow)} ${paceOf(halves[slow], halves[fast] >= 1 ? 'every' : 'halves every')}.`;
   return finding('bend', said, 'exact');
+}
+
+// how soon an error is gone: in steps, or as a share of itself where half of it goes in less than one
+function paceOf(halfLife, words = 'halves every') {
+  if (halfLife < 1) return halfLife > 0 ? `shrinks ${percent(1 - 0.5 ** (1 / halfLife))} a step` : 'is gone in one step';
+  return `${words} ${number(halfLife, 2)}${words === 'every' ? '' : ' steps'}`;
 }
 
 // whether the path was seen to turn while the error of its fast direction halved twice
