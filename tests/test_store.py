@@ -838,6 +838,21 @@ def test_a_full_disk_loses_nothing(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_draft_that_is_written_to_while_it_is_taken_away_goes_all_the_same(tmp_path, monkeypatch):
+    remove, late = create.shutil.rmtree, [tmp_path / "late"]
+
+    def remove_then_write(room, **how):
+        remove(room, **how)
+        if late:  # as by a thread of zarr's that had not heard of the failure
+            late.pop()
+            room.mkdir()
+
+    monkeypatch.setattr(create.shutil, "rmtree", remove_then_write)
+    with create._draft_beside(tmp_path / "runs.zarr"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_place_without_the_right_to_write(path, monkeypatch):
     def forbidden(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")

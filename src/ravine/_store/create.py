@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from ravine._store.store import FORMAT, PLANS, Field, Store, is_store, mark_grou
 from ravine._store.trust import HIDDEN, import_zarr, sign
 from ravine._study.provenance import digest
 from ravine._system import process_state
+
+REMOVALS = 20
+"""Times that a draft is taken away, a twentieth of a second apart."""
 
 CHUNK_BYTES = 16_000_000
 """Beyond this the chunks of a block are cut along their steps too."""
@@ -155,7 +159,16 @@ def _draft_beside(path: Path) -> Iterator[Path]:
         with _lock_draft(room):
             yield room / "draft"
     finally:
+        _remove(room)
+
+
+def _remove(room: Path) -> None:
+    """Take a draft away; after a failed write zarr's other writes may still be under way for a moment."""
+    for _ in range(REMOVALS):
         shutil.rmtree(room, ignore_errors=True)
+        if not room.exists():
+            return
+        time.sleep(0.05)
 
 
 def _lock_draft(room: Path) -> Any:
