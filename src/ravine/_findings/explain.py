@@ -107,9 +107,8 @@ def with_and_without(run: Run, other: Run) -> Finding | None:
     else:
         better = np.nan_to_num(here, nan=np.inf) < np.nan_to_num(there, nan=np.inf)
         verdict = "helps" if better else "does not help"
-    sentence = (
-        f"Here {_settings_text(run, turned)} {verdict}: it {ours}; with {_settings_text(other, turned)} it {theirs}."
-    )
+    instead = _settings_text(other, turned)
+    sentence = f"Here {_settings_text(run, turned)} {verdict}: it {ours}; with {instead} it {theirs}."
     return Finding("with and without", sentence, values, "measured", about=run.about)
 
 

@@ -116,9 +116,10 @@ class Snapshots:
     def _start_clock(self) -> float:
         """Return the time, once what the training has queued on its devices is done: that is no cost of a snapshot."""
         for device in self.devices:
+            module = getattr(torch, device.type, None)
             if device.type == "mps":
                 torch.mps.synchronize()
-            elif hasattr(module := getattr(torch, device.type, None), "synchronize"):
+            elif module is not None and hasattr(module, "synchronize"):
                 module.synchronize(device)
         return time.perf_counter()
 

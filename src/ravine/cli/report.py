@@ -151,23 +151,6 @@ def choose_view(held: xr.Dataset) -> str:
     return "phase" if swept else "losses"
 
 
-def is_range_test(held: xr.Dataset) -> bool:
-    """Tell whether losses are those of a range test, which are drawn against the lr: it rises at each step.
-
-    Examples
-    --------
-    >>> import ravine
-    >>> is_range_test(ravine.range_test(ravine.gallery.quadratic(), lr=(1e-3, 1), steps=10))
-    True
-    >>> is_range_test(ravine.descend(ravine.gallery.quadratic(), steps=10))
-    False
-    """
-    if "position" in held or not {"loss", "scheduled_lr"} <= set(held.data_vars):
-        return False
-    taken = held["scheduled_lr"].isel(step=slice(-1))  # at the last place no step begins
-    return taken.sizes["step"] > 1 and not bool((taken.diff("step") <= 0).any())
-
-
 def choose_picture(runs: xr.Dataset) -> Callable[[str], Figure] | None:
     """Choose the picture of a sweep: a diagram of its two longest settings, else its losses; None for summaries."""
     numbers = numbers_of(runs)

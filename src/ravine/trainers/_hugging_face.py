@@ -120,8 +120,9 @@ def is_share_of(loss: torch.Tensor, count: Any) -> bool:
     """
     for node in _nodes_before(loss):
         divisor = getattr(node, "_saved_other", None) if node.name() == "DivBackward0" else None
-        single = divisor is not None and (not torch.is_tensor(divisor) or divisor.numel() == 1)
-        if single and float(divisor) == float(count):
+        if divisor is None or (torch.is_tensor(divisor) and divisor.numel() != 1):
+            continue
+        if float(divisor) == float(count):
             return True
     return False
 

@@ -60,6 +60,7 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw a picture of a study."""
+    from ravine._findings.ramp import are_range_tests
     from ravine._format import hint, listed
     from ravine.cli import report
 
@@ -78,7 +79,7 @@ def plot(
         "anatomy": lambda: ravine.plot.anatomy(chosen, chosen, step or 0, style=style),
         "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
         "losses": lambda: ravine.plot.losses(
-            chosen, hue=hue, band=band, x="lr" if report.is_range_test(chosen) and not band else "step", style=style
+            chosen, hue=hue, band=band, x="lr" if are_range_tests(chosen) and not band else "step", style=style
         ),
         "fit": lambda: ravine.plot.fit(chosen, hue=hue, style=style),
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
