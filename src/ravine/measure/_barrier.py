@@ -16,7 +16,7 @@ ROUNDED = 16.0
 def barrier(line: xr.Dataset) -> xr.DataArray:
     r"""Return how far the loss rises over the straight line of its ends, and where: the barrier between two states.
 
-    .. math:: \max_s\; L\big((1-s)\,\theta_1 + s\,\theta_2\big) - \big((1-s)\,L(\theta_1) + s\,L(\theta_2)\big)
+    .. math:: \max_s\; L((1-s)\,\theta_1 + s\,\theta_2) - ((1-s)\,L(\theta_1) + s\,L(\theta_2))
 
     over the points at which the line was evaluated.
 
