@@ -125,7 +125,7 @@ def _read_safetensors(path: Path) -> State:
     except ImportError:
         raise ImportError(f"{path} is read by the package safetensors: pip install 'ravine[safetensors]'") from None
     try:
-        file = safe_open(path, framework="pt")
+        file: Any = safe_open(path, framework="pt")
         names = list(file.keys())
         metadata = file.metadata() or {}
         found = {name: _safe_tensor(path, file, name) for name in names}
