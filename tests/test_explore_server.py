@@ -6,12 +6,15 @@ import asyncio
 import base64
 import json
 import signal
+import socket
+import threading
 import tracemalloc
 
 import httpx
 import numpy as np
 import pytest
 import torch
+import uvicorn
 
 import processes
 import ravine
@@ -323,3 +326,48 @@ def test_the_command_writes_a_file(tmp_path):
     assert given["settings"] == {"momentum": 0.9}
     labels = [each["label"] for each in given["cards"]["points.csv"]["criteria"]]
     assert labels == ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
+
+
+@pytest.fixture
+def served():
+    """The page of a function that Python runs, behind a real server."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    address, problem = f"http://127.0.0.1:{bound.getsockname()[1]}", rosenbrock()
+    app = make_app({"": problem}, make_page(problem), address, TOKEN)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    yield f"{address}/#token={TOKEN}"
+    server.should_exit = True
+    thread.join()
+    bound.close()
+
+
+def until(page, true):
+    """Wait for an expression; the page's own policy forbids Playwright's way, which evaluates text within the page."""
+    for _ in range(300):
+        if page.evaluate(f"Boolean({true})"):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(true)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_pin_of_what_python_runs_stays_as_a_ghost(browser, served):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(served)
+    until(page, "ravine.shown.length > 0")
+    bits = "[...{}.run.position].map(String)"
+    before = page.evaluate(bits.format("ravine.shown[0].facts"))
+    page.keyboard.press("p")
+    page.fill("[aria-label='lr, as a number']", "0.0005")
+    page.keyboard.press("Enter")
+    until(page, "ravine.shown[0].pinned && ravine.shown[0].facts.settings.lr === 0.0005")
+    assert page.evaluate(bits.format("ravine.shown[0].pinned")) == before
+    assert page.evaluate(bits.format("ravine.shown[0].facts")) != before
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("p")
+    until(page, "!ravine.shown[0].pinned")
+    context.close()

@@ -505,10 +505,13 @@ def test_a_few_steps_that_only_grow():
     assert "grew" not in by_kind(ravine.descend(bowl([200.0], [0.5]), lr=0.5, steps=40))  # it diverged
 
 
-def test_over_the_local_limit_and_near():
-    run = ravine.descend(ravine.gallery.article()["HuberLoss"], lr=2.4, steps=20)
-    told = by_kind(run)
+@pytest.mark.parametrize(
+    ("criterion", "lr", "steps"), [("HuberLoss", 2.4, 20), ("SmoothL1Loss", 2.4, 20), ("HuberLoss", 2.3, 30)]
+)
+def test_over_the_local_limit_and_near(criterion, lr, steps):
+    told = by_kind(ravine.descend(ravine.gallery.article()[criterion], lr=lr, steps=steps))
     assert told["arrival"].values["outcome"] == "arrived"
+    assert "so far it stays near that minimum" in told["beyond the limit"].sentence
     assert "cannot settle" not in told["beyond the limit"].sentence
 
 

@@ -76,7 +76,9 @@ export class PythonRuns {
     this.panels = card.panels.map((label) => ({ label, kind: this.kind, data: null, evaluate: null, criterion: '' }));
     this.line = new Line((question) => host.ask('run', question));
     this.maps = new Line((question) => host.ask('map', question));
+    this.pins = new Line((question) => host.ask('run', question));
     this.gradients = [];
+    this.ghosts = [];
   }
 
   numbers(text) {
@@ -84,24 +86,38 @@ export class PythonRuns {
     return new this.kind.Numbers(bytes.buffer);
   }
 
-  read({ position, loss, gradient, landmark, own, criterion, kinked, error }, settings, start, index) {
+  read({ position, loss, gradient, landmark, own, criterion, kinked, error }, settings, start) {
     const run = error ? { position: new this.kind.Numbers(start), loss: new this.kind.Numbers([Number.NaN]) } : { position: this.numbers(position), loss: this.numbers(loss) };
-    this.gradients[index] = error ? null : this.numbers(gradient);
-    const slopes = this.gradients[index];
+    const slopes = error ? null : this.numbers(gradient);
     const facts = makeFacts({ run, kind: this.kind, settings, labels: this.card.labels, criterion, kinked, landmark, own, data: null, slopeAt: (k) => [slopes[2 * k], slopes[2 * k + 1]] });
-    return { facts, error: error ?? '' };
+    return { facts, slopes, error: error ?? '' };
   }
 
   compute(state, take, lost) {
     const settings = settingsOf(state), { start, steps } = state;
     this.line.send({ settings: spelledForPython(settings), start, steps }, (answer) => {
       if (answer.gone || answer.refused) lost(answer.gone ? `Python does not answer (${answer.gone}); the pictures show its last runs` : '', answer.refused ?? '');
-      else take(answer.runs.map((each, k) => this.read(each, settings, start, k)), settings);
+      else {
+        const all = answer.runs.map((each) => this.read(each, settings, start));
+        this.gradients = all.map(({ slopes }) => slopes);
+        take(all, settings);
+      }
     });
   }
 
-  pinned() {
-    return [];
+  // asked for once; until the answer comes there is no ghost
+  pinned(pin, steps) {
+    const settings = settingsOf(pin), key = JSON.stringify([settings, pin.start, steps]);
+    if (this.pinned_ !== key) {
+      this.pinned_ = key;
+      this.ghosts = [];
+      this.pins.send({ settings: spelledForPython(settings), start: pin.start, steps }, (answer) => {
+        if (answer.gone || answer.refused || this.pinned_ !== key) return;
+        this.ghosts = answer.runs.map((each) => this.read(each, settings, pin.start)).map(({ facts, error }) => (error ? null : facts));
+        this.repaint();
+      });
+    }
+    return this.ghosts;
   }
 
   gridOf(index, view) {
