@@ -497,6 +497,18 @@ def test_a_number_beside_its_limit_has_the_digits_to_tell_them_apart(limit, off)
     assert len(numbers) > 1 or "just" in head or "at its limit" in head
 
 
+@pytest.mark.parametrize("lr", [4.5, 5.0, 8.0])
+def test_what_diverges_by_its_decay_alone_is_told_so(lr):
+    """The loss levels off far out, and says nothing of it."""
+    level = ravine.Problem(lambda p: 1 - torch.exp(-(p["x"] ** 2)), {"x": 50.0}, minimizers=[{"x": 0.0}])
+    run = ravine.descend(level, lr=lr, weight_decay=0.5, steps=30)
+    told = by_kind(run)["diverged"]
+    whole = run.loss.values + 0.25 * run.position.values[:, 0] ** 2
+    assert told.sentence.endswith("the loss alone from 1 to 1.")
+    assert [told.values["start"], told.values["last"]] == pytest.approx([whole[0], whole[-1]], rel=1e-5)
+    assert "weight decay included" not in by_kind(ravine.descend(bowl([200.0], [0.5]), lr=0.5))["diverged"].sentence
+
+
 def test_a_few_steps_that_only_grow():
     told = by_kind(ravine.descend(bowl([200.0], [0.5]), lr=0.5, steps=3))
     assert told["grew"].values["last_loss"] == pytest.approx(25 * 99.0**6)

@@ -277,6 +277,13 @@ def diverged(run: Run) -> Finding | None:
         last = run.losses[np.isfinite(run.losses)][-1]
         values |= {"last_loss": float(last)}
         sentence = f"It diverged: the loss went from {number(start)} to {number(last)} in {so_many(run.taken)}."
+        whole = run.minimised[np.isfinite(run.losses)]
+        if number(last) == number(start) or last < start:  # only weight decay's part of what is minimised grew
+            values |= {"start": float(whole[0]), "last": float(whole[-1])}
+            sentence = (
+                f"It diverged: what is minimised, weight decay included, went from {number(whole[0])} to "
+                f"{number(whole[-1])} in {so_many(run.taken)}; the loss alone from {number(start)} to {number(last)}."
+            )
     return Finding("diverged", sentence, values, "measured")
 
 
