@@ -138,7 +138,10 @@ def places_of(facts, at=()):
 def changed(facts, chance):
     facts = copy.deepcopy(facts)
     for _ in range(chance.choice([1, 1, 1, 3])):
-        *way, last = chance.choice([each for each in places_of(facts) if each])
+        places = [each for each in places_of(facts) if each]
+        if not places:  # all of it was taken away
+            break
+        *way, last = chance.choice(places)
         home = facts
         for name in way:
             home = home[name]

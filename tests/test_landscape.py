@@ -216,7 +216,7 @@ def gradient_at(problem, values):
 
 def test_slopes_of_four_problems(case):
     if len(case.problem.labels) > 2:
-        with pytest.raises(ValueError, match=r"slope=True is for two parameters, and this problem has 17: .*slopes\("):
+        with pytest.raises(ValueError, match="slope=True is for two parameters, and this problem has 17: leave it out"):
             ravine.surface(case.problem, case.axes, slope=True)
         return
     land = ravine.surface(case.problem, case.axes, points=9, slope=True)

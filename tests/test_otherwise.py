@@ -108,7 +108,7 @@ def test_sharpness_refuses(article):
     with pytest.raises(ValueError, match="one run expected; this study has one for each criterion"):
         ravine.sharpness(article["MSELoss"], runs)
     one = runs.sel(criterion="MSELoss")
-    with pytest.raises(ValueError, match="there is no step 7 in this run; it has 0 to 3"):
+    with pytest.raises(ValueError, match="there is no step 7 in this run; it has 0, 1, 2, 3"):
         ravine.sharpness(article["MSELoss"], one, steps=[7])
     with pytest.raises(ValueError, match="the run has 2 parameters and the problem 1"):
         ravine.sharpness(ravine.Problem(lambda p: p["x"] ** 2, {"x": 1.0}), one)
