@@ -702,7 +702,8 @@ def test_a_complete_store_opens_where_nobody_can_write(path, small, monkeypatch)
 
     before = bytes_of(path)
     monkeypatch.setattr("filelock.FileLock.acquire", forbidden)
-    monkeypatch.setattr("ravine._store.store.write_record", forbidden)
+    for room in ("store", "lock"):
+        monkeypatch.setattr(f"ravine._store.{room}.write_record", forbidden)
     xr.testing.assert_identical(swept(path).load(), expected)
     assert bytes_of(path) == before
 

@@ -18,10 +18,11 @@ from ravine._landscape.plane_rows import PlaneRows
 from ravine._parallel.workers import WorkerPool
 from ravine._progress import work
 from ravine._store.create import create, repair_files
-from ravine._store.ledger import Tiling
+from ravine._store.ledger import Tiling, sum_of
+from ravine._store.plan import Field, is_store
 from ravine._store.read import study_of_store
 from ravine._store.remote import local_path
-from ravine._store.store import Field, Store, is_store, sum_of
+from ravine._store.store import Store
 from ravine._study.provenance import digest, versions
 
 

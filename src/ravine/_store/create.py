@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ravine._store.complete import mark_group
 from ravine._store.ledger import DRAFT, Tiling, write_record
+from ravine._store.lock import name_store_in_errors
+from ravine._store.plan import FORMAT, PLANS, Field, is_store
 from ravine._store.remote import local_path
-from ravine._store.store import FORMAT, PLANS, Field, Store, is_store, mark_group, name_store_in_errors
+from ravine._store.store import Store
 from ravine._store.trust import HIDDEN, import_zarr, sign
 from ravine._study.provenance import digest
 from ravine._system import process_state

@@ -12,8 +12,9 @@ import xarray as xr
 
 from ravine._format import listed
 from ravine._store.ledger import read_record, write_record
+from ravine._store.plan import is_store
 from ravine._store.read import study_of_store
-from ravine._store.store import Store, is_store
+from ravine._store.store import Store
 from ravine._store.trust import refuse_links
 from ravine._study.contract import CONTRACT
 from ravine._study.select import join

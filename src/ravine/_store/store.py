@@ -12,9 +12,7 @@ import itertools
 import json
 import math
 import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._store.ledger import OWN_DRAFT, Ledger, Tiling, check_block, read_record, write_record
+from ravine._store.complete import mark_group, read_gathered
+from ravine._store.ledger import OWN_DRAFT, Ledger, Tiling, sum_of, write_record
+from ravine._store.lock import hold_lock, name_store_in_errors
+from ravine._store.plan import FORMATS, PLANS, Field, find_damaged_plans, is_store, read_plan
 from ravine._store.remote import local_path
 from ravine._store.trust import HIDDEN, check_arrays, check_manifest, files_inside, import_zarr, refuse_links
 from ravine._study.provenance import digest
 from ravine._system import process_state
-
-FORMAT = 2
-"""What this ravine writes; in stores of format 1 a block says in words how near to torch it came."""
-
-FORMATS = (1, FORMAT)
-PLANS = ("plan.json", "plan.copy.json")
-"""The plan and its second copy: a flipped bit in one of them costs nothing."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """One array of a store: what comes after the dimensions of choice, and what is said of it."""
-
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    attrs: Mapping[str, Any]
-
-
-def is_store(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a sweep was begun there."""
-    return any((Path(path) / HIDDEN / name).exists() for name in PLANS)
 
 
 class Store:
@@ -79,7 +58,7 @@ class Store:
                 "xarray.open_zarr opens other Zarr groups; a new store needs a name that is free"
             )
         refuse_links(self.path, [f"{HIDDEN}/{name}" for name in (*PLANS, "lock", "ledger", "complete.json")])
-        self.manifest = self._read_plan()
+        self.manifest = read_plan(self.path)
         if self.manifest.get("format") not in FORMATS:
             read = " and ".join(map(str, FORMATS))
             raise ValueError(
@@ -93,21 +72,6 @@ class Store:
         self.tiling = Tiling(tuple(self.manifest["shape"]), tuple(self.manifest["block"]))
         self._arrays: dict[str, Any] = {}
         self.ledger = Ledger(self.hidden / "ledger", json.dumps(self.manifest["identity"], sort_keys=True))
-
-    def _read_plan(self) -> dict[str, Any]:
-        """Read the plan, or its copy where the plan is damaged or gone."""
-        told = None
-        for name in PLANS:
-            try:
-                return read_record(self.hidden / name)
-            except FileNotFoundError:
-                continue
-            except ValueError as reason:
-                told = told or reason
-        raise ValueError(
-            f"{told}; without its plan a store cannot go on, or be proved: delete it and sweep again. "
-            "xarray.open_zarr reads what it holds"
-        )
 
     @property
     def hidden(self) -> Path:
@@ -277,18 +241,8 @@ class Store:
         return found
 
     def find_damaged_plans(self) -> list[Path]:
-        """Return which copies of the plan are damaged or gone; stores were once begun with one."""
-        found = []
-        for name in PLANS:
-            try:
-                sound = read_record(self.hidden / name) == self.manifest
-            except FileNotFoundError:
-                sound = name != PLANS[0] and "marked" not in self.manifest
-            except ValueError:
-                sound = False
-            if not sound:
-                found.append(self.hidden / name)
-        return found
+        """Return which copies of the plan are damaged or gone."""
+        return find_damaged_plans(self.path, self.manifest)
 
     def find_lost(self, blocks: Iterable[int]) -> dict[int, list[Path]]:
         """Return which of these blocks lack chunk files, and which files."""
@@ -324,20 +278,7 @@ class Store:
         return ""
 
     def _read_gathered(self) -> dict[int, dict[str, Any]] | None:
-        try:
-            held = read_record(self.complete)
-        except FileNotFoundError:
-            return None
-        try:
-            found = {int(block): facts for block, facts in held["blocks"].items()}
-            for facts in found.values():
-                check_block(facts)
-            sound = found.keys() == set(range(self.tiling.count))
-        except (KeyError, AttributeError, ValueError):
-            sound = False
-        if not sound:
-            raise ValueError(f"{self.complete} is damaged: it does not hold the record of each block")
-        return found
+        return read_gathered(self.complete, self.tiling.count)
 
     @property
     def complete(self) -> Path:
@@ -393,23 +334,8 @@ class Store:
         BlockingIOError
             If another process is at it.
         """
-        from filelock import FileLock, Timeout
-
-        lock, who = FileLock(self.hidden / "lock"), self.hidden / "writer.json"
-        with name_store_in_errors(self.path):
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                by = "another process"
-                with contextlib.suppress(ValueError, OSError, KeyError):
-                    facts = read_record(who)
-                    by = f"process {facts['process']} on {facts['host']}"
-                raise BlockingIOError(
-                    f"{self.path} is being written by {by}: wait for it or stop it, then go on"
-                ) from None
-        try:
+        with hold_lock(self.path):
             with name_store_in_errors(self.path):
-                write_record(who, {"process": os.getpid(), "host": socket.gethostname()})
                 self.ledger.folder.mkdir(exist_ok=True)  # tools that copy may leave out an empty folder
                 for damaged in self.find_damaged_plans():
                     write_record(damaged, self.manifest)
@@ -417,33 +343,6 @@ class Store:
                     if OWN_DRAFT.fullmatch(name.rpartition("/")[2]):
                         (self.path / name).unlink(missing_ok=True)
             yield
-        finally:
-            who.unlink(missing_ok=True)
-            lock.release()
-
-
-INCOMPLETE = "runs are missing: a sweep is being made, or was stopped; ravine.open tells which"
-
-
-def mark_group(held: bytes, *, complete: bool) -> bytes:
-    """Return the description of a store's group with a word on runs that are missing, or without."""
-    facts = json.loads(held)
-    attributes = {name: value for name, value in facts.get("attributes", {}).items() if name != "incomplete"}
-    facts["attributes"] = attributes if complete else attributes | {"incomplete": INCOMPLETE}
-    return json.dumps(facts, indent=2).encode()
-
-
-def sum_of(values: NDArray[Any]) -> str:
-    """Return the digest of one field of a block (run, …), its numbers in the order in which engines make them.
-
-    Examples
-    --------
-    >>> sum_of(np.zeros((3, 2))) == sum_of(np.zeros((3, 2), order="F")) != sum_of(np.zeros((2, 3)))
-    True
-    """
-    # runs last, as in an engine's memory and in a chunk: nothing has to be moved about
-    made = np.ascontiguousarray(np.moveaxis(values, 0, -1))
-    return digest(made.dtype.str, str(made.shape), made)
 
 
 def count_runs(store: Store, blocks: Iterable[int]) -> int:
@@ -457,21 +356,3 @@ def runs_in_words(store: Store, block: int) -> str:
     several = runs.stop - runs.start > 1
     some = f"{store.unit} {runs.start:,} to {runs.stop - 1:,}" if several else f"{store.unit[:-1]} {runs.start:,}"
     return f"block {block} ({some})"
-
-
-@contextlib.contextmanager
-def name_store_in_errors(path: Path) -> Iterator[None]:
-    """Name the store and the remedy where the disk is full or may not be written."""
-    try:
-        yield
-    except BlockingIOError:
-        raise
-    except OSError as reason:
-        if "moved or deleted" in str(reason):
-            raise
-        told = type(reason)(
-            f"cannot write into {path} ({reason.strerror or reason}): what is finished stays; make room or give the "
-            "right to write there, then start again, and it goes on"
-        )
-        told.errno = reason.errno
-        raise told from reason

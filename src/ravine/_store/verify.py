@@ -7,9 +7,10 @@ from collections.abc import Container, Sequence
 
 from ravine._format import listed
 from ravine._progress import tracked
+from ravine._store.ledger import sum_of
 from ravine._store.race import is_race, stores_of
 from ravine._store.remote import local_path
-from ravine._store.store import Store, runs_in_words, sum_of
+from ravine._store.store import Store, runs_in_words
 from ravine._store.trust import files_inside
 
 

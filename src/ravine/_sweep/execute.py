@@ -38,10 +38,11 @@ from ravine._format import listed
 from ravine._parallel.workers import WorkerPool, wrap_executor
 from ravine._progress import work
 from ravine._store.create import create, remove_old, repair_files
-from ravine._store.ledger import Tiling
+from ravine._store.ledger import Tiling, sum_of
+from ravine._store.plan import Field, is_store
 from ravine._store.read import study_of_store
 from ravine._store.remote import local_path
-from ravine._store.store import Field, Store, count_runs, is_store, runs_in_words, sum_of
+from ravine._store.store import Store, count_runs, runs_in_words
 from ravine._study.contract import CONTRACT
 from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement, by_label, describe_agreement, provenance

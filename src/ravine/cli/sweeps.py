@@ -16,8 +16,9 @@ from ravine._format import listed
 from ravine._parallel.processes import start_workers
 from ravine._problems import is_in_gallery
 from ravine._store.create import StorePath
+from ravine._store.plan import is_store
 from ravine._store.remote import local_path
-from ravine._store.store import Store, count_runs, is_store
+from ravine._store.store import Store, count_runs
 from ravine._store.trust import is_in_store, is_signed
 from ravine._study.rule import LOOP_SETTINGS, SETTINGS
 from ravine._system import bytes_free
