@@ -17,7 +17,8 @@ from ravine._study.contract import last_step
 from ravine._study.provenance import describe
 from ravine._study.rule import DEFAULTS
 from ravine.article import figures
-from ravine.article.claims import NEEDS_A_WORD, check_claims
+from ravine.article.claims import check_claims
+from ravine.article.evidence import NEEDS_A_WORD
 from ravine.article.figures import RUN_OF, STEPS
 from ravine.article.knobs import make_knob_sections
 from ravine.article.story import StoryData, make_chapters
