@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import ravine
 from loops import MSE, TARGETS, X, recorded_loop
-from rows import MOMENTA, RATES, some_settings
+from sweeps import MOMENTA, RATES, some_settings
 from turns import Row, apart, faster, print_table
 
 STEPS = 100
