@@ -90,6 +90,23 @@ def fork_random_state(devices: Sequence[int] | None = None) -> Iterator[None]:
         yield
 
 
+def set_seed(seed: int) -> None:
+    """Seed torch's generators, as `torch.manual_seed` does; some hundred times as fast where there is a CPU alone.
+
+    For each kind of device that nothing has used yet, that keeps the call for later, with the stack that led to it.
+    """
+    devices = (torch.cuda, torch.xpu, torch.mtia)
+    if torch.backends.mps.is_available() or _own_backend() or any(each.device_count() for each in devices):
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
+def _own_backend() -> bool:
+    """Whether a backend from outside torch has been registered."""
+    return hasattr(torch, torch._C._get_privateuse1_backend_name())
+
+
 _known = threading.local()
 
 

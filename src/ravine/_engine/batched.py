@@ -20,7 +20,7 @@ from ravine._engine.rules.rule import Settings
 from ravine._engine.schedule import NotTabulatedError
 from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._study.provenance import Agreement
-from ravine._torch import one_thread
+from ravine._torch import one_thread, set_seed
 
 MOST_RUNS = 50_000
 """Runs at once beyond which nothing is gained, however small the problem."""
@@ -73,7 +73,7 @@ class TorchEngine:
         problem, setting = job.problem_of(run), run % job.inner.size
         # one thread, as in every engine: how many there are on a machine, or in a worker, is not to change a bit
         with random_state_kept([problem]), one_thread():
-            torch.manual_seed(job.seed_of(setting))
+            set_seed(job.seed_of(setting))
             try:
                 trace = record_run(problem, job.spec_of(setting))
             except (ArithmeticError, RuntimeError, TypeError, ValueError) as reason:

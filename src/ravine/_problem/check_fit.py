@@ -14,7 +14,7 @@ from ravine._problem.fit_data import explain_criterion, explain_refusal
 from ravine._problem.over_batches import OWN
 from ravine._problem.parts import Parts, call
 from ravine._system import process_state
-from ravine._torch import fork_random_state
+from ravine._torch import fork_random_state, set_seed
 
 
 def check_fit(parts: Parts, start: Mapping[str, torch.Tensor], *, explained: bool = False) -> None:
@@ -93,7 +93,7 @@ def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _called(criterion: Criterion, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    torch.manual_seed(0)
+    set_seed(0)
     return scalar(make_copy(criterion)(prediction, targets)).reshape(()).double()
 
 

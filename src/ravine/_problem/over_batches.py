@@ -14,7 +14,7 @@ from ravine._problem.batches import Batch, Batches
 from ravine._problem.copies import attributes_kept, evaluation_mode, make_copy
 from ravine._problem.criteria import Criterion, name_of
 from ravine._system import process_state
-from ravine._torch import call_with, fork_random_state
+from ravine._torch import call_with, fork_random_state, set_seed
 
 OWN = "criterion."
 """What stands before the names of a criterion's own parameters."""
@@ -98,7 +98,7 @@ class OverBatches:
         seen = []
         for mode in (nullcontext(), evaluation_mode(self.model)):
             with process_state(), attributes_kept(self.model), fork_random_state(), torch.enable_grad(), mode:
-                torch.manual_seed(0)
+                set_seed(0)
                 before = torch.get_rng_state()
                 loss = self.of_batch(self.batches.items[0], parameters)
                 seen.append((loss.detach(), torch.equal(before, torch.get_rng_state())))

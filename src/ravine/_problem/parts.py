@@ -16,7 +16,7 @@ from ravine._problem.criteria import Criterion
 from ravine._problem.from_loader import own_parameters
 from ravine._problem.over_batches import OWN, OverBatches
 from ravine._system import process_state
-from ravine._torch import call_with
+from ravine._torch import call_with, set_seed
 
 Mode = Literal["eval", "train"]
 Loss = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
@@ -88,7 +88,7 @@ class Parts:
         ):  # some layers take a shortcut without gradients
             seen = []
             for model, mode in ((own, nullcontext()), (still, evaluation_mode(still))):
-                torch.manual_seed(0)
+                set_seed(0)
                 with mode:
                     output = model(self.first.inputs)
                 seen.append((_tensors(output), list(model.buffers()), [torch.get_rng_state()]))

@@ -24,7 +24,7 @@ from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._study.provenance import digest, versions
 from ravine._sweep.plan import SweepPlan
-from ravine._torch import numpy_of, one_thread
+from ravine._torch import numpy_of, one_thread, set_seed
 
 NEAR = 3
 """Places beside the start at which a loss is looked at, to know it again."""
@@ -141,7 +141,7 @@ def _behaviour_in_words(problem: Problem) -> str:
     # one thread: how many there are changes the last bits of a sum
     with random_state_kept([problem]), one_thread():
         for k in range(NEAR + 1):
-            torch.manual_seed(k)
+            set_seed(k)
             live = problem.starting_at({n: v + 0.1 * k for n, v in problem.start.items()}).live()
             try:
                 loss = live.loss()

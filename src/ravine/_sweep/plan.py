@@ -29,7 +29,7 @@ from ravine._study.contract import CONTRACT
 from ravine._study.decay import Decay, minimised_decay
 from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement
-from ravine._torch import one_thread
+from ravine._torch import one_thread, set_seed
 from ravine.curvature._landmarks import MOST, formula_of, variables_of
 from ravine.curvature._minima import minima_of
 from ravine.curvature._regression import none_found
@@ -252,7 +252,7 @@ class SweepPlan:
         problem, steps = job.problems[which], min(job.steps, 3)
         spec = replace(job.spec_of(some_valid(job, which)), steps=steps)
         with random_state_kept([problem]), one_thread():
-            torch.manual_seed(0)
+            set_seed(0)
             try:
                 return _seconds_of(lambda: record_run(problem, spec)) * (job.steps + 1) / (steps + 1)
             except (ArithmeticError, RuntimeError, TypeError, ValueError):
