@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import hashlib
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer.testing
 from filelock import FileLock
 from typer.testing import CliRunner
 
@@ -84,9 +86,14 @@ def cases(folder):
 
 
 def pytest_collection_finish():
-    """What is there before the first test stays to the end: no collection of garbage walks through it again."""
+    """What is there before the first test stays to the end: no collection of garbage walks through it again.
+
+    And there are fewer of them: a figure, or a loop of torch, makes more objects than Python expects of a program.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+    typer.testing._get_command = functools.cache(typer.testing._get_command)  # else made anew for each command line
 
 
 @pytest.fixture(scope="session", autouse=True)

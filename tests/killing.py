@@ -20,7 +20,7 @@ from ravine._store import create
 from ravine._store.store import Store
 from ravine._sweep import execute, plan
 
-PHASES = {"writing": 0.04, "create": 0.25, "gathering": 0.003}
+PHASES = {"writing": 0.02, "create": 0.25, "gathering": 0.003}
 """Where a child is killed: at the latest so many seconds after it came there."""
 
 
@@ -30,9 +30,9 @@ BLOCK = 3
 
 def swept(store=None):
     """Sweep in many small blocks; what is asked for never changes."""
-    plan.BLOCK_BYTES = 1000  # of 26 steps with three numbers of four bytes, three runs
+    plan.BLOCK_BYTES = 230  # of 6 positions with three numbers of four bytes, three runs
     return ravine.sweep(
-        ravine.gallery.rosenbrock(), lr=np.geomspace(1e-4, 1, 100), momentum=[0.0, 0.5, 0.9], steps=25, store=store
+        ravine.gallery.rosenbrock(), lr=np.geomspace(1e-4, 1, 100), momentum=[0.0, 0.5, 0.9], steps=5, store=store
     )
 
 

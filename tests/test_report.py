@@ -454,7 +454,9 @@ def test_torch_refuses_before_any_work(given, said, tmp_path, monkeypatch):
 
 def test_the_command_turns_knobs_and_says_what_it_leaves_out(tmp_path, monkeypatch):
     monkeypatch.setattr("ravine._html.page.make_html", lambda page, *_: " ".join(page.turned))
+    (tmp_path / "figure_03.svg").write_text("mine")
     words = ["article", "--out", str(tmp_path), "--momentum", "0", "--steps", "5"]  # nesterov has nothing to work with
+    words += ["--format", "svg", "--force"]
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0, result.stderr
     text = (tmp_path / "index.html").read_text()
@@ -463,7 +465,8 @@ def test_the_command_turns_knobs_and_says_what_it_leaves_out(tmp_path, monkeypat
     )
     assert result.stderr.splitlines()[0] == "ravine: momentum 0 leaves nesterov nothing to work with: it is off"
     assert "figure 7 is left out" in result.stdout
-    assert {path.name for path in tmp_path.glob("figure_*")} == {f"figure_{k:02d}.png" for k in range(1, 11) if k != 7}
+    assert {path.name for path in tmp_path.glob("figure_*")} == {f"figure_{k:02d}.svg" for k in range(1, 11) if k != 7}
+    assert (tmp_path / "figure_03.svg").read_text().startswith("<?xml")
     assert (tmp_path / "log.txt").read_text().splitlines() == result.stdout.splitlines()[:5]
 
 

@@ -66,7 +66,7 @@ def make_page(study: xr.Dataset, drawings: Mapping[int, Drawing | Print], style:
     --------
     >>> from ravine import article
     >>> study = article.study()
-    >>> page = make_page(study, article.draw_figures(study))
+    >>> page = make_page(study, {})  # without its pictures
     >>> [section.id for section in page.sections]
     ['reading', 'story', 'knobs', 'claims', 'valley-of-100', 'remember', 'further', 'colophon']
     """

@@ -49,8 +49,9 @@ def find_best(arrived: xr.DataArray) -> dict[str, float]:
 
     Examples
     --------
-    >>> find_best(sweep_valley().isel(problem=1)).keys()
-    dict_keys(['lr', 'momentum'])
+    >>> arrived = xr.DataArray([[np.nan, 8], [5, 5]], {"lr": [0.1, 0.2], "momentum": [0, 0.9]}, ("lr", "momentum"))
+    >>> find_best(arrived)
+    {'lr': 0.2, 'momentum': 0.0}
     """
     first = arrived.where(arrived == arrived.min()).transpose("momentum", "lr")
     row, column = np.argwhere(np.isfinite(first.values))[0]
