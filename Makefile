@@ -10,7 +10,7 @@ article: .venv/lean          ## every figure, number and the study of the articl
 	$(RUN)/ravine article --out figures --force
 
 quick: .venv/ready           ## a cut through every part in under a minute, between two edits
-	$(ALONE) $(RUN)/python -m pytest -q -n auto --dist loadfile -m quick tests
+	$(ALONE) $(RUN)/python -m pytest -q -n auto --dist loadfile -m quick $(shell grep -l "mark\.quick" tests/*.py)
 
 test: .venv/ready            ## all tests, warnings as errors
 	$(ALONE) $(RUN)/python -m pytest -q -n auto --dist worksteal

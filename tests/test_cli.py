@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -501,6 +502,7 @@ def test_an_optimizer_of_one_s_own_that_diverges(tmp_path, monkeypatch):
 SWEPT = ["sweep", "rosenbrock", "--lr", "0.0005,0.001,0.002", "--momentum", "0,0.9", "--steps", 30]
 
 
+@functools.cache
 def swept():
     return ravine.sweep(ravine.gallery.rosenbrock(), steps=30, lr=[0.0005, 0.001, 0.002], momentum=[0.0, 0.9])
 
@@ -625,6 +627,14 @@ def test_force_deletes_a_store_and_nothing_else(tmp_path):
     assert not (tmp_path / "new.zarr").exists()
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A store that each slip leaves as it is."""
+    out = tmp_path_factory.mktemp("kept") / "runs.zarr"
+    run(*SWEPT, "-o", out)
+    return out
+
+
 @pytest.mark.parametrize(
     "slip",
     [
@@ -635,11 +645,9 @@ def test_force_deletes_a_store_and_nothing_else(tmp_path):
         ["--set", "nonsense=1"],
     ],
 )
-def test_a_slip_of_the_pen_costs_no_store(slip, tmp_path):
-    out = tmp_path / "runs.zarr"
-    run(*SWEPT, "-o", out)
-    refused(*SWEPT, *slip, "-o", out, "--force")
-    assert ravine.open(out).load().identical(swept())
+def test_a_slip_of_the_pen_costs_no_store(slip, kept):
+    refused(*SWEPT, *slip, "-o", kept, "--force")
+    assert ravine.open(kept).load().identical(swept())
 
 
 def test_force_waits_for_nobody_and_deletes_from_under_nobody(tmp_path):

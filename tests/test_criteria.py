@@ -103,7 +103,7 @@ def test_what_can_be_called_with_two_is_left_alone(data):
 def test_a_recorded_loop_calls_its_criterion_as_it_likes(data):
     model, criterion = Two(), torch.nn.GaussianNLLLoss()
     rule, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
-    with ravine.record(model, rule, criterion) as recorder:
+    with ravine.record(model, rule, criterion, every=1) as recorder:
         for _ in range(3):
             rule.zero_grad()
             mean, spread = model(data[0])

@@ -191,9 +191,8 @@ def test_the_same_call_writes_the_same_bytes(told):
     """Two chapters, each time from the study; with ``-m slow`` the whole page, below."""
 
     def make():
-        figures = {number: article.FIGURES[number].draw(told, "ravine") for number in (2, 4)}
-        chapters = story.make_chapters(story.StoryData(told, figures, "ravine"))
-        return as_html(Page("T", "l", [], [], [each for each in chapters if each.id in ("line", "descent")]))
+        data = story.StoryData(told, {n: article.FIGURES[n].draw(told, "ravine") for n in (2, 4)}, "ravine")
+        return as_html(Page("T", "l", [], [], [story._make_line(data), story._make_descent(data)]))
 
     first = make()
     assert first.count("<img") == 2
