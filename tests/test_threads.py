@@ -17,7 +17,7 @@ import xarray as xr
 import processes
 import ravine
 from ravine._system import process_state
-from ravine._torch import one_thread
+from ravine._torch import one_thread, set_seed
 
 
 def network(seed=5):
@@ -113,7 +113,7 @@ def test_a_thread_that_begins_in_the_midst_keeps_the_number_of_threads():
     """Torch hands its number of threads on to a thread that begins: not the 1 that another works with just now."""
     code = """
 import threading, torch, ravine
-from ravine._torch import one_thread
+from ravine._torch import one_thread, set_seed
 torch.set_num_threads(3)
 torch.rand(100_000).sum()
 inside, go_on = threading.Event(), threading.Event()
@@ -168,6 +168,21 @@ def test_workers_that_are_threads_of_this_process_are_not_waited_for_in_vain():
     asked = {"optimizer": torch.optim.Adam, "lr": [0.01, 0.1, 0.2], "steps": 3}
     xr.testing.assert_identical(ravine.sweep(valley, **asked, executor=executor), ravine.sweep(valley, **asked))
     executor.pool.shutdown()
+
+
+def test_a_seed_is_torchs_own_and_waits_for_no_device(monkeypatch):
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        expected, waiting = torch.get_rng_state(), len(torch.cuda._queued_calls)
+        set_seed(8)
+        set_seed(7)
+        assert torch.equal(torch.get_rng_state(), expected)
+        assert len(torch.cuda._queued_calls) == waiting or torch.cuda.device_count()
+        seeds = []
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch, "manual_seed", seeds.append)
+        set_seed(9)  # a device has generators of its own
+        assert seeds == [9]
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")

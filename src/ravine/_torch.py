@@ -91,9 +91,9 @@ def fork_random_state(devices: Sequence[int] | None = None) -> Iterator[None]:
 
 
 def set_seed(seed: int) -> None:
-    """Seed torch's generators, as `torch.manual_seed` does; some hundred times as fast where there is a CPU alone.
+    """Seed torch's generators as `torch.manual_seed` does, and some hundred times as fast where there is a CPU alone.
 
-    For each kind of device that nothing has used yet, that keeps the call for later, with the stack that led to it.
+    `torch.manual_seed` keeps each call, and the stack that led to it, for kinds of device that nothing has used yet.
     """
     devices = (torch.cuda, torch.xpu, torch.mtia)
     if torch.backends.mps.is_available() or _own_backend() or any(each.device_count() for each in devices):
