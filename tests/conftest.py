@@ -186,7 +186,7 @@ def keep_page(place):
 def without_drawings(part):
     """Return a page or a section whose plates draw nothing: a figure is too much to keep."""
     if isinstance(part, html.Plate):
-        return replace(part, draw=None)
+        return replace(part, picture=None)
     changed = {name: [without_drawings(each) for each in getattr(part, name)]
                for name in ("sections", "blocks", "inner") if hasattr(part, name)}  # fmt: skip
     return replace(part, **changed) if changed else part

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ravine
+from ravine._format import number
 
 
 def line_of(run):
@@ -63,3 +64,25 @@ def test_silent_on_raw_columns_and_what_diverged(houses):
     assert line_of(ravine.descend(broken, lr=30.0)) is None
     assert line_of(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1)) is None
     assert line_of(ravine.descend(ravine.gallery.rosenbrock(), lr=1e-3)) is None
+
+
+def words_under(ax):
+    return " ".join(text.get_text() for text in ax.texts).replace("\n", " ")
+
+
+def test_a_map_says_what_its_numbers_are_in_the_files_units(houses):
+    """One more of a parameter changes the line on raw columns by as much as the axis says."""
+    path, area, _, price = houses
+    problem = ravine.Problem.from_csv(path, "area", "price", standardize=True)
+    run = ravine.descend(problem, lr=0.4, steps=20)
+    figure = ravine.plot.descent(run, ravine.surface(problem, ravine.around(run), points=11))
+    ax = figure.axes[0]
+    across, up = ax.get_xlabel(), ax.get_ylabel()
+    assert across == f"bias: 1 is {number(price.std(), 4)} price"
+    assert up == f"weight: 1 is {number(price.std() / area.std(), 4)} price per area"
+    assert line_of(run).told in words_under(ax)
+    raw = ravine.Problem.from_csv(path, "area", "price")
+    run = ravine.descend(raw, lr=1e-8, steps=5)
+    figure = ravine.plot.descent(run, ravine.surface(raw, ravine.around(run), points=11))
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("bias", "weight")
+    assert "own units" not in words_under(figure.axes[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import xarray as xr
 
 from ravine._descent.dataset import parameter_of
 from ravine._descent.descend import descend
+from ravine._descent.parameters import parameters_of
 from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
@@ -111,7 +111,7 @@ def _optimizer(name: Any) -> Any:
 
 def _turned(optimizer: Any, run: xr.Dataset) -> dict[str, Any]:
     """Return the settings that are not at the optimizer's own default."""
-    taken = inspect.signature(optimizer).parameters
+    taken = parameters_of(optimizer)
     usual = {name: each.default for name, each in taken.items()}
     usual |= {name: value for name, value in LOOP_SETTINGS.items() if name not in taken}
     values = {name: run[name].item() for name in usual if name in run.coords and run[name].ndim == 0 and name != "lr"}

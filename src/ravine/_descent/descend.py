@@ -15,6 +15,7 @@ import xarray as xr
 from ravine._descent.dataset import dataset_of
 from ravine._descent.feed import make_feed
 from ravine._descent.loop import record_run
+from ravine._descent.parameters import parameters_of
 from ravine._descent.run_spec import Optimizer, RunSpec, Scheduler
 from ravine._descent.to_source import source_of_run
 from ravine._descent.trace import Trace
@@ -219,7 +220,7 @@ def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings
     unknown = set(also) - {"gradient", "velocity"} if not isinstance(also, str) else {also}
     if unknown:
         raise ValueError(f'also takes a tuple of "gradient" and "velocity", got {also!r}')
-    taken = inspect.signature(optimizer).parameters
+    taken = parameters_of(optimizer)
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         names = [name for name in taken if name != "params"]
         for name in settings:
@@ -247,7 +248,7 @@ ELSEWHERE = {
 
 def check_single_values(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
     """Refuse a list where the optimizer takes one number: each of its values would be a run of its own."""
-    taken = inspect.signature(optimizer).parameters
+    taken = parameters_of(optimizer)
     for name, value in settings.items():
         default = taken[name].default if name in taken else None
         several = isinstance(value, list | range) or (getattr(value, "ndim", 0) > 0 and not torch.is_tensor(value))

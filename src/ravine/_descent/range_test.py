@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from ravine._descent.dataset import dtype_of, is_coordinate, made_by, overridden
 from ravine._descent.descend import check_call, check_single_values, random_state_kept
 from ravine._descent.feed import make_feed
 from ravine._descent.loop import check_start, whole_loss
+from ravine._descent.parameters import parameters_of
 from ravine._descent.run_spec import Optimizer, RunSpec, begin, leaves_of
 from ravine._descent.step import make_closure
 from ravine._descent.trace import Trace
@@ -159,7 +159,7 @@ OF_DESCEND = {
 
 def _check_settings(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
     """Refuse what only ravine.descend takes, where it is no setting of the optimizer."""
-    taken = inspect.signature(optimizer).parameters
+    taken = parameters_of(optimizer)
     for name in settings:
         if name in OF_DESCEND and name not in taken:
             raise ValueError(f"a range test takes no {name}: {OF_DESCEND[name]}; ravine.descend takes it")

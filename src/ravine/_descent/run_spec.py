@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +11,7 @@ import torch
 
 from ravine._descent.dataset import plain
 from ravine._descent.feed import Feed
+from ravine._descent.parameters import parameters_of
 from ravine._descent.treat import Treatment, loop_settings, treatment_of
 from ravine._format import listed
 from ravine._problem.copies import make_copy
@@ -60,7 +60,7 @@ class RunSpec:
         own = make_copy([self.optimizer, self.of_optimizer, dict(self.groups)])
         optimizer, settings, groups = own
         foreign = not getattr(optimizer, "__module__", "").startswith("torch.optim")
-        if foreign and next(iter(inspect.signature(optimizer).parameters), "") == "model":
+        if foreign and next(iter(parameters_of(optimizer)), "") == "model":
             if model is None or groups:
                 raise TypeError(
                     f"{getattr(optimizer, '__name__', optimizer)} wants a model and not its parameters: that takes "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ravine._descent.parameters import parameters_of
 from ravine._study.rule import LOOP_SETTINGS
 from ravine._study.script import NOISE_SEED
 
@@ -61,7 +61,7 @@ class Gradients:
 def loop_settings(optimizer: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the settings that are the loop's; one that the optimizer names itself is its own."""
     found = {name: value for name, value in settings.items() if name in LOOP_SETTINGS}
-    own = inspect.signature(optimizer).parameters if found else ()  # to read a signature takes longer than a step
+    own = parameters_of(optimizer) if found else ()
     return {name: value for name, value in found.items() if name not in own}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from ravine._descent.descend import check_call, check_switch
 from ravine._descent.feed import check_seed
 from ravine._descent.loop import check_start
+from ravine._descent.parameters import parameters_of
 from ravine._descent.run_spec import Optimizer, RunSpec
 from ravine._descent.treat import check_loop_setting, loop_settings
 from ravine._engine.job import Job
@@ -66,7 +66,7 @@ def make_job(
 
 def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[Axis]) -> None:
     """Refuse words where there is a switch, and anything but numbers where there is a number, before any run."""
-    taken = inspect.signature(optimizer).parameters
+    taken = parameters_of(optimizer)
     values = [*fixed.items(), *((axis.name, value) for axis in axes for value in axis.values)]
     of_loop = loop_settings(optimizer, dict(values))
     for name, value in values:
@@ -88,7 +88,7 @@ def _start_axis(starts: Sequence[Any] | Mapping[str, Any]) -> Axis:
 
 def _criterion_arguments(base: Mapping[str, Problem], optimizer: Optimizer, settings: Mapping[str, Any]) -> list[str]:
     """Name the settings that are not the optimizer's and that every problem's criterion has."""
-    taken = inspect.signature(optimizer).parameters if callable(optimizer) else {}
+    taken = parameters_of(optimizer) if callable(optimizer) else {}
     found = []
     for name in settings:
         owners = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,17 +130,40 @@ def _quadratic(run: Run, minimizer: Vector) -> Shape | None:
     return Shape(modes, gap, "condition number", AGREES)
 
 
-CRITERIA: dict[str, Callable[[Vector], Vector]] = {
-    "L1Loss": abs,
-    **dict.fromkeys(("HuberLoss", "SmoothL1Loss"), lambda off: np.where(abs(off) < 1, off**2 / 2, abs(off) - 0.5)),
+def _huber(off: Vector, delta: float) -> Vector:
+    return np.where(abs(off) < delta, off**2 / 2, delta * (abs(off) - delta / 2))
+
+
+CRITERIA: dict[str, Callable[[Vector, float], Vector]] = {
+    "L1Loss": lambda off, _: abs(off),
+    "HuberLoss": _huber,
+    "SmoothL1Loss": lambda off, beta: _huber(off, beta) / beta,
 }
-"""Criteria that are no quadratic far off the data, by the residual, at torch's defaults."""
+"""Criteria that are no quadratic far off the data, by the residual, and by delta or beta where they have one."""
+
+BENDS = {"HuberLoss": "delta", "SmoothL1Loss": "beta"}
+
+
+def _bend_of(run: Run, criterion: str) -> float:
+    """Return delta or beta: of a sweep a coordinate, else a part of the code that makes the criterion again."""
+    name = BENDS.get(criterion, "")
+    if name in run.data.coords:
+        return float(run.data[name])
+    code = run.fact("loss", "code")
+    problems = code.get("problems", {}).values() if isinstance(code, Mapping) else ()
+    made = [str(each["criterion"]) for each in problems if f".{criterion}(" in str(each.get("criterion"))]
+    found = {re.search(rf"\b{name}=([^,)]+)", each) for each in made} if name else set()
+    bends = {1.0 if each is None else float(each[1]) for each in found}
+    return bends.pop() if len(bends) == 1 else 1.0  # a wrong one makes gaps that the run has not, and nothing is said
 
 
 def _over_columns(run: Run, minimizer: Vector) -> Shape | None:
     """Return the loss as one of these criteria of a line over the columns of the data."""
-    criterion, design = CRITERIA.get(str(run.setting("criterion"))), _design_of(run)
-    if criterion is None or design is None or run.decay or "targets" not in run.data or run.minimum is None:
+    name = str(run.setting("criterion"))
+    criterion, design, bend = CRITERIA.get(name), _design_of(run), _bend_of(run, name)
+    if criterion is None or design is None or not bend > 0 or run.decay:
+        return None
+    if "targets" not in run.data or run.minimum is None:
         return None
     targets, minimum = np.asarray(run.data["targets"].values, dtype=np.float64).ravel(), run.minimum
     if len(targets) != len(design):
@@ -148,7 +172,7 @@ def _over_columns(run: Run, minimizer: Vector) -> Shape | None:
     modes = modes_of(moment, run.positions[0], minimizer, run.labels, flat=CLOSED, eps=run.eps)
 
     def gap(place: Vector) -> float:
-        return float(criterion(design @ place - targets).mean()) - minimum
+        return float(criterion(design @ place - targets, bend).mean()) - minimum
 
     return None if modes is None else Shape(modes, gap, "condition number of the columns", TRUE)
 

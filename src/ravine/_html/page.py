@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +38,16 @@ def print_figure(figure: Drawing) -> Print:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Print(buffer.getvalue(), figure.get_figwidth())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as text, its size in pixels, and the width at which it is best shown."""
+
+    uri: str
+    width: int
+    height: int
+    natural: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class Plate:
     id: str
     name: str
     caption: str
-    draw: Callable[[], Drawing | Print]
+    picture: Callable[[], Drawing | Print] | Picture
     alt: str
     look: str
     findings: Sequence[Sentences] = ()
@@ -160,16 +170,6 @@ class Page:
     live: Live | None = None
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture as text, its size in pixels, and the width at which it is best shown."""
-
-    uri: str
-    width: int
-    height: int
-    natural: int
-
-
 def make_html(page: Page, light: Colors, dark: Colors, drawn: Colors) -> str:
     """Write a page as HTML; draws its pictures.
 
@@ -192,7 +192,7 @@ def make_html(page: Page, light: Colors, dark: Colors, drawn: Colors) -> str:
     (True, True)
     """
     plates = [block for block in _blocks(page.sections) if isinstance(block, Plate)]
-    pictures = {plate.id: _encode_picture(plate.draw()) for plate in tracked(plates, "pictures")}
+    pictures = {plate.id: _encode_picture(plate.picture) for plate in tracked(plates, "pictures")}
     return render(
         "story.html",
         light,
@@ -229,7 +229,19 @@ def find_matrix(light: Colors, dark: Colors) -> list[list[float]]:
     return [[round(float(each), 4) for each in (*row[:3], 0.0, row[3])] for row in found.T]
 
 
-def _encode_picture(drawn: Drawing | Print) -> Picture:
+def draw_plates(section: Section) -> Section:
+    """Return a section whose pictures are drawn, so that it may come from another process."""
+    drawn = [
+        replace(each, picture=_encode_picture(each.picture)) if isinstance(each, Plate) else each
+        for each in section.blocks
+    ]
+    return replace(section, blocks=drawn, inner=[draw_plates(each) for each in section.inner])
+
+
+def _encode_picture(picture: Callable[[], Drawing | Print] | Picture) -> Picture:
+    if isinstance(picture, Picture):
+        return picture
+    drawn = picture()
     printed = drawn if isinstance(drawn, Print) else print_figure(drawn)
     with Image.open(io.BytesIO(printed.png)) as full:
         image = reduce_colors(full.convert("RGB"))

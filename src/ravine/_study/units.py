@@ -38,16 +38,47 @@ def in_units(runs: xr.Dataset) -> xr.Dataset:
 
 def coefficients_of(run: xr.Dataset) -> tuple[dict[str, float], float] | None:
     """Return the slope per unit of each column, and the intercept, at the end of one run on standardized columns."""
-    if "inputs" not in run or "targets" not in run or run["position"].dims != ("step", "parameter"):
+    scales = _scales_of(run)
+    if scales is None or run["position"].dims != ("step", "parameter"):
+        return None
+    (mean, deviation), (middle, spread) = scales
+    end = run["position"].values[-1].astype(np.float64)
+    if not np.isfinite(end).all():
+        return None
+    slopes = end[:-1] * spread[0] / deviation
+    intercept = float(middle[0] + end[-1] * spread[0] - slopes @ mean)
+    return dict(zip(_columns_of(run), slopes.tolist(), strict=True)), intercept
+
+
+def unit_of_parameters(run: xr.Dataset) -> dict[str, tuple[float, str]]:
+    """Return for each parameter of a line on standardized columns what 1 of it is; nothing for other runs.
+
+    A weight counts in the target per unit of its column, the bias in the target, from its mean.
+    """
+    scales = _scales_of(run)
+    if scales is None:
+        return {}
+    (_, deviation), (_, spread) = scales
+    target = str(run["targets"].attrs.get("long_name", "y"))
+    labels = [str(label) for label in run["parameter"].values]
+    found = {
+        label: (float(spread[0] / each), f"{target} per {column}")
+        for label, column, each in zip(labels, _columns_of(run), deviation, strict=False)
+    }
+    return found | {labels[-1]: (float(spread[0]), target)}
+
+
+def _scales_of(run: xr.Dataset) -> tuple[tuple[Vector, Vector], tuple[Vector, Vector]] | None:
+    """Return mean and deviation of columns and target, where the parameters are a line's, the bias last."""
+    if "inputs" not in run or "targets" not in run or "parameter" not in run.coords:
         return None
     x, y = scale_of(run["inputs"]), scale_of(run["targets"])
     labels = [str(label) for label in run["parameter"].values]
     if x is None or y is None or labels[-1] != "bias" or len(labels) != len(x[0]) + 1:
         return None
-    end = run["position"].values[-1].astype(np.float64)
-    if not np.isfinite(end).all():
-        return None
-    slopes = end[:-1] * y[1][0] / x[1]
-    intercept = float(y[0][0] + end[-1] * y[1][0] - slopes @ x[0])
-    names = [str(run["inputs"].attrs.get("long_name", "x"))] if len(slopes) == 1 else labels[:-1]
-    return dict(zip(names, slopes.tolist(), strict=True)), intercept
+    return x, y
+
+
+def _columns_of(run: xr.Dataset) -> list[str]:
+    labels = [str(label) for label in run["parameter"].values[:-1]]
+    return [str(run["inputs"].attrs.get("long_name", "x"))] if len(labels) == 1 else labels

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 from ravine import gallery, theory
 from ravine._explore.standalone import make_small
 from ravine._format import names, number, setting
-from ravine._html.page import Block, Claim, Drawing, Listing, Live, Page, Print, Section, Text
+from ravine._html.page import Block, Claim, Drawing, Listing, Live, Page, Print, Section, Text, draw_plates
 from ravine._study.contract import last_step
 from ravine._study.provenance import describe
 from ravine._study.rule import DEFAULTS
@@ -50,7 +51,31 @@ CROSS = (
 )
 
 
-def make_page(study: xr.Dataset, drawings: Mapping[int, Drawing | Print], style: str = "ravine", **turned: Any) -> Page:
+@dataclass(frozen=True, eq=False)
+class Asides:
+    """The parts of the page that need nothing of the study: each knob alone, and the same knobs in a valley."""
+
+    knobs: Sequence[Section]
+    valley: Section
+
+    def draw(self) -> Asides:
+        """Return them with their pictures drawn: half of the work on the page, which another process may do."""
+        return Asides([draw_plates(each) for each in self.knobs], draw_plates(self.valley))
+
+
+def make_asides(style: str, **turned: Any) -> Asides:
+    """Make what needs nothing of the study; its pictures are not drawn yet."""
+    given = {name: value for name, value in _drop_usual(turned).items() if name != "steps"}
+    return Asides(make_knob_sections(style, **given), make_valley_section(style))
+
+
+def make_page(
+    study: xr.Dataset,
+    drawings: Mapping[int, Drawing | Print],
+    style: str = "ravine",
+    asides: Callable[[], Asides] | None = None,
+    **turned: Any,
+) -> Page:
     """Compose the article's page from its study and figures.
 
     Parameters
@@ -59,6 +84,8 @@ def make_page(study: xr.Dataset, drawings: Mapping[int, Drawing | Print], style:
         From `ravine.article.study` and `ravine.article.draw_figures`, with the same knobs turned; drawn, or printed.
     style
         How pictures look.
+    asides
+        Gives what `make_asides` makes of the same style and knobs, if it is being made already; asked for at the end.
     **turned
         What was turned, and ``steps`` where they are not the article's.
 
@@ -70,18 +97,18 @@ def make_page(study: xr.Dataset, drawings: Mapping[int, Drawing | Print], style:
     >>> [section.id for section in page.sections]
     ['reading', 'story', 'knobs', 'claims', 'valley-of-100', 'remember', 'further', 'colophon']
     """
-    turned = {name: value for name, value in turned.items() if value != OURS[name]}
+    turned = _drop_usual(turned)
     own = figures.study() if turned else study
     checked = check_claims(own)
-    data = StoryData(study, drawings, style)
+    chapters = make_chapters(StoryData(study, drawings, style))
     given = {name: value for name, value in turned.items() if name != "steps"}
-    valley = make_valley_section(style)
+    beside = make_asides(style, **turned) if asides is None else asides()
     sections = [
         Section("reading", "How to read the pictures", [_write_reading(style)]),
-        Section("story", "The story", [_write_opening(bool(turned))], make_chapters(data)),
-        Section("knobs", "One knob at a time", [_write_alone(given)], make_knob_sections(style, **given)),
+        Section("story", "The story", [_write_opening(bool(turned))], chapters),
+        Section("knobs", "One knob at a time", [_write_alone(given)], beside.knobs),
         Section("claims", "What the article says, and what is so", [_count_verdicts(checked), *checked]),
-        Section("valley-of-100", valley.title, valley.blocks),
+        Section("valley-of-100", beside.valley.title, beside.valley.blocks),
         Section("remember", "What to remember", [_write_remember(own, checked)]),
         Section("further", "Where to go on", _write_further()),
         Section("colophon", "Colophon", _write_colophon(study, turned)),
@@ -96,6 +123,10 @@ def make_page(study: xr.Dataset, drawings: Mapping[int, Drawing | Print], style:
         sections,
         _make_live(study),
     )
+
+
+def _drop_usual(turned: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in turned.items() if value != OURS[name]}
 
 
 def _make_live(study: xr.Dataset) -> Live:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,13 +35,15 @@ def article(
     paths = {number: out / f"figure_{number:02d}.{format}" for number in range(1, 11)}
     page_file, log_file, study_file = out / "index.html", out / "log.txt", out / "study.nc"
     check_free([page_file, *paths.values(), log_file, study_file], force)
+    fresh = "torch" not in sys.modules
 
     from ravine._html.page import make_html, print_figure
+    from ravine._parallel.beside import call_beside
     from ravine._progress import share, tracked, work
     from ravine._system import write_text, write_whole
     from ravine.article import caption, check, draw_figures, log
     from ravine.article import study as make_study
-    from ravine.article.page import make_page
+    from ravine.article.page import make_asides, make_page
     from ravine.cli.report import save_figure
     from ravine.plot._canvas.style import DARK, RAVINE, style_of
 
@@ -55,7 +58,10 @@ def article(
     check(**turned)
     if steps is not None:
         turned["steps"] = steps
-    with work(100, "parts") as advance:
+    with (
+        work(100, "parts") as advance,
+        call_beside(lambda: make_asides(style, **turned).draw(), fork=fresh) as asides,
+    ):
         with share(advance, 10):
             study = make_study(**turned)
         lines = log(study)
@@ -66,7 +72,7 @@ def article(
         with share(advance, 10):
             prints = {number: print_figure(figure) for number, figure in tracked(list(figures.items()), "figures")}
         with share(advance, 25):
-            page = make_page(study, prints, style, **turned)
+            page = make_page(study, prints, style, asides, **turned)
         with share(advance, 35):
             html = make_html(page, RAVINE, DARK, style_of(style))
     write_text("\n".join(lines) + "\n", log_file)

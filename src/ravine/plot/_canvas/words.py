@@ -13,11 +13,13 @@ from ravine import measure
 from ravine._findings.explain import shape_of
 from ravine._findings.flat import unmoved
 from ravine._findings.run import runs_of
+from ravine._findings.units import fitted_line
 from ravine._format import listed, names, number, setting, so_many
 from ravine._study.contract import at_or_by, last_step, until_taken
 from ravine._study.decay import decay_of
 from ravine._study.optimizer import SGD
 from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, conditions_of
+from ravine._study.units import unit_of_parameters
 
 UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"} | dict(LOOP_SETTINGS)
 """Settings that are not worth a word at these values."""
@@ -237,6 +239,22 @@ def because(run: xr.Dataset) -> str:
     'The path orbits the minimum every 13.5 to 17.1 steps; the swing halves every 13.2 steps. (exact)'
     """
     found = shape_of(run)
+    return "" if found is None else found.told
+
+
+def fitted_text(run: xr.Dataset) -> str:
+    """Say the line that a run on standardized columns ends with, in their own units; nothing of other runs.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> fitted_text(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1))
+    ''
+    """
+    if not {"position", "loss"} <= set(run.data_vars) or not unit_of_parameters(run):
+        return ""
+    (view,) = runs_of(run)
+    found = fitted_line(view)
     return "" if found is None else found.told
 
 

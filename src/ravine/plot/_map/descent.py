@@ -11,9 +11,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ravine import measure
-from ravine._format import listed
+from ravine._format import listed, number
 from ravine._study.contract import axes, last_step
 from ravine._study.origin import surface_for
+from ravine._study.units import unit_of_parameters
 from ravine.plot._canvas.hues import Hues, choose_hues
 from ravine.plot._canvas.labels import literal
 from ravine.plot._canvas.layout import Headings, Lines, PanelShape, first_fitting, make_layout, widest
@@ -25,6 +26,7 @@ from ravine.plot._canvas.words import (
     because,
     coupled_decay,
     end_of,
+    fitted_text,
     outcome,
     race_names,
     settings_text,
@@ -34,7 +36,7 @@ from ravine.plot._canvas.words import (
 from ravine.plot._map.marks import comparable, name_sides, path, surface
 from ravine.plot._map.notes import WORDED, PanelLook, draw_panel, scheduled_rates
 from ravine.plot._map.panels import Panel, PanelGrid, make_panels
-from ravine.plot._map.planes import axes_with_shares, map_error_text, plane_parts, plane_under, unseen_text
+from ravine.plot._map.planes import AFTER, axes_with_shares, map_error_text, plane_parts, plane_under, unseen_text
 from ravine.plot._map.strips import draw_strip, draw_strips, kinds_of, room_for
 
 FEW = 6
@@ -211,9 +213,23 @@ def _draw_on_axes(
 
 
 def sides_of(panel: Panel, pair: tuple[str, str]) -> tuple[Axis, Axis]:
-    """Return the axes of a panel, from end to end of the grid: the parameters' own names, or a plane's with shares."""
-    across, up = (Axis(name, each[[0, -1]]) for name, each in zip(pair, (panel.x, panel.y), strict=True))
+    """Return the axes of a panel, from end to end of the grid.
+
+    They bear the parameters' own names, with what 1 of each is where columns were standardized, or a plane's with its
+    shares.
+    """
+    units = unit_of_parameters(panel.runs[0])
+    across, up = (
+        _side_in_units(Axis(name, each[[0, -1]]), *units.get(name, (1.0, "")))
+        for name, each in zip(pair, (panel.x, panel.y), strict=True)
+    )
     return axes_with_shares((across, up), plane_under(panel.runs[0], panel.land))
+
+
+def _side_in_units(axis: Axis, amount: float, unit: str) -> Axis:
+    if not unit:
+        return axis
+    return replace(axis, heading=f"{axis.heading}{AFTER}1 is {number(amount, 4)} {unit}", shorter=(axis.heading,))
 
 
 def _fitting_names(
@@ -275,8 +291,8 @@ def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, count
         for run, end in zip(panel.runs, ends, strict=True)
     ]
     if len(panel.runs) == 1:
-        why = because(panel.runs[0])
-        return [(happened[0], theme.ink)] + ([(why, theme.quiet)] if why else [])
+        more = (because(panel.runs[0]), fitted_text(panel.runs[0]))
+        return [(happened[0], theme.ink), *((each, theme.quiet) for each in more if each)]
     if len(panel.runs) > WORDED:
         return [(_summary(ends, panel.runs), theme.ink)]
     optimizers = {str(run.coords["optimizer"].values) for run in panel.runs if "optimizer" in run.coords}
