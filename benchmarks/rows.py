@@ -20,6 +20,7 @@ from PIL import Image
 from torch.optim import lr_scheduler
 
 import ravine
+from batches import BATCH_ROWS
 from loops import (
     HEIGHTS,
     HIGH,
@@ -378,6 +379,7 @@ ROWS = (
     *(sweep_of_another(kind, faster(900)) for kind in OTHERS),
     *(sweep_of_another(kind, faster(), torch.float64) for kind in (torch.optim.Adam, torch.optim.RMSprop)),
     *(sweep_under(name, faster(100 if name == "OneCycleLR" else 700)) for name in SCHEDULERS),
+    *BATCH_ROWS,
     sweep_in_any_order("sweep-any-order", torch.float32),
     sweep_in_any_order("sweep-any-order-double", torch.float64),
     sweep_of("sweep-autograd", faster(300), engine="autograd"),

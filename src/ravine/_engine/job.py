@@ -213,8 +213,29 @@ class Job:
         if "seed" in values:
             return int(values["seed"])
         told = {name: repr(plain(value)) for name, value in {**self.defaults, **self.of_loop, **values}.items()}
-        key = json.dumps([self.seed, sorted(told.items())]).encode()
-        return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big") >> 1
+        return _seed_of_key(json.dumps([self.seed, sorted(told.items())]))
+
+    def seeds_of(self, settings: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the seeds of many settings: of each value that is swept the part of the key is written once."""
+        places = self.inner.places(settings)
+        if "seed" in places:
+            axis = next(axis for axis in self.inner.axes if axis.name == "seed")
+            return np.array(axis.values, dtype=np.int64)[places["seed"]]
+        parts = {name: [_told(name, value)] for name, value in {**self.defaults, **self.of_loop}.items()}
+        parts |= {axis.name: [_told(axis.name, value) for value in axis.values] for axis in self.inner.axes}
+        rows = [places[name].tolist() if name in places else [0] * len(settings) for name in sorted(parts)]
+        columns = [[parts[name][k] for k in row] for name, row in zip(sorted(parts), rows, strict=True)]
+        begin = json.dumps(self.seed)
+        keys = (f"[{begin}, [{', '.join(each)}]]" for each in zip(*columns, strict=True))
+        return np.array([_seed_of_key(key) for key in keys], dtype=np.int64)
+
+
+def _told(name: str, value: Any) -> str:
+    return json.dumps([name, repr(plain(value))])
+
+
+def _seed_of_key(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1
 
 
 def _spelled(axis: Axis) -> dict[str, Code]:

@@ -104,7 +104,8 @@ def sweep(
         what they set is kept as ``scheduled_lr`` (…, step). `ReduceLROnPlateau`, and schedulers of one's own, take
         part in runs one by one.
     groups, batch_size
-        As in `ravine.descend`, the same for all runs.
+        As in `ravine.descend`, the same for all runs. On mini-batches runs stay one batch, each with the samples that
+        torch's `DataLoader` deals out for its seed.
     seed
         Of mini-batches, and of what a model in train mode draws. From one number each run gets a seed of its own,
         made from the number and the run's settings, so that it does not hang on what else is in the sweep. A
