@@ -22,23 +22,20 @@ from torch.optim import lr_scheduler
 import ravine
 from batches import BATCH_ROWS
 from loops import (
-    HEIGHTS,
     HIGH,
     INPUTS,
     LOW,
     MSE,
-    POINTS,
     PROBLEMS,
     TARGETS,
     article_descent,
     article_picture,
     bare_loop,
     loop_surface,
-    network_loop,
-    new_network,
     new_neuron,
     recorded_loop,
 )
+from networks import NETWORK_ROWS
 from planes import PLANE_ROWS
 from ravine._engine import gradients
 from ravine._problem.order import Order, backward_forms, forward_forms
@@ -252,29 +249,6 @@ def sweep_in_any_order(name: str, dtype: torch.dtype) -> Row:
     return Row(name, ours, exact.theirs, faster(), check, scale=exact.scale, equal="closely")
 
 
-def sweep_of_networks() -> Row:
-    rates, momenta, steps = np.geomspace(1e-3, 1e-1, 100), np.linspace(0, 0.9, 10), 20
-    problem = ravine.Problem.of(new_network(), torch.nn.MSELoss(), (POINTS, HEIGHTS))
-    few = some_settings(5, rates, momenta)
-
-    def ours() -> xr.Dataset:
-        return ravine.sweep(problem, steps=steps, lr=rates, momentum=momenta)
-
-    def theirs() -> list[Any]:
-        return [network_loop(steps, **settings) for settings in few]
-
-    def check() -> None:
-        runs = ours()
-        for settings in few:
-            losses, positions = network_loop(steps, **settings)
-            run = runs.sel(settings)
-            if max(apart(run.loss, losses), apart(run.position, positions)) > 1e-5:
-                raise AssertionError(f"not close: {run.loss.values}\n{losses}")
-
-    scale = len(rates) * len(momenta) / len(few)
-    return Row("sweep-network", ours, theirs, faster(), check, scale=scale, equal="closely", turns=5)
-
-
 def sweep_of_many() -> Row:
     """The cost of a run among 300,000 against that of one among 10,000, of which only summaries are kept."""
     times = 30
@@ -383,7 +357,7 @@ ROWS = (
     sweep_in_any_order("sweep-any-order", torch.float32),
     sweep_in_any_order("sweep-any-order-double", torch.float64),
     sweep_of("sweep-autograd", faster(300), engine="autograd"),
-    sweep_of_networks(),
+    *NETWORK_ROWS,
     sweep_of_many(),
     film_of_four(),
     sweep_into_a_store("path", cost(1.5)),

@@ -310,7 +310,7 @@ def test_rounding_is_no_reason_where_what_was_summed_is_not_known():
         with torch.no_grad():
             twin[2].bias += 1e4
         problem = ravine.Problem.of(twin, torch.nn.MSELoss(), (x.to(dtype), y.to(dtype) + 1e4))
-        runs = ravine.sweep(problem, lr=[1e-9, 1e-8, 2e-8], steps=12)
+        runs = ravine.sweep(problem, lr=[1e-9, 1e-8, 2e-8], steps=12, engine="autograd")
         assert describe(runs, "loss")["engine"] == "SGD's rule on a batch, gradient by autograd"
 
 

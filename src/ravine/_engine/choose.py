@@ -14,6 +14,7 @@ from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.dealt import DealtEngine
 from ravine._engine.gradients import WrittenOut, is_written_out, of_any, rounding_of_neuron
 from ravine._engine.job import Job
+from ravine._engine.network import Network, choose_network
 from ravine._engine.on_batches import NeuronOnBatches, make_trials, of_any_on_batches
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.registry import RULES
@@ -85,6 +86,11 @@ def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> Ba
                 engine = BatchEngine("written out", written, reference, probe)
                 engine.why = _why_this_order(job, engine, written, summary)
                 return engine if job.spec.feed is None else _on_batches(engine, values, job.spec.feed, summary)
+        network = None if wanted == "autograd" else choose_network(problem, values)
+        if network is not None:
+            engine = BatchEngine("written out", network, reference, _own_values(network, values))
+            engine.why = f"every bit torch's at {values.count} positions: {network}"
+            return engine if job.spec.feed is None else _on_batches(engine, values, job.spec.feed, summary)
         batched = of_any(problem)
         if agrees(batched, values, problem):
             probe = _own_values(batched, values)
@@ -110,6 +116,9 @@ def _on_batches(engine: BatchEngine, values: TorchValues, feed: Feed, summary: b
     if isinstance(engine.evaluate, WrittenOut):
         engine.reference.try_alone_on(trials)
         on_batches: Evaluate = NeuronOnBatches(problem, trials)
+    elif isinstance(engine.evaluate, Network):
+        with torch.no_grad(), one_thread():
+            on_batches = Network(problem, trials)
     else:
         on_batches = of_any_on_batches(problem)
     if not all(agrees(trial.by(on_batches), trial.values, trial.problem) for trial in trials):

@@ -259,7 +259,8 @@ def by_autograd(problem: Problem, loss: Callable[..., torch.Tensor]) -> Evaluate
             if not gradients:
                 return None
             found = torch.autograd.grad(values.sum(), list(leaves.values()))
-        return torch.cat([each.reshape(runs, -1) for each in found], dim=1).T.contiguous()
+        gradient = torch.cat([each.reshape(runs, -1) for each in found], dim=1).T
+        return gradient.contiguous() if position.is_contiguous() else gradient  # laid out as positions are
 
     return evaluate
 

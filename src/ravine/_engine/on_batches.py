@@ -57,11 +57,11 @@ def make_trials(problem: Problem, batch_size: int, position: torch.Tensor) -> li
         rows = order[:size]
         batch = replace(parts, inputs=parts.inputs[rows], targets=parts.targets[rows], batches=None)
         part = problem.with_parts(batch)
-        made.append(Trial(part, _values_of(part, position)))
+        made.append(Trial(part, values_of(part, position)))
     return made
 
 
-def _values_of(problem: Problem, position: torch.Tensor) -> TorchValues:
+def values_of(problem: Problem, position: torch.Tensor) -> TorchValues:
     """Return the losses and gradients that torch's own backward pass gives at some positions, one after the other."""
     live = problem.live()
     leaves = list(live.leaves.values())

@@ -116,9 +116,9 @@ def sweep(
         (`ravine.measure.summary`), for sweeps whose paths do not fit into memory.
     engine
         Left out, the fastest that fits: for SGD, Adam, AdamW, RMSprop, Adagrad, NAdam, RAdam, Adamax and Adadelta of
-        `torch.optim` all runs at once, through gradients that are written out (a linear neuron) or through
-        autograd (whatever `torch.func.vmap` can batch); everything else run by run. ``"autograd"`` and
-        ``"torch"`` (run by run) force the slower ones.
+        `torch.optim` all runs at once, through gradients that are written out (a linear neuron, a chain of linear
+        layers and activations) or through autograd (whatever `torch.func.vmap` can batch); everything else run by
+        run. ``"autograd"`` and ``"torch"`` (run by run) force the others.
     store
         A folder, by custom ``.zarr``, that the runs are written to block by block, instead of memory. If it is
         there, the same sweep goes on where it stopped, however it was stopped. The result is read from it when
