@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -107,46 +106,8 @@ def recorded_loop(
     return losses, positions
 
 
-def network_loop(steps: int, **settings: Any) -> tuple[list[float], torch.Tensor]:
-    """The same for the network, whose positions are copied as tensors: 4,417 numbers one by one would take longer."""
-    model, criterion = new_network(), torch.nn.MSELoss()
-    optimizer = torch.optim.SGD(model.parameters(), **settings)
-    losses, positions = [], [torch.nn.utils.parameters_to_vector(model.parameters()).detach()]
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = criterion(model(POINTS), HEIGHTS)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        positions.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach())
-    with torch.no_grad():
-        losses.append(criterion(model(POINTS), HEIGHTS).item())
-    return losses, torch.stack(positions)
-
-
 def new_neuron() -> torch.nn.Linear:
     model = torch.nn.Linear(1, 1)
     model.weight.data.fill_(6.0)
     model.bias.data.fill_(-3.0)
     return model
-
-
-def new_network() -> torch.nn.Sequential:
-    return copy.deepcopy(NETWORK)
-
-
-def _network(
-    inputs: int = 2, width: int = 64, samples: int = 64
-) -> tuple[torch.nn.Sequential, torch.Tensor, torch.Tensor]:
-    """A small tanh network and data for it, from a fixed seed."""
-    generator = torch.Generator().manual_seed(0)
-    layers = [torch.nn.Linear(inputs, width), torch.nn.Linear(width, width), torch.nn.Linear(width, 1)]
-    network = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5)
-    points = torch.randn(samples, inputs, generator=generator)
-    return network, points, points.prod(1, keepdim=True)
-
-
-NETWORK, POINTS, HEIGHTS = _network()

@@ -13,6 +13,7 @@ import xarray as xr
 from PIL import Image
 
 import ravine
+from batches import BATCH_ROWS
 from loops import (
     HIGH,
     INPUTS,
@@ -26,6 +27,7 @@ from loops import (
     loop_surface,
     new_neuron,
 )
+from networks import NETWORK_ROWS
 from planes import PLANE_ROWS
 from recordings import RECORDING_ROWS
 from states import STATE_ROWS
@@ -37,7 +39,6 @@ from sweeps import (
     sweep_of,
     sweep_of_another,
     sweep_of_many,
-    sweep_of_networks,
     sweep_under,
 )
 from turns import Goal, Row, cost, faster, same_bits
@@ -152,10 +153,11 @@ ROWS = (
     *(sweep_of_another(kind, faster(900)) for kind in OTHERS),
     *(sweep_of_another(kind, faster(), torch.float64) for kind in (torch.optim.Adam, torch.optim.RMSprop)),
     *(sweep_under(name, faster(100 if name == "OneCycleLR" else 700)) for name in SCHEDULERS),
+    *BATCH_ROWS,
     sweep_in_any_order("sweep-any-order", torch.float32),
     sweep_in_any_order("sweep-any-order-double", torch.float64),
     sweep_of("sweep-autograd", faster(300), engine="autograd"),
-    sweep_of_networks(),
+    *NETWORK_ROWS,
     sweep_of_many(),
     film_of_four(),
     sweep_into_a_store("path", cost(1.5)),

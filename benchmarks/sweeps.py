@@ -16,7 +16,7 @@ import xarray as xr
 from torch.optim import lr_scheduler
 
 import ravine
-from loops import HEIGHTS, MSE, POINTS, network_loop, new_network, recorded_loop
+from loops import MSE, recorded_loop
 from ravine._engine import gradients
 from ravine._problem.order import Order, backward_forms, forward_forms
 from turns import Goal, Row, apart, faster, same_bits
@@ -163,29 +163,6 @@ def sweep_in_any_order(name: str, dtype: torch.dtype) -> Row:
             raise AssertionError("another order of sums is off by more than rounding")
 
     return Row(name, ours, exact.theirs, faster(), check, scale=exact.scale, equal="closely")
-
-
-def sweep_of_networks() -> Row:
-    rates, momenta, steps = np.geomspace(1e-3, 1e-1, 100), np.linspace(0, 0.9, 10), 20
-    problem = ravine.Problem.of(new_network(), torch.nn.MSELoss(), (POINTS, HEIGHTS))
-    few = some_settings(5, rates, momenta)
-
-    def ours() -> xr.Dataset:
-        return ravine.sweep(problem, steps=steps, lr=rates, momentum=momenta)
-
-    def theirs() -> list[Any]:
-        return [network_loop(steps, **settings) for settings in few]
-
-    def check() -> None:
-        runs = ours()
-        for settings in few:
-            losses, positions = network_loop(steps, **settings)
-            run = runs.sel(settings)
-            if max(apart(run.loss, losses), apart(run.position, positions)) > 1e-5:
-                raise AssertionError(f"not close: {run.loss.values}\n{losses}")
-
-    scale = len(rates) * len(momenta) / len(few)
-    return Row("sweep-network", ours, theirs, faster(), check, scale=scale, equal="closely", turns=5)
 
 
 def sweep_of_many() -> Row:

@@ -310,7 +310,7 @@ def test_rounding_is_no_reason_where_what_was_summed_is_not_known():
         with torch.no_grad():
             twin[2].bias += 1e4
         problem = ravine.Problem.of(twin, torch.nn.MSELoss(), (x.to(dtype), y.to(dtype) + 1e4))
-        runs = ravine.sweep(problem, lr=[1e-9, 1e-8, 2e-8], steps=12)
+        runs = ravine.sweep(problem, lr=[1e-9, 1e-8, 2e-8], steps=12, engine="autograd")
         assert describe(runs, "loss")["engine"] == "SGD's rule on a batch, gradient by autograd"
 
 
@@ -415,7 +415,7 @@ def test_a_slow_sweep_says_so_before_it_starts(article, monkeypatch):
     problem = article["MSELoss"]
     for more, why in (
         ({"optimizer": torch.optim.ASGD}, "ASGD is none of torch's optimizers whose rule is known"),
-        ({"batch_size": 10}, "batch_size is for runs one by one; leave it out"),
+        ({"groups": {"bias": {"lr": 0.1}}}, "groups is for runs one by one; leave it out"),
     ):
         with pytest.warns(UserWarning, match=rf"2 runs go one by one, about .* by a few timed steps: {why}"):
             runs = ravine.sweep(problem, lr=[0.1, 0.2], steps=3, **more)

@@ -332,7 +332,6 @@ def own_adam():
         (torch.optim.SGD, {"foreach": True}, "foreach chooses an implementation with other bits"),
         (torch.optim.NAdam, {"lr": torch.tensor(0.1)}, "lr is given as something other than numbers"),
         (torch.optim.Adam, {"groups": {"bias": {"lr": 0.01}}}, "groups is for runs one by one"),
-        (torch.optim.Adamax, {"batch_size": 10}, "batch_size is for runs one by one"),
         (torch.optim.ASGD, {}, "ASGD is none of torch's optimizers whose rule is known"),
         (Louder, {}, "Louder is none of torch's optimizers whose rule is known"),
         (own_adam(), {}, r"Adam is none of torch's optimizers whose rule is known"),

@@ -25,7 +25,11 @@ class Feed:
     def deal(self, problem: Problem) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Deal out batches, epoch after epoch, without end."""
         assert problem.parts is not None
-        rows = _Rows(problem.parts.inputs, problem.parts.targets)
+        return self.deal_from(problem.parts.inputs, problem.parts.targets)
+
+    def deal_from(self, inputs: torch.Tensor, targets: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Deal out batches of some data."""
+        rows = _Rows(inputs, targets)
         generator = torch.Generator().manual_seed(self.seed)
         loader = DataLoader(rows, self.batch_size, shuffle=True, generator=generator, collate_fn=_as_is)
         while True:
@@ -42,7 +46,8 @@ class _Rows(Dataset[Any]):
         return len(self.inputs)
 
     def __getitems__(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.inputs[rows], self.targets[rows]
+        places = torch.tensor(rows)  # once: a list would be turned into a tensor for each
+        return self.inputs[places], self.targets[places]
 
 
 def _as_is(batch: Any) -> Any:

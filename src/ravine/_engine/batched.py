@@ -33,6 +33,9 @@ ROOM_BYTES = 64_000_000
 
 Advance = Callable[[float], None]
 
+StepEvaluation = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor | None]
+"""Takes the step, positions (parameters, runs) and where to write losses (runs,); gives gradients, at the end none."""
+
 
 class Engine(Protocol):
     """A way to run the settings of one problem."""
@@ -111,7 +114,11 @@ class BatchEngine:
         if self.at_home:
             return True
         with torch.no_grad(), one_thread():
-            return has_bits(self.evaluate, self.probe, self.probe.count)
+            return all(has_bits(evaluate, probe, probe.count) for evaluate, probe in self.probed())
+
+    def probed(self) -> list[tuple[Evaluate, TorchValues]]:
+        """Return its evaluations, each with what it gave where it was made."""
+        return [(self.evaluate, self.probe)]
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs keep a core's own memory busy, and no more."""
@@ -130,7 +137,7 @@ class BatchEngine:
         assert not isinstance(schedule, NotTabulatedError)
         places = job.inner.places(numbers % job.inner.size)
         spare = job.like.new_empty(len(numbers))
-        part = count / (job.steps + 1)
+        part, evaluate = count / (job.steps + 1), self.evaluation(job, numbers, record)
         with torch.no_grad(), one_thread(), np.errstate(all="ignore"):  # what overflows here, does in torch
             settings = Settings(given, job.rule.defaults, len(numbers), job.like)
             if schedule is not None:
@@ -139,7 +146,7 @@ class BatchEngine:
             for step in range(job.steps + 1):
                 record.write(step, position[:, :count])
                 room = record.loss[step] if count > 1 else spare
-                gradient = self.evaluate(position, room, step < job.steps)
+                gradient = evaluate(step, position, room)
                 if count == 1:
                     record.loss[step] = spare[:1]
                 if schedule is not None and schedule.moves_at(step):
@@ -149,6 +156,10 @@ class BatchEngine:
                     position = rule.step(position, gradient)
                 record.done = step
                 advance(part)
+
+    def evaluation(self, job: Job, numbers: NDArray[np.int64], record: Buffer) -> StepEvaluation:
+        """Return what evaluates these runs, step after step."""
+        return lambda step, position, losses: self.evaluate(position, losses, step < job.steps)
 
     def compare(self, runs: slice, record: Buffer) -> Agreement:
         """Hold those of these runs that torch takes too against torch's."""

@@ -8,13 +8,18 @@ from typing import Any
 import torch
 
 from ravine._descent.descend import random_state_kept
+from ravine._descent.feed import Feed
 from ravine._descent.treat import loop_settings
 from ravine._engine.batched import BatchEngine, Engine, TorchEngine
+from ravine._engine.dealt import DealtEngine
 from ravine._engine.gradients import WrittenOut, is_written_out, of_any, rounding_of_neuron
 from ravine._engine.job import Job
+from ravine._engine.network import Network, choose_network
+from ravine._engine.on_batches import NeuronOnBatches, make_trials, of_any_on_batches
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.registry import RULES
 from ravine._engine.schedule import NotTabulatedError
+from ravine._engine.shuffles import deals_as_torch
 from ravine._format import listed
 from ravine._kernel.neuron import load_kernel
 from ravine._problem.order import Evaluate, TorchValues, has_bits
@@ -80,7 +85,12 @@ def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> Ba
                 probe = _own_values(written, values)
                 engine = BatchEngine("written out", written, reference, probe)
                 engine.why = _why_this_order(job, engine, written, summary)
-                return engine
+                return engine if job.spec.feed is None else _on_batches(engine, values, job.spec.feed, summary)
+        network = None if wanted == "autograd" else choose_network(problem, values)
+        if network is not None:
+            engine = BatchEngine("written out", network, reference, _own_values(network, values))
+            engine.why = f"every bit torch's at {values.count} positions: {network}"
+            return engine if job.spec.feed is None else _on_batches(engine, values, job.spec.feed, summary)
         batched = of_any(problem)
         if agrees(batched, values, problem):
             probe = _own_values(batched, values)
@@ -89,11 +99,35 @@ def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> Ba
                 same = has_bits(batched, values, max(2, min(values.count, engine.block_size(job, summary=summary))))
             bits = "every bit torch's" if same else "torch's but for rounding"
             engine.why = f"losses and gradients are {bits} at {values.count} positions"
-            return engine
+            return engine if job.spec.feed is None else _on_batches(engine, values, job.spec.feed, summary)
         why = "on a batch the loss has other values than by itself"
     except Exception as failure:  # whatever vmap cannot do, and parameters that the loss does not use
         why = f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
     return Obstacle(why, "a loss that torch.func.vmap can batch is run thousands of times at once")
+
+
+def _on_batches(engine: BatchEngine, values: TorchValues, feed: Feed, summary: bool) -> BatchEngine | Obstacle:
+    """Return the engine with the gradients of batches, if these are torch's, and dealt out as torch deals them."""
+    problem, job = engine.reference.problem, engine.reference.job
+    remedy = "without batch_size thousands of runs are one batch"
+    if not deals_as_torch():
+        return Obstacle("the DataLoader of this torch draws other random numbers than those known", remedy)
+    trials = make_trials(problem, feed.batch_size, values.position)
+    if isinstance(engine.evaluate, WrittenOut):
+        engine.reference.try_alone_on(trials)
+        on_batches: Evaluate = NeuronOnBatches(problem, trials)
+    elif isinstance(engine.evaluate, Network):
+        with torch.no_grad(), one_thread():
+            on_batches = Network(problem, trials)
+    else:
+        on_batches = of_any_on_batches(problem)
+    if not all(agrees(trial.by(on_batches), trial.values, trial.problem) for trial in trials):
+        return Obstacle("on mini-batches of many runs the loss has other values than by itself", remedy)
+    probes = [_own_values(trial.by(on_batches), trial.values) for trial in trials]
+    found = DealtEngine(engine, on_batches, trials, probes)
+    runs = max(2, min(engine.block_size(job, summary=summary), job.inner.size))
+    found.why = f"{engine.why}; {found.say_orders(runs)}"
+    return found
 
 
 def _why_this_order(job: Job, engine: BatchEngine, written: WrittenOut, summary: bool) -> str:
@@ -202,9 +236,8 @@ def why_not_stacked(job: Job) -> Obstacle | None:
         return Obstacle(why, "in eval mode thousands of runs are one batch")
     if any(value.dtype != job.like.dtype for each in job.problems for value in each.start.values()):
         return Obstacle("parameters have unlike dtypes", "parameters of one dtype are one batch")
-    for name, given in {"groups": spec.groups, "batch_size": spec.feed}.items():
-        if given:
-            return Obstacle(f"{name} is for runs one by one", LEAVE_OUT)
+    if spec.groups:
+        return Obstacle("groups is for runs one by one", LEAVE_OUT)
     if isinstance(job.schedule, NotTabulatedError):
         return Obstacle(str(job.schedule), "under torch's other schedulers thousands of settings are one batch")
     if job.schedule is not None and job.schedule.turns("momentum"):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -123,6 +124,7 @@ class Alone:
         parts = problem.parts
         assert parts is not None
         self.inputs, self.targets = parts.inputs, parts.targets[:, 0].contiguous()
+        self.criterion = parts.criterion
         functions = residual_functions(parts.criterion, self.targets)
         assert functions is not None
         self.losses_of, self.slopes_of = functions
@@ -148,6 +150,37 @@ class Alone:
             slopes = self.slopes_of(self.residual)
             products = torch.cat([torch.mm(slope, self.inputs) for slope in self.slopes])
             return losses, torch.cat([products, slopes.sum(-1, keepdim=True)], 1)
+
+    def on_batches(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses of batches of one size, one for each run, and the gradients (runs, parameters)."""
+        with torch.no_grad():
+            pairs = zip(self.layers, batches, strict=True)
+            predictions = torch.stack([F.linear(x, weight, bias)[:, 0] for (weight, bias), (x, _) in pairs])
+            targets = torch.stack([y[:, 0] for _, y in batches])
+            functions = residual_functions(self.criterion, targets[0])
+            assert functions is not None
+            losses_of, slopes_of = functions
+            residual = predictions.sub_(targets)
+            losses = torch.mean(losses_of(residual, torch.empty_like(residual)), -1)
+            slopes = slopes_of(residual)
+            rows = aligned_rows(slopes)
+            products = [torch.mm(slope[None], x) for slope, (x, _) in zip(rows, batches, strict=True)]
+            return losses, torch.cat([torch.cat(products), slopes.sum(-1, keepdim=True)], 1)
+
+    def on_batches_at(
+        self,
+        position: torch.Tensor,
+        losses: torch.Tensor,
+        gradients: bool,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        """Evaluate positions (parameters, runs) on inputs (runs, samples, features) and targets (runs, samples, 1)."""
+        self.rows.copy_(position.T)
+        # as a loader makes them: each a tensor of its own
+        found, slopes = self.on_batches([(x.clone(), y.clone()) for x, y in zip(inputs, targets, strict=True)])
+        losses.copy_(found)
+        return slopes.T
 
     def at(self, position: torch.Tensor, losses: torch.Tensor, gradients: bool = True) -> torch.Tensor | None:
         """Evaluate positions (parameters, runs)."""
@@ -202,11 +235,18 @@ def of_any(problem: Problem) -> Evaluate:
 
     It raises whatever vmap, or a parameter that the loss does not use, makes torch raise.
     """
+    return by_autograd(problem, problem.loss)
+
+
+def by_autograd(problem: Problem, loss: Callable[..., torch.Tensor]) -> Evaluate:
+    """Return the same of a loss that takes more than parameters: what each run has of its own, runs first."""
     shapes = {name: tuple(value.shape) for name, value in problem.start.items()}
     sizes = [math.prod(shape) for shape in shapes.values()]
-    batched = torch.func.vmap(lambda parameters: scalar(problem.loss(parameters)).reshape(()))
+    batched = torch.func.vmap(lambda parameters, *own: scalar(loss(parameters, *own)).reshape(()))
 
-    def evaluate(position: torch.Tensor, losses: torch.Tensor, gradients: bool = True) -> torch.Tensor | None:
+    def evaluate(
+        position: torch.Tensor, losses: torch.Tensor, gradients: bool = True, *own: torch.Tensor
+    ) -> torch.Tensor | None:
         runs = position.shape[1]
         pieces = torch.split(position.T.contiguous(), sizes, dim=1)
         leaves = {
@@ -214,12 +254,13 @@ def of_any(problem: Problem) -> Evaluate:
             for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
         }
         with torch.set_grad_enabled(gradients):
-            values = batched(leaves)
+            values = batched(leaves, *own)
             losses.copy_(values.detach())
             if not gradients:
                 return None
             found = torch.autograd.grad(values.sum(), list(leaves.values()))
-        return torch.cat([each.reshape(runs, -1) for each in found], dim=1).T.contiguous()
+        gradient = torch.cat([each.reshape(runs, -1) for each in found], dim=1).T
+        return gradient.contiguous() if position.is_contiguous() else gradient  # laid out as positions are
 
     return evaluate
 

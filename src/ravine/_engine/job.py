@@ -25,6 +25,9 @@ from ravine._problem.problem import Problem
 from ravine._study.decay import Leaf
 from ravine._study.optimizer import path_of
 
+WIDE = 32
+"""Parameters of a run up to which the same one of all runs lies together, where sums over runs are vectors."""
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -197,15 +200,24 @@ class Job:
         return problem.starting_at(self.starts[int(place[0])])
 
     def start_of(self, runs: NDArray[np.int64]) -> torch.Tensor:
-        """Return where runs of one problem start, (parameters, runs)."""
+        """Return where runs of one problem start, (parameters, runs); the whole run keeps to how that is laid out."""
         problem = self.problems[int(runs[0]) // self.inner.size]
         if not self.starts:
             flat = torch.cat([value.reshape(-1) for value in problem.start.values()])
-            return flat[:, None].expand(-1, len(runs)).contiguous()
+            return self._laid_out(flat[:, None].expand(-1, len(runs)))
         places = torch.from_numpy(self.inner.places(runs % self.inner.size)["start"])
         each = [problem.starting_at(values).start.values() for values in self.starts]
         flat = torch.stack([torch.cat([value.reshape(-1) for value in start]) for start in each], dim=1)
-        return flat[:, places].contiguous()
+        return self._laid_out(flat[:, places])
+
+    def _laid_out(self, position: torch.Tensor) -> torch.Tensor:
+        """Return positions as they are worked with: numbers of many parameters together by run, of few by parameter."""
+        return position.T.contiguous().T if self.is_wide else position.contiguous()
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a run has so many parameters that its own lie together."""
+        return self.parameters > WIDE
 
     def seed_of(self, setting: int) -> int:
         """Return one setting's seed: its own where seeds are swept, else made from what the run is."""
@@ -213,8 +225,29 @@ class Job:
         if "seed" in values:
             return int(values["seed"])
         told = {name: repr(plain(value)) for name, value in {**self.defaults, **self.of_loop, **values}.items()}
-        key = json.dumps([self.seed, sorted(told.items())]).encode()
-        return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big") >> 1
+        return _seed_of_key(json.dumps([self.seed, sorted(told.items())]))
+
+    def seeds_of(self, settings: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the seeds of many settings: of each value that is swept the part of the key is written once."""
+        places = self.inner.places(settings)
+        if "seed" in places:
+            axis = next(axis for axis in self.inner.axes if axis.name == "seed")
+            return np.array(axis.values, dtype=np.int64)[places["seed"]]
+        parts = {name: [_told(name, value)] for name, value in {**self.defaults, **self.of_loop}.items()}
+        parts |= {axis.name: [_told(axis.name, value) for value in axis.values] for axis in self.inner.axes}
+        rows = [places[name].tolist() if name in places else [0] * len(settings) for name in sorted(parts)]
+        columns = [[parts[name][k] for k in row] for name, row in zip(sorted(parts), rows, strict=True)]
+        begin = json.dumps(self.seed)
+        keys = (f"[{begin}, [{', '.join(each)}]]" for each in zip(*columns, strict=True))
+        return np.array([_seed_of_key(key) for key in keys], dtype=np.int64)
+
+
+def _told(name: str, value: Any) -> str:
+    return json.dumps([name, repr(plain(value))])
+
+
+def _seed_of_key(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1
 
 
 def _spelled(axis: Axis) -> dict[str, Code]:

@@ -83,7 +83,10 @@ class PathOutput:
 
     def __init__(self, runs: slice, job: Job) -> None:
         self.first, count, steps, like = runs.start, runs.stop - runs.start, job.steps, job.like
-        self.position = like.new_empty(steps + 1, job.parameters, count)
+        if job.is_wide:  # laid out as it is made
+            self.position = like.new_empty(count, steps + 1, job.parameters).permute(1, 2, 0)
+        else:
+            self.position = like.new_empty(steps + 1, job.parameters, count)
         self.loss = like.new_empty(steps + 1, count)
         self.also = {name: like.new_empty(steps + 1, count, dtype=dtype) for name, dtype in job.also.items()}
 

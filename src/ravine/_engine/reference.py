@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ravine._descent.descend import random_state_kept
 from ravine._engine.gradients import Alone, numbers_held
 from ravine._engine.job import Job, some_kinds
 from ravine._engine.keep import Buffer
+from ravine._engine.on_batches import Trial
 from ravine._problem.check_fit import scalar
 from ravine._problem.order import TorchValues, has_bits
 from ravine._problem.problem import Problem
@@ -39,8 +41,17 @@ VALUES_BYTES = 32_000_000
 HELD_BYTES = 8_000_000
 """What is held at once of torch's graphs, and of the steps that are compared."""
 
-Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""Positions (parameters, runs), losses (runs,), and gradients like the positions; none at the last step."""
+
+class Step(NamedTuple):
+    """A step of some runs: positions (parameters, runs), losses (runs,), gradients like the positions.
+
+    There is none at the last step. On mini-batches gradients are theirs, and so are `batch_losses` (runs,).
+    """
+
+    position: torch.Tensor
+    loss: torch.Tensor
+    gradient: torch.Tensor | None
+    batch_loss: torch.Tensor | None = None
 
 
 class TorchReference:
@@ -67,7 +78,7 @@ class TorchReference:
         runs = self.runs[: most // 2]
         steps = min(self.job.steps, -(-most // len(runs)) - 1)
         with self._undisturbed():
-            positions, losses, gradients = zip(*self._walk(runs, steps, last_gradient=True), strict=True)
+            positions, losses, gradients, _ = zip(*self._walk(runs, steps, on_all=True), strict=True)
         values = TorchValues(torch.cat(positions, 1), torch.cat(losses), torch.cat(gradients, 1))
         # a single position would be evaluated by other code than a batch
         return values if values.count > 1 else values.repeated()
@@ -78,6 +89,14 @@ class TorchReference:
         neuron = Alone(self.problem, values.position[:, :runs].T)
         with one_thread():
             self.alone = has_bits(neuron.at, values, runs)
+
+    def try_alone_on(self, trials: Sequence[Trial]) -> None:
+        """See whether it has them on batches too."""
+        for trial in trials if self.alone else ():
+            runs = min(len(self.runs), trial.values.count)
+            neuron = Alone(self.problem, trial.values.position[:, :runs].T)
+            with one_thread():
+                self.alone &= has_bits(trial.by(neuron.on_batches_at), trial.values, runs)
 
     def compare(self, runs: slice, record: Buffer) -> Agreement:
         """Hold those runs of a block that torch takes too against torch's, from their first to their last step."""
@@ -97,11 +116,13 @@ class TorchReference:
     def _compare(self, runs: NDArray[np.int64], begin: int, record: Buffer) -> Agreement:
         """Hold some runs of a block that begins with a certain run against torch's."""
         columns, gap = torch.from_numpy(runs - begin), Gap(len(runs))
-        for first, position, loss in self._bundles(runs):
-            here = slice(first, first + len(loss))
-            gap.add("loss", record.loss[here][..., columns], loss)
+        for first, bundle in self._bundles(runs):
+            here = slice(first, first + len(bundle.loss))
+            gap.add("loss", record.loss[here][..., columns], bundle.loss)
             if record.position is not None:
-                gap.add("position", record.position[here][..., columns], position)
+                gap.add("position", record.position[here][..., columns], bundle.position)
+            if bundle.batch_loss is not None and "batch_loss" in record.also:
+                gap.add("batch_loss", record.also["batch_loss"][here][..., columns], bundle.batch_loss)
         equal, shares = int(gap.equal.sum()), gap.shares()
         if equal == len(runs):
             return Agreement(len(runs), equal)
@@ -109,36 +130,46 @@ class TorchReference:
         own = 0.0 if self.job.like.dtype == torch.float64 else self._gap_to_double(worst)
         return Agreement(len(runs), equal, float(shares.max()), own)
 
-    def _bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        """Walk through some steps at once: the first one's number, positions (step, parameters, runs) and losses."""
+    def _bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, Step]]:
+        """Walk through some steps at once: the first one's number, and the steps as one, without gradients."""
         bytes_of_step = len(runs) * (self.job.parameters + 1) * self.job.like.element_size()
         some, held, first = max(1, HELD_BYTES // bytes_of_step), list[Step](), 0
         for step, each in enumerate(self._walk(runs, self.job.steps)):
             held.append(each)
             if len(held) == some or step == self.job.steps:
-                yield first, torch.stack([each[0] for each in held]), torch.stack([each[1] for each in held])
+                position, loss = torch.stack([one.position for one in held]), torch.stack([one.loss for one in held])
+                dealt = [one.batch_loss for one in held if one.batch_loss is not None]
+                yield first, Step(position, loss, None, torch.stack(dealt) if dealt else None)
                 held, first = [], step + 1
 
     def _gap_to_double(self, runs: NDArray[np.int64]) -> float:
         """Return how far torch in the dtype of some runs is off torch in float64."""
         gap, double = Gap(len(runs)), self._walk(runs, self.job.steps, double=True)
-        for (position, loss, _), (exact, its_loss, _) in zip(self._walk(runs, self.job.steps), double, strict=True):
-            gap.add("loss", loss[None], its_loss[None])
-            gap.add("position", position[None], exact[None])
+        for one, exact in zip(self._walk(runs, self.job.steps), double, strict=True):
+            gap.add("loss", one.loss[None], exact.loss[None])
+            gap.add("position", one.position[None], exact.position[None])
         return float(gap.shares().max())
 
     def _walk(
-        self, runs: NDArray[np.int64], steps: int, *, last_gradient: bool = False, double: bool = False
+        self, runs: NDArray[np.int64], steps: int, *, on_all: bool = False, double: bool = False
     ) -> Iterator[Step]:
-        """Take steps in several runs side by side; threads and the random state are whoever's who walks."""
+        """Take steps in several runs side by side; threads and the random state are whoever's who walks.
+
+        `on_all` takes them on all data, mini-batches or not, and gives the last gradient too.
+        """
         problems = [self.job.problem_of(run) for run in runs.tolist()]
         alone = self.alone and not double
         models: Alone | Live = Alone(problems[0], _starts_of(problems)) if alone else Live(problems, double)
         optimizer, schedules = self._optimizer_of(runs, models.leaves)
+        dealt = [] if on_all or self.job.spec.feed is None else self._deal(runs, double)
         for step in range(steps + 1):
-            position = models.position()
-            losses, gradients = models.evaluate(step < steps or last_gradient)
-            yield position, losses, None if gradients is None else gradients.T
+            position, batch_losses = models.position(), None
+            losses, gradients = models.evaluate((step < steps or on_all) and not dealt)
+            if dealt and step < steps:
+                batch_losses, gradients = models.on_batches([next(batches) for batches in dealt])
+            elif dealt:
+                batch_losses = torch.full_like(losses, torch.nan)
+            yield Step(position, losses, None if gradients is None else gradients.T, batch_losses)
             if step == steps:
                 return
             if isinstance(models, Alone):
@@ -148,6 +179,12 @@ class TorchReference:
             optimizer.step()
             for schedule in schedules:
                 schedule.step()
+
+    def _deal(self, runs: NDArray[np.int64], double: bool) -> list[Iterator[tuple[torch.Tensor, torch.Tensor]]]:
+        """Return what torch's own loader deals out to each run."""
+        problem = self.problem.in_double() if double else self.problem
+        feeds = (self.job.spec_of(run % self.job.inner.size).feed for run in runs.tolist())
+        return [feed.deal(problem) for feed in feeds if feed is not None]
 
     def _optimizer_of(
         self, runs: NDArray[np.int64], leaves: Sequence[Sequence[torch.Tensor]]
@@ -198,20 +235,27 @@ class Live:
         return torch.stack([torch.cat([leaf.detach().reshape(-1) for leaf in leaves]) for leaves in self.leaves], 1)
 
     def evaluate(self, gradients: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the losses (runs,), and the gradients (runs, parameters) where they are wanted.
+        """Return the losses (runs,), and the gradients (runs, parameters) where they are wanted."""
+        losses = self._differentiate([model.loss for model in self.models], gradients)
+        return losses, self._rows() if gradients else None
 
-        As many graphs are gone back through at once as memory should hold.
-        """
+    def on_batches(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses of batches, one for each run, and the gradients (runs, parameters)."""
+        pairs = zip(self.models, batches, strict=True)
+        return self._differentiate([partial(model.loss_of, *batch) for model, batch in pairs], True), self._rows()
+
+    def _differentiate(self, calls: Sequence[Callable[[], torch.Tensor]], gradients: bool) -> torch.Tensor:
+        """Return losses, and leave gradients at the leaves; as many graphs are held at once as memory should."""
         losses: list[torch.Tensor] = []
         with torch.set_grad_enabled(gradients):
             for first in range(0, len(self.models), self.some):
                 for leaf in (leaf for leaves in self.leaves[first : first + self.some] for leaf in leaves):
                     leaf.grad = None
-                found = [scalar(model.loss()).reshape(()) for model in self.models[first : first + self.some]]
+                found = [scalar(call()).reshape(()) for call in calls[first : first + self.some]]
                 if gradients:
                     torch.autograd.backward(found)
                 losses += [loss.detach() for loss in found]
-        return torch.stack(losses), self._rows() if gradients else None
+        return torch.stack(losses)
 
     def _rows(self) -> torch.Tensor:
         """Return the gradients as rows, 0 where a parameter has none."""

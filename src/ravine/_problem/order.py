@@ -126,12 +126,14 @@ def choose_order(
 def forward_forms(inputs: torch.Tensor) -> Mapping[str, Forward]:
     """Return the forms of the predictions, fastest first; the bits of the first do not depend on the number of runs.
 
+    Inputs are (samples, features), or (runs, samples, features) where each run has its own.
+
     Examples
     --------
     >>> list(forward_forms(torch.ones(50, 1)))
     ['multiply, then add', 'fused multiply-add']
     """
-    rows = inputs.T.contiguous()  # a row of samples for each input
+    rows = inputs.movedim(-1, 0).contiguous()  # a row of samples for each input
 
     def in_turn(weights: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
         torch.mul(weights[0][:, None], rows[0], out=out)
@@ -173,15 +175,15 @@ def forward_forms(inputs: torch.Tensor) -> Mapping[str, Forward]:
     def mm_from_bias(weights: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
         torch.addmm(bias[:, None], weights.T.contiguous(), rows, out=out)
 
-    if inputs.shape[1] == 1:
+    if inputs.shape[-1] == 1:
         return {"multiply, then add": in_turn, "fused multiply-add": fused_from_bias}
+    of_all = {"mm, then the bias": mm, "mm from the bias on": mm_from_bias} if inputs.ndim == 2 else {}
     return {
         "products in turn, then the bias": in_turn,
         "fused products in turn, then the bias": fused_in_turn,
         "fused products from the bias on": fused_from_bias,
         "fused pairs, then the bias": in_pairs,
-        "mm, then the bias": mm,
-        "mm from the bias on": mm_from_bias,
+        **of_all,
         "baddbmm": baddbmm,
         "bmm, then the bias": bmm,
     }
@@ -190,16 +192,21 @@ def forward_forms(inputs: torch.Tensor) -> Mapping[str, Forward]:
 def backward_forms(inputs: torch.Tensor) -> Mapping[str, Backward]:
     """Return the forms of the gradient by the weights, fastest first; the number of runs changes no bit of ``bmm``.
 
+    Inputs are (samples, features), or (runs, samples, features) where each run has its own.
+
     Examples
     --------
     >>> list(backward_forms(torch.ones(50, 2)))[:3]
     ['mm', 'mm on 4 columns', 'mm on 8 columns']
     """
-    samples, features = inputs.shape
+    samples, features = inputs.shape[-2:]
 
     def bmm(slopes: torch.Tensor, out: torch.Tensor) -> None:
         found = torch.bmm(slopes[:, None, :], inputs.expand(len(slopes), -1, -1))
         _write(found[:, 0].T, out)
+
+    def bmm_of_the_transposed(slopes: torch.Tensor, out: torch.Tensor) -> None:
+        _write(torch.bmm(inputs.mT, slopes[:, :, None])[:, :, 0].T, out)
 
     def mm_on(columns: int) -> Backward:
         padded = inputs.new_zeros(samples, columns)
@@ -211,17 +218,21 @@ def backward_forms(inputs: torch.Tensor) -> Mapping[str, Backward]:
 
     def sample_by_sample(fused: bool) -> Backward:
         def products(slopes: torch.Tensor, out: torch.Tensor) -> None:
+            each = inputs[:, :, None] if inputs.ndim == 2 else inputs.permute(1, 2, 0).contiguous()
             out.zero_()
-            for slope, sample in zip(slopes.T.contiguous(), inputs[:, :, None], strict=True):
+            for slope, sample in zip(slopes.T.contiguous(), each, strict=True):
                 out.addcmul_(sample, slope) if fused else out.add_(sample * slope)
 
         return products
 
-    padded = {f"mm on {columns} columns": mm_on(columns) for columns in (2, 4, 8, 16) if columns > features}
     apart: dict[str, Backward] = {"bmm": bmm}
-    whole: dict[str, Backward] = {"mm": mm_on(features), **padded} if features > 1 else padded
-    forms = apart | whole if features == 1 else whole | apart
-    forms["mm of the transposed"] = transposed
+    if inputs.ndim == 2:
+        padded = {f"mm on {columns} columns": mm_on(columns) for columns in (2, 4, 8, 16) if columns > features}
+        whole: dict[str, Backward] = {"mm": mm_on(features), **padded} if features > 1 else padded
+        forms = apart | whole if features == 1 else whole | apart
+        forms["mm of the transposed"] = transposed
+    else:
+        forms = apart | {"bmm of the transposed": bmm_of_the_transposed}
     if samples <= FEW_SAMPLES:
         forms["fused sums, sample by sample"] = sample_by_sample(fused=True)
         forms["sums, sample by sample"] = sample_by_sample(fused=False)

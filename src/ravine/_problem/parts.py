@@ -140,27 +140,32 @@ def loss_of(parts: Parts) -> Loss:
     """Return the loss as a function of named parameters; it leaves module and criterion as they were."""
     if parts.batches is not None:
         return OverBatches.of(parts.model, parts.criterion, parts.batches, parts.mode)
+    return lambda parameters: loss_on(parts, parameters, parts.inputs, parts.targets)
+
+
+def loss_on(
+    parts: Parts, parameters: Mapping[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Return the loss on some data with these parameters, those of the criterion among them."""
     if not own_parameters(parts.criterion):
-        return lambda parameters: parts.criterion_now(call(parts, parameters), parts.targets)
-
-    def loss(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        own = {name.removeprefix(OWN): value for name, value in parameters.items() if name.startswith(OWN)}
-        output = call(parts, {name: value for name, value in parameters.items() if not name.startswith(OWN)})
-        criterion: Any = parts.criterion_now
-        found: torch.Tensor = call_with(criterion, own, (output, parts.targets))
-        return found
-
-    return loss
+        return parts.criterion_now(call(parts, parameters, inputs), targets)
+    own = {name.removeprefix(OWN): value for name, value in parameters.items() if name.startswith(OWN)}
+    output = call(parts, {name: value for name, value in parameters.items() if not name.startswith(OWN)}, inputs)
+    criterion: Any = parts.criterion_now
+    found: torch.Tensor = call_with(criterion, own, (output, targets))
+    return found
 
 
-def call(parts: Parts, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the module's output with these parameters."""
+def call(parts: Parts, parameters: Mapping[str, torch.Tensor], inputs: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the module's output with these parameters, on the whole data if no other is given."""
     model = parts.evaluated
     # the module is the one that all threads see, and holds other parameters while it is called
     with process_state(), attributes_kept(model):
         # buffers are cloned at each call: a BatchNorm in train mode writes into them
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        output: torch.Tensor = call_with(model, {**parameters, **buffers}, (parts.inputs,))
+        output: torch.Tensor = call_with(
+            model, {**parameters, **buffers}, (parts.inputs if inputs is None else inputs,)
+        )
     return output
 
 

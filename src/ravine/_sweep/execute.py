@@ -86,7 +86,7 @@ def skeleton_of(plan: SweepPlan) -> xr.Dataset:
         coords["criterion"] = job.problems[0].criterion
     if (job.spec.feed is not None or job.draws_noise) and "seed" not in lead:
         inner = tuple(axis.name for axis in job.inner.axes)
-        seeds = np.array([job.seed_of(setting) for setting in range(job.inner.size)])
+        seeds = job.seeds_of(np.arange(job.inner.size))
         coords["seed"] = (inner, seeds.reshape(job.inner.shape))
     return xr.Dataset(data, coords | {axis.name: axis.labels for axis in job.axes})
 

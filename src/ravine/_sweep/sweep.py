@@ -104,7 +104,8 @@ def sweep(
         what they set is kept as ``scheduled_lr`` (…, step). `ReduceLROnPlateau`, and schedulers of one's own, take
         part in runs one by one.
     groups, batch_size
-        As in `ravine.descend`, the same for all runs.
+        As in `ravine.descend`, the same for all runs. On mini-batches runs stay one batch, each with the samples that
+        torch's `DataLoader` deals out for its seed.
     seed
         Of mini-batches, and of what a model in train mode draws. From one number each run gets a seed of its own,
         made from the number and the run's settings, so that it does not hang on what else is in the sweep. A
@@ -115,9 +116,9 @@ def sweep(
         (`ravine.measure.summary`), for sweeps whose paths do not fit into memory.
     engine
         Left out, the fastest that fits: for SGD, Adam, AdamW, RMSprop, Adagrad, NAdam, RAdam, Adamax and Adadelta of
-        `torch.optim` all runs at once, through gradients that are written out (a linear neuron) or through
-        autograd (whatever `torch.func.vmap` can batch); everything else run by run. ``"autograd"`` and
-        ``"torch"`` (run by run) force the slower ones.
+        `torch.optim` all runs at once, through gradients that are written out (a linear neuron, a chain of linear
+        layers and activations) or through autograd (whatever `torch.func.vmap` can batch); everything else run by
+        run. ``"autograd"`` and ``"torch"`` (run by run) force the others.
     store
         A folder, by custom ``.zarr``, that the runs are written to block by block, instead of memory. If it is
         there, the same sweep goes on where it stopped, however it was stopped. The result is read from it when

@@ -18,7 +18,7 @@ class Adadelta:
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
         self.read(settings)
-        self.square_avg, self.acc_delta = position.new_zeros(2, *position.shape)
+        self.square_avg, self.acc_delta = torch.zeros_like(position), torch.zeros_like(position)
 
     def read(self, settings: Settings) -> None:
         """Take settings from the next step on."""

@@ -26,7 +26,7 @@ class Adagrad:
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
         self.read(settings)
         self.steps = 0
-        self.state_sum = settings.tensor(settings["initial_accumulator_value"]).repeat(len(position), 1)
+        self.state_sum = torch.zeros_like(position).add_(settings.tensor(settings["initial_accumulator_value"]))
 
     def read(self, settings: Settings) -> None:
         """Take settings from the next step on."""

@@ -32,7 +32,7 @@ class NAdam:
         self.steps = 0
         scalar = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32  # as torch holds it
         self.mu_product = torch.ones(1, dtype=scalar)
-        self.exp_avg, self.exp_avg_sq = position.new_zeros(2, *position.shape)
+        self.exp_avg, self.exp_avg_sq = torch.zeros_like(position), torch.zeros_like(position)
 
     def read(self, settings: Settings) -> None:
         """Take settings from the next step on."""

@@ -27,7 +27,7 @@ class RAdam:
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
         self.read(settings)
         self.steps = 0
-        self.exp_avg, self.exp_avg_sq = position.new_zeros(2, *position.shape)
+        self.exp_avg, self.exp_avg_sq = torch.zeros_like(position), torch.zeros_like(position)
 
     def read(self, settings: Settings) -> None:
         """Take settings from the next step on."""

@@ -26,7 +26,7 @@ class RMSprop:
 
     def __init__(self, settings: Settings, position: torch.Tensor) -> None:
         self.read(settings)
-        self.square_avg, self.grad_avg, self.buf = position.new_zeros(3, *position.shape)
+        self.square_avg, self.grad_avg, self.buf = (torch.zeros_like(position) for _ in range(3))
 
     def read(self, settings: Settings) -> None:
         """Take settings from the next step on."""

@@ -1,0 +1,307 @@
+"""Chains of linear layers and element-wise activations: the gradient written out, many runs at once, in torch's bits.
+
+What each run has lies apart from the next, at the places that a tensor of its own would have. So element-wise
+operations work out the vectors, and what they leave over, as they do in a single run; and a batched product whose
+result lies apart is torch's own product for one run, taken for each of them. Faster is the matrix library's own batch,
+which has other bits for some shapes, such as a single output: which products may take it is found by trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ravine._engine.activations import Activation, read_activation
+from ravine._engine.gradients import ALIGNED_BYTES
+from ravine._engine.on_batches import Trial
+from ravine._problem.criteria import residual_functions
+from ravine._problem.order import TorchValues, has_bits, same_bits
+from ravine._problem.problem import Problem
+from ravine._torch import one_thread
+
+Form = Callable[[], torch.Tensor]
+"""A way to a product."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer, where its numbers lie among all parameters, and the activation that follows it."""
+
+    outputs: int
+    inputs: int
+    weight: slice
+    bias: slice | None = None
+    activation: Activation | None = None
+
+
+def read_layers(problem: Problem) -> list[Layer] | None:
+    """Return the layers of a problem whose gradient can be written out; None where the model is another."""
+    parts = problem.parts
+    if parts is None or parts.batches is not None or parts.inputs.ndim != 2 or parts.targets.ndim != 2:
+        return None
+    if residual_functions(parts.criterion, parts.targets.reshape(-1)) is None:
+        return None
+    places, first = dict[str, slice](), 0
+    for name, value in problem.start.items():
+        places[name], first = slice(first, first + value.numel()), first + value.numel()
+    layers, used = list[Layer](), list[str]()
+    for prefix, module in _in_turn("", parts.model):
+        if module._forward_hooks or module._forward_pre_hooks:
+            return None
+        if type(module) is torch.nn.Linear:
+            names = [f"{prefix}{name}" for name, _ in module.named_parameters()]  # weight, then bias
+            if not places.keys() >= set(names):  # frozen, or a layer that is called twice
+                return None
+            weight, *bias = (places[name] for name in names)
+            layers.append(Layer(module.out_features, module.in_features, weight, bias[0] if bias else None))
+            used += names
+            continue
+        activation = read_activation(module)
+        if activation is None or not layers or layers[-1].activation is not None:
+            return None
+        layers[-1] = replace(layers[-1], activation=activation)
+    whole = bool(layers) and set(used) == set(places)
+    return layers if whole and parts.targets.shape == (len(parts.inputs), layers[-1].outputs) else None
+
+
+def _in_turn(prefix: str, module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Walk through the modules that are called, with what their parameters' names begin with."""
+    if type(module) is not torch.nn.Sequential or module._forward_hooks or module._forward_pre_hooks:
+        yield prefix, module
+        return
+    for name, each in module._modules.items():  # one that is called twice comes twice
+        assert each is not None
+        yield from _in_turn(f"{prefix}{name}.", each)
+
+
+def rows_apart(like: torch.Tensor, rows: int, numbers: int) -> torch.Tensor:
+    """Return room for rows that begin where tensors of their own would, and never follow on one another."""
+    step = ALIGNED_BYTES // like.element_size()
+    return like.new_empty(rows, (numbers // step + 1) * step)[:, :numbers]
+
+
+class Network:
+    """The evaluation of such a chain.
+
+    Called with positions (parameters, runs), where to write losses (runs,), whether gradients are wanted, and, where
+    runs have batches of their own, inputs (runs, samples, features) and targets (runs, samples, outputs). A process
+    that unpacks it chooses anew, for it may have another processor.
+    """
+
+    def __init__(self, problem: Problem, trials: Sequence[Trial]) -> None:
+        self.problem, self.trials = problem, trials
+        self._begin()
+
+    def _begin(self) -> None:
+        layers = read_layers(self.problem)
+        assert layers is not None
+        self.layers: Sequence[Layer] = layers
+        self.forms: dict[tuple[int, str], int] = {}
+        self.rooms: dict[tuple[int, int], Room] = {}
+        for trial in self.trials:
+            self._choose_forms(trial)
+        self.rooms.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"problem": self.problem, "trials": self.trials}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with torch.no_grad(), one_thread():
+            self._begin()
+
+    def __call__(
+        self, position: torch.Tensor, losses: torch.Tensor, gradients: bool = True, *own: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Evaluate."""
+        parts, runs = self.problem.parts, position.shape[1]
+        assert parts is not None
+        inputs, targets = own or (parts.inputs.expand(runs, -1, -1), parts.targets.reshape(1, -1))
+        samples = inputs.shape[1]
+        if (samples, runs) not in self.rooms:
+            self.rooms = {key: room for key, room in self.rooms.items() if key[1] == runs}
+            self.rooms[samples, runs] = Room(self.layers, self.problem, samples, runs)
+        room = self.rooms[samples, runs]
+        room.place(position, inputs if own else None)
+        hidden = room.inputs if own else inputs
+        for number, layer in enumerate(self.layers):
+            hidden = self._forward(number, layer, room, hidden)
+        losses_of, slopes_of = room.functions
+        slopes = torch.sub(hidden.flatten(1), targets.reshape(len(targets), -1), out=room.slopes)
+        torch.mean(losses_of(slopes, room.each), -1, out=losses)
+        if not gradients:
+            return None
+        slope = slopes_of(slopes).view(runs, samples, -1)
+        for number in reversed(range(len(self.layers))):
+            slope = self._backward(number, room, slope, room.inputs if own else inputs)
+        return room.gradient.T
+
+    def _forward(self, number: int, layer: Layer, room: Room, hidden: torch.Tensor) -> torch.Tensor:
+        weight, bias = room.weights[number], room.biases[number]
+
+        def at_once(out: torch.Tensor) -> torch.Tensor:
+            if bias is None:
+                return torch.bmm(hidden, weight.mT, out=out)
+            return torch.baddbmm(bias[:, None], hidden, weight.mT, out=out)
+
+        def one_by_one() -> torch.Tensor:
+            for run, out in enumerate(room.apart[number]):
+                one, other = hidden[run], weight[run].t()
+                torch.mm(one, other, out=out) if bias is None else torch.addmm(bias[run], one, other, out=out)
+            return room.apart[number]
+
+        forms = (lambda: at_once(room.dense[number]), lambda: at_once(room.apart[number]), one_by_one)
+        found = self._product(room.samples, f"{number} forward", forms)
+        room.given[number] = found
+        if layer.activation is None:
+            return found
+        forward, active = layer.activation.forward, room.active[number]
+        return self._element_wise(room.samples, f"{number} activation", forward, active, found)
+
+    def _backward(self, number: int, room: Room, slope: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        layer, weight = self.layers[number], room.weights[number]
+        if layer.activation is not None:
+            seen = room.active[number] if layer.activation.of_output else room.given[number]
+            backward = layer.activation.backward
+            slope = self._element_wise(room.samples, f"{number} slope", backward, room.slope[number], slope, seen)
+        before = inputs if number == 0 else room.output(number - 1)
+        self._by_weight(number, layer, room, slope, before)
+        if layer.bias is not None:
+            self._by_bias(number, room, slope, room.gradient[:, layer.bias])
+        if number == 0:
+            return slope
+
+        def one_by_one() -> torch.Tensor:
+            for run, out in enumerate(room.back_apart[number]):
+                torch.mm(slope[run], weight[run], out=out)
+            return room.back_apart[number]
+
+        return self._product(
+            room.samples,
+            f"{number} inputs",
+            (
+                lambda: torch.bmm(slope, weight, out=room.back_dense[number]),
+                lambda: torch.bmm(slope, weight, out=room.back_apart[number]),
+                one_by_one,
+            ),
+        )
+
+    def _by_weight(self, number: int, layer: Layer, room: Room, slope: torch.Tensor, before: torch.Tensor) -> None:
+        place = room.gradient[:, layer.weight].view(len(slope), layer.outputs, layer.inputs)
+
+        def at_once() -> torch.Tensor:
+            return place.copy_(torch.bmm(slope.mT, before, out=room.weight_dense[number]))
+
+        def one_by_one() -> torch.Tensor:
+            for run, out in enumerate(place):
+                out.copy_(torch.mm(slope[run].t(), before[run]))
+            return place
+
+        forms = (at_once, lambda: torch.bmm(slope.mT, before, out=place), one_by_one)
+        self._product(room.samples, f"{number} weight", forms)
+
+    def _by_bias(self, number: int, room: Room, slope: torch.Tensor, place: torch.Tensor) -> None:
+        def one_by_one() -> torch.Tensor:
+            for run, out in enumerate(place):
+                torch.sum(slope[run], 0, out=out)
+            return place
+
+        self._product(room.samples, f"{number} bias", (lambda: torch.sum(slope, 1, out=place), one_by_one))
+
+    def _element_wise(
+        self, samples: int, name: str, function: Callable[..., object], out: torch.Tensor, *given: torch.Tensor
+    ) -> torch.Tensor:
+        """Take a function of each element; where torch has another for a single run's, once for each run."""
+
+        def at_once() -> torch.Tensor:
+            function(*(each.flatten(1) for each in given), out.flatten(1))
+            return out
+
+        def one_by_one() -> torch.Tensor:
+            for run, row in enumerate(out):
+                function(*(each[run] for each in given), row)
+            return out
+
+        return self._product(samples, name, (at_once, one_by_one))
+
+    def _product(self, samples: int, name: str, forms: Sequence[Form]) -> torch.Tensor:
+        """Take the form that was chosen; where none was yet, the first that has the bits of the last, one by one."""
+        if (samples, name) in self.forms:
+            return forms[self.forms[samples, name]]()
+        expected = forms[-1]().clone()
+        last = len(forms) - 1
+        place = next((k for k, form in enumerate(forms[:last]) if _writes(form, expected)), last)
+        self.forms[samples, name] = place
+        return forms[place]()
+
+    def _choose_forms(self, trial: Trial) -> None:
+        evaluate = self if trial.problem is self.problem else trial.by(self)
+        evaluate(trial.values.position, trial.values.loss.clone(), True)
+
+    def __str__(self) -> str:
+        """Say how many products, sums and activations are taken in which way."""
+        counts = [sum(form == place for form in self.forms.values()) for place in (0, 1, 2)]
+        words = ("{} operations at once", "{} run after run", "{} one by one")
+        return ", ".join(word.format(count) for word, count in zip(words, counts, strict=True) if count)
+
+
+class Room:
+    """Where the numbers of so many runs lie while a network is evaluated; used again and again."""
+
+    def __init__(self, layers: Sequence[Layer], problem: Problem, samples: int, runs: int) -> None:
+        parts, like = problem.parts, problem.like
+        assert parts is not None
+        self.layers, self.samples = layers, samples
+
+        def apart(rows: int, columns: int) -> torch.Tensor:
+            return rows_apart(like, runs, rows * columns).view(runs, rows, columns)
+
+        self.inputs = apart(samples, layers[0].inputs)
+        self.weights = [apart(layer.outputs, layer.inputs) for layer in layers]
+        self.biases = [None if layer.bias is None else rows_apart(like, runs, layer.outputs) for layer in layers]
+        self.dense = [like.new_empty(runs, samples, layer.outputs) for layer in layers]
+        self.apart = [apart(samples, layer.outputs) for layer in layers]
+        self.given = list(self.dense)
+        self.active = [apart(samples, layer.outputs) for layer in layers]
+        self.slope = [apart(samples, layer.outputs) for layer in layers]
+        self.back_dense = [like.new_empty(runs, samples, layer.inputs) for layer in layers]
+        self.back_apart = [apart(samples, layer.inputs) for layer in layers]
+        self.weight_dense = [like.new_empty(runs, layer.outputs, layer.inputs) for layer in layers]
+        self.gradient = like.new_empty(runs, problem.size)
+        numbers = samples * layers[-1].outputs
+        self.slopes, self.each = rows_apart(like, runs, numbers), like.new_empty(runs, numbers)
+        functions = residual_functions(parts.criterion, like.new_empty(numbers))
+        assert functions is not None
+        self.functions = functions
+
+    def place(self, position: torch.Tensor, inputs: torch.Tensor | None) -> None:
+        """Put parameters, and inputs that runs have of their own, where they are used."""
+        rows = position.T
+        for layer, weight, bias in zip(self.layers, self.weights, self.biases, strict=True):
+            weight.flatten(1).copy_(rows[:, layer.weight])
+            if bias is not None:
+                bias.copy_(rows[:, layer.bias])
+        if inputs is not None:
+            self.inputs.copy_(inputs)
+
+    def output(self, number: int) -> torch.Tensor:
+        """Return what a layer gave, after its activation."""
+        return self.given[number] if self.layers[number].activation is None else self.active[number]
+
+
+def _writes(form: Form, expected: torch.Tensor) -> bool:
+    """Tell whether a form writes these bits; what stood there before counts for nothing."""
+    form().fill_(torch.nan)
+    return same_bits(form(), expected)
+
+
+def choose_network(problem: Problem, values: TorchValues) -> Network | None:
+    """Return the evaluation of a problem, if it is such a chain and has every bit that torch gave."""
+    if read_layers(problem) is None:
+        return None
+    with torch.no_grad(), one_thread():
+        network = Network(problem, [Trial(problem, values)])
+        return network if has_bits(network, values, values.count) else None
