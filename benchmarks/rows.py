@@ -39,7 +39,7 @@ from loops import (
     recorded_loop,
 )
 from planes import PLANE_ROWS
-from ravine._engine import gradients
+from ravine._engine import gradients, proven
 from ravine._problem.order import Order, backward_forms, forward_forms
 from recordings import RECORDING_ROWS
 from states import STATE_ROWS
@@ -58,7 +58,7 @@ def surface_of_four() -> Row:
     def theirs() -> list[list[list[float]]]:
         return [loop_surface(criterion, 101, range(101)) for criterion in criteria]
 
-    return Row("surface-101", ours, theirs, faster(250), lambda: same_bits(ours().surface, theirs()))
+    return Row("surface-101", ours, theirs, faster(600), lambda: same_bits(ours().surface, theirs()))
 
 
 def surface_of_a_million() -> Row:
@@ -74,7 +74,7 @@ def surface_of_a_million() -> Row:
     def check() -> None:
         same_bits(ours().surface[rows], theirs())
 
-    return Row("surface-1001", ours, theirs, faster(600), check, scale=points / len(rows))
+    return Row("surface-1001", ours, theirs, faster(2500), check, scale=points / len(rows))
 
 
 def descent_of(name: str, steps: int, goal: Goal, also: Sequence[str] = (), **settings: Any) -> Row:
@@ -121,14 +121,19 @@ SEEDS = 20
 """Seeds by which a sweep draws the whole runs that torch makes too: it must be fast whatever they are."""
 
 
-def sweep_of(name: str, goal: Goal, dtype: torch.dtype = torch.float32, **engine: Any) -> Row:
-    """Each turn has other whole runs compared with torch, the trial of orders included."""
+def sweep_of(
+    name: str, goal: Goal, dtype: torch.dtype = torch.float32, kernel: str = "", first: bool = False, **engine: Any
+) -> Row:
+    """Each turn has other whole runs compared with torch; as the `first` of its kind sixteen, the trial included."""
     problem = MSE if dtype == torch.float32 else MSE.in_double()
     few, seeds = some_settings(5), itertools.cycle(range(SEEDS))
     equal: Literal["every bit", "closely"] = "closely" if engine else "every bit"
 
     def ours() -> xr.Dataset:
-        return ravine.sweep(problem, lr=RATES, momentum=MOMENTA, seed=next(seeds), **engine)
+        if first:
+            proven.forget()
+        with mock.patch.dict(os.environ, {"RAVINE_KERNEL": kernel}):
+            return ravine.sweep(problem, lr=RATES, momentum=MOMENTA, seed=next(seeds), **engine)
 
     def theirs() -> list[Any]:
         return [recorded_loop(100, dtype, **settings) for settings in few]
@@ -373,8 +378,12 @@ ROWS = (
     descent_of("descend-also", 100, cost(), also=("gradient", "velocity"), momentum=0.9),
     picture_in("ravine"),
     picture_in("article"),
-    sweep_of("sweep-10000", faster(1000)),
-    sweep_of("sweep-10000-double", faster(700), torch.float64),
+    sweep_of("sweep-10000", faster(6500)),
+    sweep_of("sweep-10000-double", faster(3500), torch.float64),
+    sweep_of("sweep-10000-first", faster(), first=True),
+    sweep_of("sweep-10000-first-double", faster(), torch.float64, first=True),
+    sweep_of("sweep-10000-eager", faster(1000), kernel="off"),
+    sweep_of("sweep-10000-eager-double", faster(650), torch.float64, kernel="off"),
     *(sweep_of_another(kind, faster(900)) for kind in OTHERS),
     *(sweep_of_another(kind, faster(), torch.float64) for kind in (torch.optim.Adam, torch.optim.RMSprop)),
     *(sweep_under(name, faster(100 if name == "OneCycleLR" else 700)) for name in SCHEDULERS),
