@@ -53,7 +53,7 @@ def surface_of_four() -> Row:
     def theirs() -> list[list[list[float]]]:
         return [loop_surface(criterion, 101, range(101)) for criterion in criteria]
 
-    return Row("surface-101", ours, theirs, faster(250), lambda: same_bits(ours().surface, theirs()))
+    return Row("surface-101", ours, theirs, faster(600), lambda: same_bits(ours().surface, theirs()))
 
 
 def surface_of_a_million() -> Row:
@@ -69,7 +69,7 @@ def surface_of_a_million() -> Row:
     def check() -> None:
         same_bits(ours().surface[rows], theirs())
 
-    return Row("surface-1001", ours, theirs, faster(600), check, scale=points / len(rows))
+    return Row("surface-1001", ours, theirs, faster(2500), check, scale=points / len(rows))
 
 
 def descent_of(name: str, steps: int, goal: Goal, also: Sequence[str] = (), **settings: Any) -> Row:
@@ -148,8 +148,12 @@ ROWS = (
     descent_of("descend-also", 100, cost(), also=("gradient", "velocity"), momentum=0.9),
     picture_in("ravine"),
     picture_in("article"),
-    sweep_of("sweep-10000", faster(1000)),
-    sweep_of("sweep-10000-double", faster(700), torch.float64),
+    sweep_of("sweep-10000", faster(6500)),
+    sweep_of("sweep-10000-double", faster(3500), torch.float64),
+    sweep_of("sweep-10000-first", faster(), first=True),
+    sweep_of("sweep-10000-first-double", faster(), torch.float64, first=True),
+    sweep_of("sweep-10000-eager", faster(1000), kernel="off"),
+    sweep_of("sweep-10000-eager-double", faster(650), torch.float64, kernel="off"),
     *(sweep_of_another(kind, faster(900)) for kind in OTHERS),
     *(sweep_of_another(kind, faster(), torch.float64) for kind in (torch.optim.Adam, torch.optim.RMSprop)),
     *(sweep_under(name, faster(100 if name == "OneCycleLR" else 700)) for name in SCHEDULERS),

@@ -16,6 +16,7 @@ import torch
 
 import bare
 import ravine
+from ravine._engine import compiled_sgd, proven, reference
 from ravine._kernel import build, neuron
 from ravine._landscape import surface
 from ravine._problem import compiled
@@ -108,6 +109,134 @@ def test_runs_are_torchs_from_first_to_last(criterion, monkeypatch):
             assert bare.same_bits(runs.loss.values[place], losses), given
 
 
+SIZES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50, 63, 64, 65, 127, 128, 129, 255, 257, 399, 511, 513, 999)
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", [type(each) for each in CRITERIA])
+def test_random_settings_on_data_of_any_size(kind, dtype):
+    """Around torch's vectors and the kernel's lanes, as many runs as lanes or one more or less, divergence included."""
+    random = np.random.default_rng()
+    lanes = neuron.load_kernel().lanes[dtype]
+    for samples, runs in zip(random.choice(SIZES, 3), (lanes - 1, lanes, lanes + 1), strict=True):
+        turn = {"HuberLoss": "delta", "SmoothL1Loss": "beta"}.get(kind.__name__)
+        criterion = kind(**({turn: 10.0 ** random.uniform(-1, 1)} if turn else {}))
+        problem = neuron_on(random, int(samples), criterion, dtype)
+        settings = {"momentum": random.uniform(0.01, 1.1), "weight_decay": 10.0 ** random.uniform(-2, 0)}
+        settings |= {"nesterov": True} if random.random() < 0.5 else {"dampening": random.uniform(0, 1)}
+        settings = {name: each for name, each in settings.items() if random.random() < 0.7 or name == "momentum"}
+        settings["maximize"] = bool(random.random() < 0.3)
+        rates = 10.0 ** random.uniform(-3, 3, runs)
+        found = ravine.sweep(problem, steps=12, lr=rates, **settings)
+        if "steps too" not in describe(found, "loss")["why"]:
+            assert samples > 64
+            continue
+        for place in random.choice(runs, 4, replace=False):
+            parts, given = problem.parts, {"lr": float(rates[place]), **settings}
+            positions, losses = bare.train(parts.model, criterion, parts.inputs, parts.targets, steps=12, **given)
+            assert bare.same_bits(found.position.values[place], positions), (samples, criterion, given)
+            assert bare.same_bits(found.loss.values[place], losses), (samples, criterion, given)
+
+
+@needs_kernel
+def test_steps_in_stretches_and_under_a_schedule_are_the_same(article, monkeypatch):
+    settings = {"lr": np.geomspace(1e-3, 3, 40), "momentum": [0.5, 0.9], "weight_decay": [0.0, 0.1], "steps": 25}
+    for more in (
+        {},
+        {"scheduler": "cosine"},
+        {"keep": "summary"},
+        {"scheduler": "StepLR(step_size=7)", "keep": "summary"},
+    ):
+        monkeypatch.setenv(neuron.SWITCH, "off")
+        apart = ravine.sweep(article["HuberLoss"], **settings, **more)
+        monkeypatch.delenv(neuron.SWITCH)
+        for some in (compiled_sgd.SAMPLES_AT_ONCE, 160 * 50 * 7):
+            with monkeypatch.context() as patch:
+                patch.setattr(compiled_sgd, "SAMPLES_AT_ONCE", some)
+                runs = ravine.sweep(article["HuberLoss"], **settings, **more)
+            name = "loss" if "loss" in runs else "final_loss"
+            assert describe(runs, name)["why"].endswith("steps too")
+            for each in apart.data_vars:
+                assert bare.same_bits(runs[each], apart[each]), (each, more)
+
+
+@needs_kernel
+def test_interrupted_it_keeps_the_steps_that_were_taken(article, monkeypatch):
+    settings = {"lr": np.geomspace(1e-3, 1, 30), "momentum": [0.0, 0.9], "steps": 20}
+    whole = ravine.sweep(article["MSELoss"], **settings)
+    monkeypatch.setattr(compiled_sgd, "SAMPLES_AT_ONCE", 60 * 50 * 6)
+    calls, descend = [], neuron.Neuron.descend
+
+    def stop_at_the_third(self, *given, **more):
+        if more["begun"] and given[4].shape[1] == 60:
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+        descend(self, *given, **more)
+
+    monkeypatch.setattr(neuron.Neuron, "descend", stop_at_the_third)
+    with pytest.warns(UserWarning, match="interrupted: 0 of 60 runs were finished"):
+        runs = ravine.sweep(article["MSELoss"], **settings)
+    assert (runs.steps_taken == 11).all()
+    assert bare.same_bits(runs.position[..., :12, :], whole.position[..., :12, :])
+    assert runs.position[..., 12:, :].isnull().all()
+
+
+@needs_kernel
+def test_a_sweep_like_one_before_compares_others_and_says_so(article, monkeypatch):
+    monkeypatch.setattr(proven, "LEAST_RUNS", 100)
+    proven.forget()
+    compared, compare = [], reference.TorchReference._compare
+
+    def look(self, runs, begin, record):
+        compared.append(runs.tolist())
+        return compare(self, runs, begin, record)
+
+    monkeypatch.setattr(reference.TorchReference, "_compare", look)
+    settings = {"lr": np.geomspace(1e-3, 0.5, 40), "momentum": [0.0, 0.5, 0.9], "steps": 10}
+
+    def words(problem=article["MSELoss"], **more):
+        return describe(ravine.sweep(problem, **{**settings, **more}), "loss")["equals_torch"]
+
+    first = "every bit, 16 whole runs of 10 steps compared"
+    assert words() == first
+    assert words() == "every bit, 2 whole runs of 10 steps compared, 16 of such sweeps before"
+    assert words(lr=settings["lr"] / 2) == "every bit, 2 whole runs of 10 steps compared, 18 of such sweeps before"
+    assert len(compared[1]) == len(compared[2]) == 2
+    assert compared[1] != compared[2]
+    # of another kind is whatever else may change a bit
+    parts = article["MSELoss"].parts
+    other_data = article["MSELoss"].with_parts(replace(parts, targets=parts.targets + 1))
+    for more in (
+        {"problem": article["L1Loss"]},
+        {"problem": article["MSELoss"].in_double()},
+        {"problem": article["MSELoss"].starting_at({"weight": 1.0, "bias": 2.0})},
+        {"problem": other_data},
+        {"weight_decay": 0.1},
+        {"maximize": True},
+        {"steps": 11},
+    ):
+        assert words(**more).startswith("every bit, 16 whole runs"), more
+    # one that is off is told, and nothing is taken as known any more
+    for each in proven._known.values():
+        each.descent.compiled.neuron.share *= 1.0001
+    assert words() == first  # it is seen where the runs begin, and the whole trial made
+    monkeypatch.setattr(compiled_sgd, "rows_of", lambda held, rows_of=compiled_sgd.rows_of: rows_of(held) * 1.0001)
+    assert words().startswith("within ")
+    monkeypatch.undo()
+    proven.forget()
+
+
+@needs_kernel
+def test_losses_of_much_data_are_torchs_too():
+    """Sums of so many samples have levels; the map of them is tried as any other."""
+    random = np.random.default_rng()
+    for samples, criterion, dtype in zip((513, 2100, 9000, 70_000), CRITERIA, DTYPES * 2, strict=True):
+        problem = neuron_on(random, samples, criterion, dtype)
+        assert compiled.choose_for_losses(problem.parts, -3.0, 3.0) is not None, samples
+
+
 @needs_kernel
 def test_without_it_the_numbers_are_the_same(article, monkeypatch):
     settings = {"lr": np.geomspace(1e-3, 3, 50), "momentum": [0.0, 0.9], "steps": 40}
@@ -173,11 +302,11 @@ def test_problems_that_are_not_its_own_are_left_alone(article):
 
 
 FAULTS = {
-    "contracted": ("REAL d = weight[l] * x + bias[l] - y;", "REAL d = FMA(weight[l], x, bias[l]) - y;"),
-    "reciprocal": ("losses[l] /= (REAL)samples;", "losses[l] *= 1 / (REAL)samples;"),
+    "contracted": ("VECTOR d = product + at->bias.v[v] - y;", "VECTOR d = product + (at->bias.v[v] - y);"),
+    "reciprocal": ("sum.cost.v[v] / (REAL)data->samples;", "sum.cost.v[v] * (1 / (REAL)data->samples);"),
     "rows": ("#define ROWS 4", "#define ROWS 2"),
-    "slope": ("return d * share;", "return (REAL)(d * (share * 1.0000001));"),
-    "rest": ("memcpy(out, sums->level[0][REST]", "memcpy(out, sums->level[0][0]"),
+    "slope": ("return d * share;", "return d * (REAL)(share * 1.000001);"),
+    "rest": ("NAME(extend)(task, &sum, data, at, held, vectors, 1, samples - vectors);", ""),
 }
 
 
@@ -190,7 +319,7 @@ def test_a_kernel_with_one_operation_changed_is_refused(fault, tmp_path, monkeyp
     for name in ("neuron.c", "neuron.h"):
         text = (build.HERE / name).read_text()
         (tmp_path / name).write_text(text.replace(right, wrong))
-    assert wrong in (tmp_path / "neuron.h").read_text()
+    assert right not in (tmp_path / "neuron.h").read_text()
     monkeypatch.setattr(build, "HERE", tmp_path)
     monkeypatch.setattr(build, "LEVELS", {"portable": ("-O0",)})
     build.compile_all(tmp_path)
@@ -217,9 +346,30 @@ def test_a_library_of_another_system_is_no_kernel(tmp_path, monkeypatch):
     (tmp_path / build.library_name("portable")).write_bytes(b"not a library")
     monkeypatch.setattr(neuron, "HERE", tmp_path)
     neuron._open.cache_clear()
-    assert neuron.load_kernel() is None
+    with pytest.warns(UserWarning, match=r"portable\.so is left out \(.*\), and torch alone is used: python -m ravine"):
+        assert neuron.load_kernel() is None
     neuron._open.cache_clear()
     assert isinstance(ctypes.CDLL(str(build.HERE / build.library_name(BUILT[-1]))), ctypes.CDLL)
+
+
+@needs_kernel
+def test_a_library_of_another_source_is_refused(tmp_path, monkeypatch, article):
+    """One that was built before its source changed: its functions may take other arguments."""
+    for name in build.SOURCES:
+        (tmp_path / name).write_text((build.HERE / name).read_text())
+    library = build.library_name(BUILT[-1])
+    (tmp_path / library).write_bytes((build.HERE / library).read_bytes())
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(neuron, "HERE", tmp_path)
+    neuron._open.cache_clear()
+    assert neuron.load_kernel() is not None
+    with (tmp_path / "neuron.h").open("a") as source:
+        source.write("/* another */")
+    neuron._open.cache_clear()
+    with pytest.warns(UserWarning, match=r"\.so is left out \(it was built from another source\)"):
+        runs = ravine.sweep(article["MSELoss"], lr=[0.1, 0.2], steps=3)
+    neuron._open.cache_clear()
+    assert "compiled" not in describe(runs, "loss")["why"]
 
 
 @pytest.mark.slow

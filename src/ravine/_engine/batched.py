@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from ravine._descent.descend import random_state_kept
 from ravine._descent.loop import record_run
-from ravine._engine.gradients import numbers_held
+from ravine._engine.compiled_sgd import CompiledSGD, choose_compiled_sgd
+from ravine._engine.gradients import WrittenOut, numbers_held
 from ravine._engine.job import Job
-from ravine._engine.keep import Buffer
+from ravine._engine.keep import Advance, Buffer
+from ravine._engine.proven import Proven, remember
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.rule import Settings
 from ravine._engine.schedule import NotTabulatedError
@@ -30,8 +32,6 @@ HELD_BYTES = 8_000_000
 
 ROOM_BYTES = 64_000_000
 """Losses recorded at once where only summaries are kept."""
-
-Advance = Callable[[float], None]
 
 StepEvaluation = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor | None]
 """Takes the step, positions (parameters, runs) and where to write losses (runs,); gives gradients, at the end none."""
@@ -104,9 +104,23 @@ class BatchEngine:
         self.evaluate, self.reference, self.probe = evaluate, reference, probe
         self.held = max(1, numbers_held(reference.problem))
         self.at_home = True
+        self.kind: Hashable = None
+        self.descent: CompiledSGD | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "at_home": False}
+        return {**self.__dict__, "at_home": False, "descent": None, "kind": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.choose_descent()  # for the processor that is here
+
+    def choose_descent(self) -> None:
+        """Take the compiled descent on all data where it has torch's bits from step to step."""
+        reference = self.reference
+        on_all = reference.job.spec.feed is None
+        if on_all and isinstance(self.evaluate, WrittenOut) and self.evaluate.compiled is not None:
+            compiled, values = self.evaluate.compiled, self.evaluate.values
+            self.descent = choose_compiled_sgd(reference.job, compiled, reference.runs_of_values, values)
 
     @cached_property
     def has_same_bits(self) -> bool:
@@ -130,6 +144,10 @@ class BatchEngine:
     def run(self, job: Job, runs: slice, record: Buffer, errors: NDArray[np.object_], advance: Advance) -> None:
         """Make these runs step by step, invalid ones too: they cost less than sorting them out."""
         count = record.count
+        if self.descent is not None:
+            with torch.no_grad(), one_thread(), np.errstate(all="ignore"):
+                self.descent.run(job, np.arange(runs.start, runs.stop), record, advance)
+            return
         # torch multiplies a batch of a single matrix in another order: by itself a run would have other bits
         numbers = np.arange(runs.start, runs.stop).repeat(2 if count == 1 else 1)
         assert job.rule is not None
@@ -160,6 +178,13 @@ class BatchEngine:
     def evaluation(self, job: Job, numbers: NDArray[np.int64], record: Buffer) -> StepEvaluation:
         """Return what evaluates these runs, step after step."""
         return lambda step, position, losses: self.evaluate(position, losses, step < job.steps)
+
+    def remember(self, agreement: Agreement) -> None:
+        """Remember for sweeps of this kind how all that was compared came out."""
+        if self.kind is not None and self.descent is not None:
+            reference = self.reference
+            known = Proven(self.probe, self.descent, reference.alone, self.why, len(reference.runs))
+            remember(self.kind, known, agreement, again=reference.before > 0)
 
     def compare(self, runs: slice, record: Buffer) -> Agreement:
         """Hold those of these runs that torch takes too against torch's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ravine._engine.gradients import WrittenOut, is_written_out, of_any, roundin
 from ravine._engine.job import Job
 from ravine._engine.network import Network, choose_network
 from ravine._engine.on_batches import NeuronOnBatches, make_trials, of_any_on_batches
+from ravine._engine.proven import find_proven, kind_of
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.registry import RULES
 from ravine._engine.schedule import NotTabulatedError
@@ -40,6 +42,9 @@ LOOKS = 3
 PROBE_BYTES = 100_000
 """Positions by which an engine is known again on another processor."""
 
+WRITTEN_OUT = "written out"
+"""How an engine has its gradient."""
+
 LEAVE_OUT = "leave it out, and thousands of runs are one batch"
 
 
@@ -51,8 +56,10 @@ class Obstacle:
     remedy: str
 
 
-def choose_engine(job: Job, which: int, wanted: str | None, *, summary: bool = False) -> Engine:
-    """Choose the fastest engine for one problem that agrees with torch.
+def choose_engine(
+    job: Job, which: int, wanted: str | None, *, summary: bool = False, remembers: bool = False
+) -> Engine:
+    """Choose the fastest engine for one problem that agrees with torch; one that `remembers` may be known already.
 
     Raises
     ------
@@ -64,13 +71,34 @@ def choose_engine(job: Job, which: int, wanted: str | None, *, summary: bool = F
     obstacle = why_not_stacked(job)
     if obstacle is None:
         load_kernel()  # a switch that means nothing is an error of its own, and no loss that cannot be batched
-        found = _batch_engine(job, which, wanted, summary)
+        kind = kind_of(job, which, summary=summary) if remembers and wanted is None else None
+        found = _known_engine(job, which, kind) or _batch_engine(job, which, wanted, summary)
         if isinstance(found, BatchEngine):
+            found.kind = kind if found.descent is not None else None
             return found
         obstacle = found
     if wanted == "autograd":
         raise ValueError(f'engine="autograd" does not fit: {obstacle.why}; leave engine out')
     return TorchEngine(job, obstacle.why, obstacle.remedy)
+
+
+def _known_engine(job: Job, which: int, kind: Hashable | None) -> BatchEngine | None:
+    """Return the engine of a kind of sweep that was compared before, if the problem's loss still is what it was."""
+    proven = find_proven(kind)
+    if proven is None:
+        return None
+    reference = TorchReference.again(job, which, proven.sweeps, proven.runs, alone=proven.alone)
+    try:
+        values = reference.values_at_start()
+    except Exception:  # then the whole trial says what is wrong
+        return None
+    compiled = proven.descent.compiled
+    with torch.no_grad(), one_thread():
+        if not has_bits(compiled, values, values.count):
+            return None
+    engine = BatchEngine(WRITTEN_OUT, compiled, reference, proven.values)
+    engine.descent, engine.why = proven.descent, proven.why
+    return engine
 
 
 def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> BatchEngine | Obstacle:
@@ -83,12 +111,14 @@ def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> Ba
             written = WrittenOut(problem, values)
             if wanted != "autograd" and agrees(written, values, problem):
                 probe = _own_values(written, values)
-                engine = BatchEngine("written out", written, reference, probe)
+                engine = BatchEngine(WRITTEN_OUT, written, reference, probe)
                 engine.why = _why_this_order(job, engine, written, summary)
+                engine.choose_descent()
+                engine.why += "" if engine.descent is None else ", steps too"
                 return engine if job.spec.feed is None else _on_batches(engine, values, job.spec.feed, summary)
         network = None if wanted == "autograd" else choose_network(problem, values)
         if network is not None:
-            engine = BatchEngine("written out", network, reference, _own_values(network, values))
+            engine = BatchEngine(WRITTEN_OUT, network, reference, _own_values(network, values))
             engine.why = f"every bit torch's at {values.count} positions: {network}"
             return engine if job.spec.feed is None else _on_batches(engine, values, job.spec.feed, summary)
         batched = of_any(problem)

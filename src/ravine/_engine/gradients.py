@@ -123,16 +123,20 @@ class Alone:
     def __init__(self, problem: Problem, starts: torch.Tensor) -> None:
         parts = problem.parts
         assert parts is not None
-        self.inputs, self.targets = parts.inputs, parts.targets[:, 0].contiguous()
+        self.inputs, self.column = parts.inputs, parts.targets[:, :1].contiguous()
         self.criterion = parts.criterion
-        functions = residual_functions(parts.criterion, self.targets)
+        functions = residual_functions(parts.criterion, self.column[:, 0])
         assert functions is not None
         self.losses_of, self.slopes_of = functions
         runs, (samples, features) = len(starts), self.inputs.shape
         self.rows, self.residual = aligned_rows(starts), aligned_rows(starts.new_empty(runs, samples))
-        self.each = starts.new_empty(runs, samples)
-        self.layers = [(row[:features].reshape(1, -1), row[features:]) for row in self.rows]
-        self.slopes = [row[None] for row in self.residual]
+        self.each, self.gradients = starts.new_empty(runs, samples), torch.zeros_like(self.rows)
+        layers = [(row[:features].reshape(1, -1), row[features:]) for row in self.rows]
+        slopes = [row[None] for row in self.residual]
+        columns = [row[:, None] for row in self.residual]
+        products = [row[None, :features] for row in self.gradients]
+        self.layers, self.products = list(zip(layers, columns, strict=True)), list(zip(slopes, products, strict=True))
+        self.by_bias = self.gradients[:, features]
         self.leaves = [[row] for row in self.rows]
 
     def position(self) -> torch.Tensor:
@@ -140,22 +144,24 @@ class Alone:
         return self.rows.T.clone()
 
     def evaluate(self, gradients: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the losses (runs,), and the gradients (runs, parameters) where they are wanted."""
+        """Return the losses (runs,), and the gradients (runs, parameters) where they are wanted, written over."""
         with torch.no_grad():
-            predictions = torch.cat([F.linear(self.inputs, weight, bias) for weight, bias in self.layers])
-            torch.sub(predictions.view(self.each.shape), self.targets, out=self.residual)
+            for (weight, bias), column in self.layers:
+                torch.sub(F.linear(self.inputs, weight, bias), self.column, out=column)
             losses = torch.mean(self.losses_of(self.residual, self.each), -1)
             if not gradients:
                 return losses, None
-            slopes = self.slopes_of(self.residual)
-            products = torch.cat([torch.mm(slope, self.inputs) for slope in self.slopes])
-            return losses, torch.cat([products, slopes.sum(-1, keepdim=True)], 1)
+            self.slopes_of(self.residual)  # which are written over it
+            for slope, product in self.products:
+                product.copy_(torch.mm(slope, self.inputs))  # written by mm itself, it may have other bits
+            torch.sum(self.residual, -1, out=self.by_bias)
+            return losses, self.gradients
 
     def on_batches(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the losses of batches of one size, one for each run, and the gradients (runs, parameters)."""
         with torch.no_grad():
             pairs = zip(self.layers, batches, strict=True)
-            predictions = torch.stack([F.linear(x, weight, bias)[:, 0] for (weight, bias), (x, _) in pairs])
+            predictions = torch.stack([F.linear(x, weight, bias)[:, 0] for ((weight, bias), _), (x, _) in pairs])
             targets = torch.stack([y[:, 0] for _, y in batches])
             functions = residual_functions(self.criterion, targets[0])
             assert functions is not None
@@ -163,9 +169,10 @@ class Alone:
             residual = predictions.sub_(targets)
             losses = torch.mean(losses_of(residual, torch.empty_like(residual)), -1)
             slopes = slopes_of(residual)
-            rows = aligned_rows(slopes)
-            products = [torch.mm(slope[None], x) for slope, (x, _) in zip(rows, batches, strict=True)]
-            return losses, torch.cat([torch.cat(products), slopes.sum(-1, keepdim=True)], 1)
+            for slope, (_, product), (x, _) in zip(aligned_rows(slopes), self.products, batches, strict=True):
+                product.copy_(torch.mm(slope[None], x))
+            torch.sum(slopes, -1, out=self.by_bias)
+            return losses, self.gradients
 
     def on_batches_at(
         self,

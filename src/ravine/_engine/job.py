@@ -129,6 +129,11 @@ class Job:
         return found
 
     @cached_property
+    def answers(self) -> dict[tuple[int, ...], str]:
+        """What torch said of settings, by what it may see in them; empty where it takes them."""
+        return {}
+
+    @cached_property
     def defaults(self) -> Mapping[str, Any]:
         """All settings of the optimizer, as it says itself: the fixed ones, and some of the sweep's that it takes."""
         return self.some_optimizer.defaults
@@ -269,11 +274,27 @@ def errors_at(job: Job, settings: NDArray[np.int64]) -> NDArray[np.object_]:
     """Ask the same of some settings."""
     errors = np.full(len(settings), "", dtype=object)
     for alike in _kinds(job, settings):
-        try:
-            _ask(job, int(settings[alike[0]]))
-        except Exception as reason:
-            errors[alike] = str(reason)
+        errors[alike] = _answer(job, int(settings[alike[0]]))
     return errors
+
+
+def _answer(job: Job, setting: int) -> str:
+    """Ask torch about one setting, or find what it said of another that it sees alike."""
+    if job.rule is None or job.spec.groups:
+        return _message(job, setting)
+    places = job.inner.places(np.array([setting]))
+    seen = tuple(int(doubts[places[name][0]]) for name, doubts in job.doubts.items())
+    if seen not in job.answers:
+        job.answers[seen] = _message(job, setting)
+    return job.answers[seen]
+
+
+def _message(job: Job, setting: int) -> str:
+    try:
+        _ask(job, setting)
+    except Exception as reason:
+        return str(reason)
+    return ""
 
 
 TRIES = 100

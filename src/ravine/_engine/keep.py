@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,9 @@ from ravine import measure
 from ravine._engine.job import Job
 from ravine._system import SHARE_OF_MEMORY, bytes_free, check_fits, format_bytes
 from ravine._torch import numpy_of
+
+Advance = Callable[[float], None]
+"""Is told of how many runs, or parts of them, the work is done."""
 
 Kept = Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
 """What is kept: by name the dimensions after the run, and the numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,9 @@ from ravine._torch import one_thread
 
 WHOLE_RUNS = 16
 """Whole runs of a problem that torch takes too, where it has so many."""
+
+RUNS_AGAIN = 2
+"""Whole runs of a sweep of whose kind sixteen were compared before in this process."""
 
 MOST_WHOLE_RUNS = 64
 """Whole runs of a sweep of many problems; each of them has one at least."""
@@ -65,23 +69,51 @@ class TorchReference:
         self.job, self.alone = job, False
         share = max(1, min(WHOLE_RUNS, MOST_WHOLE_RUNS // len(job.problems)))
         self.runs = which * job.inner.size + some_kinds(job, share, which)
+        self.before = 0
+
+    @classmethod
+    def again(cls, job: Job, which: int, sweeps: int, before: int, *, alone: bool) -> TorchReference:
+        """Return a few whole runs for a sweep whose like was compared before: others after each number of sweeps."""
+        found = cls.__new__(cls)
+        found.job, found.alone, found.before = job, alone, before
+        random = np.random.default_rng([job.seed, which, sweeps])
+        runs = some_kinds(job, WHOLE_RUNS, which + len(job.problems) * sweeps)
+        found.runs = which * job.inner.size + np.sort(random.permutation(runs)[:RUNS_AGAIN])
+        return found
 
     @property
     def problem(self) -> Problem:
         """The problem, at the start of the first run."""
         return self.job.problem_of(int(self.runs[0]))
 
+    @property
+    def _most_positions(self) -> int:
+        share = max(FEWEST_POSITIONS, min(POSITIONS, MOST_POSITIONS // len(self.job.problems)))
+        return max(2, min(share, VALUES_BYTES // (self.job.parameters * self.job.like.element_size())))
+
+    @property
+    def runs_of_values(self) -> NDArray[np.int64]:
+        """The runs along whose first steps losses and gradients are looked at."""
+        return self.runs[: self._most_positions // 2]
+
     def first_values(self) -> TorchValues:
         """Return torch's losses and gradients at the starts of the runs and along their first steps."""
-        share = max(FEWEST_POSITIONS, min(POSITIONS, MOST_POSITIONS // len(self.job.problems)))
-        most = max(2, min(share, VALUES_BYTES // (self.job.parameters * self.job.like.element_size())))
-        runs = self.runs[: most // 2]
+        most = self._most_positions
+        runs = self.runs_of_values
         steps = min(self.job.steps, -(-most // len(runs)) - 1)
         with self._undisturbed():
             positions, losses, gradients, _ = zip(*self._walk(runs, steps, on_all=True), strict=True)
         values = TorchValues(torch.cat(positions, 1), torch.cat(losses), torch.cat(gradients, 1))
         # a single position would be evaluated by other code than a batch
         return values if values.count > 1 else values.repeated()
+
+    def values_at_start(self) -> TorchValues:
+        """Return torch's loss and gradient where the first run begins, by its own model, twice."""
+        with self._undisturbed():
+            live = Live([self.problem], double=False)
+            losses, gradient = live.evaluate(True)
+            assert gradient is not None
+            return TorchValues(live.position(), losses, gradient.T).repeated()
 
     def try_alone(self, values: TorchValues) -> None:
         """See whether a linear neuron without a graph has the bits that torch gave; then it serves from now on."""
@@ -103,7 +135,7 @@ class TorchReference:
         chosen = self.runs[(self.runs >= runs.start) & (self.runs < runs.stop)]
         job, like = self.job, self.job.like
         kept, dtype = ("losses" if record.position is None else "path"), str(like.dtype).removeprefix("torch.")
-        found = Agreement(steps=job.steps, kept=kept, dtype=dtype)
+        found = Agreement(steps=job.steps, kept=kept, dtype=dtype, before=self.before)
         some = max(1, VALUES_BYTES // (job.parameters * like.element_size()))  # large models: fewer side by side
         for first in range(0, len(chosen), some):
             try:
@@ -161,6 +193,10 @@ class TorchReference:
         alone = self.alone and not double
         models: Alone | Live = Alone(problems[0], _starts_of(problems)) if alone else Live(problems, double)
         optimizer, schedules = self._optimizer_of(runs, models.leaves)
+        take_step = step_of(optimizer)
+        if isinstance(models, Alone):
+            for (row,), gradient in zip(models.leaves, models.gradients, strict=True):
+                row.grad = gradient
         dealt = [] if on_all or self.job.spec.feed is None else self._deal(runs, double)
         for step in range(steps + 1):
             position, batch_losses = models.position(), None
@@ -172,11 +208,7 @@ class TorchReference:
             yield Step(position, losses, None if gradients is None else gradients.T, batch_losses)
             if step == steps:
                 return
-            if isinstance(models, Alone):
-                assert gradients is not None
-                for (row,), gradient in zip(models.leaves, gradients, strict=True):
-                    row.grad = gradient
-            optimizer.step()
+            take_step()
             for schedule in schedules:
                 schedule.step()
 
@@ -213,6 +245,20 @@ class TorchReference:
         """Keep the random state, and one thread: how many there are changes the last bits of a sum."""
         with random_state_kept([self.problem]), one_thread():
             yield
+
+
+def step_of(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """Return the step of an optimizer without what torch wraps around it for profilers and hooks: a third of its time.
+
+    Only torch's own classes are walked here; what they do in a step stands in the function itself.
+    """
+    bare = inspect.unwrap(type(optimizer).step)
+
+    def take_step() -> None:
+        with torch.no_grad():
+            bare(optimizer)
+
+    return take_step
 
 
 def _starts_of(problems: list[Problem]) -> torch.Tensor:

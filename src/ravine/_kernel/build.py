@@ -6,6 +6,7 @@ is loaded by ctypes, so that one library serves all versions of Python.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -17,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-FLAGS = ("-std=c11", "-O2", "-ftree-vectorize", "-fPIC", "-shared")
+FLAGS = ("-std=c11", "-O3", "-Wno-psabi", "-fPIC", "-shared")
 
 EXACT = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 """No operation is fused with another or moved; and nobody asks for errno or traps, which would forbid vectors."""
@@ -28,6 +29,8 @@ LEVELS = {
     "portable": (),
 }
 """Sets of instructions by name, fastest first, and what the compiler is told of them."""
+
+SOURCES = ("neuron.c", "neuron.h")
 
 MANY = ("x86_64", "AMD64")
 """Processors for which there is more than the portable one."""
@@ -49,7 +52,8 @@ def compile_all(folder: Path = HERE) -> list[Path]:
         if level != "portable" and platform.machine() not in MANY:
             continue
         library = folder / library_name(level)
-        command = [*compiler, *FLAGS, *EXACT, *instructions, str(HERE / "neuron.c"), "-o", str(library), "-lm"]
+        told = [*FLAGS, *EXACT, *instructions, f'-DSOURCE="{source_of(level)}"']
+        command = [*compiler, *told, str(HERE / "neuron.c"), "-o", str(library), "-lm"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode == 0:
             found.append(library)
@@ -58,6 +62,14 @@ def compile_all(folder: Path = HERE) -> list[Path]:
     if not found:
         raise OSError(f"{shlex.join(compiler)} made no library: {why.strip() or 'it says nothing'}")
     return found
+
+
+def source_of(level: str) -> str:
+    """Return a digest of what a library is made of: compiled into it, it tells one that was made of something else."""
+    found = hashlib.sha256(repr((FLAGS, EXACT, LEVELS[level])).encode())
+    for name in SOURCES:
+        found.update((HERE / name).read_bytes())
+    return found.hexdigest()[:16]
 
 
 def library_name(level: str) -> str:

@@ -1,36 +1,78 @@
-/* The loss of a linear neuron with one input, and its gradient, at many positions at once, in torch's own bits.
+/* A linear neuron with one input, at many positions at once, in torch's own bits: its loss, its gradient, and whole
+ * runs of SGD from step to step.
  *
  * To have torch's bits is to round where torch rounds, and to add up in torch's order. So it is positions that are
- * worked on side by side: each of the LANES does the very operations that torch does for one position, in their order,
- * and the compiler makes vectors of lanes without moving any of them (it contracts and reassociates nothing).
+ * worked on side by side: each lane does the very operations that torch does for one position, in their order. Lanes
+ * are the vectors of GNU C, which GCC and Clang make of what the processor has; nothing is contracted or reassociated.
  *
- * Three things differ between processors and libraries. Whoever calls has tried them on live torch, and says whether
+ * Four things differ between processors and libraries. Whoever calls has tried them on live torch, and says whether
  * the gradient by the weight is a chain of fused multiply-adds, how wide the vectors are by which torch adds up a row,
- * and how many samples torch's vectors leave over where it works out slopes: its code for these rounds otherwise.
+ * how many samples torch's vectors leave over where it works out slopes (its code for these rounds otherwise), and
+ * whether an optimizer's step is fused.
  *
  * build.py compiles this file once for each set of instructions; it needs nothing but C's own library.
  */
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
-#define LANE_BYTES 128 /* four vectors of AVX2, two of AVX-512: the sums of a row stay in the first cache */
 #define ALWAYS static inline __attribute__((always_inline))
+
+#if defined __AVX512F__
+#include <immintrin.h>
+#define VECTOR_BYTES 64
+#define FMA_float(a, b, c) ((vector_float)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define FMA_double(a, b, c) ((vector_double)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
+#elif defined __FMA__
+#include <immintrin.h>
+#define VECTOR_BYTES 32
+#define FMA_float(a, b, c) ((vector_float)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define FMA_double(a, b, c) ((vector_double)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
+#else
+#define VECTOR_BYTES 16
+#define FMA_float(a, b, c) each_lane_float(a, b, c)
+#define FMA_double(a, b, c) each_lane_double(a, b, c)
+#endif
+
+#define WIDE 4 /* vectors side by side: a chain of additions waits for each of them in turn */
+#define EACH for (int v = 0; v < WIDE; v++)
+
+/* Of which sources and flags this library was made: build.py says it, and whoever loads it asks. */
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+const char *source_of_kernel(void) { return SOURCE; }
 
 enum loss { MSE, L1, HUBER, SMOOTH_L1 };
 
+/* What of it is wanted: losses, those of positions with one weight, gradients as well. */
+enum way { LOSS_ALONE, OF_A_ROW, WITH_SLOPE, WITH_FUSED_SLOPE, WAYS };
+
+/* Settings of SGD, a row of numbers for each; the last three are switches, 0 or 1. */
+enum setting { MINUS_LR, MOMENTUM, UNDAMPED, WEIGHT_DECAY, SIGN, DECAYS, MOVES, AHEAD, SETTINGS };
+
+/* Where runs of SGD stand, a row of numbers for each: parameters, and torch's momentum buffers. */
+enum place { WEIGHT, BIAS, WEIGHT_BUFFER, BIAS_BUFFER, PLACES };
+
 #define REAL float
-#define FMA fmaf
-#define ABS fabsf
+#define BITS int32_t
+#define LARGEST INT32_MAX
+#define FMA FMA_float
+#define SCALAR_FMA fmaf
 #define NAME(what) what##_float
 #include "neuron.h"
 #undef REAL
+#undef BITS
+#undef LARGEST
 #undef FMA
-#undef ABS
+#undef SCALAR_FMA
 #undef NAME
 
 #define REAL double
-#define FMA fma
-#define ABS fabs
+#define BITS int64_t
+#define LARGEST INT64_MAX
+#define FMA FMA_double
+#define SCALAR_FMA fma
 #define NAME(what) what##_double
 #include "neuron.h"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ravine._kernel.build import HERE, LEVELS, library_name
+from ravine._kernel.build import HERE, LEVELS, library_name, source_of
 
 SWITCH = "RAVINE_KERNEL"
 """Environment: ``off`` leaves the kernel out; the name of a set of instructions takes just that one."""
@@ -25,19 +26,40 @@ CRITERIA = (torch.nn.MSELoss, torch.nn.L1Loss, torch.nn.HuberLoss, torch.nn.Smoo
 """Criteria by their numbers in neuron.c."""
 
 
+SETTINGS = ("minus_lr", "momentum", "undamped", "weight_decay", "sign", "decays", "moves", "ahead")
+"""What SGD is told of each run, by rows in their order in neuron.c."""
+
+PLACES = 4
+"""Rows that say where a run of SGD stands: its weight, its bias, and torch's momentum buffers of both."""
+
+MOST_ROOM = 50_000_000
+"""Bytes in which losses and slopes of all samples are held, at most: beyond, torch's own passes cost no more."""
+
+
 class Kernel:
     """One of the libraries."""
 
     def __init__(self, level: str, path: Path) -> None:
         self.level = level
-        library = ctypes.CDLL(str(path))
-        pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_double
+        self.library = ctypes.CDLL(str(path))
+        self.library.source_of_kernel.restype = ctypes.c_char_p
+        if self.library.source_of_kernel() != source_of(level).encode():
+            raise OSError("it was built from another source")
+        pointer, number, real, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_double, ctypes.c_ssize_t
         data = [number, number, number, number, pointer, pointer, number, real, real]
-        self.functions: dict[torch.dtype, Any] = {}
-        for dtype, name in ((torch.float32, "evaluate_float"), (torch.float64, "evaluate_double")):
-            function = getattr(library, name)
-            function.argtypes, function.restype = [*data, ctypes.c_ssize_t, *[pointer] * 5], number
-            self.functions[dtype] = function
+        self.functions: dict[torch.dtype, dict[str, Any]] = {}
+        self.lanes: dict[torch.dtype, int] = {}
+        for dtype, precision in ((torch.float32, "float"), (torch.float64, "double")):
+            takes = {
+                "evaluate": [*data, pointer, size, *[pointer] * 5],
+                "grid": [*data, size, size, *[pointer] * 3],
+                "descend": [*data, pointer, *[number] * 3, size, *[pointer] * 3, size, size, pointer, size],
+            }
+            found = {name: getattr(self.library, f"{name}_{precision}") for name in takes}
+            for name, function in found.items():
+                function.argtypes, function.restype = takes[name], number
+            self.functions[dtype] = found
+            self.lanes[dtype] = getattr(self.library, f"lanes_at_once_{precision}")()
 
 
 @dataclass(frozen=True)
@@ -64,11 +86,16 @@ class Neuron:
     """A linear neuron with one input, as the kernel takes it."""
 
     def __init__(self, kernel: Kernel, inputs: torch.Tensor, targets: torch.Tensor, criterion: Any) -> None:
-        self.kernel, self.function = kernel, kernel.functions[inputs.dtype]
+        self.kernel, self.functions = kernel, kernel.functions[inputs.dtype]
         self.inputs, self.targets = inputs.reshape(-1).contiguous(), targets.reshape(-1).contiguous()
         self.criterion, share = CRITERIA.index(type(criterion)), 1 / len(inputs)
         self.share = 2 * share if self.criterion == 0 else share
         self.turn = float(getattr(criterion, "delta", getattr(criterion, "beta", 1.0)))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether gradients may be worked out too."""
+        return self._numbers_held * self.inputs.element_size() <= MOST_ROOM
 
     def evaluate(
         self,
@@ -80,15 +107,70 @@ class Neuron:
     ) -> None:
         """Write the losses at positions, and the gradients (2, positions) where they are wanted."""
         rows = [weight, bias, losses, *(() if gradient is None else gradient)]
+        self._check(*rows)
         for row in rows:
-            if row.dtype != self.inputs.dtype or row.shape != losses.shape or not row.is_contiguous():
-                raise ValueError(f"rows of {len(losses)} {self.inputs.dtype} expected, got {row.shape} {row.dtype}")
+            if row.shape != losses.shape or not row.is_contiguous():
+                raise ValueError(f"rows of {len(losses)} numbers expected, got {tuple(row.shape)}")
+        room = losses if gradient is None else self._make_room()
+        nothing = () if gradient is not None else (None, None)
+        self._call("evaluate", sums, room.data_ptr(), len(losses), *(row.data_ptr() for row in rows), *nothing)
+
+    def fill(self, sums: Sums, weights: torch.Tensor, biases: torch.Tensor, out: torch.Tensor) -> None:
+        """Write the losses over a grid (weights, biases)."""
+        self._check(weights, biases, out)
+        if out.shape != (len(weights), len(biases)) or not all(t.is_contiguous() for t in (weights, biases, out)):
+            raise ValueError(f"a grid of {len(weights)} by {len(biases)} expected, got {tuple(out.shape)}")
+        pointers = (each.data_ptr() for each in (weights, biases, out))
+        self._call("grid", sums, len(weights), len(biases), *pointers)
+
+    def descend(
+        self,
+        sums: Sums,
+        fused: bool,
+        settings: torch.Tensor,
+        state: torch.Tensor,
+        losses: torch.Tensor,
+        position: torch.Tensor | None,
+        *,
+        begun: bool,
+    ) -> None:
+        """Take a step of SGD for each row of `losses` (step, run); what is recorded is what was before it.
+
+        `settings` (`SETTINGS`, run) and `state` (`PLACES`, run), which is written over, are whole; `losses` and
+        `position` (step, parameter, run) may be parts of something larger.
+        """
+        steps, runs = losses.shape
+        self._check(settings, state, losses, *(() if position is None else (position,)))
+        whole = settings.is_contiguous() and state.is_contiguous()
+        if not whole or settings.shape != (len(SETTINGS), runs) or state.shape != (PLACES, runs):
+            raise ValueError(f"settings and state of {runs} runs expected, got {settings.shape} and {state.shape}")
+        strides = (0, 0) if position is None else position.stride()[:2]
+        fits = position is None or (position.shape == (steps, 2, runs) and position.stride(2) == 1)
+        if not fits or losses.stride(1) != 1:
+            raise ValueError(f"records of {steps} steps of {runs} runs expected, runs side by side")
+        where = None if position is None else position.data_ptr()
+        room = self._make_room()  # held until the call is over
+        told = (room.data_ptr(), fused, steps, begun, runs, settings.data_ptr(), state.data_ptr())
+        self._call("descend", sums, *told, where, *strides, losses.data_ptr(), losses.stride(0))
+
+    @property
+    def _numbers_held(self) -> int:
+        return 2 * len(self.inputs) * self.kernel.lanes[self.inputs.dtype]
+
+    def _make_room(self) -> torch.Tensor:
+        return self.inputs.new_empty(self._numbers_held)
+
+    def _check(self, *tensors: torch.Tensor) -> None:
+        for each in tensors:
+            if each.dtype != self.inputs.dtype or each.device.type != "cpu":
+                raise ValueError(f"{self.inputs.dtype} on the CPU expected, got {each.dtype} on {each.device}")
+
+    def _call(self, name: str, sums: Sums, *rest: Any) -> None:
         samples, size = len(self.inputs), self.inputs.element_size()
         bulk = samples - samples % (sums.block // size)
         how = (self.criterion, sums.fused, sums.width // size, bulk)
         data = (self.inputs.data_ptr(), self.targets.data_ptr(), samples, self.share, self.turn)
-        nothing = () if gradient is not None else (None, None)
-        if self.function(*how, *data, len(losses), *(row.data_ptr() for row in rows), *nothing):
+        if self.functions[name](*how, *data, *rest):
             raise ValueError(f"the kernel knows nothing of {sums}")
 
 
@@ -133,7 +215,14 @@ def _built() -> str:
 @cache
 def _open(level: str) -> Kernel | None:
     path = HERE / library_name(level)
+    if not path.exists():
+        return None
     try:
-        return Kernel(level, path) if path.exists() else None
-    except (AttributeError, OSError):  # of another system, or of another release
+        return Kernel(level, path)
+    except (AttributeError, OSError) as reason:  # of another system, or of another release
+        words = "knows no source" if isinstance(reason, AttributeError) else str(reason)
+        warnings.warn(
+            f"{path} is left out ({words}), and torch alone is used: python -m ravine._kernel.build builds it anew",
+            stacklevel=2,
+        )
         return None

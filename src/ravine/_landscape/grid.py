@@ -17,6 +17,7 @@ from ravine._format import hint, kind_of, listed
 from ravine._parallel.workers import wrap_executor
 from ravine._problem.check_fit import scalar
 from ravine._problem.dimension import dimension
+from ravine._problem.order import same_bits
 from ravine._problem.problem import Problem
 from ravine._progress import work
 from ravine._study.contract import CONTRACT, COORDINATES, check
@@ -323,13 +324,20 @@ def _walk(pieces: Chunks | Rows, executor: Executor | None) -> Generator[tuple[i
 
 
 def grid_dataset(
-    name: str, problem: Problem | Mapping[str, Problem], grid: Grid, found: Sequence[GridValues]
+    name: str,
+    problem: Problem | Mapping[str, Problem],
+    grid: Grid,
+    found: Sequence[GridValues],
+    along: str | None = None,
 ) -> xr.Dataset:
-    """Return what was found over a grid, for one problem or for each of a mapping, as a variable of the contract."""
+    """Return what was found over a grid, for one problem or for each of a mapping, as a variable of the contract.
+
+    `along` is the dimension that the mapping makes, where that is known already.
+    """
     one = isinstance(problem, Problem)
     labelled = {"": problem} if isinstance(problem, Problem) else problem
     first = next(iter(labelled.values()))
-    lead = () if one else (dimension(labelled),)
+    lead = () if one else (along or dimension(labelled),)
     coords: dict[str, Any] = dict(zip(grid.names, grid.values, strict=True))
     coords |= {dim: np.array(list(labelled)) for dim in lead}
     if one and first.criterion is not None:
@@ -358,6 +366,10 @@ def check_points(grid: Grid) -> list[tuple[int, int]]:
 
 def extremes(values: torch.Tensor) -> list[tuple[int, int]]:
     """Return row and column of the lowest and the highest finite value: rounding tells there first."""
+    if values.ndim == 2:
+        found = values.argmin(), values.argmax()
+        if all(bool(values.view(-1)[place].isfinite()) for place in found):
+            return [divmod(int(place), values.shape[1]) for place in found]
     flat = values.reshape(*values.shape[:2], -1).double().sum(-1)
     if not torch.isfinite(flat).any():
         return []
@@ -374,7 +386,8 @@ def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], points_in_all:
     'every bit, at 1 of 10,201 points checked'
     """
     points = f"at {len(pairs)} of {points_in_all:,} points checked"
-    if all(torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True) for one, other in pairs):
+    ones, others = (torch.stack(each) for each in zip(*pairs, strict=True))
+    if same_bits(ones, others):
         return f"every bit, {points}"
     return f"within {max(float((one - other).abs().nan_to_num(0.0).max()) for one, other in pairs):.1e}, {points}"
 

@@ -206,20 +206,22 @@ def surface(
         raise ValueError("store is for surfaces over a plane=, which take long; others are saved with ravine.save")
     points = POINTS if points is None else points
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
-    by_problem = not isinstance(problem, Problem) and dimension(problem) == "problem"
+    along = None if isinstance(problem, Problem) else dimension(problem)
+    needed = 0
     if isinstance(points, int):
         needed = len(problems) * points**2 * next(iter(problems[0].start.values())).element_size()
+    if needed > SMALL_BYTES:  # below, asking what is free takes longer than the points
         check_fits(f"a surface of {points:,} by {points:,} points takes", needed, "take fewer points")
     grid = grid_of(problems[0], {**read_axes(axes), **named_axes}, points)
     if slope and problems[0].size > 2:  # beside runs, their parameters and these two would be aligned as one
         raise ValueError(f"slope=True is for two parameters, and this problem has {problems[0].size}: leave it out")
     with torch.no_grad():
-        if not by_problem and all(is_neuron(each) and each.size == 2 for each in problems):
+        if along != "problem" and all(is_neuron(each) and each.size == 2 for each in problems):
             with one_thread(), fork_random_state():
                 found = _affine_maps(problems, grid)
         else:
             found = [_general_map(each, grid, executor) for each in problems]
-    land = grid_dataset("surface", problem, grid, found)
+    land = grid_dataset("surface", problem, grid, found, along)
     return land.assign(slope=slopes(problem, land, executor=executor)) if slope else land
 
 
@@ -233,8 +235,7 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
     x = parts.inputs[:, 0].contiguous()
     values = dict(zip(grid.names, (torch.from_numpy(v).to(x) for v in grid.values), strict=True))
     weights, biases = values["weight"], values["bias"]
-    low, high = float(min(map(min, grid.values))), float(max(map(max, grid.values)))
-    forward = ON_GRID[choose_on_grid(parts.inputs, low, high)]
+    low, high = min(float(v.min()) for v in grid.values), max(float(v.max()) for v in grid.values)
     maps = [torch.empty(len(weights), len(biases), dtype=x.dtype) for _ in problems]
     ways, left = [BROADCAST] * len(problems), dict(enumerate(zip(problems, maps, strict=True)))
     for k, (each, losses) in enumerate(zip(problems, maps, strict=True)):
@@ -245,6 +246,7 @@ def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
             ways[k] = f"{BROADCAST}, compiled for {compiled.neuron.kernel.level}"
             del left[k]
     if left:
+        forward = ON_GRID[choose_on_grid(parts.inputs, low, high)]
         _broadcast(list(left.values()), forward, weights, biases)
     if grid.names[0] == "weight":
         maps = [each.T.contiguous() for each in maps]
@@ -282,6 +284,9 @@ def _broadcast(
                 torch.mean(losses(residual, each), -1, out=out[w : w + some_weights, b : b + some_biases])
 
 
+SMALL_BYTES = 4_000_000
+"""What a surface takes without asking."""
+
 POINTS = 101
 """Grid points along each axis, where nothing else is said."""
 
@@ -293,10 +298,11 @@ def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, points: Seque
     """Compare points with what the layer's own operation gives there; no random number is drawn."""
     parts, found = problem.parts, []
     assert parts is not None
+    names = dict(zip(grid.names, (torch.from_numpy(v).to(losses) for v in grid.values), strict=True))
+    weights, biases, across = names["weight"][:, None, None], names["bias"][:, None], grid.names[0] == "weight"
     for row, column in dict.fromkeys(points):
-        at = {name: v[k] for name, v, k in zip(grid.names, grid.values, (column, row), strict=True)}
-        weight, bias = (parts.inputs.new_tensor(at[name]) for name in ("weight", "bias"))
-        prediction = F.linear(parts.inputs, weight.reshape(1, 1), bias.reshape(1))
+        weight, bias = (column, row) if across else (row, column)
+        prediction = F.linear(parts.inputs, weights[weight], biases[bias])
         found.append((parts.criterion(prediction, parts.targets), losses[row, column]))
     return agreement(found, losses.numel())
 

@@ -15,9 +15,6 @@ from ravine._problem.parts import Parts
 DRAWN = 64
 """Random positions at which an order of sums is tried."""
 
-CELLS = 16_384
-"""Points of a grid that are evaluated at once: what is written and read for them stays near the core."""
-
 
 class Compiled:
     """The evaluation of a linear neuron by the kernel; positions are (parameters, runs)."""
@@ -35,12 +32,8 @@ class Compiled:
         return found
 
     def fill(self, weights: torch.Tensor, biases: torch.Tensor, out: torch.Tensor) -> None:
-        """Write the losses over a grid (weights, biases), some rows at a time."""
-        some = max(1, CELLS // len(biases))
-        for first in range(0, len(weights), some):
-            rows = weights[first : first + some]
-            weight, bias = rows.repeat_interleave(len(biases)), biases.repeat(len(rows))
-            self.neuron.evaluate(self.sums, weight, bias, out[first : first + some].view(-1))
+        """Write the losses over a grid (weights, biases)."""
+        self.neuron.fill(self.sums, weights, biases, out)
 
 
 def choose_compiled(parts: Parts, values: TorchValues) -> Compiled | None:
@@ -51,7 +44,7 @@ def choose_compiled(parts: Parts, values: TorchValues) -> Compiled | None:
     serves all numbers of runs.
     """
     neuron = make_neuron(parts.inputs, parts.targets, parts.criterion)
-    if neuron is None:
+    if neuron is None or not neuron.has_room:
         return None
     with torch.no_grad():
         targets, drawn = _drawn_values(parts.inputs)

@@ -49,7 +49,8 @@ class Agreement:
     ``equal`` of ``compared`` runs have torch's bits in all that was ``kept`` of each step; ``off`` is the largest
     difference among the others, as a share of the largest number of its run, and ``own`` that between torch in the
     runs' ``dtype`` and torch in float64, in the run that is farthest off. ``strays`` are runs that were made on a
-    processor where the engine has other last bits than where the sweep was planned.
+    processor where the engine has other last bits than where the sweep was planned. ``before`` are whole runs of
+    earlier sweeps of the same kind in the same process, all of which had torch's bits.
     """
 
     compared: int = 0
@@ -60,12 +61,14 @@ class Agreement:
     kept: str = "path"
     dtype: str = "float32"
     strays: int = 0
+    before: int = 0
 
     def join(self, other: Agreement) -> None:
         """Take in other runs of the same problem."""
         self.compared, self.equal = self.compared + other.compared, self.equal + other.equal
         self.off, self.own = max(self.off, other.off), max(self.own, other.own)
         self.strays += other.strays
+        self.before = max(self.before, other.before)
 
     def __str__(self) -> str:
         """Say it.
@@ -74,6 +77,8 @@ class Agreement:
         --------
         >>> print(Agreement(16, 16, steps=100))
         every bit, 16 whole runs of 100 steps compared
+        >>> print(Agreement(2, 2, steps=100, before=16))
+        every bit, 2 whole runs of 100 steps compared, 16 of such sweeps before
         >>> print(Agreement(16, 12, off=6e-8, own=2e-7, steps=100))
         within 6e-8 of torch; 12 of 16 whole runs in every bit; torch in float32 is 2e-7 off torch in float64 there
         """
@@ -86,7 +91,9 @@ class Agreement:
         runs = f"{self.compared} whole run{'' if self.compared == 1 else 's'}"
         if self.equal == self.compared:
             kept = "" if self.kept == "path" else ", by their losses"
-            return f"every bit, {runs} of {self.steps:,} step{'' if self.steps == 1 else 's'} compared{kept}"
+            steps = f"{self.steps:,} step{'' if self.steps == 1 else 's'}"
+            before = f", {self.before:,} of such sweeps before" if self.before else ""
+            return f"every bit, {runs} of {steps} compared{kept}{before}"
         words = f"within {_scientific(self.off)} of torch; {self.equal} of {runs} in every bit"
         if self.dtype == "float64":
             return words

@@ -65,15 +65,20 @@ def study_of_blocks(plan: SweepPlan, made: BlockResult, kept: Kept) -> xr.Datase
         data["error"] = variable("error", (), made.errors.astype(str))
     if (made.taken < job.steps).any():
         data["steps_taken"] = variable("steps_taken", (), np.maximum(made.taken, 0))
-    known = skeleton_of(plan)
-    return xr.Dataset(data | dict(known.data_vars), known.coords)
+    known, coords = _known_before(plan)
+    return xr.Dataset(data | known, coords)
 
 
 def skeleton_of(plan: SweepPlan) -> xr.Dataset:
     """Return what is known before any run: the coordinates, the minima, and data small enough to draw."""
+    return xr.Dataset(*_known_before(plan))
+
+
+def _known_before(plan: SweepPlan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return its variables and its coordinates."""
     job = plan.job
     lead, _ = _dimensions_of(job)
-    data = dict(plan.minima.variables) | _schedule_of(job)
+    data: dict[str, Any] = dict(plan.minima.variables) | _schedule_of(job)
     parts = job.problems[0].parts
     if parts is not None and is_drawable(parts) and "problem" not in lead:
         data |= shared_data(parts)
@@ -88,7 +93,7 @@ def skeleton_of(plan: SweepPlan) -> xr.Dataset:
         inner = tuple(axis.name for axis in job.inner.axes)
         seeds = job.seeds_of(np.arange(job.inner.size))
         coords["seed"] = (inner, seeds.reshape(job.inner.shape))
-    return xr.Dataset(data, coords | {axis.name: axis.labels for axis in job.axes})
+    return data, coords | {axis.name: axis.labels for axis in job.axes}
 
 
 def _schedule_of(job: Job) -> dict[str, xr.Variable]:
@@ -174,6 +179,7 @@ def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
         warnings.warn(f"interrupted: {finished:,} of {job.size:,} runs were finished", stacklevel=5)
     if (made.errors != "").all():
         raise RuntimeError(f"every run failed; the first with: {made.errors[0]}")
+    plan.remember(made)
     output.lose(made.errors != "")
     return study_of_blocks(plan, made, output.variables())
 

@@ -191,6 +191,13 @@ class SweepPlan:
             made.see(which, engine.compare(runs, record))
             output.close(runs, record, self.minima.columns(self.job, runs))
 
+    def remember(self, made: BlockResult) -> None:
+        """Remember for later sweeps how whole runs of each problem came out."""
+        for which, engine in enumerate(self.engines):
+            agreement = made.agreement.get(which)
+            if isinstance(engine, BatchEngine) and agreement is not None:
+                engine.remember(agreement)
+
     def _parts(self, runs: slice) -> Iterator[tuple[int, slice]]:
         """Cut a stretch where problems change, and to what an engine takes at once."""
         each = self.job.inner.size
@@ -270,8 +277,8 @@ def _seconds_of(call: Callable[[], object]) -> float:
     return min(found)
 
 
-def make_plan(job: Job, engine: str | None, *, summary: bool) -> SweepPlan:
-    """Choose the engines, and find the minima.
+def make_plan(job: Job, engine: str | None, *, summary: bool, remembers: bool = False) -> SweepPlan:
+    """Choose the engines, and find the minima; one that `remembers` goes by what was compared before in this process.
 
     Raises
     ------
@@ -280,5 +287,6 @@ def make_plan(job: Job, engine: str | None, *, summary: bool) -> SweepPlan:
     """
     some_valid(job, 0)  # before longer work than this
     minima = find_minima(job, summary=summary)
-    engines = [choose_engine(job, which, engine, summary=summary) for which in range(len(job.problems))]
+    told = {"summary": summary, "remembers": remembers}
+    engines = [choose_engine(job, which, engine, **told) for which in range(len(job.problems))]
     return SweepPlan(job, engines, minima, summary)

@@ -208,7 +208,8 @@ def sweep(
     if store is None:
         check_memory(job, keep)
     check_single_run(job)
-    plan = make_plan(job, engine, summary=keep == "summary")
+    # a store outlives this process, and workers have one of their own: what is said there stands for itself
+    plan = make_plan(job, engine, summary=keep == "summary", remembers=store is None and executor is None)
     runs = in_memory(plan, executor) if store is None else on_disk(plan, store, executor)
     remember_problem(problem, source_of_run(spec, job.base)["code"]["problems"])
     return runs
