@@ -61,14 +61,6 @@ def make_page(study: xr.Dataset, drawings: Mapping[int, Drawing | Print], style:
         How pictures look.
     **turned
         What was turned, and ``steps`` where they are not the article's.
-
-    Examples
-    --------
-    >>> from ravine import article
-    >>> study = article.study()
-    >>> page = make_page(study, {})  # without its pictures
-    >>> [section.id for section in page.sections]
-    ['reading', 'story', 'knobs', 'claims', 'valley-of-100', 'remember', 'further', 'colophon']
     """
     turned = {name: value for name, value in turned.items() if value != OURS[name]}
     own = figures.study() if turned else study
