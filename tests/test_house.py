@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -78,9 +79,16 @@ def path_of(name):
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@functools.cache
+def nodes_of(path):
+    """All of a file's syntax, read once for the tests that walk through it."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
 def imports_of(name):
     found = set()
-    for node in ast.walk(ast.parse(path_of(name).read_text())):
+    for node in nodes_of(path_of(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -147,7 +155,7 @@ def test_inner_wings_hand_nothing_on():
 
 def test_what_begins_with_an_underscore_stays_in_its_room():
     for path in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("ravine")):
                 assert not any(alias.name.startswith("_") for alias in node.names), (path.name, node.module)
 
@@ -188,7 +196,7 @@ def test_no_code_branches_on_the_article():
         wing = wing_of(name)
         if wing in DOORS | {"gallery"}:
             continue
-        for node in ast.walk(ast.parse(path_of(name).read_text())):
+        for node in nodes_of(path_of(name)):
             if isinstance(node, ast.If | ast.IfExp | ast.Compare):
                 assert "article" not in ast.unparse(node), name
 

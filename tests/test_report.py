@@ -133,6 +133,8 @@ def test_ids_are_unique_and_every_link_has_its_target(walked):
 
 
 def test_every_section_stands_in_the_contents(page, walked):
+    parts = ["reading", "story", "knobs", "claims", "valley-of-100", "remember", "further", "colophon"]
+    assert [section.id for section in page.sections] == parts
     targets = {attrs["href"] for attrs in walked.all("a")}
     for section in sections_of(page.sections):
         assert f"#{section.id}" in targets

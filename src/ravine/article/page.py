@@ -88,14 +88,6 @@ def make_page(
         Gives what `make_asides` makes of the same style and knobs, if it is being made already; asked for at the end.
     **turned
         What was turned, and ``steps`` where they are not the article's.
-
-    Examples
-    --------
-    >>> from ravine import article
-    >>> study = article.study()
-    >>> page = make_page(study, {})  # without its pictures
-    >>> [section.id for section in page.sections]
-    ['reading', 'story', 'knobs', 'claims', 'valley-of-100', 'remember', 'further', 'colophon']
     """
     turned = _drop_usual(turned)
     own = figures.study() if turned else study
