@@ -151,8 +151,9 @@ def _bend_of(run: Run, criterion: str) -> float:
         return float(run.data[name])
     code = run.fact("loss", "code")
     problems = code.get("problems", {}).values() if isinstance(code, Mapping) else ()
-    made = [str(each["criterion"]) for each in problems if f".{criterion}(" in str(each.get("criterion"))]
-    found = {re.search(rf"\b{name}=([^,)]+)", each) for each in made} if name else set()
+    made = [str(each.get("criterion")) for each in problems if isinstance(each, Mapping)]
+    made = [each for each in made if f".{criterion}(" in each]
+    found = {re.search(rf"\b{name}=([0-9.]+(?:e[-+]?[0-9]+)?)[,)]", each) for each in made} if name else set()
     bends = {1.0 if each is None else float(each[1]) for each in found}
     return bends.pop() if len(bends) == 1 else 1.0  # a wrong one makes gaps that the run has not, and nothing is said
 
