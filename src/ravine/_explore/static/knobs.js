@@ -147,8 +147,9 @@ export class Knobs {
     if (facts.kinked && facts.rule) said = 'no limit: its slope does not grow';
     setText(lr.left, said);
     const best = modes && facts.rule ? findBetterLr(modes.curvatures, bare) : NaN;
-    place(lr.star, 'lr', best);
-    setText(lr.right, Number.isFinite(best) ? `best ${number(best)}${local}` : '');
+    const apart = Number.isFinite(best) && number(best) !== number(limit);  // in a narrow valley they are hardly apart
+    place(lr.star, 'lr', apart ? best : NaN);
+    setText(lr.right, apart ? `best ${number(best)}${local}` : '');
     const pace = modes && facts.rule && settings.lr > 0 && settings.dampening < 1 ? bestMomentum(modes.curvatures, bare).momentum : NaN;
     place(momentum.star, 'momentum', pace);
     setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${number(pace, 2)}${local}` : '');
