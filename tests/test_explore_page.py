@@ -199,7 +199,7 @@ def test_the_ring_turns_lr_and_momentum(visit):
 def test_lr_times_momentum_counts_the_steps_of_real_runs(visit):
     page = visit.page
     page.locator(".reason", has_text="pairs").wait_for(timeout=60_000)
-    cells = np.array(page.evaluate("[...ravine.phase.cells]")).reshape(40, 40)
+    cells = np.array(page.evaluate("[...ravine.phase.pace.cells]")).reshape(40, 40)
     random = np.random.default_rng(0)
     for i, j in random.integers(40, size=(12, 2)):
         lr, momentum = page.evaluate(f"[ravine.phase.lrAt({i} / 39), 0.99 * {j} / 39]")
@@ -506,14 +506,34 @@ def test_script_and_picture(visit, tmp_path):
     page.click("[aria-label='a plain torch program of this run']")
     assert "torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)" in page.input_value("dialog textarea")
     page.keyboard.press("Escape")
+    page.click("[aria-label='save what is seen, or the page']")
     with page.expect_download() as waited:
-        page.click("[aria-label='save what is seen as a PNG']")
+        page.click("dialog .main:has-text('picture')")
     waited.value.save_as(tmp_path / "seen.png")
     from PIL import Image
 
     with Image.open(tmp_path / "seen.png") as seen:
         assert seen.width > 1500
         assert len(seen.convert("RGB").getcolors(1 << 24)) > 100
+
+
+def test_the_page_saves_itself_where_it_is(browser, visit, tmp_path):
+    page = visit.page
+    page.select_option("select", "quadratic")
+    page.fill("[aria-label='lr, as a number']", "0.3")
+    page.keyboard.press("Enter")
+    visit.rest()
+    page.click("[aria-label='save what is seen, or the page']")
+    with page.expect_download() as waited:
+        page.click("dialog .main:has-text('page')")
+    waited.value.save_as(tmp_path / "saved.html")
+    again = Visit(browser, (tmp_path / "saved.html").as_uri())
+    assert again.state == visit.state
+    assert again.bits() == visit.bits()
+    again.page.click("[aria-label='back to the beginning']")
+    again.rest()
+    assert (again.state["problem"], again.state["momentum"]) == ("article", 0.9)
+    again.close()
 
 
 # ---- media ----------------------------------------------------------------------------------------

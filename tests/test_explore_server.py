@@ -193,6 +193,29 @@ def test_a_loss_that_raises_is_told_in_its_panel():
     np.testing.assert_array_equal(numbers(drawn, np.float64).reshape(4, 5), land.transpose("y", "x").values)
 
 
+def test_how_soon_pairs_arrive_is_what_descend_says():
+    problem = rosenbrock()
+    asked = {"panel": 1, "start": [-1.0, 0.9], "steps": 40, "lrs": [1e-4, 2e-3, 1e-2], "second": "momentum"}
+    asked |= {"seconds": [0.0, 0.9], "settings": {"lr": 1.0, "nesterov": True}}
+    cells = answer({"a": ravine.gallery.quadratic(), "b": problem}, "pace", asked)["cells"]
+    told = {"diverged": -1, "not arrived": 0}
+    expected = [-2] * 3  # torch takes no nesterov without momentum
+    for lr in asked["lrs"]:
+        run = ravine.descend(problem.starting_at({"x": -1.0, "y": 0.9}), lr=lr, momentum=0.9, nesterov=True, steps=40)
+        arrived = ravine.measure.arrival(run)
+        expected.append(told.get(str(arrived.outcome.values), float(arrived) + 1))
+    assert cells == expected
+    assert {-1, 0} < set(cells)
+    adam = {"second": "beta1", "seconds": [0.5], "lrs": [0.1], "settings": {"optimizer": "Adam", "betas": [0.9, 0.99]}}
+    run = ravine.descend(problem.starting_at({"x": -1.0, "y": 0.9}), "Adam", lr=0.1, betas=(0.5, 0.99), steps=40)
+    assert answer({"a": problem, "b": problem}, "pace", asked | adam)["cells"] == [
+        told.get(str(ravine.measure.arrival(run).outcome.values), float(ravine.measure.arrival(run)) + 1)
+    ]
+    for wrong in ({"panel": 2}, {"panel": True}, {"second": "speed"}, {"lrs": []}, {"seconds": [0.1, 0.1]}, {"lrs": 3}):
+        with pytest.raises(QuestionError, match=next(iter(wrong)).rstrip("s")):
+            answer({"a": problem, "b": problem}, "pace", asked | wrong)
+
+
 def test_a_map_is_no_larger_than_a_page_needs():
     for size in (1, 100_000, "3", None):
         with pytest.raises(QuestionError, match="a map has"):
@@ -295,6 +318,7 @@ def test_modules_can_be_joined_line_by_line_and_are_small(path):
         assert line.count("`") % 2 == 0, line  # a text over several lines would lose its blanks
         assert "innerHTML" not in line
         assert "eval(" not in line
+        assert "</script" not in line  # would end the script
 
 
 # ---- from the command line ------------------------------------------------------------------------

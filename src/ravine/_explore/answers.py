@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +18,14 @@ from ravine._landscape.surface import surface
 from ravine._problem.problem import Problem
 from ravine._study.provenance import describe
 from ravine._study.rule import DEFAULTS
+from ravine._sweep.sweep import sweep
 from ravine._torch import one_thread
 from ravine.measure._quadratic import flatness
 
 MOST_STEPS = 10_000
 MOST_CELLS = 40_000
+MOST_PAIRS = 400
+DIVERGED, UNKNOWN = -1, -2  # what a pair is told as, and 0 if it is late; as in pace.js
 
 COMMON = {"lr": 1e-3, "weight_decay": 0.0, "maximize": False}
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
@@ -51,7 +55,7 @@ def answer(problems: Mapping[str, Problem], what: str, question: Any) -> dict[st
     >>> answer(bowl, "run", asked | {"settings": {"lr": -1.0}})
     {'refused': 'Invalid learning rate: -1.0'}
     """
-    asked = {"run": _runs, "map": _maps}.get(what)
+    asked = {"run": _runs, "map": _maps, "pace": _paces}.get(what)
     if asked is None or not isinstance(question, dict):
         raise QuestionError(f"no such question: {what!r}")
     with one_thread():
@@ -59,10 +63,8 @@ def answer(problems: Mapping[str, Problem], what: str, question: Any) -> dict[st
 
 
 def _runs(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[str, Any]:
-    settings, steps = _settings(question.get("settings")), question.get("steps")
+    settings, steps = _settings(question.get("settings")), _steps(question.get("steps"))
     start = _numbers("start", question.get("start"), 2)
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
-        raise QuestionError(f"steps must be a whole number from 1 to {MOST_STEPS:,}, got {steps!r}")
     optimizer = settings.pop("optimizer")
     try:
         getattr(torch.optim, optimizer)([torch.zeros(1)], **settings)
@@ -135,6 +137,53 @@ def _map(problem: Problem, axes: Mapping[str, NDArray[np.float64]]) -> str | Non
         return None
     horizontal, vertical = axes
     return _packed(land["surface"].transpose(vertical, horizontal).values.astype(np.float64))
+
+
+def _paces(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict[str, Any]:
+    """Return for every value of a second setting, and then every lr, the step of arrival and one: see `_cells`."""
+    settings, steps = _settings(question.get("settings")), _steps(question.get("steps"))
+    start = _numbers("start", question.get("start"), 2)
+    index, second = question.get("panel"), question.get("second")
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(problems):
+        raise QuestionError(f"panel must be a whole number below {len(problems)}, got {index!r}")
+    if not isinstance(second, str) or not (second in settings or (second == "beta1" and "betas" in settings)):
+        raise QuestionError(f"the second setting must be one of the optimizer's, got {second!r}")
+    lrs, values = (_different(name, question.get(name)) for name in ("lrs", "seconds"))
+    if len(lrs) * len(values) > MOST_PAIRS:
+        raise QuestionError(f"at most {MOST_PAIRS} pairs at once, got {len(lrs)} times {len(values)}")
+    name, axis = (second, values) if second != "beta1" else ("betas", [(v, settings["betas"][1]) for v in values])
+    problem = _begun([*problems.values()][index], start)
+    optimizer = settings.pop("optimizer")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that runs go one by one is no news here: the page asks in slices
+        try:
+            runs = sweep(problem, optimizer, steps, keep="summary", **(settings | {name: axis, "lr": lrs}))
+        except Exception:  # settings that torch refuses, a loss that raises: the page tells it with the run
+            return {"cells": None}
+    return {"cells": _cells(runs, name)}
+
+
+def _cells(runs: xr.Dataset, second: str) -> list[int] | None:
+    if "arrival" not in runs:  # nothing is known of a minimum
+        return None
+    cells = (runs.arrival + 1).fillna((runs.diverged * DIVERGED).astype(float))  # else it is late
+    if "error" in runs:
+        cells = cells.where(runs.error == "", UNKNOWN)
+    found: list[int] = cells.transpose(second, "lr").values.astype(int).ravel().tolist()
+    return found
+
+
+def _different(name: str, given: Any) -> list[float]:
+    numbers = _numbers(name, given, len(given)) if isinstance(given, list) and given else []
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise QuestionError(f"{name} must be a list of different numbers, got {given!r}")
+    return numbers
+
+
+def _steps(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= MOST_STEPS:
+        raise QuestionError(f"steps must be a whole number from 1 to {MOST_STEPS:,}, got {given!r}")
+    return given
 
 
 def _settings(given: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from ravine import gallery
 from ravine._explore.state import make_adaptive_proofs, make_card, make_proofs
 from ravine._problem.problem import Problem
+from ravine._study.rule import DEFAULTS
 
 ENTRY = "page.js"
 
@@ -26,6 +27,10 @@ OTHER_PROOFS = 4
 SMALL_PROOFS = 8
 """Runs of real torch for the page in small."""
 
+ASKED = ("labels", "dtype", "order", "family", "criteria", "inputs", "targets")
+"""What of a card a proof on random points needs."""
+
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _IMPORT = re.compile(r"^import (?:\{([^}]*)\}|\* as (\w+)) from '\./([\w.]+)';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|class|function\*?) (\w+))", re.MULTILINE)
 
@@ -33,6 +38,12 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|class|function\*?) (\w
 def read_static(name: str) -> str:
     """Return a file of the page as it is."""
     return resources.files("ravine._explore").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def read_style(name: str) -> str:
+    """Return a style sheet without its comments, a rule a line as it is written."""
+    lines = (line.strip() for line in _COMMENT.sub("", read_static(name)).splitlines())
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 @functools.cache
@@ -48,6 +59,7 @@ def join_modules(entry: str = ENTRY) -> str:
     (True, False, True)
     """
     done: dict[str, str] = {}
+    exports: dict[str, list[str]] = {}
 
     def take(name: str, asked: tuple[str, ...] = ()) -> None:
         if name in asked:
@@ -58,10 +70,13 @@ def join_modules(entry: str = ENTRY) -> str:
         head = ""
         for names, whole, other in _IMPORT.findall(source):
             take(other, (*asked, name))
+            wanted = [each.split(" as ")[0].strip() for each in names.split(",") if each.strip()]
+            if missing := [each for each in wanted if each not in exports[other]]:
+                raise ValueError(f"{name} takes {', '.join(missing)} from {other}, which does not export it by itself")
             taken = whole or "{ " + ", ".join(each.strip().replace(" as ", ": ") for each in names.split(",")) + " }"
             head += f"const {taken} = {_constant(other)};\n"
         body = "\n".join(_kept(_IMPORT.sub("", source)))
-        exported = _EXPORT.findall(body)
+        exported = exports[name] = _EXPORT.findall(body)
         body = _EXPORT.sub("", body)
         done[name] = f"const {_constant(name)} = (() => {{\n{head}{body}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
 
@@ -101,7 +116,15 @@ def make_page(
             known = getattr(gallery, each)()
             cards[each] = make_card(known, each)
             proofs += make_proofs(known, cards[each], OTHER_PROOFS, seed=k + 1)
-    return {"cards": cards, "own": own, "proofs": proofs, "settings": dict(settings or {})}
+    return {"cards": cards, "own": own, "proofs": [*map(_shortened, proofs)], "settings": dict(settings or {})}
+
+
+def _shortened(proof: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a proof what the page knows: settings that are usual, and what of a card no run asks for."""
+    usual = {name: value for name, value in DEFAULTS.items() if name != "lr"}
+    settings = {name: value for name, value in proof["settings"].items() if usual.get(name) != value}
+    card = {name: proof["card"][name] for name in ASKED} if "card" in proof else None
+    return {**proof, "settings": settings} | ({"card": card} if card else {})
 
 
 def make_html(given: Mapping[str, Any], served: str = "") -> str:
@@ -116,7 +139,7 @@ def make_html(given: Mapping[str, Any], served: str = "") -> str:
     >>> page.startswith("<!doctype html>"), "http://" in page or "https://" in page
     (True, False)
     """
-    style = read_static("page.css")
+    style = read_style("page.css")
     script = f"{join_modules('boot.js')}boot$.start();\n"
     data = as_json(given)
     policy = "; ".join(
@@ -158,13 +181,13 @@ def make_small(problem: Mapping[str, Problem], name: str, settings: Mapping[str,
     if card["family"] == "python":
         raise ValueError(f"the page in small computes its runs itself, which it cannot for {name}")
     proofs = make_proofs(problem, card, SMALL_PROOFS)
-    given = {"cards": {name: card}, "own": name, "proofs": proofs, "settings": dict(settings)}
-    return read_static("page.css") + read_static("story.css"), join_modules("story.js"), as_json(given)
+    given = {"cards": {name: card}, "own": name, "proofs": [*map(_shortened, proofs)], "settings": dict(settings)}
+    return read_style("page.css") + read_style("story.css"), join_modules("story.js"), as_json(given)
 
 
 def as_json(given: Mapping[str, Any]) -> str:
     """Return what a page is given as JSON that can stand in a script element."""
-    return json.dumps(given, allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(given, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _hash(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ravine._explore.answers import QuestionError, answer
-from ravine._explore.standalone import join_modules, read_static
+from ravine._explore.standalone import join_modules, read_style
 from ravine._problem.problem import Problem
 
 
@@ -26,7 +26,7 @@ def _widget_class() -> Any:
         """The live page; it shows itself where it stands last in a cell."""
 
         _esm = f"{join_modules('widget.js')}export default {{ render: widget$.render }};\n"
-        _css = read_static("page.css")
+        _css = read_style("page.css")
         given = traitlets.Dict().tag(sync=True)
 
         def __init__(self, problems: Mapping[str, Problem], given: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ When = Literal["throughout", "at the start", "at the end"]
 THE_RUN = "the run itself"
 RULE = "torch/optim/sgd.py, _single_tensor_sgd"
 
+LOCALLY = "Locally, from the curvature at the minimum, "
 
 SHORTEST, LONGEST = 30, 100
 """Characters of a brief sentence: enough to say something, and no more than two lines beside a picture hold."""
@@ -73,6 +74,8 @@ class Finding:
     def brief(self) -> str:
         """The beginning of the sentence that says something by itself, in two lines beside a picture.
 
+        A local one leaves out that it is local, which its scope says.
+
         Examples
         --------
         >>> goal = "Weight decay moves the goal: it is (weight 0.3, bias 1.21), where the data loss is 2.23"
@@ -81,9 +84,13 @@ class Finding:
         """
         if len(self.sentence) <= LONGEST:
             return self.sentence
-        ends = [each.start() for each in re.finditer(r"\. |; |: |, not |, so ", self.sentence)]
+        said = self.sentence.removeprefix(LOCALLY)
+        said = f"{said[0].upper()}{said[1:]}"
+        if len(said) <= LONGEST:
+            return said
+        ends = [each.start() for each in re.finditer(r"\. |; |: |, not |, so ", said)]
         fitting = [end for end in ends if SHORTEST < end < LONGEST]
-        return f"{self.sentence[: fitting[-1]]}." if fitting else self.sentence
+        return f"{said[: fitting[-1]]}." if fitting else said
 
     @property
     def whose(self) -> str:

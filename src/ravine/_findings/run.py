@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import measure, theory
+from ravine._findings.finding import LOCALLY
 from ravine._findings.quadratic import Modes, modes_of
 from ravine._study.contract import until_taken
 from ravine._study.provenance import fact_of
@@ -60,9 +61,6 @@ LARGE = 4_000_000
 
 PIECEWISE = ("L1Loss", "HuberLoss", "SmoothL1Loss")
 """Criteria that are a quadratic at best in parts: what holds in one part is not exact elsewhere."""
-
-
-LOCALLY = "Locally, from the curvature at the minimum, "
 
 
 @dataclass(frozen=True, eq=False)

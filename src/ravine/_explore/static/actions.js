@@ -1,9 +1,9 @@
 // What one does to a page besides turning its knobs: points, pin, undo, link, script, picture, keys; and its own proof.
 
-import { copyText, editPoints, showKeys, showText } from './dialogs.js';
+import { copyText, editPoints, showChoices, showKeys, showText } from './dialogs.js';
 import { readColors, setText } from './dom.js';
 import { settingsOf } from './optimizers.js';
-import { drawPicture, saveCanvas } from './picture.js';
+import { download, drawPicture, saveCanvas } from './picture.js';
 import { checkRun, sayProof, speaksOf } from './proof.js';
 import { initialState, makePointsCard, writeLink } from './state.js';
 import { scriptOf } from './verdict.js';
@@ -72,8 +72,20 @@ export class Actions {
     else showText(this, 'script', scriptOf(panel, this.card, { ...this.state, ...this.lastSettings }), `A plain torch program that makes the run of ${panel.label}.`);
   }
 
+  save() {
+    if (!this.host.page || this.card.family === 'python') this.savePicture();
+    else showChoices(this, 'save', 'What is seen, as a picture; or this page as one file that needs nothing and begins where it is now.', [['picture (PNG)', () => this.savePicture()], ['page (HTML)', () => this.saveFile()]]);
+  }
+
   async savePicture() {
     await saveCanvas(drawPicture(this), 'ravine.png');
+  }
+
+  // This page with its problems, but for those that Python computes; the link tells where it begins.
+  saveFile() {
+    const cards = Object.fromEntries(Object.entries(this.cards).filter(([, card]) => card.family !== 'python')), own = cards[this.own] ? this.own : this.card.name;
+    const proofs = this.proofs.filter(({ of }) => !of || cards[of]);
+    download(new Blob([this.host.page({ cards, own, proofs, settings: this.begun, link: writeLink(this.state, this.card) })], { type: 'text/html' }), 'ravine.html');
   }
 
   toggleTheme() {

@@ -5,6 +5,7 @@ import { App } from './page.js';
 const KEPT = 'ravine-token';
 
 export function start() {
+  const page = writePage(document.documentElement.outerHTML);
   const given = JSON.parse(document.getElementById('given').textContent), token = takeToken();
   const ask = async (what, question) => {
     const answer = await fetch(what, { method: 'POST', headers: { 'Content-Type': 'application/json', 'X-Ravine-Token': token }, body: JSON.stringify(question) });
@@ -13,7 +14,14 @@ export function start() {
   };
   const root = document.getElementById('page');
   root.style.minHeight = '100vh';
-  globalThis.ravine = new App(root, given, { address: true, ask });
+  globalThis.ravine = new App(root, given, { address: true, ask, page });
+}
+
+// Writes this document as it came, with something else given and nobody to be asked.
+function writePage(came) {
+  const begin = came.indexOf('>', came.indexOf('id="given"')) + 1, end = came.indexOf('<', begin);  // in the JSON it is escaped
+  const head = came.slice(0, begin).replace(/connect-src [^;"]+/, "connect-src 'none'");
+  return (given) => `<!doctype html>\n${head}${JSON.stringify(given).replaceAll('<', '\\u003c')}${came.slice(end)}\n`;
 }
 
 // The token comes in the address once, and is kept for reloads of this tab; links do not carry it.

@@ -1,15 +1,22 @@
 // Rings around {value ≤ level} on a grid, by marching squares, closed at the border; and which levels to draw.
 
+let edges = new Int32Array(0);
+
 // Returns rings as flat lists x0, y0, x1, y1, … in units of the grid.
 export function findRings(values, nx, ny, level) {
-  const wide = nx + 1, next = new Int32Array(2 * wide * (ny + 2)).fill(-1), starts = [];
+  const wide = nx + 1, size = 2 * wide * (ny + 2), starts = [];
+  if (edges.length < size) edges = new Int32Array(size);
+  const next = edges.fill(-1, 0, size);
   // an edge from node (i, j) to the right, and one upwards
   const across = (i, j) => 2 * ((j + 1) * wide + i + 1), up = (i, j) => across(i, j) + 1;
   const link = (from, to) => {
     next[from] = to;
     starts.push(from);
   };
-  for (let j = -1; j < ny; j++) {
+  for (let j = -1, before = false; j < ny; j++) {
+    const within = j + 1 < ny && reaches(values, (j + 1) * nx, nx, level), skip = !within && !before;
+    before = within;
+    if (skip) continue;  // two rows that lie above the level
     let a = false, d = false;
     for (let i = -1; i < nx; i++) {
       const b = j >= 0 && i + 1 < nx && values[j * nx + i + 1] <= level;
@@ -49,6 +56,11 @@ export function findRings(values, nx, ny, level) {
     if (ring.length > 4) rings.push(ring);
   }
   return rings;
+}
+
+function reaches(values, from, count, level) {
+  for (let k = from; k < from + count; k++) if (values[k] <= level) return true;
+  return false;
 }
 
 // where the level crosses an edge; an edge that leaves the grid is crossed at its node

@@ -1,15 +1,18 @@
 // The gap of every panel over the steps, with arrivals and the step marked; a drag along it scrubs.
 
 import { drawAxes, linearScale, logScale } from './axes.js';
-import { BOLD, element, fitCanvas, setText, ticksOf, writeText } from './dom.js';
+import { BOLD, element, followWidth, setAttribute, setText, ticksOf } from './dom.js';
+import { Sheet, writeText } from './sheet.js';
 import { stepOf } from './state.js';
 
 export class Curves {
   constructor(app) {
     this.app = app;
     this.title = element('h2', {});
-    this.canvas = element('canvas', { role: 'img' });
+    this.sheet = new Sheet();
+    this.canvas = this.sheet.canvas;
     this.box = element('section', { className: 'chart' }, this.title, this.canvas);
+    followWidth(this, this.box, () => app.paint());
     const scrub = (event) => {
       const area = this.canvas.getBoundingClientRect(), { left, right } = this.area;
       const share = (event.clientX - area.left - left) / (right - left), { steps } = app.state;
@@ -27,16 +30,17 @@ export class Curves {
   }
 
   render() {
-    const { app } = this, width = this.box.clientWidth, height = Math.min(230, Math.round(width * 0.62));
+    const { app, width, sheet: { pen } } = this, height = Math.min(230, Math.round(width * 0.62)), { colors, state } = app;
     if (!width) return;
-    const { pen } = fitCanvas(this.canvas, width, height), { colors, state } = app;
+    this.sheet.fit(width, height);
     const shown = app.visible(), known = shown.every(({ facts }) => facts.minimum !== null);
     const lines = shown.flatMap((one) => [
       ...(one.pinned && known ? [{ ...one, values: one.pinned.gap, dotted: true }] : []),
       { ...one, values: known ? one.facts.gap : one.facts.run.loss, dotted: false },
     ]);
     setText(this.title, known ? 'gap to the minimum' : 'loss');
-    pen.clearRect(0, 0, width, height);
+    pen.fillStyle = colors.ground;
+    pen.fillRect(0, 0, width, height);
     const scale = known ? logScale(lines) : linearScale(lines);
     pen.font = BOLD;
     const names = Math.max(...shown.map((one) => pen.measureText(one.short).width));
@@ -66,12 +70,7 @@ export class Curves {
     pen.lineJoin = 'round';
     for (const { values, dotted, color, index } of lines) {
       pen.beginPath();
-      for (let k = 0; k < values.length; k++) {
-        const y = Number.isFinite(values[k]) ? Y(values[k]) : -50;
-        if (k) pen.lineTo(X(k), y);
-        else pen.moveTo(X(k), y);
-        if (!Number.isFinite(values[k])) break;
-      }
+      trace(pen, values, X, Y, this.sheet.scale);
       Object.assign(pen, { strokeStyle: colors.of[color], lineWidth: dotted ? 1.4 : index === state.panel ? 2.3 : 1.6, globalAlpha: dotted ? 0.6 : 1 });
       pen.setLineDash(dotted ? [1, 4] : []);
       pen.stroke();
@@ -107,6 +106,25 @@ export class Curves {
 
   say() {
     const said = this.app.visible().map(({ label, facts }) => `${label} ${facts.minimum === null ? '' : facts.arrival.outcome}`);
-    this.canvas.setAttribute('aria-label', `${this.title.textContent} over the steps: ${said.join(', ')}`);
+    setAttribute(this.canvas, 'aria-label', `${this.title.textContent} over the steps: ${said.join(', ')}`);
   }
+}
+
+// A curve up to where it is not finite. Of many steps in one column of pixels the first, lowest, highest and last are
+// drawn: all that the column can show of them.
+function trace(pen, values, X, Y, scale) {
+  const every = Math.max(1, Math.floor(1 / (scale * (X(1) - X(0))))), point = (k) => pen.lineTo(X(k), Y(values[k]));
+  let whole = 0;
+  while (whole < values.length && Number.isFinite(values[whole])) whole++;
+  for (let from = 0; from < whole; from += every) {
+    const to = Math.min(whole, from + every);
+    let low = from, high = from;
+    for (let k = from + 1; k < to; k++) {
+      if (values[k] < values[low]) low = k;
+      if (values[k] > values[high]) high = k;
+    }
+    if (every < 5) for (let k = from; k < to; k++) point(k);
+    else for (const k of [from, Math.min(low, high), Math.max(low, high), to - 1]) point(k);
+  }
+  if (whole < values.length) pen.lineTo(X(whole), -50);
 }

@@ -39,6 +39,12 @@ export function showText(app, title, text, note) {
   return box;
 }
 
+// `choices` are pairs of a text and what is done then
+export function showChoices(app, title, note, choices) {
+  const buttons = choices.map(([text, act]) => element('button', { type: 'button', className: 'main', onclick: () => { box.close(); act(); } }, text));
+  const box = openDialog(app, title, element('p', { className: 'reason' }, note), element('div', { className: 'choices' }, ...buttons));
+}
+
 // true where the browser let it
 export async function copyText(text, area = null) {
   try {

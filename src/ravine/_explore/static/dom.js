@@ -1,4 +1,4 @@
-// Elements, canvases at the screen's own resolution, and labels that find room.
+// Elements, what is written into them, and numbers along an axis.
 
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -10,23 +10,32 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// Each writes only what is another: what is written has the browser lay out and paint again.
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// A canvas with the size of its box, in real pixels; returns its pen in CSS pixels, and whether the size is new.
-export function fitCanvas(canvas, width, height) {
-  const scale = Math.min(3, globalThis.devicePixelRatio || 1);
-  const w = Math.max(1, Math.round(width * scale)), h = Math.max(1, Math.round(height * scale));
-  const changed = canvas.width !== w || canvas.height !== h;
-  if (changed) {
-    canvas.width = w;
-    canvas.height = h;
-    canvas.style.height = `${height}px`;
-  }
-  const pen = canvas.getContext('2d');
-  pen.setTransform(scale, 0, 0, scale, 0, 0);
-  return { pen, changed, width, height };
+export function setAttribute(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
+export function setStyle(node, name, value) {
+  if (node.style.getPropertyValue(name) !== value) node.style.setProperty(name, value);
+}
+
+export function setProperty(node, name, value) {
+  if (node[name] !== value) node[name] = value;
+}
+
+// Keeps a view's `width` that of its box, in whole pixels: asked for in a frame, it would have the browser lay out twice.
+export function followWidth(view, box, paint) {
+  view.width = 0;
+  new ResizeObserver(([{ contentRect }]) => {
+    const width = Math.floor(contentRect.width);
+    if (width === view.width) return;
+    view.width = width;
+    paint();
+  }).observe(box);
 }
 
 const NAMES = ['ink', 'quiet', 'ground', 'raised', 'line', 'hair', 'accent', 'blue', 'over', 'c0', 'c1', 'c2', 'c3'];
@@ -40,67 +49,6 @@ export function readColors(root) {
 
 export const FONT = '12px system-ui, "Segoe UI", Roboto, sans-serif';
 export const BOLD = `600 ${FONT}`;
-
-// Text with a seam of the ground's colour, so that it can be read over lines.
-export function writeText(pen, text, x, y, { color, ground, align = 'left', font = FONT }) {
-  pen.font = font;
-  pen.textAlign = align;
-  pen.textBaseline = 'middle';
-  pen.lineJoin = 'round';
-  pen.lineWidth = 3.5;
-  pen.strokeStyle = ground;
-  pen.strokeText(text, x, y);
-  pen.fillStyle = color;
-  pen.fillText(text, x, y);
-}
-
-export function drawArrow(pen, [x0, y0], [x1, y1], color) {
-  const length = Math.hypot(x1 - x0, y1 - y0);
-  if (!Number.isFinite(length) || length < 3) return;
-  const angle = Math.atan2(y1 - y0, x1 - x0), head = Math.min(9, length * 0.6);
-  Object.assign(pen, { strokeStyle: color, fillStyle: color, lineWidth: 2.2 });
-  pen.beginPath();
-  pen.moveTo(x0, y0);
-  pen.lineTo(x1 - head * 0.7 * Math.cos(angle), y1 - head * 0.7 * Math.sin(angle));
-  pen.stroke();
-  pen.beginPath();
-  pen.moveTo(x1, y1);
-  for (const side of [-0.42, 0.42]) pen.lineTo(x1 - head * Math.cos(angle + side), y1 - head * Math.sin(angle + side));
-  pen.fill();
-}
-
-// Places for labels: each takes the candidate that covers no other label, and the least of the path.
-export class Room {
-  constructor(width, height, crowd = []) {
-    this.width = width;
-    this.height = height;
-    this.taken = [];
-    this.crowd = crowd;
-  }
-
-  block(x, y, width, height) {
-    this.taken.push([x, y, width, height]);
-  }
-
-  // Writes the text beside a spot; returns whether there was room.
-  label(pen, text, x, y, style, distance = 12) {
-    pen.font = style.font ?? FONT;
-    const width = pen.measureText(text).width, height = 15;
-    let best = null;
-    for (const [dx, dy] of [[1, -0.6], [-1, -0.6], [1, 0.8], [-1, 0.8], [0, -1.3], [0, 1.3], [1.8, 0], [-1.8, 0], [1.5, -1.8], [-1.5, -1.8], [1.5, 1.9], [-1.5, 1.9]]) {
-      const left = x + dx * distance - (dx < 0 ? width : dx === 0 ? width / 2 : 0), top = y + dy * distance - height / 2;
-      if (left < 3 || top < 2 || left + width > this.width - 3 || top + height > this.height - 2) continue;
-      if (this.taken.some(([a, b, c, d]) => left < a + c + 2 && a < left + width + 2 && top < b + d && b < top + height)) continue;
-      const cost = this.crowd.reduce((sum, [a, b]) => sum + (a > left && a < left + width && b > top && b < top + height), 0);
-      if (best === null || cost < best.cost) best = { cost, left, top };
-      if (cost === 0) break;
-    }
-    if (!best) return false;
-    writeText(pen, text, best.left, best.top + height / 2, { ...style, align: 'left' });
-    this.block(best.left, best.top, width, height);
-    return true;
-  }
-}
 
 // Round numbers on an axis, about so many.
 export function ticksOf(low, high, count = 4) {

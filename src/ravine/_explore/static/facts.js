@@ -5,12 +5,13 @@ import { coupledDecay, isSgd } from './optimizers.js';
 import { findModes, isQuadratic, isWalked } from './quadratic.js';
 import { halfLife, period, rate, stabilityLimit } from './theory.js';
 
+export const LOCALLY = 'Locally, from the curvature at the minimum, ';
 export const EDGE = 1e-9;  // nearer than this, relatively, an lr is at the limit itself
 
 export const finding = (kind, sentence, scope) => ({ kind, sentence, scope });
 // how far what is said from the curvature goes, of where a run would go with these settings or others
 export const scopeOf = (facts) => (facts.everywhere ? 'exact' : 'local');
-export const localPrefix = (facts) => (facts.everywhere ? '' : 'Locally, from the curvature at the minimum, ');
+export const localPrefix = (facts) => (facts.everywhere ? '' : LOCALLY);
 export const distanceToNext = (value, eps) => (value === 0 ? 0 : eps * 2 ** exponentOf(Math.abs(value)));
 
 function exponentOf(size) {

@@ -1,17 +1,20 @@
 // The fitted lines over the points, which can be dragged, added and taken away.
 
 import { drawAxes } from './axes.js';
-import { element, fitCanvas, setText, tickText, ticksOf } from './dom.js';
+import { element, followWidth, setAttribute, setProperty, setText, tickText, ticksOf } from './dom.js';
+import { Sheet } from './sheet.js';
 import { stepOf } from './state.js';
 
 export class Fit {
   constructor(app) {
     this.app = app;
     this.title = element('h2', {});
-    this.canvas = element('canvas', { role: 'img', className: 'fit' });
+    this.sheet = new Sheet({ className: 'fit' });
+    this.canvas = this.sheet.canvas;
     this.hint = element('p', { className: 'hint' });
     this.open = element('button', { type: 'button', className: 'text', onclick: () => app.editPoints() }, 'edit points …');
     this.box = element('section', { className: 'chart' }, element('div', { className: 'row' }, this.title, this.open), this.canvas);
+    followWidth(this, this.box, () => app.paint());
     this.followHand();
   }
 
@@ -39,7 +42,7 @@ export class Fit {
       canvas.addEventListener('pointermove', move);
       canvas.addEventListener('lostpointercapture', () => {
         canvas.removeEventListener('pointermove', move);
-        this.frozen = null;
+        this.frozen = this.data = null;  // the range may widen again
         app.settle();
       }, { once: true });
     });
@@ -56,30 +59,17 @@ export class Fit {
 
   render() {
     const { app } = this, data = app.points();
-    this.box.hidden = !data;
-    const width = this.box.clientWidth, height = Math.min(220, Math.round(width * 0.58));
+    setProperty(this.box, 'hidden', !data);
+    const { width, sheet } = this, height = Math.min(220, Math.round(width * 0.58)), { colors, state } = app, step = stepOf(state);
     if (!data || !width) return;
-    const { pen } = fitCanvas(this.canvas, width, height), { colors, state } = app, step = stepOf(state);
+    const fresh = sheet.fit(width, height);
     setText(this.title, `fit at step ${step.toLocaleString('en')}`);
-    pen.clearRect(0, 0, width, height);
-    this.range = this.frozen ?? rangeOf(data);
-    const { x0, x1, y0, y1 } = this.range, box = { left: 40, right: width - 8, top: 6, bottom: height - 24 };
-    this.X = (x) => box.left + ((x - x0) / (x1 - x0)) * (box.right - box.left);
-    this.Y = (y) => box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top);
-    this.backX = (px) => x0 + ((px - box.left) / (box.right - box.left)) * (x1 - x0);
-    this.backY = (py) => y0 + ((box.bottom - py) / (box.bottom - box.top)) * (y1 - y0);
-    drawAxes(pen, box, ticksOf(x0, x1, 4), ticksOf(y0, y1, 4), this.X, this.Y, tickText, tickText, colors);
+    if (fresh || data !== this.data || this.ground !== colors.ground) this.drawPoints(data, width, height);
+    const pen = sheet.lay(), { x0, x1 } = this.range, { left, top, right, bottom } = this.area;
     pen.save();
     pen.beginPath();
-    pen.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+    pen.rect(left, top, right - left, bottom - top);
     pen.clip();
-    Object.assign(pen, { fillStyle: colors.quiet, globalAlpha: data.inputs.length > 400 ? 0.25 : 0.6 });
-    for (let k = 0; k < data.inputs.length; k++) {
-      pen.beginPath();
-      pen.arc(this.X(data.inputs[k]), this.Y(data.targets[k]), 3, 0, 7);
-      pen.fill();
-    }
-    pen.globalAlpha = 1;
     for (const { facts, color, index } of app.visible()) {
       const { position } = facts.run, k = Math.min(step, facts.taken), w = position[2 * k], b = position[2 * k + 1];
       if (!Number.isFinite(w + b)) continue;
@@ -92,11 +82,37 @@ export class Fit {
     pen.restore();
   }
 
+  // axes and points stay while the lines move
+  drawPoints(data, width, height) {
+    const { colors } = this.app, pen = this.sheet.stillPen, box = { left: 40, right: width - 8, top: 6, bottom: height - 24 };
+    this.range = this.frozen ?? rangeOf(data);
+    Object.assign(this, { data, ground: colors.ground, area: box });
+    const { x0, x1, y0, y1 } = this.range;
+    this.X = (x) => box.left + ((x - x0) / (x1 - x0)) * (box.right - box.left);
+    this.Y = (y) => box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top);
+    this.backX = (px) => x0 + ((px - box.left) / (box.right - box.left)) * (x1 - x0);
+    this.backY = (py) => y0 + ((box.bottom - py) / (box.bottom - box.top)) * (y1 - y0);
+    pen.fillStyle = colors.ground;
+    pen.fillRect(0, 0, width, height);
+    drawAxes(pen, box, ticksOf(x0, x1, 4), ticksOf(y0, y1, 4), this.X, this.Y, tickText, tickText, colors);
+    pen.save();
+    pen.beginPath();
+    pen.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+    pen.clip();
+    Object.assign(pen, { fillStyle: colors.quiet, globalAlpha: data.inputs.length > 400 ? 0.25 : 0.6 });
+    for (let k = 0; k < data.inputs.length; k++) {
+      pen.beginPath();
+      pen.arc(this.X(data.inputs[k]), this.Y(data.targets[k]), 3, 0, 7);
+      pen.fill();
+    }
+    pen.restore();
+  }
+
   say() {
     const data = this.app.points();
     if (!data) return;
-    this.canvas.setAttribute('aria-label', `${data.inputs.length} points and the fitted lines. “edit points” takes them as numbers`);
-    this.canvas.title = 'drag a point; double-click adds one or takes one away';
+    setAttribute(this.canvas, 'aria-label', `${data.inputs.length} points and the fitted lines. “edit points” takes them as numbers`);
+    setProperty(this.canvas, 'title', 'drag a point; double-click adds one or takes one away');
   }
 }
 

@@ -1,10 +1,11 @@
 // The ground of a map: what is really minimised over a grid, as bands that are even in the logarithm of the gap.
 
 import { chooseLevels, chooseNumbers, findRings } from './contours.js';
-import { FONT, Room, tickText, ticksOf } from './dom.js';
+import { FONT, tickText, ticksOf } from './dom.js';
 import { number } from './format.js';
+import { Room } from './room.js';
 
-const FINE = 101, DRAFT = 51, SMALL = FONT.replace('12px', '11px');
+const FINE = 101, DRAFT = 51, CORNER = 5, SMALL = FONT.replace('12px', '11px');
 const RAMPS = {
   light: ['#2c5f8f', '#79a5cb', '#b7d1e6', '#dde9f3', '#f4f8fb'],
   dark: ['#5fa9dc', '#3a78a6', '#235375', '#173448', '#111c26'],
@@ -42,65 +43,95 @@ export function evaluateGrid(evaluate, view, swap, draft) {
   return { nx, ny, values, squares };
 }
 
-// Draws bands, thin rings, and rings with numbers; returns nothing and knows no run.
+// Draws bands, thin rings, and rings with numbers; knows no run, and returns where something is written. Without a grid
+// the ground is plain.
 export function drawGround(pen, view, grid, { decay, bottom, colors, axes, avoid }) {
-  const { nx, ny, values, squares } = grid, { width, height } = view;
-  const minimised = decay ? values.map((value, k) => value + (decay / 2) * squares[k]) : values;
-  const levels = chooseLevels(minimised, bottom), ramp = RAMPS[colors.dark ? 'dark' : 'light'];
+  const { width, height } = view, ramp = RAMPS[colors.dark ? 'dark' : 'light'], room = new Room(width, height);
   pen.fillStyle = ramp[ramp.length - 1];
   pen.fillRect(0, 0, width, height);
-  const trace = (level) => {
-    pen.beginPath();
-    const rings = findRings(minimised, nx, ny, level);
-    for (const ring of rings) {
-      for (let k = 0; k < ring.length; k += 2) {
-        const x = (ring[k] / (nx - 1)) * width, y = height - (ring[k + 1] / (ny - 1)) * height;
-        if (k) pen.lineTo(x, y);
-        else pen.moveTo(x, y);
-      }
-      pen.closePath();
-    }
-    return rings;
-  };
+  const minimised = grid && addDecay(grid, decay), scaled = (level) => scaleRings(findRings(minimised, grid.nx, grid.ny, level), grid, width, height);
+  const levels = grid ? chooseLevels(minimised, bottom) : [];
   for (let k = levels.length - 1; k >= 0; k--) {
-    trace(levels[k]);
+    const rings = makeLine(scaled(levels[k]));
     pen.fillStyle = mix(ramp, k / levels.length);
-    pen.fill('evenodd');
+    pen.fill(rings, 'evenodd');
     pen.lineWidth = 0.8;
     pen.strokeStyle = colors.dark ? 'rgba(140,180,210,.16)' : 'rgba(255,255,255,.75)';
-    pen.stroke();
+    pen.stroke(rings);
   }
-  const room = new Room(width, height), color = colors.dark ? 'rgba(150,195,225,.75)' : 'rgba(70,100,130,.75)';
   const said = writeAxes(pen, view, axes, colors, room);
-  for (const value of chooseNumbers(minimised, bottom)) {
-    const rings = trace(value), text = number(value), spot = findSpot(pen, rings, text, { nx, ny, width, height, room, avoid });
-    pen.save();
-    if (spot) leaveOut(pen, spot, width, height);
-    trace(value);
-    Object.assign(pen, { lineWidth: 1, strokeStyle: color });
-    pen.stroke();
-    pen.restore();
+  for (const value of grid ? chooseNumbers(minimised, bottom) : []) {
+    const rings = scaled(value), text = number(value), spot = findSpot(pen, rings, text, { width, height, room, avoid });
+    Object.assign(pen, { lineWidth: 1, strokeStyle: colors.dark ? 'rgba(150,195,225,.75)' : 'rgba(70,100,130,.75)' });
+    pen.stroke(makeLine(rings, spot));
     if (spot) writeTurned(pen, text, spot, colors.dark ? '#a9c8de' : '#45627d');
   }
   said();
+  roundCorners(pen, width, height, colors.ground);
+  return room.taken;
+}
+
+function addDecay({ values, squares }, decay) {
+  if (!decay) return values;
+  const sum = new Float64Array(values.length);
+  for (let k = 0; k < sum.length; k++) sum[k] = values[k] + (decay / 2) * squares[k];
+  return sum;
+}
+
+// rings in units of the grid, as places on the canvas
+function scaleRings(rings, { nx, ny }, width, height) {
+  const across = width / (nx - 1), up = height / (ny - 1);
+  for (const ring of rings) for (let k = 0; k < ring.length; k += 2) {
+    ring[k] *= across;
+    ring[k + 1] = height - ring[k + 1] * up;
+  }
+  return rings;
+}
+
+// All rings as one line; the one that carries a number is open where it stands.
+function makeLine(rings, spot = null) {
+  const line = new Path2D();
+  for (const ring of rings) {
+    if (ring === spot?.ring) {
+      openRing(line, spot);
+      continue;
+    }
+    line.moveTo(ring[0], ring[1]);
+    for (let k = 2; k < ring.length; k += 2) line.lineTo(ring[k], ring[k + 1]);
+    line.closePath();
+  }
+  return line;
+}
+
+function openRing(line, { ring, place, x, y, wide }) {
+  const many = ring.length, at = (k) => [ring[(place + k + many) % many], ring[(place + k + many) % many + 1]];
+  const beyond = ([a, b]) => Math.hypot(a - x, b - y) - wide / 2;
+  const cut = (inside, outside) => {
+    const share = beyond(inside) / (beyond(inside) - beyond(outside));
+    return inside.map((each, j) => each + share * (outside[j] - each));
+  };
+  let first = 2, last = many - 2;
+  while (first < many && beyond(at(first)) <= 0) first += 2;
+  while (last > first && beyond(at(last)) <= 0) last -= 2;
+  if (first >= last) return;
+  line.moveTo(...cut(at(first - 2), at(first)));
+  for (let k = first; k <= last; k += 2) line.lineTo(...at(k));
+  line.lineTo(...cut(at(last + 2), at(last)));
 }
 
 // where a ring has room for its number: far from where the path begins, from the border and from other numbers
-function findSpot(pen, rings, text, { nx, ny, width, height, room, avoid }) {
+function findSpot(pen, rings, text, { width, height, room, avoid }) {
   const ring = rings.reduce((best, each) => (best && best.length >= each.length ? best : each), null);
   if (!ring || ring.length < 24) return null;
   pen.font = SMALL;
-  const wide = pen.measureText(text).width + 8, places = [];
-  const at = (k) => {
-    const m = ((k % ring.length) + ring.length) % ring.length;
-    return [(ring[m] / (nx - 1)) * width, height - (ring[m + 1] / (ny - 1)) * height];
-  };
+  const wide = pen.measureText(text).width + 8, places = [], many = ring.length;
   for (let k = 0; k < 24; k++) {
-    const place = 2 * Math.floor((k * ring.length) / 48), [x, y] = at(place), [a, b] = at(place - 4), [c, d] = at(place + 4);
-    const angle = Math.atan2(d - b, c - a), turned = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))];
+    const place = 2 * Math.floor((k * many) / 48), before = (place - 4 + many) % many, after = (place + 4) % many, x = ring[place], y = ring[place + 1];
+    const across = ring[after] - ring[before], down = ring[after + 1] - ring[before + 1];
+    const angle = Math.atan2(down, across), turned = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))];
     const w = wide * turned[0] + 14 * turned[1], h = wide * turned[1] + 14 * turned[0];
-    if (Math.hypot(c - a, d - b) < 6 || x < w / 2 + 4 || y < h / 2 + 4 || x > width - w / 2 - 4 || y > height - h / 2 - 4) continue;
-    places.push({ x, y, w, h, wide, angle: Math.abs(angle) > Math.PI / 2 ? angle + Math.PI : angle, away: Math.hypot(x - avoid[0], y - avoid[1]) });
+    if (Math.hypot(across, down) < 6 || x < w / 2 + 4 || y < h / 2 + 4 || x > width - w / 2 - 4 || y > height - h / 2 - 4) continue;
+    places.push({ ring, place, x, y, w, h, wide, angle: Math.abs(angle) > Math.PI / 2 ? angle + Math.PI : angle, away: Math.hypot(x - avoid[0], y - avoid[1]) });
   }
   places.sort((one, other) => other.away - one.away);
   const clear = ({ x, y, w, h }) => room.taken.every(([p, q, r, s]) => x - w / 2 >= p + r || p >= x + w / 2 || y - h / 2 >= q + s || q >= y + h / 2);
@@ -109,17 +140,13 @@ function findSpot(pen, rings, text, { nx, ny, width, height, room, avoid }) {
   return best;
 }
 
-// keeps the pen out of a turned box
-function leaveOut(pen, { x, y, wide, angle }, width, height) {
-  const c = Math.cos(angle), s = Math.sin(angle), a = wide / 2, b = 7;
-  pen.beginPath();
-  pen.rect(0, 0, width, height);
-  for (const [dx, dy] of [[-a, -b], [a, -b], [a, b], [-a, b]]) {
-    if (dx === -a && dy === -b) pen.moveTo(x + dx * c - dy * s, y + dx * s + dy * c);
-    else pen.lineTo(x + dx * c - dy * s, y + dx * s + dy * c);
-  }
-  pen.closePath();
-  pen.clip('evenodd');
+// in the picture itself, because to cut a canvas with a style costs the browser more than to paint it
+function roundCorners(pen, width, height, color) {
+  const corners = new Path2D();
+  corners.rect(0, 0, width, height);
+  corners.roundRect(0, 0, width, height, CORNER);
+  pen.fillStyle = color;
+  pen.fill(corners, 'evenodd');
 }
 
 function writeTurned(pen, text, { x, y, angle }, color) {

@@ -1,6 +1,6 @@
 // The top of the page: problem, presets, and what one does with the whole.
 
-import { element, setText } from './dom.js';
+import { element, setAttribute, setProperty, setText } from './dom.js';
 import { presetsOf, surprise } from './state.js';
 import { callOf } from './verdict.js';
 
@@ -17,7 +17,7 @@ export class Header {
     this.pin = tool('pin', 'keep this run as a dotted ghost', () => app.togglePin());
     this.link = tool('link', 'copy a link that holds everything', () => app.copyLink());
     this.script = tool('script', 'a plain torch program of this run', () => app.showScript());
-    this.save = tool('save', 'save what is seen as a PNG', () => app.savePicture());
+    this.save = tool('save', 'save what is seen, or the page', () => app.save());
     this.theme = tool('◐', 'light or dark', () => app.toggleTheme());
     this.help = tool('?', 'keys', () => app.showKeys());
     this.tools = element('div', { className: 'tools' }, this.undo, this.reset, this.pin, this.link, this.script, this.save, this.theme, this.help);
@@ -53,14 +53,12 @@ export class Header {
 
   render() {
     const { app } = this, { state } = app;
-    this.pick.value = app.card.name;
+    setProperty(this.pick, 'value', app.card.name);
     for (const chip of this.chips.children) {
-      const on = chip.settings && Object.entries(chip.settings).every(([name, value]) => state[name] === value);
-      chip.setAttribute('aria-pressed', String(Boolean(on)));
-      if (!chip.settings) chip.removeAttribute('aria-pressed');
+      if (chip.settings) setAttribute(chip, 'aria-pressed', String(Object.entries(chip.settings).every(([name, value]) => state[name] === value)));
     }
-    this.undo.disabled = !app.canUndo();
-    this.pin.setAttribute('aria-pressed', String(Boolean(state.pin)));
+    setProperty(this.undo, 'disabled', !app.canUndo());
+    setAttribute(this.pin, 'aria-pressed', String(Boolean(state.pin)));
     setText(this.title, app.headline);
     setText(this.call, `${callOf(app.lastSettings)}, ${app.shown[0].facts.taken.toLocaleString('en')} step${app.shown[0].facts.taken === 1 ? '' : 's'}`);
     setText(this.pinned, state.pin ? `pinned: ${callOf(state.pin)}` : '');

@@ -1,6 +1,6 @@
 // The settings: each a slider and a number, with its limit and its best value on the track.
 
-import { element, setText } from './dom.js';
+import { element, setAttribute, setProperty, setStyle, setText } from './dom.js';
 import { number } from './format.js';
 import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has, nameOf, usualOf } from './optimizers.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
@@ -109,27 +109,26 @@ export class Knobs {
     const { app } = this, { state } = app;
     for (const [name, row] of Object.entries(this.rows)) {
       const value = this.valueOf(name);
-      row.box.hidden = value === null || (SETTINGS.includes(name) && !has(state, name));
+      setProperty(row.box, 'hidden', value === null || (SETTINGS.includes(name) && !has(state, name)));
       if (row.box.hidden) continue;
       const share = this.toSlider(name, value), text = typed(value);
-      row.slider.value = String(Math.round(share * GRAIN));
-      row.slider.setAttribute('aria-valuetext', `${name} ${text}`);
-      row.slider.style.setProperty('--share', share);
-      row.fill.style.width = `${100 * share}%`;
-      if (row.field !== document.activeElement && row.field.getRootNode().activeElement !== row.field) row.field.value = text;
+      setProperty(row.slider, 'value', String(Math.round(share * GRAIN)));
+      setAttribute(row.slider, 'aria-valuetext', `${name} ${text}`);
+      setStyle(row.fill, 'transform', `scaleX(${share})`);
+      if (!isHeld(row.field)) setProperty(row.field, 'value', text);
     }
-    this.optimizer.value = state.optimizer;
+    setProperty(this.optimizer, 'value', state.optimizer);
     SWITCHES.forEach((name, k) => {
-      this.switches[name].checked = state[name];
-      this.boxes[k].hidden = !has(state, name);
+      setProperty(this.switches[name], 'checked', state[name]);
+      setProperty(this.boxes[k], 'hidden', !has(state, name));
     });
     this.start.forEach((field, k) => {
-      if (field !== field.getRootNode().activeElement) field.value = String(state.start[k]);
-      field.setAttribute('aria-label', `start, ${app.card.labels[k]}`);
+      if (!isHeld(field)) setProperty(field, 'value', String(state.start[k]));
+      setAttribute(field, 'aria-label', `start, ${app.card.labels[k]}`);
       setText(this.names[k], app.card.labels[k]);
     });
     setText(this.refusal, app.refused ? `torch refuses this: ${app.refused}. The pictures show the last settings that it took.` : '');
-    this.refusal.hidden = !app.refused;
+    setProperty(this.refusal, 'hidden', !app.refused);
     this.renderLimits();
   }
 
@@ -138,18 +137,19 @@ export class Knobs {
     const limit = modes && facts.rule ? facts.limit() : NaN, local = facts.everywhere ? '' : ', local';
     const settings = facts.settings, bare = { ...settings, weight_decay: 0 };
     const place = (node, name, value) => {
-      node.hidden = !Number.isFinite(value);
-      if (!node.hidden) node.style.setProperty('--share', this.toSlider(name, value));
+      setProperty(node, 'hidden', !Number.isFinite(value));
+      if (!node.hidden) setStyle(node, '--share', String(this.toSlider(name, value)));
     };
     const reached = Number.isFinite(limit) && limit > 0;
     place(lr.limit, 'lr', reached ? limit : NaN);
-    lr.over.style.left = `${100 * (reached ? this.toSlider('lr', limit) : limit === 0 ? 0 : 1)}%`;
+    setStyle(lr.over, '--share', String(reached ? this.toSlider('lr', limit) : limit === 0 ? 0 : 1));
     let said = reached ? `limit ${number(limit)}${local}` : limit === 0 ? 'no small lr converges' : '';
     if (facts.kinked && facts.rule) said = 'no limit: its slope does not grow';
     setText(lr.left, said);
     const best = modes && facts.rule ? findBetterLr(modes.curvatures, bare) : NaN;
-    place(lr.star, 'lr', best);
-    setText(lr.right, Number.isFinite(best) ? `best ${number(best)}${local}` : '');
+    const apart = Number.isFinite(best) && number(best) !== number(limit);  // in a narrow valley they are hardly apart
+    place(lr.star, 'lr', apart ? best : NaN);
+    setText(lr.right, apart ? `best ${number(best)}${local}` : '');
     const pace = modes && facts.rule && settings.lr > 0 && settings.dampening < 1 ? bestMomentum(modes.curvatures, bare).momentum : NaN;
     place(momentum.star, 'momentum', pace);
     setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${number(pace, 2)}${local}` : '');
@@ -163,3 +163,6 @@ function findBetterLr(curvatures, settings) {
   const lr = bestLr(curvatures, settings), slowest = (at) => Math.max(...curvatures.map((c) => rate(c, { ...settings, lr: at })));
   return slowest(lr) < slowest(settings.lr) - 1e-6 ? lr : NaN;
 }
+
+// whether somebody is typing into it
+const isHeld = (field) => field.getRootNode().activeElement === field;

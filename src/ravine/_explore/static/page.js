@@ -2,7 +2,7 @@
 
 import { Curves } from './curves.js';
 import { Actions } from './actions.js';
-import { element, setText } from './dom.js';
+import { element, setAttribute, setText } from './dom.js';
 import { Fit } from './fit.js';
 import { Header } from './header.js';
 import { Knobs } from './knobs.js';
@@ -23,7 +23,7 @@ export class App extends Actions {
   // `given` {cards, own, proofs, settings}; `host` {address: whether the address holds the state, ask}
   constructor(root, given, host) {
     super();
-    Object.assign(this, { root, host, cards: given.cards, own: given.own, proofs: given.proofs, begun: given.settings ?? {} });
+    Object.assign(this, { root, host, cards: given.cards, own: given.own, proofs: given.proofs, begun: given.settings ?? {}, link: given.link ?? '' });
     this.id = `ravine-${Math.random().toString(36).slice(2, 8)}`;
     Object.assign(this, { version: 0, moving: false, editing: false, refused: '', headline: '', past: [], shown: [], wanted: true });
     this.header = new Header(this);
@@ -41,15 +41,19 @@ export class App extends Actions {
     const right = element('div', { className: 'charts' }, this.curves.box, this.fit.box, this.words.box);
     root.classList.add('ravine');
     root.replaceChildren(element('div', { className: 'page' }, this.header.box, this.header.headline, this.message, this.tabs, side, this.maps, right, this.bar.box, this.header.live));
-    this.restore(host.address ? location.hash : '');
+    this.restore(this.address());
     this.followKeys();
-    new ResizeObserver(() => this.paint()).observe(root);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.dress());
-    if (host.address) addEventListener('popstate', () => this.restore(location.hash));
+    if (host.address) addEventListener('popstate', () => this.restore(this.address()));
     this.prove();
   }
 
   // ---- what is shown -----------------------------------------------------------------------------------------------------
+
+  // where the page is told to begin: in its address, else in what it was given
+  address() {
+    return this.host.address && location.hash.length > 1 ? location.hash : this.link;
+  }
 
   restore(fragment) {
     const { state, card, left } = readLink(fragment, this.cards, this.own);
@@ -137,7 +141,7 @@ export class App extends Actions {
     this.renderAll();
     if (this.resting) {
       this.resting = false;
-      for (const view of [this.header, this.curves, this.fit]) view.say();
+      for (const view of [...this.visible().map((one) => one.panelView), this.header, this.curves, this.fit, this.phase]) view.say();
       this.mark();
     }
   }
@@ -160,8 +164,10 @@ export class App extends Actions {
     const before = this.shown;
     this.shown = all.map(({ facts, error }, index) => ({
       index, facts, error, color: index, panel: this.runs.panels[index], label: this.runs.panels[index].label, short: shortOf(this.runs.panels[index].label),
-      panelView: this.panelViews[index], folded: before[index]?.folded ?? false, note: before[index]?.note ?? '', pinned: null,
+      panelView: this.panelViews[index], folded: before[index]?.folded ?? false, into: before[index]?.into, note: before[index]?.note ?? '', pinned: null,
     }));
+    // nothing is folded or parted under a hand, but no longer said to be equal
+    for (const { folded, into, facts } of this.shown) if (folded && !sameBits(this.shown[into].facts.run, facts.run)) this.shown[into].note = '';
     if (this.runs instanceof PythonRuns) this.paint();
   }
 
@@ -170,7 +176,7 @@ export class App extends Actions {
     for (const one of this.shown) Object.assign(one, { folded: false, note: '' });
     for (const one of this.shown) for (const other of this.shown.slice(one.index + 1)) {
       if (one.folded || other.folded || !sameBits(one.facts.run, other.facts.run)) continue;
-      other.folded = true;
+      Object.assign(other, { folded: true, into: one.index });
       one.note = `${one.note ? `${one.note}, ` : '= '}${other.label}, bit for bit`;
       if (this.state.panel === other.index) this.state = { ...this.state, panel: one.index };
     }
@@ -185,17 +191,15 @@ export class App extends Actions {
     for (const one of this.shown) {
       one.pinned = this.pins[one.index] ?? null;
       one.panelView.box.hidden = this.tabs.children[one.index].hidden = one.folded;
-      this.tabs.children[one.index].setAttribute('aria-pressed', String(one.index === panel));
+      setAttribute(this.tabs.children[one.index], 'aria-pressed', String(one.index === panel));
     }
     this.headline = headlineOf(this.visible().filter((one) => !one.error), this.lastSettings);
     this.root.classList.toggle('refused', Boolean(this.refused));
     this.header.render();
     this.knobs_.render();
-    for (const one of this.visible()) {
-      one.panelView.render();
-      one.panelView.say();
-    }
-    for (const view of [this.curves, this.fit, this.phase, this.words, this.bar]) view.render();
+    const maps = this.visible().map((one) => one.panelView);
+    for (const view of [...maps, this.curves, this.fit, this.phase, this.words, this.bar]) view.render();
+    for (const map of maps) map.tell();
   }
 
   visible() {

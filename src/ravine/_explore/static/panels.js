@@ -1,28 +1,36 @@
 // One panel: the ground, the path over it, its marks and words; the start is a handle.
 
-import { BOLD, FONT, Room, drawArrow, element, fitCanvas, setText } from './dom.js';
-import { drawGround, evaluateGrid, fromX, fromY, makeView, toX, toY } from './ground.js';
+import { BOLD, FONT, element, followWidth, setAttribute, setStyle, setText } from './dom.js';
+import { drawGround, fromX, fromY, makeView, toX, toY } from './ground.js';
 import { isSgd, settingsOf } from './optimizers.js';
+import { Path } from './path.js';
+import { Room } from './room.js';
 import { openUpdate } from './sgd.js';
+import { Sheet, drawArrow } from './sheet.js';
 import { stepOf } from './state.js';
 import { outcomeOf, reasonOf } from './verdict.js';
 
-const SHAPE = 0.86;  // height over width
+const SHAPE = 0.82;  // height over width
+const MOST_CROWD = 401;  // so many steps of a path are looked at for room for labels
 
 export class Panel {
   constructor(app, index, label) {
     this.app = app;
     this.index = index;
-    this.base = element('canvas', { 'aria-hidden': 'true' });
-    this.top = element('canvas', { className: 'over', role: 'img' });
+    this.sheet = new Sheet();
+    this.path = new Path();
+    this.ghost = new Path();
+    this.habits = new Map();
+    this.grids = [null, null];  // fine, and drafted while a hand moves
     this.handle = element('button', { className: 'handle', type: 'button' });
-    this.stage = element('div', { className: 'stage' }, this.base, this.top, this.handle);
+    this.stage = element('div', { className: 'stage' }, this.sheet.canvas, this.handle);
     this.outcome = element('p', {});
     this.reason = element('p', { className: 'reason' });
     this.note = element('small', {});
     const choose = element('button', { className: 'name', type: 'button', onclick: () => app.change({ panel: index }) }, element('span', { className: `dot c${index}` }), label);
     this.title = element('h2', {}, choose, this.note);
     this.box = element('section', { className: 'panel', 'aria-label': label }, this.title, this.stage, element('div', { className: 'verdict' }, this.outcome, this.reason));
+    followWidth(this, this.stage, () => app.paint());
     this.followHand();
   }
 
@@ -75,86 +83,52 @@ export class Panel {
   }
 
   render() {
-    const { app } = this, width = this.stage.clientWidth;
+    const { app, width, sheet } = this, height = Math.round(width * SHAPE);
     if (!width) return;
-    const height = Math.round(width * SHAPE);
-    this.view = makeView(app.ranges, width, height);
-    this.renderGround(width, height);
-    const { pen } = fitCanvas(this.top, width, height);
-    pen.clearRect(0, 0, width, height);
+    const fresh = sheet.fit(width, height);
+    if (fresh || this.ranges !== app.ranges) {
+      this.ranges = app.ranges;
+      this.view = makeView(app.ranges, width, height);
+    }
+    this.renderGround(fresh);
+    const pen = sheet.lay();
     pen.lineJoin = pen.lineCap = 'round';
     this.renderRun(pen);
   }
 
-  renderGround(width, height) {
-    const { app } = this, { panel, facts } = app.shown[this.index];
-    const { pen, changed } = fitCanvas(this.base, width, height), draft = app.moving && (app.editing || facts.decay !== this.decay);
-    const { view } = this, place = `${app.version} ${view.x0} ${view.x1} ${view.y0} ${view.y1} ${width} ${draft}`;
-    if (this.gridOf !== place) {
-      this.grid = app.gridOf(this.index, view, draft);
-      this.gridOf = place;
-    }
-    const { decay } = facts, bottom = facts.landmark?.minimum ?? null;
-    const drawn = `${place} ${decay} ${bottom} ${app.colors.dark} ${Boolean(this.grid)}`;
-    if (!changed && this.drawn === drawn) return;
+  renderGround(fresh) {
+    const { app, view, sheet } = this, { facts } = app.shown[this.index], { decay } = facts, { colors } = app;
+    const draft = app.moving && (app.editing || decay !== this.decay), place = `${app.version} ${view.x0} ${view.x1} ${view.y0} ${view.y1} ${view.width}`;
+    const kept = this.grids[Number(draft)], grid = kept?.place === place ? kept.grid : app.gridOf(this.index, view, draft);
+    this.grids[Number(draft)] = { place, grid };
+    const bottom = facts.landmark?.minimum ?? null, drawn = `${place} ${draft} ${decay} ${bottom} ${colors.ground} ${Boolean(grid)}`;
+    if (!fresh && this.drawn === drawn) return;
     this.drawn = drawn;
-    this.decay = decay;
-    if (this.grid) drawGround(pen, view, this.grid, { decay, bottom, colors: app.colors, axes: app.card.axes, avoid: this.at(app.state.start, 0) });
-    else pen.clearRect(0, 0, width, height);
-    this.panel = panel;
+    if (!draft) this.decay = decay;
+    this.written = drawGround(sheet.stillPen, view, grid, { decay, bottom, colors, axes: app.card.axes, avoid: this.at(app.state.start, 0) });
   }
 
   renderRun(pen) {
-    const { app, view } = this, { facts, pinned, color } = app.shown[this.index], { colors, state } = app;
-    const step = Math.min(stepOf(state), facts.taken), { position } = facts.run, ink = colors.of[color];
-    const crowd = Array.from({ length: Math.min(step, 400) + 1 }, (_, k) => this.at(position, k));
-    const room = new Room(view.width, view.height, crowd);
+    const { app, view, path, ghost, sheet: { grain } } = this, { facts, pinned, color } = app.shown[this.index], { colors, state } = app;
+    const step = Math.min(stepOf(state), facts.taken), ink = colors.of[color];
+    path.follow(view, app.swap, facts.run.position);
+    if (!app.moving) this.habits.clear();
+    const room = new Room(view.width, view.height, path.places, Math.min(step + 1, path.count, MOST_CROWD), this.habits);
+    room.taken.push(...this.written);
     if (pinned) {
-      this.trace(pen, pinned.run.position, 0, pinned.taken);
-      Object.assign(pen, { strokeStyle: colors.quiet, lineWidth: 1.6 });
+      ghost.follow(view, app.swap, pinned.run.position);
       pen.setLineDash([1, 4]);
-      pen.stroke();
+      stroke(pen, ghost.line(0, pinned.taken, grain), colors.quiet, 1.6, 1);
       pen.setLineDash([]);
     }
-    if (step < facts.taken) this.stroke(pen, position, step, facts.taken, ink, 1.3, 0.25);
-    this.stroke(pen, position, 0, step, colors.ground, 4, 0.7);
-    this.stroke(pen, position, 0, step, ink, 1.9, 1);
-    this.dots(pen, position, step, ink);
+    if (step < facts.taken) stroke(pen, path.line(step, facts.taken, grain), ink, 1.3, 0.25);
+    const walked = path.line(0, step, grain);
+    stroke(pen, walked, colors.ground, 4, 0.7);
+    stroke(pen, walked, ink, 1.9, 1);
+    pen.fillStyle = ink;
+    pen.fill(path.dots(step, 1.9, view.width, view.height, grain));
     this.marks(pen, room, facts, step, ink);
     if (state.panel === this.index && step < facts.taken) this.arrows(pen, room, facts, step);
-  }
-
-  trace(pen, position, from, to) {
-    pen.beginPath();
-    for (let k = from, drawing = false; k <= to; k++) {
-      const [x, y] = this.at(position, k);
-      if (!Number.isFinite(x + y)) break;
-      // far outside a canvas lines lose their direction
-      const cx = Math.max(-1e5, Math.min(1e5, x)), cy = Math.max(-1e5, Math.min(1e5, y));
-      if (drawing) pen.lineTo(cx, cy);
-      else pen.moveTo(cx, cy);
-      drawing = true;
-    }
-  }
-
-  stroke(pen, position, from, to, color, width, alpha) {
-    this.trace(pen, position, from, to);
-    Object.assign(pen, { strokeStyle: color, lineWidth: width, globalAlpha: alpha });
-    pen.stroke();
-    pen.globalAlpha = 1;
-  }
-
-  dots(pen, position, step, ink) {
-    const every = step <= 200 ? 1 : Math.ceil(step / 200), { width, height } = this.view;
-    pen.fillStyle = ink;
-    pen.beginPath();
-    for (let k = every; k <= step; k += every) {
-      const [x, y] = this.at(position, k);
-      if (!(x > -4 && y > -4 && x < width + 4 && y < height + 4)) continue;
-      pen.moveTo(x + 1.9, y);
-      pen.arc(x, y, 1.9, 0, 7);
-    }
-    pen.fill();
   }
 
   marks(pen, room, facts, step, ink) {
@@ -193,8 +167,7 @@ export class Panel {
     room.label(pen, 'start', sx, sy, { ...style, color: ink, font: BOLD }, 14);
     for (const [name, x, y] of spots) room.label(pen, name, x, y, style, 16);
     if (!(ex > 0 && ey > 0 && ex < view.width && ey < view.height)) this.leaving(pen, room, facts, step, style);
-    this.handle.style.left = `${sx}px`;
-    this.handle.style.top = `${sy}px`;
+    setStyle(this.handle, 'transform', `translate(${sx.toFixed(1)}px, ${sy.toFixed(1)}px)`);
   }
 
   // where a path whose last places all lie outside goes out of the map
@@ -228,16 +201,26 @@ export class Panel {
     room.label(pen, 'gradient', (through[0] + to[0]) / 2, (through[1] + to[1]) / 2, { ground: colors.ground, color: colors.ink, font: FONT }, 10);
   }
 
-  say() {
-    const { app } = this, { facts, note } = app.shown[this.index], [p, q] = app.card.labels, { start } = app.state;
-    const outcome = outcomeOf(facts), reason = reasonOf(facts);
-    setText(this.outcome, outcome);
-    setText(this.reason, reason);
+  tell() {
+    const { app } = this, { facts, note } = app.shown[this.index];
+    setText(this.outcome, outcomeOf(facts));
+    setText(this.reason, reasonOf(facts));
     setText(this.note, note);
     this.box.classList.toggle('chosen', app.state.panel === this.index);
-    this.top.setAttribute('aria-label', `map of ${this.box.getAttribute('aria-label')}: ${outcome}. ${reason}`);
-    this.handle.setAttribute('aria-label', `start on the map of ${this.box.getAttribute('aria-label')}: ${p} ${start[0]}, ${q} ${start[1]}. Arrow keys move it`);
   }
+
+  // in words for who does not see it, once the hand rests
+  say() {
+    const { app } = this, [p, q] = app.card.labels, { start } = app.state, name = this.box.getAttribute('aria-label');
+    setAttribute(this.sheet.canvas, 'aria-label', `map of ${name}: ${this.outcome.textContent}. ${this.reason.textContent}`);
+    setAttribute(this.handle, 'aria-label', `start on the map of ${name}: ${p} ${start[0]}, ${q} ${start[1]}. Arrow keys move it`);
+  }
+}
+
+function stroke(pen, line, color, width, alpha) {
+  Object.assign(pen, { strokeStyle: color, lineWidth: width, globalAlpha: alpha });
+  pen.stroke(line);
+  pen.globalAlpha = 1;
 }
 
 const niceStep = (value) => 10 ** Math.floor(Math.log10(value) + 0.3);

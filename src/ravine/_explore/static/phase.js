@@ -1,17 +1,17 @@
-// lr × momentum: how many steps each pair takes to arrive, the limit, and where one is. Coarse first, then finer, a slice
-// at a time between frames.
+// lr × momentum: how many steps each pair takes to arrive, the limit, and where one is.
 
-import { BOLD, FONT, element, fitCanvas, setText, tickText, writeText } from './dom.js';
+import { BOLD, FONT, element, followWidth, setAttribute, setProperty, setStyle, setText, tickText } from './dom.js';
 import { number, soMany, steps as stepsText } from './format.js';
-import { OPTIMIZERS, findRefusal, nameOf, settingsOf } from './optimizers.js';
-import { makeRun } from './sgd.js';
+import { OPTIMIZERS, nameOf, settingsOf } from './optimizers.js';
+import { DIVERGED, LATE, Pace, SIZE, TOP, UNKNOWN } from './pace.js';
+import { Sheet, writeText } from './sheet.js';
 
-const SIZE = 40, SLICE = 7, TOP = 0.99;
+const SHAPE = 0.82, PATIENCE = 60, PALE = 0.35;
+const LONG = 1500;  // before Python is asked: while it answers, no run is made
 const RAMPS = {
   light: ['#123f66', '#1d5f8a', '#3d86a8', '#6aa9bd', '#9cc8d0', '#cfe3e6'],
   dark: ['#f6d978', '#c9cf72', '#8fbd7a', '#55a286', '#347f86', '#24566a'],
 };
-const UNKNOWN = -2, REFUSED = -3, DIVERGED = -1, LATE = 0;
 
 export class Phase {
   constructor(app) {
@@ -20,13 +20,19 @@ export class Phase {
     this.dot = element('span', { className: 'dot' });
     this.name = element('span', {});
     this.title = element('h2', {}, this.dot, this.name, this.note);
-    this.base = element('canvas', { 'aria-hidden': 'true' });
-    this.top = element('canvas', { className: 'over', role: 'img' });
+    this.sheet = new Sheet();
     this.ring = element('button', { type: 'button', className: 'handle' });
-    this.stage = element('div', { className: 'stage phase' }, this.base, this.top, this.ring);
-    this.words = element('p', {});
-    this.more = element('p', { className: 'reason' });
-    this.box = element('section', { className: 'panel pace' }, this.title, this.stage, element('div', { className: 'verdict' }, this.words, this.more));
+    this.stage = element('div', { className: 'stage phase' }, this.sheet.canvas, this.ring);
+    this.outcome = element('p', {});
+    this.reason = element('p', { className: 'reason' });
+    this.box = element('section', { className: 'panel pace' }, this.title, this.stage, element('div', { className: 'verdict' }, this.outcome, this.reason));
+    this.pace = new Pace(() => !app.moving, () => {
+      this.old = false;
+      this.drawn = '';
+      app.paint();
+    });
+    this.old = true;  // the map is of other settings
+    followWidth(this, this.stage, () => app.paint());
     this.followHand();
   }
 
@@ -69,72 +75,58 @@ export class Phase {
   }
 
   render() {
-    const { app } = this, width = this.stage.clientWidth;
-    if (!width) return;
-    const height = Math.round(width * 0.86), { changed } = fitCanvas(this.base, width, height);
-    this.area = { left: 40, right: width - 8, top: 8, bottom: height - 26 };
-    const { panel: index } = app.state, { panel, facts, color } = app.shown[index], { settings } = facts;
+    const { app, width, sheet } = this, { panel: index, start } = app.state, { facts, color } = app.shown[index], { settings, taken } = facts;
     const { second } = OPTIMIZERS[nameOf(settings)];
-    this.box.hidden = !panel.evaluate || facts.climbs || facts.minimum === null || !second;
-    if (this.box.hidden) return;
+    setProperty(this.box, 'hidden', facts.climbs || facts.minimum === null || !second);
     this.second = second;
-    setText(this.name, `lr × ${second}`);
-    this.box.setAttribute('aria-label', this.name.textContent);
-    const key = JSON.stringify([app.version, index, { ...settings, lr: 0, [second]: 0 }, app.knobs.lr, facts.taken, app.state.start]);
-    if (key !== this.key) {
-      this.key = key;
-      clearTimeout(this.job);
-      this.job = setTimeout(() => this.fill(panel, facts, key), 60);
-    } else if (changed || this.dark !== app.colors.dark) this.draw();
-    this.dot.className = `dot c${color}`;
-    setText(this.note, `${app.colors.dark ? 'brighter' : 'darker'}: sooner`);
-    this.overlay(width, height, facts);
-  }
-
-  fill(panel, facts, key) {
-    const { app } = this, cells = new Float64Array(SIZE * SIZE).fill(UNKNOWN), order = [], { start } = app.state;
-    for (const wide of [4, 2, 1]) {
-      for (let j = 0; j < SIZE; j += wide) for (let i = 0; i < SIZE; i += wide) if (wide === 4 || i % (2 * wide) || j % (2 * wide)) order.push([i, j, wide]);
+    if (this.box.hidden) {
+      this.forget();
+      return;
     }
-    const scratch = makeRun(panel.kind, facts.taken), base = settingsOf(facts.settings);
-    let next = 0;
-    const slice = () => {
-      if (key !== this.key) return;
-      for (const begin = performance.now(); next < order.length && performance.now() - begin < SLICE; next++) {
-        const [i, j, wide] = order[next], settings = { ...base, lr: this.lrAt(i / (SIZE - 1)), [this.second]: (TOP * j) / (SIZE - 1) };
-        const value = this.measure(panel, start, settings, facts.taken, scratch);
-        for (let b = j; b < Math.min(SIZE, j + wide); b++) for (let a = i; a < Math.min(SIZE, i + wide); a++) cells[b * SIZE + a] = value;
-      }
-      this.cells = cells;
-      this.taken = facts.taken;
-      this.whole = next === order.length;
-      this.draw();
-      if (!this.whole) this.job = setTimeout(slice, 0);
-    };
-    slice();
+    const { colors } = app;
+    setText(this.name, `lr × ${second}`);
+    setProperty(this.dot, 'className', `dot c${color}`);
+    setText(this.note, `${colors.dark ? 'brighter' : 'darker'}: sooner`);
+    this.tell(facts);
+    if (!width) return;
+    const height = Math.round(width * SHAPE), fresh = sheet.fit(width, height);
+    this.area = { left: 40, right: width - 8, top: 8, bottom: height - 26 };
+    const key = JSON.stringify([app.version, index, { ...settings, lr: 0, [second]: 0 }, app.knobs.lr, taken, start]);
+    if (key !== this.key) {
+      this.forget();
+      this.key = key;
+      this.tell(facts);
+      const lrAt = (i) => this.lrAt(i / (SIZE - 1)), secondAt = (j) => (TOP * j) / (SIZE - 1);
+      this.timer = setTimeout(() => this.pace.fill({ runs: app.runs, index, start, steps: taken, settings: settingsOf(settings), second, lrAt, secondAt }), app.runs.asks ? LONG : PATIENCE);
+    }
+    const drawn = `${key} ${colors.ground}`;
+    if (fresh || this.drawn !== drawn) this.draw(taken);
+    this.drawn = drawn;
+    this.overlay(facts);
   }
 
-  measure(panel, start, settings, count, scratch) {
-    if (findRefusal(settings)) return REFUSED;
-    const facts = panel.descend(start, settings, count, scratch), { outcome, step } = facts.arrival;
-    return outcome === 'arrived' ? step + 1 : outcome === 'diverged' ? DIVERGED : LATE;
+  // what was being computed is waited for no longer
+  forget() {
+    clearTimeout(this.timer);
+    this.pace.drop();
+    this.key = '';
+    this.old = true;
   }
 
-  draw() {
-    const { app, cells } = this, { colors } = app, { left, right, top, bottom } = this.area, pen = this.base.getContext('2d');
-    if (!cells) return;
-    this.dark = colors.dark;
-    const ramp = RAMPS[colors.dark ? 'dark' : 'light'], w = (right - left) / SIZE, h = (bottom - top) / SIZE;
-    pen.clearRect(0, 0, this.base.width, this.base.height);
-    const most = Math.log(this.taken + 1) || 1;
+  draw(taken) {
+    const { colors } = this.app, { left, right, top, bottom } = this.area, { cells } = this.pace, { stillPen: pen, width, height } = this.sheet;
+    const ramp = RAMPS[colors.dark ? 'dark' : 'light'], w = (right - left) / SIZE, h = (bottom - top) / SIZE, most = Math.log(taken + 1) || 1;
+    pen.fillStyle = colors.ground;
+    pen.fillRect(0, 0, width, height);
+    pen.globalAlpha = this.old ? PALE : 1;
     for (let j = 0; j < SIZE; j++) for (let i = 0; i < SIZE; i++) {
       const value = cells[j * SIZE + i];
-      if (value === UNKNOWN || value === REFUSED) continue;
-      pen.fillStyle = value === DIVERGED ? colors.over : value === LATE ? colors.hair : ramp[Math.min(5, Math.floor((Math.log(value) / most) * 6))];
+      if (value === UNKNOWN) continue;
+      pen.fillStyle = value === DIVERGED ? colors.over : value === LATE ? colors.hair : ramp[Math.max(0, Math.min(5, Math.floor((Math.log(value) / most) * 6)))];
       pen.fillRect(left + i * w, bottom - (j + 1) * h, w + 0.6, h + 0.6);
     }
+    pen.globalAlpha = 1;
     this.axes(pen, colors);
-    this.tell();
   }
 
   axes(pen, colors) {
@@ -153,23 +145,14 @@ export class Phase {
     for (const value of [0, 0.5, 0.9]) pen.fillText(String(value), left - 6, bottom - (value / TOP) * (bottom - top));
   }
 
-  overlay(width, height, facts) {
-    const { app } = this, { colors, state } = app, { left, right, top, bottom } = this.area;
-    const { pen } = fitCanvas(this.top, width, height), low = this.lrAt(0), high = this.lrAt(1);
-    pen.clearRect(0, 0, width, height);
+  overlay(facts) {
+    const { app } = this, { colors, state } = app, { left, right, top, bottom } = this.area, pen = this.sheet.lay(), low = this.lrAt(0), high = this.lrAt(1);
     const X = (lr) => left + (Math.log(lr / low) / Math.log(high / low)) * (right - left), Y = (m) => bottom - (m / TOP) * (bottom - top);
     if (facts.modes) {
-      pen.save();
-      pen.beginPath();
-      pen.rect(left, top, right - left, bottom - top);
-      pen.clip();
-      pen.beginPath();
-      for (let k = 0; k <= 99; k++) pen.lineTo(X(Math.max(1e-12, facts.limit({ momentum: k / 100 }))), Y(k / 100));
       Object.assign(pen, { strokeStyle: colors.accent, lineWidth: 2 });
       pen.setLineDash(facts.everywhere ? [] : [5, 4]);
-      pen.stroke();
+      pen.stroke(this.limitLine(facts, X, Y));
       pen.setLineDash([]);
-      pen.restore();
     }
     const x = clamp((X(Math.max(state.lr, 1e-300)) - left) / (right - left)) * (right - left) + left, y = Y(clamp(state[this.second] / TOP) * TOP);
     for (const [color, wide] of [[colors.ground, 5.5], [colors.accent, 2.8]]) {
@@ -180,24 +163,46 @@ export class Phase {
     }
     const leftwards = x > (left + right) / 2;
     writeText(pen, 'you are here', x + (leftwards ? -15 : 15), Math.max(top + 10, Math.min(bottom - 10, y)), { color: colors.ink, ground: colors.ground, align: leftwards ? 'right' : 'left', font: BOLD });
-    this.ring.style.left = `${x}px`;
-    this.ring.style.top = `${y}px`;
-    this.ring.setAttribute('aria-label', `lr ${state.lr}, ${this.second} ${state[this.second]}. Arrow keys turn both`);
-    this.yours = facts;
-    this.tell();
+    setStyle(this.ring, 'transform', `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`);
   }
 
-  tell() {
-    if (!this.cells || !this.yours) return;
-    const arrived = this.cells.filter((value) => value > 0), lost = this.cells.filter((value) => value === DIVERGED).length, valid = this.cells.filter((value) => value > REFUSED).length;
-    const { arrival } = this.yours, mine = arrival.outcome === 'arrived' ? `${stepsText(arrival.step)}` : arrival.outcome;
-    const fastest = arrived.length ? `fastest: ${soMany(Math.min(...arrived) - 1)}; yours: ${mine}` : `none arrives; yours: ${mine}`;
-    setText(this.words, fastest);
-    const share = (count) => `${number((100 * count) / valid, 2)} %`;
-    const line = this.yours.modes ? ` The line is the stability limit${this.yours.everywhere ? '' : ', local'}.` : '';
-    setText(this.more, this.whole ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived.length)} arrive within ${stepsText(this.taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
-    this.top.setAttribute('aria-label', `steps to arrive over lr and ${this.second}. ${fastest}. ${this.more.textContent}`);
+  // the limit over the second setting, as far as it lies in the map; it is the same whatever lr and momentum are
+  limitLine({ limit, modes }, X, Y) {
+    const { left, right, bottom } = this.area, key = `${this.key} ${modes.curvatures} ${right} ${bottom}`;
+    if (this.limitKey === key) return this.limit;
+    const places = Array.from({ length: 100 }, (_, k) => [X(Math.max(1e-12, limit({ momentum: k / 100 }))), Y(k / 100)]), line = new Path2D();
+    for (let k = 1; k < places.length; k++) {
+      const cut = within(places[k - 1], places[k], left, right);
+      if (!cut) continue;
+      line.moveTo(...cut[0]);
+      line.lineTo(...cut[1]);
+    }
+    Object.assign(this, { limitKey: key, limit: line });
+    return line;
+  }
+
+  tell({ arrival, modes, everywhere, taken }) {
+    const { arrived, lost, valid, fastest } = this.pace.known, mine = arrival.outcome === 'arrived' ? stepsText(arrival.step) : arrival.outcome;
+    const known = !this.old && valid, first = arrived ? `fastest: ${soMany(fastest)}` : 'none arrives';
+    setText(this.outcome, known ? `${first}; yours: ${mine}` : `yours: ${mine}`);
+    const share = (count) => `${number((100 * count) / valid, 2)} %`, line = modes ? ` The line is the stability limit${everywhere ? '' : ', local'}.` : '';
+    setText(this.reason, known && !this.pace.job ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived)} arrive within ${stepsText(taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
+  }
+
+  say() {
+    const { state } = this.app, { second } = this;
+    if (this.box.hidden) return;
+    setAttribute(this.box, 'aria-label', this.name.textContent);
+    setAttribute(this.sheet.canvas, 'aria-label', `steps to arrive over lr and ${second}. ${this.outcome.textContent}. ${this.reason.textContent}`);
+    setAttribute(this.ring, 'aria-label', `lr ${state.lr}, ${second} ${state[second]}. Arrow keys turn both`);
   }
 }
 
 const clamp = (value) => Math.max(0, Math.min(1, value));
+
+// the part of a short line between two verticals, or null
+function within([x0, y0], [x1, y1], left, right) {
+  if (Math.max(x0, x1) < left || Math.min(x0, x1) > right) return null;
+  const at = (x) => [x, x1 === x0 ? y0 : y0 + ((y1 - y0) * (x - x0)) / (x1 - x0)], cut = (x, y) => (x < left ? at(left) : x > right ? at(right) : [x, y]);
+  return [cut(x0, y0), cut(x1, y1)];
+}

@@ -1,6 +1,6 @@
 // The page proves itself: it makes the runs that real torch made when the page was written, and compares every bit.
 
-import { nameOf } from './optimizers.js';
+import { USUAL, nameOf } from './optimizers.js';
 import { makePanels } from './problem.js';
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, k) => {
@@ -29,11 +29,11 @@ function bitsOf(view, value) {
   return view.getUint32(0, true);
 }
 
-// A run of torch's: {card, panel, start, settings, steps, digest, end}; returns whether every bit is equal, and how far
+// A run of torch's: {card, panel, start, settings, steps, digest, end}, usual settings left out; returns whether every bit is equal, and how far
 // the last position is off, relatively.
 export function checkRun(proof, cards) {
   const card = proof.card ?? cards[proof.of], panel = makePanels(card)[proof.panel];
-  const { run } = panel.descend(proof.start, proof.settings, proof.steps);
+  const { run } = panel.descend(proof.start, { ...USUAL, ...proof.settings }, proof.steps);
   const equal = digest([run.position, run.loss], panel.kind.single) === proof.digest;
   const last = run.position.length - 2;
   const off = equal ? 0 : Math.max(...proof.end.map((each, j) => relative(run.position[last + j], Number(each))));

@@ -4,7 +4,9 @@ import { makeKind } from './arithmetic.js';
 import { makeFacts } from './facts.js';
 import { evaluateGrid } from './ground.js';
 import { settingsOf, spelledForPython } from './optimizers.js';
+import { DIVERGED, LATE } from './pace.js';
 import { makePanels } from './problem.js';
+import { makeRun } from './sgd.js';
 
 // One question in flight; the newest overwrites the waiting one, and what nobody waits for is dropped.
 export class Line {
@@ -61,10 +63,20 @@ export class OwnRuns {
     return evaluateGrid(this.panels[index].draw, view, swap, draft);
   }
 
+  // How soon each pair arrives, rows of the second setting after one another; PythonRuns promises the same.
+  pace({ index, start, steps, settings, second }, lrs, seconds) {
+    const panel = this.panels[index];
+    if (this.scratch?.loss.length !== steps + 1) this.scratch = makeRun(panel.kind, steps);
+    return seconds.flatMap((each) => lrs.map((lr) => cellOf(panel.descend(start, { ...settings, lr, [second]: each }, steps, this.scratch))));
+  }
+
   slopeOf(index) {
     return (_, [p, q]) => [...this.panels[index].evaluate(p, q, true).gradient];
   }
 }
+
+// A run of the page's own, as a cell of the map that counts steps.
+const cellOf = ({ arrival: { outcome, step } }) => (outcome === 'arrived' ? step + 1 : outcome === 'diverged' ? DIVERGED : LATE);
 
 // Runs that Python makes: the real optimizer on the real loss.
 export class PythonRuns {
@@ -77,6 +89,7 @@ export class PythonRuns {
     this.line = new Line((question) => host.ask('run', question));
     this.maps = new Line((question) => host.ask('map', question));
     this.pins = new Line((question) => host.ask('run', question));
+    this.asks = true;
     this.gradients = [];
     this.ghosts = [];
   }
@@ -133,6 +146,15 @@ export class PythonRuns {
       });
     }
     return this.grids?.[index] ?? null;
+  }
+
+  async pace({ index, start, steps, settings, second }, lrs, seconds) {
+    try {
+      const asked = { panel: index, start, steps, lrs, second, seconds, settings: spelledForPython(settings) };
+      return (await this.host.ask('pace', asked)).cells ?? null;
+    } catch {
+      return null;  // that Python is gone is told where runs are asked for
+    }
   }
 
   slopeOf(index) {

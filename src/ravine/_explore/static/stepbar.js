@@ -1,6 +1,6 @@
 // The step bar: play, scrub, one step at a time; and the update from there in numbers.
 
-import { element, setText } from './dom.js';
+import { element, setAttribute, setProperty, setStyle, setText } from './dom.js';
 import { openUpdate } from './sgd.js';
 import { stepOf } from './state.js';
 import { updateOf } from './verdict.js';
@@ -69,16 +69,15 @@ export class StepBar {
 
   render() {
     const { app } = this, { state } = app, step = stepOf(state), { facts } = app.shown[state.panel];
-    this.slider.max = String(state.steps);
-    this.slider.value = String(step);
-    this.slider.setAttribute('aria-valuetext', `step ${step} of ${state.steps}`);
-    this.slider.style.setProperty('--share', step / state.steps);
-    this.fill.style.width = `${(100 * step) / state.steps}%`;
+    setProperty(this.slider, 'max', String(state.steps));
+    setProperty(this.slider, 'value', String(step));
+    setAttribute(this.slider, 'aria-valuetext', `step ${step} of ${state.steps}`);
+    setStyle(this.fill, 'transform', `scaleX(${step / state.steps})`);
     setText(this.number, `step ${step.toLocaleString('en')}`);
     setText(this.icon, this.playing ? '❚❚' : '▶');
-    this.button.setAttribute('aria-label', this.playing ? 'pause' : 'play');
+    setAttribute(this.button, 'aria-label', this.playing ? 'pause' : 'play');
     if (step >= facts.taken) {
-      this.lines.replaceChildren('The last position. Scrub back to open an update in numbers and arrows.');
+      setText(this.lines, 'The last position. Scrub back to open an update in numbers and arrows.');
       return;
     }
     const parts = openUpdate(app.slopeOf(state.panel), facts.run, facts.settings, step);

@@ -1,5 +1,6 @@
 // What is written beside the pictures: headline, a panel's lines, the settings as one types them, a script.
 
+import { LOCALLY } from './facts.js';
 import { number } from './format.js';
 import { OPTIMIZERS, coupledDecay, isSgd, nameOf, pythonFloat, settingsOf, usualOf } from './optimizers.js';
 import { findShape, told } from './words.js';
@@ -40,8 +41,10 @@ const SHORTEST = 30, LONGEST = 100;
 // The longest beginning of a sentence that says something by itself in two lines: as Finding.brief.
 export function brief(sentence) {
   if (sentence.length <= LONGEST) return sentence;
-  const ends = [...sentence.matchAll(/\. |; |: |, not |, so /g)].map((match) => match.index).filter((at) => at > SHORTEST && at < LONGEST);
-  return ends.length ? `${sentence.slice(0, ends[ends.length - 1])}.` : sentence;
+  const bare = sentence.startsWith(LOCALLY) ? sentence.slice(LOCALLY.length) : sentence, said = `${bare[0].toUpperCase()}${bare.slice(1)}`;
+  if (said.length <= LONGEST) return said;
+  const ends = [...said.matchAll(/\. |; |: |, not |, so /g)].map((match) => match.index).filter((at) => at > SHORTEST && at < LONGEST);
+  return ends.length ? `${said.slice(0, ends[ends.length - 1])}.` : said;
 }
 
 export function reasonOf(facts) {

@@ -1,0 +1,65 @@
+// Canvases at the screen's own resolution, and what is written and drawn on them.
+
+import { FONT, element } from './dom.js';
+
+// An opaque canvas, which the browser need not blend with what lies under it, and a second one that is kept: on it stands
+// what stays while a hand moves.
+export class Sheet {
+  constructor(properties) {
+    this.canvas = element('canvas', { role: 'img', ...properties });
+    this.pen = this.canvas.getContext('2d', { alpha: false });
+    this.still = element('canvas');
+    this.stillPen = this.still.getContext('2d', { alpha: false });
+    this.grain = 0;
+  }
+
+  // Takes a size in CSS pixels; returns whether it is new, and so the sheet empty.
+  fit(width, height) {
+    const scale = Math.min(3, globalThis.devicePixelRatio || 1), w = Math.max(1, Math.round(width * scale)), h = Math.max(1, Math.round(height * scale));
+    if (this.canvas.width === w && this.canvas.height === h && this.scale === scale) return false;
+    Object.assign(this, { scale, width, height, grain: 0.25 / scale });
+    for (const [canvas, pen] of [[this.canvas, this.pen], [this.still, this.stillPen]]) {
+      canvas.width = w;
+      canvas.height = h;
+      pen.setTransform(scale, 0, 0, scale, 0, 0);
+    }
+    this.canvas.style.width = `${width}px`;
+    this.canvas.style.height = `${height}px`;
+    return true;
+  }
+
+  // Begins a picture with what is kept.
+  lay() {
+    const { pen, still, scale } = this;
+    pen.drawImage(still, 0, 0, still.width / scale, still.height / scale);
+    return pen;
+  }
+}
+
+// Text with a seam of the ground's colour, so that it can be read over lines.
+export function writeText(pen, text, x, y, { color, ground, align = 'left', font = FONT }) {
+  pen.font = font;
+  pen.textAlign = align;
+  pen.textBaseline = 'middle';
+  pen.lineJoin = 'round';
+  pen.lineWidth = 3.5;
+  pen.strokeStyle = ground;
+  pen.strokeText(text, x, y);
+  pen.fillStyle = color;
+  pen.fillText(text, x, y);
+}
+
+export function drawArrow(pen, [x0, y0], [x1, y1], color) {
+  const length = Math.hypot(x1 - x0, y1 - y0);
+  if (!Number.isFinite(length) || length < 3) return;
+  const angle = Math.atan2(y1 - y0, x1 - x0), head = Math.min(9, length * 0.6);
+  Object.assign(pen, { strokeStyle: color, fillStyle: color, lineWidth: 2.2 });
+  pen.beginPath();
+  pen.moveTo(x0, y0);
+  pen.lineTo(x1 - head * 0.7 * Math.cos(angle), y1 - head * 0.7 * Math.sin(angle));
+  pen.stroke();
+  pen.beginPath();
+  pen.moveTo(x1, y1);
+  for (const side of [-0.42, 0.42]) pen.lineTo(x1 - head * Math.cos(angle + side), y1 - head * Math.sin(angle + side));
+  pen.fill();
+}
