@@ -142,12 +142,8 @@ def test_random_settings_on_data_of_any_size(kind, dtype):
 @needs_kernel
 def test_steps_in_stretches_and_under_a_schedule_are_the_same(article, monkeypatch):
     settings = {"lr": np.geomspace(1e-3, 3, 40), "momentum": [0.5, 0.9], "weight_decay": [0.0, 0.1], "steps": 25}
-    for more in (
-        {},
-        {"scheduler": "cosine"},
-        {"keep": "summary"},
-        {"scheduler": "StepLR(step_size=7)", "keep": "summary"},
-    ):
+    summary = {"keep": "summary"}
+    for more in ({}, {"scheduler": "cosine"}, summary, {"scheduler": "StepLR(step_size=7)", **summary}):
         monkeypatch.setenv(neuron.SWITCH, "off")
         apart = ravine.sweep(article["HuberLoss"], **settings, **more)
         monkeypatch.delenv(neuron.SWITCH)

@@ -449,6 +449,7 @@ def test_a_swept_run_as_a_script(article):
 
 def test_an_interrupt_keeps_what_was_done(article, monkeypatch):
     monkeypatch.setattr(engines, "MOST_RUNS", 8)
+    monkeypatch.setenv("RAVINE_KERNEL", "off")  # which takes many steps at once: tests/test_kernel.py
     calls = []
 
     def interrupting(self, position, losses, gradients=True):

@@ -330,10 +330,7 @@ def grid_dataset(
     found: Sequence[GridValues],
     along: str | None = None,
 ) -> xr.Dataset:
-    """Return what was found over a grid, for one problem or for each of a mapping, as a variable of the contract.
-
-    `along` is the dimension that the mapping makes, where that is known already.
-    """
+    """Return what was found over a grid, for one problem or for each of a mapping (`along` its dimension)."""
     one = isinstance(problem, Problem)
     labelled = {"": problem} if isinstance(problem, Problem) else problem
     first = next(iter(labelled.values()))
