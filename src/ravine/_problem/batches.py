@@ -22,7 +22,7 @@ Batch = Any
 Weight = Callable[[Any], Any]
 """What a user gives to say how much of what the criterion averages over there is in a batch."""
 
-MERGED = 1024
+MERGED = 512
 """Rows to which small batches are joined: a call of a layer costs as much for one row as for dozens."""
 
 MERGED_IMAGES = 128

@@ -127,7 +127,7 @@ class Problem:
             Or a loader: any iterable of batches, ``(inputs, targets)`` or mappings, that can be walked through again.
             Its batches are collated once, from a random state that is put back, and the loss of all is their mean,
             weighted as the criterion averages: by samples; by targets that are not ignored, or the weight of their
-            class, for cross entropy and NLL; summed for ``reduction="sum"``. Batches of less than 1,024 rows are joined
+            class, for cross entropy and NLL; summed for ``reduction="sum"``. Batches of less than 512 rows are joined
             where that gives the same loss.
         ranges
             See `Problem`.
