@@ -80,6 +80,34 @@ def surface_of(
     return Row(name, ours, theirs, faster(times), check, scale=points**2 / len(few), equal="closely")
 
 
+def interpolated() -> Row:
+    """A plane through a path of the perceptron: the grid read off a polynomial, and each point evaluated."""
+    torch.manual_seed(0)
+    model, (inputs, targets) = perceptron(), digits(64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with ravine.record(model, optimizer, CE, every=2) as recorder:
+        for _ in range(60):
+            optimizer.zero_grad()
+            CE(model(inputs), targets).backward()
+            optimizer.step()
+    problem = ravine.Problem.of(model, CE, DataLoader(TensorDataset(inputs, targets), 128))
+    plane = ravine.Plane.pca(recorder.dataset())
+
+    def ours() -> xr.Dataset:
+        return ravine.surface(problem, plane=plane, points=POINTS, accuracy="fast")
+
+    def theirs() -> xr.Dataset:
+        return ravine.surface(problem, plane=plane, points=POINTS)
+
+    def check() -> None:
+        exact = theirs().surface
+        off = float(abs(ours().surface - exact).max() / np.ptp(exact.values))
+        if off > 1e-4:
+            raise AssertionError(f"{off:.1e} of the range off")
+
+    return Row("plane-fast", ours, theirs, faster(10), check, equal="closely", turns=5)
+
+
 def plane_of_a_path() -> Row:
     """One run of 128 positions of 100,000 parameters."""
     chance = np.random.default_rng(0)
@@ -106,5 +134,6 @@ PLANE_ROWS = (
     surface_of("plane-perceptron", perceptron, (64,), 1.8, POINTS),
     surface_of("plane-perceptron-loader", perceptron, (64,), 15, POINTS, loader=True),
     surface_of("plane-convolutional", convolutional, (1, 8, 8), None, 11),
+    interpolated(),
     plane_of_a_path(),
 )

@@ -455,6 +455,14 @@ def test_the_command_draws_a_training_from_its_files(script, tmp_path):
     assert found.surface["PC 1"].values.tolist() == [-2, -0.75, 0.5, 1.75, 3]
     assert Path("found.png").stat().st_size > 5000
     assert ravine.plot.descent(found, found).axes[0].lines
+    stored = [*words[:-1], "kept.png", "--store", "land.zarr"]
+    for again in ([], ["--force"]):  # the second time all rows are there
+        assert CliRunner().invoke(app, [*stored, *again]).exit_code == 0
+        assert ravine.open("land.zarr").surface.values.tolist() == found.surface.values.tolist()
+    fast = [*words[:-4], "-o", "fast.png", "--fast", "--points", "13", "--range", "PC 1=-0.1:0.1"]
+    result = CliRunner().invoke(app, [*fast, "--range", "PC 2=-0.1:0.1"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(ravine.open("fast.nc").surface.attrs["interpolant"])["nodes"]
     result = CliRunner().invoke(app, words)  # the files may be others by now
     assert result.exit_code == 2
     assert "found.nc and 1 more exists already" in result.output

@@ -76,8 +76,10 @@ def test_workers_give_the_same_bits(tmp_path, expected):
     with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
         alone = killed_surface.made(executor=pool)
         stored = killed_surface.made(tmp_path / "land.zarr", executor=pool)
+        fast = killed_surface.made(points=13, accuracy="fast", executor=pool)
     for found in (alone, stored):
         assert found.surface.values.tolist() == expected.surface.values.tolist()
+    assert fast.surface.values.tolist() == killed_surface.made(points=13, accuracy="fast").surface.values.tolist()
 
 
 def test_on_the_four_problems(case, tmp_path):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ravine._findings.finding import Finding
     from ravine._landscape.between import between
     from ravine._landscape.grid import around
+    from ravine._landscape.refine import refine
     from ravine._landscape.surface import surface
     from ravine._plane.plane import Plane
     from ravine._problem.criteria import residuals
@@ -71,6 +72,7 @@ _HOME = {
     "open": "_store.files",
     "range_test": "_descent.range_test",
     "record": "_record.record",
+    "refine": "_landscape.refine",
     "residuals": "_problem.criteria",
     "save": "_store.files",
     "sharpness": "curvature._hessian",
@@ -91,6 +93,7 @@ __all__ = [  # noqa: RUF022 - in the order of the tour
     "checkpoints",
     "surface",
     "Plane",
+    "refine",
     "between",
     "landmarks",
     "sharpness",

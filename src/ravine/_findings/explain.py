@@ -39,7 +39,7 @@ from ravine._findings.edge import both_ends, edge, sharpening
 from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
-from ravine._findings.plane import held, misleads
+from ravine._findings.plane import held, misleads, read_off
 from ravine._findings.ramp import are_range_tests, of_range_tests
 from ravine._findings.run import Run, choices_of, runs_of
 from ravine._findings.stability import (
@@ -397,4 +397,4 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
         told = [finding(run) for finding in asked]
         compared = [with_and_without(run, other) for other in others if run.begins and other.begins]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
-    return Findings([*found, *held(runs)])
+    return Findings([*found, *held(runs), *read_off(runs)])

@@ -12,6 +12,7 @@ from ravine._findings.finding import Finding
 from ravine._findings.run import Run
 from ravine._format import number, percent, steps, told_apart
 from ravine._study.contract import plane_of
+from ravine._study.interpolant import interpolant_of
 from ravine.measure._drawn import find_misdrawn
 
 WALK = "Antognini and Sohl-Dickstein, NeurIPS 2018"
@@ -50,6 +51,16 @@ def held(runs: xr.Dataset) -> Iterator[Finding]:
     elif share < walk:
         sentence = f"{holds}, less than a random walk with steps of these lengths would give ({percent(walk)})."
     yield Finding("plane", sentence, {"explained": share, "null": walk}, "measured", source=WALK)
+
+
+def read_off(runs: xr.Dataset) -> Iterator[Finding]:
+    """Say that a map was not evaluated at each of its points, and how far it is off."""
+    found = interpolant_of(runs)
+    if found is None:
+        return
+    across, up = found.nodes
+    values = {"across": float(across), "up": float(up), "error": found.error, "checked": float(found.checked)}
+    yield Finding("interpolation", f"The map is {found.words()}.", values, "measured")
 
 
 def _sum_of(shares: Sequence[float] | None) -> float | None:

@@ -58,8 +58,7 @@ def grid_of(problem: Problem, axes: Mapping[str, Range], points: int) -> Grid:
             f"for example ravine.surface(problem, {{{example}}}), or ravine.surface(problem, ravine.around(run)) for "
             "the part that a run went through"
         )
-    if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
-        raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
+    check_count(points)
     for name in axes:
         if name in CONTRACT or name in COORDINATES:
             raise ValueError(
@@ -87,6 +86,12 @@ def read_axes(given: Any) -> Mapping[str, Range]:
     raise TypeError(
         f"the axes of a surface are a mapping of two parameters to their ranges, got {kind_of(given)}; {remedy}"
     )
+
+
+def check_count(points: int) -> None:
+    """Refuse what is no number of grid points."""
+    if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < 2:
+        raise ValueError(f"points must be a whole number of at least 2, got {points!r}")
 
 
 def axis_values(name: str, given: Range, points: int) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ravine._landscape.grid import Grid
+from ravine._parallel.workers import WorkerPool
 from ravine._plane.paths import names_in
 from ravine._plane.plane import Plane
 from ravine._problem.in_place import InPlace
@@ -39,6 +41,12 @@ class PlaneRows:
     def __len__(self) -> int:
         return self.grid.shape[0]
 
+    def over(self, grid: Grid) -> PlaneRows:
+        """Return the rows of another grid over the same plane, evaluated in the same copy."""
+        other = replace(self, grid=grid)
+        vars(other)["place"] = self.place
+        return other
+
     @cached_property
     def place(self) -> InPlace:
         """The private copy whose parameters are written over."""
@@ -57,3 +65,12 @@ class PlaneRows:
                 place.move_to(torch.add(row, first, alpha=x, out=point))
                 values[k] = place.value()
         return values
+
+
+def walk(rows: PlaneRows, pool: WorkerPool | None) -> Generator[tuple[int, NDArray[np.float64]]]:
+    """Evaluate row after row, here or by workers; those come as they are ready."""
+    if pool is not None:
+        yield from pool.results(rows, range(len(rows)))
+        return
+    for number in range(len(rows)):
+        yield number, rows(number)

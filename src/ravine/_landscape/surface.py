@@ -29,7 +29,7 @@ from ravine._landscape.grid import (
     loss_at,
     read_axes,
 )
-from ravine._landscape.on_plane import surface_on
+from ravine._landscape.on_plane import Accuracy, surface_on
 from ravine._parallel.workers import check_executor
 from ravine._plane.plane import Plane
 from ravine._problem.compiled import choose_for_losses
@@ -127,6 +127,7 @@ def surface(
     slope: bool = False,
     executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
+    accuracy: Accuracy = "exact",
     **named_axes: Range,
 ) -> xr.Dataset:
     """Evaluate the loss over a grid of two parameters, or over a plane through all of them.
@@ -157,6 +158,11 @@ def surface(
         A new folder for a surface over a plane, by custom .zarr. Each row is written as soon as it is evaluated, in one
         thread; killed at any instant, the same call goes on, and `ravine.open` reads what is there. A store of another
         surface is refused: a finished row is evaluated again and must be the same in every bit.
+    accuracy
+        ``"fast"``, over a plane: the loss is evaluated at few points, of large grids a tenth or less, and the grid is
+        read off a polynomial through Chebyshev nodes. At points that are no nodes it may be off by 5 · 10⁻⁵ of the
+        range of the loss (of ten times that of its lower half, where that is less); what is narrower than the distance
+        of all these points is not seen. `ravine.refine` reads it off anywhere.
 
     Returns
     -------
@@ -172,7 +178,8 @@ def surface(
     ------
     ValueError
         If there are not two axes, a label is unknown, a range is empty or not finite, or the slope is asked of a
-        problem of more than two parameters.
+        problem of more than two parameters; with ``accuracy="fast"`` if the surface is not smooth enough for it, and by
+        how much, or not finite somewhere.
     TimeoutError
         If no worker answers within a minute.
 
@@ -195,13 +202,17 @@ def surface(
     """
     check_executor(executor)
     problem = as_problem(problem, "ravine.surface")
+    if accuracy not in ("exact", "fast"):
+        raise ValueError(f'accuracy must be "exact" or "fast", got {accuracy!r}')
+    if accuracy == "fast" and (plane is None or store is not None):
+        raise ValueError('accuracy="fast" is for surfaces over a plane=, and takes no store=: it is soon done')
     if plane is not None:
         if not isinstance(plane, Plane):
             raise TypeError(f"plane must be a ravine.Plane, got {kind_of(plane)}: ravine.Plane.ends(run) makes one")
         if not isinstance(problem, Problem) or slope:
             raise ValueError("on a plane ravine.surface takes one problem, without slope")
         with torch.no_grad():
-            return surface_on(problem, plane, {**read_axes(axes), **named_axes}, points, executor, store)
+            return surface_on(problem, plane, {**read_axes(axes), **named_axes}, points, executor, store, accuracy)
     if store is not None:
         raise ValueError("store is for surfaces over a plane=, which take long; others are saved with ravine.save")
     points = POINTS if points is None else points

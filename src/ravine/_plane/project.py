@@ -17,6 +17,7 @@ from ravine._problem.in_place import InPlace
 from ravine._problem.problem import Problem
 from ravine._progress import tracked
 from ravine._study.contract import CONTRACT, check_kind, check_single, plane_of
+from ravine._study.interpolant import squares_of
 from ravine._study.provenance import provenance
 
 if TYPE_CHECKING:
@@ -104,14 +105,16 @@ def find_coordinates(plane: Plane, positions: Any) -> tuple[Matrix, Vector, Vect
     return coordinates, off, squares
 
 
+def products_of(plane: Plane) -> Matrix:
+    """Return the scalar products of a plane's origin and directions."""
+    basis = np.stack([plane.origin, *plane.directions])
+    found: Matrix = basis @ basis.T
+    return found
+
+
 def squares_on(plane: Plane, x: Vector, y: Vector) -> Matrix:
     """Return the sum of the squares of all parameters over the points of a plane, the vertical axis first."""
-    basis = np.stack([plane.origin, *plane.directions])
-    own = basis @ basis.T
-    across, up = np.meshgrid(x, y)
-    point = np.stack([np.ones_like(across), across, up])
-    found: Matrix = np.einsum("iyx,ij,jyx->yx", point, own, point)
-    return found
+    return squares_of(products_of(plane), x, y)
 
 
 def tell_random(place: InPlace) -> None:

@@ -31,6 +31,12 @@ def landscape(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The picture: .png, .svg or .pdf; the study goes beside it.")
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Evaluate a tenth of the points, where the surface is smooth enough for it.")
+    ] = False,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Keep each row in this folder; the same command goes on with it.")
+    ] = None,
     style: Style = "ravine",
     force: Force = False,
 ) -> None:
@@ -52,8 +58,11 @@ def landscape(
         with share(advance, 10):
             path = through.project(run, problem)
         with share(advance, 90):
-            land = ravine.surface(problem, axes, plane=through, points=points)
+            land = ravine.surface(
+                problem, axes, plane=through, points=points, store=store, accuracy="fast" if fast else "exact"
+            )
     report.save_figure(ravine.plot.descent(path, land, style=style), picture)
-    ravine.save(path.assign(surface=land["surface"]), study_file, force=force)
+    path = path.assign(surface=land["surface"])
+    ravine.save(path, study_file, force=force)
     report.print_findings(path, most=3)
     typer.echo(f"\n{picture}  the picture\n{study_file}  every number, for ravine.open and ravine plot")

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from ravine import measure
 from ravine._format import listed, number
 from ravine._study.contract import axes, last_step
+from ravine._study.interpolant import interpolant_of
 from ravine._study.origin import surface_for
 from ravine._study.units import unit_of_parameters
 from ravine.plot._canvas.hues import Hues, choose_hues
@@ -280,6 +281,7 @@ def descent_subtitle(
         arrows=arrows * field,
     )
     parts += plane_parts(plane_under(every[0], shown[0].land))
+    parts += sorted({found.words() for panel in shown if (found := interpolant_of(panel.land)) is not None})
     parts += [unseen_text(panel.values for panel in shown), "" if told else map_error_text(every, named)]
     return [part for part in parts if part]
 
