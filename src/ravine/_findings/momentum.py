@@ -187,6 +187,7 @@ def bend(run: Run) -> Finding | None:
         f"that along {last} {_pace(halves[slow], 'every' if halves[fast] >= 1 else 'halves every')}."
     )
     values = {"fast_half_life": float(halves[fast]), "slow_half_life": float(halves[slow])}
+    values |= {"fast_rate": float(run.rates()[fast]), "slow_rate": float(run.rates()[slow])}
     return Finding("bend", sentence, values, "exact", source="eigenvectors of the Hessian")
 
 
