@@ -421,3 +421,7 @@ def test_texts_of_the_user_are_kept(mse, tmp_path):
     run = ravine.descend(mse, steps=3).assign(note=("step", np.array(["a", "ü", "学", ""])))
     assert ravine.open(ravine.save(run, tmp_path / "run.nc")).identical(run)
     assert isinstance(run, xr.Dataset)
+    for text in ("a\0", "\0", "a\0b", "line\n\ttab", " ", "ü\0"):
+        noted = ravine.descend(mse, steps=1).assign_attrs(note=text)
+        noted.loss.attrs["remark"] = text
+        assert ravine.open(ravine.save(noted, tmp_path / "noted.nc", force=True)).identical(noted)

@@ -772,9 +772,14 @@ def test_a_step_takes_the_memory_of_its_numbers():
         "before = peak()\n"
         "ravine.descend(bowl, lr=1e-3, steps=12000)\n"
         "print(peak() - before)\n"
+        "before = peak()\n"
+        "ravine.descend(bowl, lr=1e-3, steps=12000, scheduler='ExponentialLR(gamma=1.0)', clip_norm=1e3)\n"
+        "print(peak() - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 1500  # kB for 10,000 more steps: at 150 bytes each a million take 150 MB
+    more, scheduled = map(int, done.stdout.split())
+    assert more < 1500  # kB for 10,000 more steps: at 150 bytes each a million take 150 MB
+    assert scheduled < 1500  # the settings of each step beside them
 
 
 def test_rows_come_back_as_they_were_added():

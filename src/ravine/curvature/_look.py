@@ -100,7 +100,7 @@ class Decayed:
 
     def slopes(self, place: Vector) -> Vector:
         """Return the gradient, whatever it is, without a Hessian."""
-        return self.function.gradient(place) + np.multiply(self.weight_decay, place)
+        return np.asarray(self.function.gradient(place) + np.multiply(self.weight_decay, place))
 
     def hessian(self, place: Vector) -> Vector:
         found = self._see(place)  # asked for at each place that is tried, also where it will not go
