@@ -1,4 +1,4 @@
-"""A million settings, in memory and on disk, and checkpoints of ten million parameters: seconds, memory, bytes."""
+"""A million settings, in memory and on disk, a run of a million steps, large checkpoints: seconds, memory, bytes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,9 @@ STORED = 1000
 def main() -> None:
     # processes of their own, begun before anything large was imported here: a child's peak counts its parent's
     context = multiprocessing.get_context("spawn")
+    targets: list[tuple[Callable[..., None], tuple[Any, ...]]]
     targets = [(target, (keep,)) for target in (sweep, store) for keep in MOMENTA]
+    targets += [(run, (more,)) for more in RUNS]
     for target, given in [*targets, (checkpoints, ())]:
         child = context.Process(target=target, args=given)
         child.start()
@@ -80,6 +83,37 @@ def sweep(keep: Literal["summary", "path"]) -> None:
     data = sum(each.nbytes for each in runs.data_vars.values())
     print(
         f"{rates.size * momenta.size:,} runs, {keep}: {cpu:.1f} s of CPU, {wall:.1f} s of the clock, "
+        f"peak {peak() / 1e6:,.0f} MB, of which {before / 1e6:,.0f} MB before it began; data {data / 1e6:,.0f} MB"
+    )
+
+
+STEPS = 1_000_000
+"""Steps of one run."""
+
+RUNS: tuple[dict[str, Any], ...] = (
+    {},
+    {"also": ("gradient", "velocity")},
+    {"every": 100},
+    {"scheduler": "CosineAnnealingLR(T_max=1000000)"},
+)
+"""What is asked of such a run besides its loss and its positions."""
+
+
+def run(more: dict[str, Any]) -> None:
+    """Make one long run, and print one line."""
+    import torch
+
+    import ravine
+
+    torch.set_num_threads(1)
+    problem = ravine.gallery.article()["MSELoss"]
+    ravine.descend(problem, lr=0.1, momentum=0.9, steps=100, **more)  # what is imported on first use
+    before, cpu, wall = peak(), time.process_time(), time.perf_counter()
+    made = ravine.descend(problem, lr=0.1, momentum=0.9, steps=STEPS, **more)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    data = sum(each.nbytes for each in made.data_vars.values())
+    print(
+        f"a run of {STEPS:,} steps, {more or 'losses and positions'}: {cpu:.0f} s of CPU, {wall:.0f} s of the clock, "
         f"peak {peak() / 1e6:,.0f} MB, of which {before / 1e6:,.0f} MB before it began; data {data / 1e6:,.0f} MB"
     )
 

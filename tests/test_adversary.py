@@ -158,7 +158,8 @@ def known_numbers(run, found):
     derived = [100 * v for v in both] + [1 / v for v in both if v] + [100 * (1 - v) for v in both]
     derived += [1 - v for v in both] + [100 * (v - 1) for v in both]
     if {"late_mean", "mean_before"} <= set(found.values):
-        derived.append(100 * abs(found.values["late_mean"] / found.values["mean_before"] - 1))
+        ratio = found.values["late_mean"] / found.values["mean_before"]
+        derived += [100 * abs(ratio - 1), ratio]
     if found.kind in ("still", "goal", "swing"):
         derived += np.abs(run.position.values[-1].astype(float)).tolist()
     if "share" in found.values and found.kind == "beyond the limit":

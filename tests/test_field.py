@@ -200,6 +200,81 @@ def test_a_narrow_square_keeps_its_curvature():
     assert np.allclose(np.linalg.eigvalsh(ravine.landmarks(problem).hessian.values), [2e-9, 2.0], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("loss", "start"),
+    [
+        (lambda p: torch.exp(-1 / p["x"] ** 2), {"x": 0.5}),
+        (lambda p: torch.exp(-1 / (p["x"] - 3) ** 2) + p["y"] ** 2, {"x": 4.0, "y": 1.0}),
+        (lambda p: torch.exp(-1 / (p["x"] - 3) ** 2) + p["y"] ** 2 + 2, {"x": 3.7, "y": 1.0}),
+        (lambda p: torch.exp(-1 / (p["x"] + p["y"] - 1) ** 2) + (p["x"] - p["y"]) ** 2, {"x": 1.0, "y": 1.5}),
+        (lambda p: torch.exp(-1 / p["x"] ** 2) * (2 + torch.sin(1 / p["x"])), {"x": 0.8}),
+        (lambda p: torch.exp(-1 / p["x"].abs()), {"x": 1.0}),
+    ],
+    ids=["alone", "away", "raised", "aslant", "wavy", "one over x"],
+)
+def test_no_place_is_told_where_a_loss_is_flatter_than_any_power(loss, start):
+    """Around its minimum such a loss is level within rounding, and no number says where it is lowest."""
+    start = {name: torch.tensor(value, dtype=torch.float64) for name, value in start.items()}
+    found = ravine.landmarks(ravine.Problem(loss, start=start))
+    assert np.isnan(found.minimizer).all()
+    assert np.isnan(found.minimum_loss)
+
+
+@pytest.mark.parametrize("power", [20, 34, 40])
+def test_high_powers_are_followed_to_their_minimum(power):
+    start = {"x": torch.tensor(2.9, dtype=torch.float64), "y": torch.tensor(1.0, dtype=torch.float64)}
+    found = ravine.landmarks(ravine.Problem(lambda p: (p["x"] - 2) ** power + p["y"] ** 2, start=start))
+    assert found.minimizer.values == pytest.approx([2.0, 0.0], abs=1e-6)
+
+
+def test_what_is_level_is_no_doubt():
+    for power in (2, 4):
+        start = {"x": torch.tensor(3.0, dtype=torch.float64)}
+        found = ravine.landmarks(ravine.Problem(lambda p, n=power: torch.relu(p["x"].abs() - 1) ** n, start=start))
+        assert abs(found.minimizer.item()) <= 1 + 1e-9
+
+
+# -- minima on a kink -------------------------------------------------------------------------------------------------
+
+KINKED = {
+    "along one": (lambda p: p["x"].abs() + p["y"] ** 2, {"x": 0.0, "y": 0.0}),
+    "aslant": (lambda p: (p["x"] + p["y"]).abs() + (p["x"] - p["y"]) ** 2, {"x": 0.0, "y": 0.0}),
+    "a cone": (lambda p: (p["x"] ** 2 + p["y"] ** 2).sqrt(), {"x": 0.0, "y": 0.0}),
+    "two slopes": (lambda p: torch.maximum(p["x"] - 3, 2 * (3 - p["x"])) + p["y"] ** 2 + 100, {"x": 3.0, "y": 0.0}),
+    "two bowls": (lambda p: torch.maximum(p["x"] ** 2, (p["x"] - 2) ** 2) + p["y"] ** 2, {"x": 1.0, "y": 0.0}),
+    "lasso": (lambda p: (p["x"] - 1) ** 2 + (p["y"] - 0.1) ** 2 + 0.5 * (p["x"].abs() + p["y"].abs()),
+              {"x": 0.75, "y": 0.0}),
+    "a power of 1.5": (lambda p: p["x"].abs() ** 1.5 + p["y"] ** 2, {"x": 0.0, "y": 0.0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", KINKED)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_at_a_kink_no_curvature_sets_a_limit(case, dtype):
+    """The slope does not fade there: however small the lr, steps go to and fro."""
+    loss, place = KINKED[case]
+    start = {name: torch.tensor(value, dtype=dtype) for name, value in {"x": 2.3, "y": 1.7}.items()}
+    run = ravine.descend(ravine.Problem(loss, start=start, minimizers=[place]), lr=0.1, steps=60)
+    assert not {"margin", "beyond the limit", "momentum", "nesterov"} & kinds(run)
+
+
+SMOOTH = {
+    "steep and level": lambda p: 1e-9 * p["x"] ** 2 + p["y"] ** 2,
+    "level": lambda p: (p["x"] + p["y"]) ** 2,
+    "a narrow bowl": lambda p: torch.nn.functional.huber_loss(p["x"], 0 * p["x"], delta=1e-5) + p["y"] ** 2,
+    "a fourth power": lambda p: p["x"] ** 4 + p["y"] ** 2,
+    "high up": lambda p: 1e6 + p["x"] ** 2 + p["y"] ** 2,
+    "rounded": lambda p: (p["x"].float() ** 2 + p["y"].float() ** 2).to(p["x"]),
+}
+
+
+@pytest.mark.parametrize("case", SMOOTH)
+def test_without_a_kink_curvature_speaks(case):
+    start = {name: torch.tensor(value, dtype=torch.float64) for name, value in {"x": 2.3, "y": 1.7}.items()}
+    problem = ravine.Problem(SMOOTH[case], start=start, minimizers=[{"x": 0.0, "y": 0.0}])
+    assert "margin" in kinds(ravine.descend(problem, lr=0.1, steps=5))
+
+
 # -- standing still ---------------------------------------------------------------------------------------------------
 
 
@@ -346,3 +421,7 @@ def test_texts_of_the_user_are_kept(mse, tmp_path):
     run = ravine.descend(mse, steps=3).assign(note=("step", np.array(["a", "ü", "学", ""])))
     assert ravine.open(ravine.save(run, tmp_path / "run.nc")).identical(run)
     assert isinstance(run, xr.Dataset)
+    for text in ("a\0", "\0", "a\0b", "line\n\ttab", " ", "ü\0"):
+        noted = ravine.descend(mse, steps=1).assign_attrs(note=text)
+        noted.loss.attrs["remark"] = text
+        assert ravine.open(ravine.save(noted, tmp_path / "noted.nc", force=True)).identical(noted)

@@ -771,9 +771,13 @@ def test_a_step_takes_the_memory_of_its_numbers():
         "before = peak()\n"
         "ravine.descend(bowl, lr=1e-3, steps=6000)\n"
         "print(peak() - before)\n"
+        "before = peak()\n"
+        "ravine.descend(bowl, lr=1e-3, steps=6000, scheduler='ExponentialLR(gamma=1.0)', clip_norm=1e3)\n"
+        "print(peak() - before)\n"
     )
-    more = int(processes.run(script, check=True).out)
+    more, scheduled = map(int, processes.run(script, check=True).out.split())
     assert more < 750  # kB for 5,000 more steps: at 150 bytes each a million take 150 MB
+    assert scheduled < 750  # the settings of each step beside them
 
 
 def test_rows_come_back_as_they_were_added():

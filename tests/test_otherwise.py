@@ -136,7 +136,7 @@ def test_a_network_beyond_its_local_limit_is_told():
     run = ravine.descend(problem, lr=1.2, steps=5)
     told = {each.kind: each.sentence for each in ravine.explain(run.assign(sharpness=ravine.sharpness(problem, run)))}
     assert told["sharpness"] == (
-        "Locally, the largest curvature at step 5 is 2: along its direction an lr above 1 swings ever wider, and "
-        "lr 1.2 is 1.2 times that."
+        "Locally, the largest curvature at step 5 is 2: the limit along its direction is 1, and "
+        "lr 1.2 is 1.2 times that: it swings ever wider there."
     )
     assert "sharpened" not in told  # a quadratic curves alike everywhere

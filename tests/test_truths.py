@@ -13,7 +13,7 @@ import bare
 import ravine
 from ravine import theory
 from ravine._findings.momentum import _faster
-from ravine._format import at_least, at_most, names, told_apart
+from ravine._format import at_least, at_most, names, times, told_apart
 
 S = torch.optim.lr_scheduler
 DOUBLE = torch.float64
@@ -422,7 +422,7 @@ def test_a_gradient_of_zero(rule):
     for problem in (saturated, top, flat):
         found = ravine.explain(ravine.descend(problem, rule, lr=0.1, steps=60))[0]
         assert (found.kind, found.values["cause"]) == ("still", "zero gradient")
-        assert "the gradient is exactly 0" in found.sentence
+        assert "the gradient is exactly 0 for " in found.sentence
 
 
 def test_parameters_without_a_gradient():
@@ -515,6 +515,22 @@ def test_a_few_steps_that_only_grow():
     assert "not there" not in said(ravine.descend(bowl([200.0], [0.5]), lr=0.5, steps=3))
     assert "grew" not in by_kind(ravine.descend(bowl([2.0], [0.5]), lr=0.5, steps=3))
     assert "grew" not in by_kind(ravine.descend(bowl([200.0], [0.5]), lr=0.5, steps=40))  # it diverged
+    assert "course" not in told  # it would say the same
+
+
+def test_what_rises_all_the_way_is_told_once():
+    only_up = by_kind(ravine.descend(bowl([2.0, 2.0], [1.0, 1.0]), lr=1.9, momentum=0.9, steps=30))["course"].sentence
+    assert "it rises at each of 30 steps. It" in only_up
+    up_and_down = by_kind(ravine.descend(bowl([2.0], [1.0]), lr=1.7, momentum=0.95, steps=60))["course"]
+    assert up_and_down.values["rises"] < 60
+    assert ("never lower than at the start" in up_and_down.sentence) == (up_and_down.values["best_step"] == 0)
+
+
+def test_a_steep_rise_is_told_in_times(mse):
+    run = ravine.descend(mse, lr=1e-3, steps=60, scheduler=partial(S.ExponentialLR, gamma=1.2))
+    told = by_kind(run)["course"]
+    assert told.values["late_mean"] > 1e20 * told.values["mean_before"]
+    assert f"its mean is {times(told.values['late_mean'] / told.values['mean_before'])} that" in told.sentence
 
 
 @pytest.mark.parametrize(
@@ -623,6 +639,40 @@ def test_bounds_are_rounded_outwards():
     assert at_most(0.1, 2) == at_least(0.1, 2) == "0.1"
 
 
+@pytest.mark.parametrize(("momentum", "dampening"), [(0.9996, 0.0), (0.99951, 0.5), (0.9, 0.99964)])
+def test_settings_are_written_as_they_were_given(momentum, dampening):
+    """Three digits would make 1 of them, with which nothing converges."""
+    run = ravine.descend(bowl([1.0, 2.0], [1.0, 1.0]), lr=0.1, momentum=momentum, dampening=dampening, steps=9)
+    for told in ravine.explain(run):
+        assert "momentum 1 " not in told.sentence
+        assert "ampening 1 " not in told.sentence
+    assert f"momentum {momentum:g}" in said(run)
+
+
+def test_a_clip_norm_is_written_as_it_was_given(mse):
+    assert "longer than 99.9996" in said(ravine.descend(mse, lr=0.1, steps=9, clip_norm=99.9996))
+
+
+@pytest.mark.parametrize("largest", [0.01341, 1.341, 1.012])
+def test_a_share_of_a_limit_is_a_bound(network, largest):
+    run = ravine.descend(network, lr=0.1, steps=6)
+    sharp = np.full(7, 20 * largest / 2)
+    sharp[3] = 20 * largest
+    told = by_kind(run.assign(sharpness=("step", sharp)))["edge"].sentence
+    words = {0.01341: "at most 1.4 % of it", 1.341: "up to 1.4 times", 1.012: "up to 1.2 % over it"}
+    assert words[largest] in told
+
+
+def test_a_limit_of_a_schedule_is_told_from_its_lr(mse):
+    limit = 2 / float(np.linalg.eigvalsh(ravine.descend(mse, steps=1).hessian.values).max())
+    run = ravine.descend(mse, lr=limit * (1 + 1e-4), steps=6, scheduler=partial(S.ExponentialLR, gamma=0.5))
+    sentence = by_kind(run)["margin"].sentence
+    over, lower = told_apart(limit * (1 + 1e-4), limit)
+    assert over > lower
+    assert f"the limit is {lower} at each moment" in sentence
+    assert f"to {over}: over it at 1 of 6 steps" in sentence
+
+
 def test_a_bounded_slope_is_not_exceeded():
     run = ravine.descend(ravine.gallery.article()["L1Loss"], lr=0.1, also=("gradient",))
     told = by_kind(run)["bounded slope"]
@@ -636,7 +686,7 @@ def test_a_bounded_slope_is_not_exceeded():
 def test_lists_are_written_as_a_sentence_does(mse):
     assert names(["a", "b", "c"]) == "a, b and c"
     run = ravine.descend(mse, lr=0.1, momentum=0.9, nesterov=True)
-    assert "momentum 0.9 with nesterov is slower" in said(run)
+    assert "momentum 0.9 (nesterov) is slower" in said(run)
     told = by_kind(run, against=ravine.descend(mse, lr=0.1))["with and without"].sentence
     assert "momentum 0.9 and nesterov True" in told
     assert told_apart(1.0, 1.0 + 1e-12) is None

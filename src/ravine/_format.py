@@ -136,15 +136,15 @@ def span(values: ArrayLike) -> str:
 
 
 def between(low: float, high: float) -> str:
-    """Write within which numbers something stays.
+    """Write within which numbers something stays, both rounded outwards.
 
     Examples
     --------
-    >>> between(0.5, 2.02), between(2.0191, 2.0192)
-    ('between 0.5 and 2.02', 'of 2.02')
+    >>> between(0.5, 2.02), between(0.04926, 0.05134), between(2.0191, 2.0192)
+    ('between 0.5 and 2.02', 'between 0.0492 and 0.0514', 'of 2.02')
     """
     least, most = number(low), number(high)
-    return f"of {least}" if least == most else f"between {least} and {most}"
+    return f"of {least}" if least == most else f"between {at_least(low)} and {at_most(high)}"
 
 
 def at_most(value: float, digits: int = 3) -> str:
@@ -156,6 +156,17 @@ def at_most(value: float, digits: int = 3) -> str:
     ('0.92', '0.5', '1,240', '−0.123')
     """
     return _outwards(value, digits, ROUND_CEILING)
+
+
+def percent_at_most(share: float) -> str:
+    """Write a share in percent as a bound from above; close to all of it with the digits that tell it from that.
+
+    Examples
+    --------
+    >>> percent_at_most(0.1341), percent_at_most(0.5), percent_at_most(0.99991)
+    ('14 %', '50 %', '99.991 %')
+    """
+    return f"{at_most(100 * share, 2 if share <= 0.99 else 5)} %"
 
 
 def at_least(value: float, digits: int = 3) -> str:

@@ -5,6 +5,7 @@ Mini-batches are dealt out as a torch DataLoader deals them; the loss over all d
 
 from __future__ import annotations
 
+import array
 import itertools
 from collections.abc import Mapping
 from typing import Any
@@ -127,7 +128,7 @@ def _record_before(
     if spec.scheduler is not None:
         trace.scheduled.append(float(rule.param_groups[0]["lr"]))
         for name, value in settings_now(rule.param_groups[0]).items():
-            trace.moving.setdefault(name, []).append(value)
+            trace.moving.setdefault(name, array.array("d")).append(value)
     if "velocity" in spec.also and trace.keeps:
         trace.velocities.add([read_velocity(rule, one) for one in handed.values()])
 

@@ -74,7 +74,7 @@ class Trace:
         self.positions, self.gradients, self.velocities = Rows(), Rows(), Rows()
         self.losses, self.batch_losses = Rows(), Rows()
         self.scheduled = array.array("d")
-        self.moving: dict[str, list[float]] = {}
+        self.moving: dict[str, array.array[float]] = {}
         self.norms = array.array("d")
         self.every = every
         self.keeps = True  # whether what is as large as the parameters is recorded at this step

@@ -6,13 +6,17 @@ import numpy as np
 
 from ravine._findings.finding import Finding
 from ravine._findings.run import Run, ulps
-from ravine._format import number, percent, so_many, steps, told_apart
+from ravine._findings.stability import grew
+from ravine._format import number, percent, so_many, steps, times, told_apart
 
 LATE = 10
 """The last part of a run, one in so many of its losses, that tells whether it still falls."""
 
 PLAIN = 0.01
 """Change of the loss over the last part, relatively, that is worth a word."""
+
+MANIFOLD = 2.0
+"""Rise over that part, relatively, from which it is told in times."""
 
 FEWEST = 10
 """Losses below which there is no last part."""
@@ -26,7 +30,7 @@ def course(run: Run) -> Finding | None:
     if run.climbs or run.refused or run.diverged or run.taken < 2:
         return None
     seen = np.flatnonzero(np.isfinite(run.losses))
-    if len(seen) < 3:
+    if len(seen) < 3 or (grew(run) is not None and not run.decay):
         return None
     losses, at = run.losses[seen] + 0.0, run.steps[seen]  # -0 is 0
     noise = 2 * ulps(np.maximum(abs(losses[1:]), abs(losses[:-1])), run.loss_eps)
@@ -54,10 +58,13 @@ def course(run: Run) -> Finding | None:
     parts = [f"The loss goes from {one} to {two} in {so_many(run.taken)}"]
     compared = "steps" if len(losses) - 1 == run.taken else "evaluations"
     if rises:
-        parts.append(f"it rises at {steps(rises)} of {steps(len(losses) - 1)} {compared}")
+        of = "each" if rises == len(losses) - 1 else steps(rises)
+        parts.append(f"it rises at {of} of {steps(len(losses) - 1)} {compared}")
     if worst not in (0, len(losses) - 1) and high > first + noise.max():
         parts.append(f"is highest at step {steps(at[worst])} ({number(high)})")
-    if best != len(losses) - 1 and losses[best] < last - noise.max():
+    if best == 0 and rises < len(losses) - 1:
+        parts.append("is never lower than at the start")
+    elif best not in (0, len(losses) - 1) and losses[best] < last - noise.max():
         parts.append(f"is best at step {steps(at[best])} ({number(float(losses[best]))})")
     tail = _tail(run, losses, at, values)
     sentence = parts[0] + (f"; {_joined(parts[1:])}" if len(parts) > 1 else "") + tail
@@ -90,6 +97,8 @@ def _tail(run: Run, losses: np.ndarray, at: np.ndarray, values: dict[str, float 
     values |= {"late_mean": late, "mean_before": before, "late_count": float(count)}
     if abs(change) <= PLAIN:
         return f". Over the last tenth its mean is that of the tenth before, within {percent(PLAIN)}"
+    if change > MANIFOLD:
+        return f". It rises at the end: over the last tenth its mean is {times(1 + change)} that of the tenth before"
     way, side = ("still falls", "below") if change < 0 else ("rises", "above")
     mean = f"over the last tenth its mean is {percent(abs(change))} {side} that of the tenth before"
     return f". It {way} at the end: {mean}"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ravine._findings.finding import Finding
 from ravine._findings.run import Run, Vector
-from ravine._format import number, percent, so_many, span, steps, times
+from ravine._format import at_most, number, percent, percent_at_most, so_many, span, steps
 from ravine.measure._adam import find_edge
 from ravine.measure._stability import sees_all_data
 
@@ -50,7 +50,7 @@ def edge(run: Run) -> Finding | None:
     what, of = f"the limit of its lr{whole}", f"the {len(at)} steps that were looked at"
     which = "the largest curvature, as Adam's preconditioner scales it," if adaptive else "the largest curvature"
     if not len(over):
-        bound = f"at most {percent(float(shares[most]))} of it, at step {steps(at[most])}"
+        bound = f"at most {percent_at_most(float(shares[most]))} of it, at step {steps(at[most])}"
         sentence = f"Locally, {which} is below {what} at all of {of}: {bound}"
     else:
         values["first_over"] = float(at[over[0]])
@@ -125,7 +125,7 @@ def _looked_at(run: Run) -> tuple[NDArray[np.int64], Vector, Vector, bool] | Non
 
 
 def _how_far(share: float) -> str:
-    return times(share) if share >= 1.05 else f"{percent(share - 1)} over it"
+    return f"{at_most(share, 2)} times" if share >= 1.05 else f"{percent_at_most(share - 1)} over it"
 
 
 def _hovers(

@@ -56,7 +56,7 @@ from ravine._findings.stillness import still
 from ravine._findings.sweep import of_a_sweep
 from ravine._findings.treated import clipped, noisy
 from ravine._findings.units import fitted_line
-from ravine._format import names, number, so_many, steps
+from ravine._format import names, setting, so_many, steps
 from ravine._study.contract import at_or_by, check, check_kind, last_step, plane_of
 from ravine._study.rule import LOOP_SETTINGS, SETTINGS
 
@@ -172,7 +172,7 @@ def _settings_text(run: Run, turned: list[str]) -> str:
 def _text_of(name: str, value: Any) -> str:
     if name in LOOP_SETTINGS and value == LOOP_SETTINGS[name]:
         return f"no {name.replace('_', ' ')}"
-    return f"{name.replace('_', ' ')} {value if isinstance(value, bool) else number(float(value))}"
+    return f"{name.replace('_', ' ')} {value if isinstance(value, bool) else setting(float(value))}"
 
 
 FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (

@@ -10,7 +10,7 @@ from ravine._findings.arrival import FAINT, arrives_at, hops
 from ravine._findings.finding import RULE, Finding
 from ravine._findings.quadratic import ALIKE
 from ravine._findings.run import EDGE, MOVED, Run
-from ravine._format import at_most, number, percent, span, steps, told_apart
+from ravine._format import at_most, number, percent, setting, span, steps, told_apart
 from ravine.measure._oscillation import turns_of
 
 GOH = "Goh 2017"
@@ -52,7 +52,7 @@ def momentum(run: Run) -> Finding | None:
     values = {"rate": with_it, "rate_without": without, "condition": condition}
     values |= {"best_momentum": best.momentum, "best_rate": best.rate}
     shrinks = f"in the long run the error shrinks {percent(1 - with_it)} a step instead of {percent(1 - without)}"
-    named = f"momentum {number(mu)}" + " with nesterov" * ahead
+    named = f"momentum {setting(mu)}" + " (nesterov)" * ahead
     alike = percent(1 - with_it) == percent(1 - without) or _much_alike(with_it, without)
     told = number(condition, 2)
     if alike:
@@ -65,7 +65,7 @@ def momentum(run: Run) -> Finding | None:
         )
         sentence = f"{shape} and at this lr, {named} is slower than none: {shrinks}."
     else:
-        sentence = f"Momentum helps here: with {named} {shrinks} (condition number {told})."
+        sentence = f"Momentum helps here: with {named}, {shrinks} (condition number {told})."
     if not alike and run.everywhere:
         there, instead = arrives_at(run), arrives_at(run, momentum=0.0, dampening=0.0, nesterov=False)
         if there is not None and instead is not None and (there < instead) != (with_it < without) and there != instead:
@@ -187,6 +187,7 @@ def bend(run: Run) -> Finding | None:
         f"that along {last} {_pace(halves[slow], 'every' if halves[fast] >= 1 else 'halves every')}."
     )
     values = {"fast_half_life": float(halves[fast]), "slow_half_life": float(halves[slow])}
+    values |= {"fast_rate": float(run.rates()[fast]), "slow_rate": float(run.rates()[slow])}
     return Finding("bend", sentence, values, "exact", source="eigenvectors of the Hessian")
 
 
@@ -270,8 +271,8 @@ def dampening(run: Run) -> Finding | None:
     does = f"scales each new push by {number(kept)} after the first"
     if kept <= 0:
         does = "turns each new push after the first uphill" if kept < 0 else "takes away every push but the first"
-    keeps = f"the velocity still keeps {number(rule.momentum)} of itself"
-    sentence = f"Dampening {number(rule.dampening)} {does}; {keeps}."
+    keeps = f"the velocity still keeps {setting(rule.momentum)} of itself"
+    sentence = f"Dampening {setting(rule.dampening)} {does}; {keeps}."
     if run.exact and run.modes is not None:
         here = run.modes.carrying
         slow, quick = run.periods()[here], run.periods(dampening=0.0)[here]
@@ -280,7 +281,7 @@ def dampening(run: Run) -> Finding | None:
             values |= {"period": float(slow.max()), "period_without": float(quick.max())}
             values |= {"shortest_period": float(slow.min()), "shortest_period_without": float(quick.min())}
             sentence = (
-                f"Dampening {number(rule.dampening)} scales each new push by {number(kept)}; the swings are slower "
+                f"Dampening {setting(rule.dampening)} scales each new push by {number(kept)}; the swings are slower "
                 f"({span(slow)} steps instead of {span(quick)}) but die no faster."
             )
     return Finding("dampening", sentence, values, "exact", source=RULE)
@@ -318,7 +319,7 @@ def effective(run: Run) -> Finding | None:
         return None
     value = theory.effective_lr(rule.lr, rule.momentum, rule.dampening)
     sentence = (
-        f"Down a steady slope, momentum {number(rule.momentum)} comes to take the steps "
-        f"of a plain lr {number(value)} (effective lr; lr is {number(rule.lr)})."
+        f"Down a steady slope, momentum {setting(rule.momentum)} comes to take the steps "
+        f"of a plain lr {number(value)} (effective lr; lr is {setting(rule.lr)})."
     )
     return Finding("effective lr", sentence, {"effective_lr": value, "lr": rule.lr}, "exact", source=RULE)

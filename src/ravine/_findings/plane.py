@@ -10,7 +10,7 @@ import xarray as xr
 
 from ravine._findings.finding import Finding
 from ravine._findings.run import Run
-from ravine._format import number, percent, steps, told_apart
+from ravine._format import number, percent, percent_at_most, steps, told_apart
 from ravine._study.contract import plane_of
 from ravine._study.interpolant import interpolant_of
 from ravine.measure._drawn import find_misdrawn
@@ -80,7 +80,9 @@ def misleads(run: Run) -> Finding | None:
     values |= {"share": found.share} if np.isfinite(found.share) else {}
     if found.share < TRUE_TO:
         whole = "step" if run.gapless else "recorded step"
-        bound = f"within {percent(found.share)} of the range of the loss" if found.off else "the true one in every bit"
+        bound = "the true one in every bit"
+        if found.off:
+            bound = f"within {percent_at_most(found.share)} of the range of the loss"
         sentence = f"The map is true to this run: at every {whole} the drawn loss is {bound}"
         sentence += f", and farthest off at step {steps(found.step)}." if found.off else "."
         return Finding("map", sentence, values, "measured")

@@ -15,6 +15,7 @@ from ravine._format import (
     names,
     number,
     percent,
+    setting,
     so_many,
     steps,
     times,
@@ -51,16 +52,17 @@ def here(run: Run) -> Finding | None:
     where = f"Locally, the largest curvature at step {step} is {number(curvature)}"
     texts = told_apart(run.lr, limit)
     if texts is None:
-        sentence = f"{where}: lr {number(run.lr)} is at the limit of that direction."
+        sentence = f"{where}: lr {setting(run.lr)} is at the limit of that direction."
     elif share < 1:
         sentence = (
-            f"{where}: along its direction alone an lr up to {texts[1]} would not diverge, and lr {texts[0]} is at "
-            f"{percent(share)} of that. Of the other directions this says nothing."
+            f"{where}: the limit along its direction alone is {texts[1]}, and lr {texts[0]} is at {percent(share)} of "
+            "that. Of the other directions this says nothing."
         )
     else:
         over = f"{times(share)} that" if share >= 1.05 else "just over that"
         sentence = (
-            f"{where}: along its direction an lr above {texts[1]} swings ever wider, and lr {texts[0]} is {over}."
+            f"{where}: the limit along its direction is {texts[1]}, and lr {texts[0]} is {over}: it swings ever wider "
+            "there."
         )
     when: When = "at the end" if step == run.taken else "at the start" if step == 0 else "throughout"
     found = {"step": float(step), "curvature": curvature, "limit": limit, "lr": run.lr, "share": share}
@@ -107,9 +109,9 @@ def margin(run: Run) -> Finding | None:
     values = {"limit": limit, "lr": run.lr, "share": share}
     others = _other_limit(run, values)
     if texts is None or share > 1 - 1e-5:
-        sentence = f"lr {number(run.lr)} is just below its limit{others or ': beyond it this diverges'}."
+        sentence = f"lr {setting(run.lr)} is just below its limit{others or ': beyond it this diverges'}."
         if not run.everywhere:
-            sentence = f"{run.locally}lr {number(run.lr)} is just below its limit{others}."
+            sentence = f"{run.locally}lr {setting(run.lr)} is just below its limit{others}."
     elif not run.everywhere:
         said = f"the limit of the learning rate is {texts[1]}: lr {texts[0]} is at {percent(share)} of it"
         sentence = (
@@ -202,8 +204,8 @@ def _spared(run: Run, over: str, values: dict[str, float], worst: int) -> Findin
 def _over(run: Run, limit: float) -> str:
     assert run.rule is not None
     if not limit > 0:
-        damped = f" and dampening {number(run.rule['dampening'])}" * bool(run.rule["dampening"])
-        return f"with momentum {number(run.rule['momentum'])}{damped} no small learning rate converges"
+        damped = f" and dampening {setting(run.rule['dampening'])}" * bool(run.rule["dampening"])
+        return f"with momentum {setting(run.rule['momentum'])}{damped} no small learning rate converges"
     if run.lr <= limit * (1 + EDGE):
         return f"lr {number(run.lr, 5)} is at its limit"
     texts = told_apart(run.lr, limit, 5 if run.lr < 1.1 * limit else 3)
@@ -262,7 +264,7 @@ def diverged(run: Run) -> Finding | None:
     if run.climbs or run.taken < 1:
         return None
     if not run.diverged:
-        return _grew(run)
+        return grew(run)
     start, broken = run.losses[0], float(measure.first_nonfinite(run.study))
     values: dict[str, float | str | bool] = {"start_loss": start, "first_nonfinite": broken}
     if np.isfinite(broken):
@@ -287,7 +289,7 @@ def diverged(run: Run) -> Finding | None:
     return Finding("diverged", sentence, values, "measured")
 
 
-def _grew(run: Run) -> Finding | None:
+def grew(run: Run) -> Finding | None:
     """Say of a run too short to be told diverged that its loss only grew."""
     seen = run.minimised[np.isfinite(run.losses)]
     if run.taken >= FEWEST or len(seen) < 2 or len(seen) < run.taken + 1:
@@ -362,9 +364,11 @@ def over_schedule(run: Run) -> Finding | None:
     if np.ptp(limits):
         values["highest_limit"] = float(limits.max())
         bounds = f"the limit moves with {names(moved)} between {at_least(limits.min())} and {at_most(limits.max())}"
+        highest = number(high)
     else:
-        bounds = f"the limit is {number(limits[0])} at each moment"
-    said = f"{bounds}, and the schedule runs from lr {number(low)} to {number(high)}"
+        highest, limit = told_apart(high, float(limits[0])) or (number(high), number(limits[0]))
+        bounds = f"the limit is {limit} at each moment"
+    said = f"{bounds}, and the schedule runs from lr {number(low)} to {highest}"
     if len(over):
         values["first_over"] = float(over[0])
         said += f": over it at {steps(len(over))} of {so_many(len(rates))}, the first being step {steps(over[0])}"

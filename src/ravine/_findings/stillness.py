@@ -70,7 +70,7 @@ def _all_still(run: Run, since: int) -> Finding:
     if since == 0 and zero is not None and zero.all():
         values |= {"cause": "zero gradient"}
         sentence = (
-            f"{begins}: the gradient is exactly 0, {_all_of(len(zero))}. The loss is level there, or so nearly "
+            f"{begins}: the gradient is exactly 0 for {_all_of(len(zero))}. The loss is level there, or so nearly "
             f"that {run.dtype} makes 0 of its slope (saturation)."
         )
         return Finding("still", sentence, values, "measured", when)
@@ -154,7 +154,8 @@ def _slope(run: Run) -> float | None:
 
 
 def _all_of(count: int) -> str:
-    return "of its one parameter" if count == 1 else f"of all {_count(count)}"
+    few = {1: "its one parameter", 2: "both parameters"}
+    return few.get(count, f"all {_count(count)}")
 
 
 def _count(number_of: int) -> str:

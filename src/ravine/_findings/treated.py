@@ -6,7 +6,7 @@ import numpy as np
 
 from ravine._findings.finding import Finding
 from ravine._findings.run import Run
-from ravine._format import number, so_many, steps
+from ravine._format import number, setting, so_many, steps
 
 
 def clipped(run: Run) -> Finding | None:
@@ -21,14 +21,14 @@ def clipped(run: Run) -> Finding | None:
     values = {"clip_norm": bound, "clipped": float(len(cut)), "of": float(run.taken), "largest": float(norms.max())}
     if not len(cut):
         sentence = (
-            f"Clipping never acts: in {so_many(run.taken)} no gradient is longer than {number(bound)}, "
+            f"Clipping never acts: in {so_many(run.taken)} no gradient is longer than {setting(bound)}, "
             f"the longest is {number(norms.max())}"
         )
         return Finding("clipping", f"{sentence}.", values, "measured")
     values["last"] = float(cut[-1])
     at = "every step" if len(cut) == run.taken else f"{steps(len(cut))} of {so_many(run.taken)}"
     until = f", at last at step {steps(cut[-1])}" * (len(cut) < run.taken)
-    sentence = f"The gradient is clipped to {number(bound)} at {at}{until}: the longest is {number(norms.max())}"
+    sentence = f"The gradient is clipped to {setting(bound)} at {at}{until}: the longest is {number(norms.max())}"
     return Finding("clipping", f"{sentence}.", values, "measured")
 
 
@@ -40,5 +40,5 @@ def noisy(run: Run) -> Finding | None:
     values: dict[str, float | str | bool] = {"noise": noise}
     seed = run.setting("seed")
     which = f" (seed {steps(int(seed))})" if seed is not None else ""
-    sentence = f"Noise of deviation {number(noise)} is added to each entry of the gradient: what is told is of one draw"
-    return Finding("noise", f"{sentence}{which}.", values, "measured")
+    added = f"Noise of deviation {setting(noise)} is added to each entry of the gradient"
+    return Finding("noise", f"{added}: what is told is of one draw{which}.", values, "measured")

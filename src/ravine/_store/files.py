@@ -76,6 +76,7 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
     portable = _retyped(study, {n: _portable(str(n), v) for n, v in study.variables.items()})
     for name, each in attrs.items():
         kept = {k: v for k, v in each.items() if isinstance(v, str | float | np.floating) and str(k).isascii()}
+        kept = {k: v for k, v in kept.items() if not (isinstance(v, str) and "\0" in v)}  # netCDF3 pads with it
         held[name] |= {k: v for k, v in each.items() if k not in kept and isinstance(v, str)}
         (portable if name == "" else portable[name]).attrs = kept  # what other readers can use
     portable.attrs["dtypes"] = json.dumps({str(name): v.dtype.str for name, v in study.variables.items()})

@@ -68,7 +68,8 @@ def landmarks(
           certified). Where the loss may be as low elsewhere too it says so.
         - "stated by the problem": one of its ``minimizers``.
         - "local: found from …": a local minimum; others may be lower.
-        - "none found: …" with the reason, a saddle or a kink, say. All numbers are NaN then.
+        - "none found: …" with the reason: a saddle, a kink, or a bottom that is level within rounding, say. All numbers
+          are NaN then.
 
     Raises
     ------
@@ -90,8 +91,9 @@ def landmarks(
     Notes
     -----
     The Hessian of L1Loss is zero wherever it exists: only the decay curves, and what holds the minimum in place
-    is a kink. For how many residuals are zero there, see ``kinks`` in the provenance. A minimum is searched for
-    once for a problem, and remembered as long as the problem lives.
+    is a kink. For how many residuals are zero there, see ``kinks`` in the provenance; of other losses it is along how
+    many parameters the slope jumps, or curvature has no bound. A minimum is searched for once for a problem, and
+    remembered as long as the problem lives.
 
     Source: K. Madsen and H. B. Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM Journal on
     Optimization 3, 1993; A. R. Conn, N. I. M. Gould and P. L. Toint, Trust-Region Methods, 2000 (scipy's trust-exact).

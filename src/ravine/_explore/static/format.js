@@ -64,7 +64,7 @@ export function span(values) {
 
 export function between(low, high) {
   const least = number(low), most = number(high);
-  return least === most ? `of ${least}` : `between ${least} and ${most}`;
+  return least === most ? `of ${least}` : `between ${atLeast(low)} and ${atMost(high)}`;
 }
 
 export const place = (labels, values) => `(${labels.map((label, k) => `${label} ${number(values[k])}`).join(', ')})`;

@@ -1,13 +1,14 @@
 // What a loss did on its way, where no minimum is known to measure it by; and why nothing moves.
 
 import { distanceToNext, finding } from './facts.js';
-import { atLeast, number, percent, soMany, steps, toldApart } from './format.js';
+import { atLeast, number, percent, soMany, steps, times, toldApart } from './format.js';
+import { grew } from './words_limits.js';
 
-const LATE = 10, PLAIN = 0.01, FEWEST = 10, HIGH = 2, STILL = 3;
+const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, STILL = 3;
 
 export function course(facts) {
   const { climbs, taken, run, eps, minimum } = facts;
-  if (climbs || facts.diverged || taken < 2) return null;
+  if (climbs || facts.diverged || taken < 2 || (grew(facts) && !facts.decay)) return null;
   const losses = [...run.loss].map((each) => each + 0), count = losses.length;  // -0 is 0
   const noise = losses.slice(1).map((each, k) => 2 * distanceToNext(Math.max(Math.abs(each), Math.abs(losses[k])), eps));
   const rises = noise.filter((room, k) => losses[k + 1] - losses[k] > room).length, most = Math.max(...noise);
@@ -16,9 +17,10 @@ export function course(facts) {
   if (minimum !== null && !(high - first > HIGH * Math.abs(first))) return null;
   if (high - losses[best] <= most) return finding('course', `The loss stays at ${number(first)} for all ${soMany(taken)}.`, 'measured');
   const [one, two] = toldApart(first, last) ?? [number(first), number(last)], parts = [];
-  if (rises) parts.push(`it rises at ${steps(rises)} of ${steps(count - 1)} steps`);
+  if (rises) parts.push(`it rises at ${rises === count - 1 ? 'each' : steps(rises)} of ${steps(count - 1)} steps`);
   if (worst !== 0 && worst !== count - 1 && high > first + most) parts.push(`is highest at step ${steps(worst)} (${number(high)})`);
-  if (best !== count - 1 && losses[best] < last - most) parts.push(`is best at step ${steps(best)} (${number(losses[best])})`);
+  if (best === 0 && rises < count - 1) parts.push('is never lower than at the start');
+  else if (best !== 0 && best !== count - 1 && losses[best] < last - most) parts.push(`is best at step ${steps(best)} (${number(losses[best])})`);
   const went = `The loss goes from ${one} to ${two} in ${soMany(taken)}`;
   return finding('course', `${went}${parts.length ? `; ${join(parts)}` : ''}${sayTail(losses)}.`, 'measured');
 }
@@ -37,6 +39,7 @@ function sayTail(losses) {
   if (!(before > 0) || !(late > 0)) return '';
   const change = late / before - 1;
   if (Math.abs(change) <= PLAIN) return `. Over the last tenth its mean is that of the tenth before, within ${percent(PLAIN)}`;
+  if (change > MANIFOLD) return `. It rises at the end: over the last tenth its mean is ${times(1 + change)} that of the tenth before`;
   const [way, side] = change < 0 ? ['still falls', 'below'] : ['rises', 'above'];
   return `. It ${way} at the end: over the last tenth its mean is ${percent(Math.abs(change))} ${side} that of the tenth before`;
 }
@@ -60,7 +63,7 @@ function sayAllStill(facts, since) {
   if (!since && taken === 1) begins = 'It does not move';
   if (lr === 0) return finding('still', `${begins}: the lr is 0${since ? ' there' : ''}.`, 'measured');
   if (!since && zero?.every(Boolean)) {
-    const said = `${begins}: the gradient is exactly 0, of all 2 parameters. The loss is level there, or so nearly that ${kind.dtype} makes 0 of its slope (saturation).`;
+    const said = `${begins}: the gradient is exactly 0 for both parameters. The loss is level there, or so nearly that ${kind.dtype} makes 0 of its slope (saturation).`;
     return finding('still', said, 'measured');
   }
   const place = [p[2 * taken], p[2 * taken + 1]].map(Math.abs), spacing = place.filter((each) => each > 0).map((each) => distanceToNext(each, eps));

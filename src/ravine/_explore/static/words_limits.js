@@ -21,7 +21,7 @@ export function diverged(facts) {
 }
 
 // of a run too short to be told diverged, that its loss only grew
-function grew({ run, taken, minimised, decay }) {
+export function grew({ run, taken, minimised, decay }) {
   if (taken >= FEWEST || !run.loss.every(Number.isFinite)) return null;
   for (let k = 1; k <= taken; k++) if (!(minimised[k] > minimised[k - 1])) return null;
   const first = minimised[0], last = minimised[taken];
@@ -38,8 +38,8 @@ export function margin(facts) {
   const share = lr / limit, texts = toldApart(lr, limit), others = sayOtherLimit(facts), locally = localPrefix(facts);
   let said;
   if (texts === null || share > 1 - 1e-5) {
-    said = `lr ${number(lr)} is just below its limit${others || ': beyond it this diverges'}.`;
-    if (!everywhere) said = `${locally}lr ${number(lr)} is just below its limit${others}.`;
+    said = `lr ${number(lr, 6)} is just below its limit${others || ': beyond it this diverges'}.`;
+    if (!everywhere) said = `${locally}lr ${number(lr, 6)} is just below its limit${others}.`;
   } else if (!everywhere) {
     said = `${locally}the limit of the learning rate is ${texts[1]}: lr ${texts[0]} is at ${percent(share)} of it`;
     said += others ? `${others}.` : '. Beyond it a run does not settle there.';
@@ -97,8 +97,8 @@ function spare(facts, over, worst, rate) {
 
 function sayOver({ lr, momentum, dampening }, limit) {
   if (!(limit > 0)) {
-    const damped = dampening ? ` and dampening ${number(dampening)}` : '';
-    return `with momentum ${number(momentum)}${damped} no small learning rate converges`;
+    const damped = dampening ? ` and dampening ${number(dampening, 6)}` : '';
+    return `with momentum ${number(momentum, 6)}${damped} no small learning rate converges`;
   }
   if (lr <= limit * (1 + EDGE)) return `lr ${number(lr, 5)} is at its limit`;
   const texts = toldApart(lr, limit, lr < 1.1 * limit ? 5 : 3);

@@ -23,7 +23,7 @@ export function momentum(facts) {
   const best = bestMomentum(modes.curvatures, { lr, dampening: tau, weight_decay: 0, nesterov: ahead });
   const mine = percent(1 - withIt), other = percent(1 - without);
   const shrinks = `in the long run the error shrinks ${mine} a step instead of ${other}`;
-  const named = `momentum ${number(mu)}${ahead ? ' with nesterov' : ''}`, condition = number(modes.condition, 2);
+  const named = `momentum ${number(mu, 6)}${ahead ? ' (nesterov)' : ''}`, condition = number(modes.condition, 2);
   const alike = mine === other || muchAlike(withIt, without);
   let sentence;
   if (alike) {
@@ -32,7 +32,7 @@ export function momentum(facts) {
   } else if (withIt > without) {
     const shape = modes.condition < ROUND ? `On a bowl this round (condition number ${condition})` : `At condition number ${condition}`;
     sentence = `${shape} and at this lr, ${named} is slower than none: ${shrinks}.`;
-  } else sentence = `Momentum helps here: with ${named} ${shrinks} (condition number ${condition}).`;
+  } else sentence = `Momentum helps here: with ${named}, ${shrinks} (condition number ${condition}).`;
   if (!alike && facts.everywhere) {
     const there = arrivesAt(facts), instead = arrivesAt(facts, PLAIN);
     // what counts in the long run is not what this run shows
@@ -180,14 +180,14 @@ export function dampening(facts) {
   if (kept > 0 && facts.lost) return null;
   let does = `scales each new push by ${number(kept)} after the first`;
   if (kept <= 0) does = kept < 0 ? 'turns each new push after the first uphill' : 'takes away every push but the first';
-  let said = `Dampening ${number(tau)} ${does}; the velocity still keeps ${number(settings.momentum)} of itself.`;
+  let said = `Dampening ${number(tau, 6)} ${does}; the velocity still keeps ${number(settings.momentum, 6)} of itself.`;
   if (facts.exact) {
     const here = (values) => values.filter((_, k) => modes.carrying[k]);
     const slow = here(facts.periods()), quick = here(facts.periods({ dampening: 0 }));
     const lives = here(facts.halfLives()), others = here(facts.halfLives({ dampening: 0 }));
     const alike = lives.every((each, k) => Math.abs(each - others[k]) <= 1e-8 + 1e-9 * Math.abs(others[k]) || each === others[k]);
     if ([...slow, ...quick].every(Number.isFinite) && alike && slow.every((each, k) => each > quick[k])) {
-      said = `Dampening ${number(tau)} scales each new push by ${number(kept)}; the swings are slower (${span(slow)} steps instead of ${span(quick)}) but die no faster.`;
+      said = `Dampening ${number(tau, 6)} scales each new push by ${number(kept)}; the swings are slower (${span(slow)} steps instead of ${span(quick)}) but die no faster.`;
     }
   }
   return finding('dampening', said, 'exact');
@@ -204,6 +204,6 @@ export function effective(facts) {
   const { momentum: mu, dampening: tau, lr } = facts.settings;
   if (!facts.sgd || !(mu > 0 && mu < 1) || !(lr > 0) || facts.lost || facts.rests || !(tau < 1)) return null;
   const value = effectiveLr(facts.settings);
-  const said = `Down a steady slope, momentum ${number(mu)} comes to take the steps of a plain lr ${number(value)} (effective lr; lr is ${number(lr)}).`;
+  const said = `Down a steady slope, momentum ${number(mu, 6)} comes to take the steps of a plain lr ${number(value)} (effective lr; lr is ${number(lr, 6)}).`;
   return finding('effective lr', said, 'exact');
 }

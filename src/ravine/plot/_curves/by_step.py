@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from ravine._findings.edge import edge
 from ravine._findings.explain import with_batch_loss
 from ravine._findings.run import runs_of
-from ravine._format import names, percent, steps
+from ravine._format import names, percent_at_most, steps
 from ravine._study.contract import check
 from ravine._study.rule import Rule, off_plane, rule_of
 from ravine.measure._adam import Edge, find_edge
@@ -100,7 +100,7 @@ def _title(runs: xr.Dataset, entries: Sequence[Entry]) -> str:
         return f"At the edge of stability from step {steps(float(told['near_from']))} on"
     if told["over"]:
         return f"Over its limit at {steps(float(told['over']))} of {steps(float(told['looked']))} places"
-    return f"Below its limit: at most {percent(float(told['largest_share']))} of it"
+    return f"Below its limit: at most {percent_at_most(float(told['largest_share']))} of it"
 
 
 def _subtitle(runs: xr.Dataset, entries: Sequence[Entry]) -> list[str]:
