@@ -767,12 +767,14 @@ def test_a_step_takes_the_memory_of_its_numbers():
         "import resource, ravine\n"
         "bowl = ravine.Problem(lambda p: (p['x'] - 1) ** 2 + p['y'] ** 2, start={'x': 1.0, 'y': 2.0})\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "treated = {'scheduler': 'ExponentialLR(gamma=1.0)', 'clip_norm': 1e3}\n"
         "ravine.descend(bowl, lr=1e-3, steps=1000)\n"
+        "ravine.descend(bowl, lr=1e-3, steps=1000, **treated)\n"
         "before = peak()\n"
         "ravine.descend(bowl, lr=1e-3, steps=6000)\n"
         "print(peak() - before)\n"
         "before = peak()\n"
-        "ravine.descend(bowl, lr=1e-3, steps=6000, scheduler='ExponentialLR(gamma=1.0)', clip_norm=1e3)\n"
+        "ravine.descend(bowl, lr=1e-3, steps=6000, **treated)\n"
         "print(peak() - before)\n"
     )
     more, scheduled = map(int, processes.run(script, check=True).out.split())
