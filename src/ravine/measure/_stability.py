@@ -73,12 +73,10 @@ def curvatures(runs: xr.Dataset) -> xr.DataArray:
     >>> curvatures(runs).values.tolist()
     [[0.2, 2.0], [1.2, 3.0]]
     """
-    hessian = runs["hessian"].reset_coords(drop=True).transpose(..., "parameter", "parameter_")
+    hessian = runs["hessian"].reset_coords(drop=True).where(~is_kinked(runs))
+    hessian = hessian.transpose(..., "parameter", "parameter_")
     numbers = hessian.values.astype(np.float64)
-    known = np.isfinite(numbers).all(axis=(-2, -1), keepdims=True)
-    outer = hessian.isel(parameter=0, parameter_=0, drop=True)
-    smooth = ~is_kinked(runs).variable & xr.ones_like(outer.variable, dtype=bool)
-    known &= smooth.transpose(*outer.dims).values[..., None, None]
+    known = np.asarray(np.isfinite(numbers).all(axis=(-2, -1), keepdims=True))
     found = np.linalg.eigvalsh(np.where(known, numbers, 0.0))
     dims, told = facts_along(runs, "hessian", "engine")
     shares = [flatness(engine, found.shape[-1]) for (engine,) in told.flat]
@@ -87,6 +85,7 @@ def curvatures(runs: xr.Dataset) -> xr.DataArray:
     share = (share + xr.zeros_like(whole, dtype=np.float64)).transpose(*whole.dims)
     # nothing pulls along a flat direction, and nothing overshoots
     flat = abs(found) <= share.values[..., None] * abs(found).max(-1, keepdims=True)
+    outer = hessian.isel(parameter=0, parameter_=0, drop=True)
     found = np.where(flat | ~known[..., 0], np.nan, found)
     return xr.DataArray(found, {n: c for n, c in outer.coords.items() if n in outer.dims}, (*outer.dims, "mode"))
 
