@@ -241,6 +241,52 @@ def test_a_criterions_own_parameters_are_parameters(points, line):
     assert ravine.surface(problem, {"criterion.log": (-1, 1), "bias": (-1, 1)}, points=3).surface.shape == (3, 3)
 
 
+class Margin(torch.nn.Module):
+    """A learned margin, and a weight in a list of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.margin = torch.nn.Parameter(torch.tensor([0.5]))
+        self.weights = torch.nn.ParameterList([torch.nn.Parameter(torch.tensor(2.0))])
+
+    def forward(self, a, b):
+        return ((a - b - self.margin) ** 2).mean() * self.weights[0] ** 2 + self.margin.abs().sum()
+
+
+class Metric(torch.nn.Module):
+    """A layer inside of the criterion."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(self.inner.weight, 1.5)
+
+    def forward(self, a, b):
+        return torch.nn.functional.mse_loss(self.inner(a), b)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [(Margin, ("criterion.margin", "criterion.weights.0")), (Metric, ("criterion.inner.weight",))],
+)
+def test_parameters_anywhere_in_a_criterion_are_parameters(kind, labels, points, line):
+    criterion = kind()
+    problem = ravine.Problem.of(line, criterion, points)
+    assert problem.labels[3:] == labels
+    run = ravine.descend(problem, lr=0.02, momentum=0.9, steps=5)
+    own = copy.deepcopy(torch.nn.ModuleList([line, criterion]))
+    rule, losses = torch.optim.SGD(own.parameters(), lr=0.02, momentum=0.9), []
+    for _ in range(5):
+        rule.zero_grad()
+        loss = own[1](own[0](points[0]), points[1])
+        loss.backward()
+        rule.step()
+        losses.append(loss.item())
+    assert bare.same_bits(run.loss[:-1], losses)
+    assert bare.same_bits(run.position[-1], bare.flat(own.parameters()))
+    assert all(torch.equal(one, two) for one, two in zip(criterion.parameters(), kind().parameters(), strict=True))
+
+
 # -- the evaluation loss -----------------------------------------------------------------------------------------
 
 
@@ -479,22 +525,50 @@ def test_what_else_is_called_train_changes_nothing(train, batch_size, article):
     assert ("positions" in told(run.position)) == callable(train)
 
 
-def test_train_is_called_before_the_run(article):
-    class Free(torch.optim.SGD):
-        ready = False
+class Free(torch.optim.SGD):
+    """Schedule-free optimizers go no step before their mode is set."""
 
-        def train(self):
-            self.ready = True
+    ready = False
 
-        def step(self, closure=None):
-            if not self.ready:
-                raise RuntimeError("insert .train()")
-            return super().step(closure)
+    def train(self):
+        self.ready = True
 
-    run = ravine.descend(article["MSELoss"], Free, lr=0.1, steps=5)
-    assert bare.same_bits(run.position, ravine.descend(article["MSELoss"], lr=0.1, steps=5).position)
-    assert told(run.position)["positions"].startswith("the training sequence")
-    assert "positions" not in told(ravine.descend(article["MSELoss"], lr=0.1, steps=1).position)
+    def step(self, closure=None):
+        if not self.ready:
+            raise RuntimeError("insert .train()")
+        return super().step(closure)
+
+
+class FreeByMode(Free):
+    def train(self, mode=True):
+        self.ready = mode
+
+    def eval(self):
+        self.train(False)
+
+
+class FreeByGroup(Free):
+    """The mode is kept with each group, as such optimizers do."""
+
+    def train(self):
+        for group in self.param_groups:
+            group["ready"] = self.ready = True
+
+    def step(self, closure=None):
+        assert all(group["ready"] for group in self.param_groups)
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("kind", [Free, FreeByMode, FreeByGroup])
+def test_train_is_called_before_the_run(article, kind):
+    for more in ({}, {"batch_size": 5}, {"scheduler": partial(S.ExponentialLR, gamma=0.5)}):
+        run = ravine.descend(article["MSELoss"], kind, lr=0.1, steps=5, **more)
+        assert bare.same_bits(run.position, ravine.descend(article["MSELoss"], lr=0.1, steps=5, **more).position)
+        assert told(run.position)["positions"].startswith("the training sequence")
+    swept = ravine.sweep(article["MSELoss"], kind, lr=[0.1, 0.2], steps=5)
+    plain = ravine.descend(article["MSELoss"], lr=0.1, steps=5)
+    assert bare.same_bits(ravine.at(swept, lr=0.1).position, plain.position)
+    assert "positions" not in told(plain.position)
 
 
 class Newton(torch.optim.Optimizer):

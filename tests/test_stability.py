@@ -199,6 +199,45 @@ def test_local_limits_are_dashed_and_say_so(four):
     assert "exact" in " ".join(words(by_name["MSELoss"], "caption"))
 
 
+@pytest.mark.parametrize(
+    ("loss", "place"),
+    [
+        (lambda p: p["x"].abs() + p["y"] ** 2, {"x": 0.0, "y": 0.0}),
+        (lambda p: p["x"].abs() ** 1.5 + p["y"] ** 2, {"x": 0.0, "y": 0.0}),
+        (
+            lambda p: (p["x"] - 1) ** 2 + (p["y"] - 0.1) ** 2 + 0.5 * (p["x"].abs() + p["y"].abs()),
+            {"x": 0.75, "y": 0.0},
+        ),
+        (lambda p: torch.relu(p["x"]) + torch.relu(-2 * p["x"]) + p["y"] ** 2, {"x": 0.0, "y": 0.0}),
+    ],
+    ids=["one axis", "a power of 1.5", "lasso", "two slopes"],
+)
+def test_at_a_kink_no_limit_is_drawn_or_measured_against(loss, place):
+    """Beside it the slope does not fade: below any limit of a Hessian steps go to and fro."""
+    problem = ravine.Problem(loss, start={"x": 2.3, "y": 1.7}, minimizers=[place])
+    runs = ravine.sweep(problem, lr=[0.1, 0.3, 0.9], momentum=[0.0, 0.5], steps=30)
+    assert runs.minimum_loss.notnull().all()
+    arrived = measure.arrival(runs)
+    assert np.isnan(arrived.stability_limit).all()
+    assert np.isnan(measure.summary(runs).stability_limit).all()
+    assert "limits" not in {each.kind for each in ravine.explain(runs)}
+    (ax,) = panels(plot.phase(runs))
+    assert not of_gid(ax, "limit")
+    with pytest.raises(ValueError, match="or the minimum lies on a kink"):
+        plot.stability(runs)
+
+
+def test_beside_a_kinked_problem_the_others_keep_their_limit():
+    smooth = ravine.Problem(
+        lambda p: p["x"] ** 2 + p["y"] ** 2, {"x": 2.0, "y": 1.0}, minimizers=[{"x": 0.0, "y": 0.0}]
+    )
+    kinked = ravine.Problem(lambda p: p["x"].abs() + p["y"] ** 2, smooth.start, minimizers=[{"x": 0.0, "y": 0.0}])
+    limit = measure.arrival(ravine.sweep({"smooth": smooth, "kinked": kinked}, lr=[0.1, 0.3], steps=20)).stability_limit
+    assert limit.dims == ("problem",)
+    assert limit.sel(problem="smooth").item() == pytest.approx(1.0)
+    assert np.isnan(limit.sel(problem="kinked"))
+
+
 def test_weight_decay_and_nesterov_move_the_line(article):
     decays = np.geomspace(0.1, 10, 8)
     runs = ravine.sweep(article["MSELoss"], lr=LR, weight_decay=decays, momentum=0.9, nesterov=[False, True], steps=40)

@@ -166,9 +166,12 @@ def test_how_much_faster_swings_die_is_a_sentence(low, high, words):
     assert _faster(low, high) == words
 
 
-def test_rounding_is_no_curvature():
-    x = torch.tensor([[1.0, 0.1], [2.0, 0.2], [3.0, 0.3]])
-    t = torch.tensor([1.0, 2.0, 2.0])
+@pytest.mark.parametrize(
+    "x",
+    [[[1.0, 0.1], [2.0, 0.2], [3.0, 0.3]], [[1.0, 0.7], [2.0, 1.4], [3.0, 2.1]], [[3.0, 0.3], [1.0, 0.1], [2.0, 0.2]]],
+)
+def test_rounding_is_no_curvature(x):
+    x, t = torch.tensor(x), torch.tensor([1.0, 2.0, 2.0])
     flat = ravine.Problem(lambda p: ((x @ torch.stack([p["a"], p["b"]]) - t) ** 2).mean(), {"a": 2.0, "b": 1.0})
     found = ravine.landmarks(flat)
     curvatures = np.linalg.eigvalsh(found.hessian)
@@ -329,6 +332,26 @@ def test_decay_does_not_move_a_goal_that_is_the_origin(start):
     assert "no place of rest" not in said(ravine.descend(bowl([1.0, 2.0], start), torch.optim.AdamW, lr=0.1))
 
 
+@pytest.mark.parametrize(
+    ("rule", "settings"),
+    [
+        (torch.optim.AdamW, {}),
+        (torch.optim.NAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+        (torch.optim.RAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ],
+)
+def test_of_a_gap_is_spoken_where_a_minimum_is_known(mse, network, rule, settings):
+    assert (
+        "the gap is that of the loss alone" in by_kind(ravine.descend(mse, rule, lr=0.1, **settings))["decoupled"].told
+    )
+    own = ravine.Problem(lambda p: (p["x"] ** 2 - 1) ** 2, {"x": 0.5})
+    for problem in (network, own, separable("logits")):
+        run = ravine.descend(problem, rule, lr=0.1, steps=20, **settings)
+        assert "minimum_loss" not in run
+        assert "it is not counted with the loss" in by_kind(run)["decoupled"].sentence
+        assert "gap" not in said(run)
+
+
 def test_decay_that_moves_a_goal_says_so(mse):
     assert "goal" in by_kind(ravine.descend(mse, lr=0.1, weight_decay=0.5))
     assert "no place of rest" in said(ravine.descend(mse, torch.optim.AdamW, lr=0.1))
@@ -348,7 +371,8 @@ def test_decay_of_groups_has_the_goal_of_its_closed_form(mse):
 
 def test_there_is_no_ratio_to_rounding(mse):
     place = {"weight": 0.92582731926873609, "bias": 2.48438424529315239}
-    for problem in (mse.starting_at(place), ravine.Problem(lambda p: (p["x"] - 3) ** 2, {"x": 3.0})):
+    aslant = ravine.Problem(lambda p: (p["x"] + p["y"] - 3) ** 2 + (p["x"] - 1) ** 2, {"x": 1.0, "y": 2.0})
+    for problem in (mse.starting_at(place), ravine.Problem(lambda p: (p["x"] - 3) ** 2, {"x": 3.0}), aslant):
         told = by_kind(ravine.descend(problem, lr=0.1, weight_decay=2.0))["pull"]
         assert "decay alone pulls" in told.sentence
         assert "ratio" not in told.values
@@ -392,6 +416,19 @@ def test_updates_below_rounding():
     assert found.values["lost_below"] == pytest.approx(2.0**-7 / 2 / 0.01)
     assert float(2 * (x - 1)) < found.values["lost_below"]
     assert "bfloat16" in found.sentence
+
+
+@pytest.mark.parametrize(("dtype", "eps"), [(torch.float16, 2.0**-10), (torch.float32, 2.0**-23), (HALF, 2.0**-7)])
+def test_updates_below_half_of_the_next_number_of_any_dtype(dtype, eps):
+    """From 1.5 on the bowl's slope is 1: an update of a third of the distance to the next number is none."""
+    problem = ravine.Problem(lambda p: (p["x"] - 1) ** 2, {"x": torch.tensor(1.5, dtype=dtype)})
+    run = ravine.descend(problem, lr=eps / 3, steps=20)
+    assert (run.position == 1.5).all()
+    found = ravine.explain(run)[0]
+    assert (found.kind, found.values["cause"]) == ("still", "rounding")
+    assert found.values["lost_below"] == pytest.approx(1.5)
+    assert str(dtype).removeprefix("torch.") in found.sentence
+    assert "still" not in by_kind(ravine.descend(problem, lr=eps, steps=20))
 
 
 @pytest.mark.parametrize("lr", [1e-12, 1e-9])
@@ -518,6 +555,46 @@ def test_a_few_steps_that_only_grow():
     assert "course" not in told  # it would say the same
 
 
+@pytest.mark.parametrize(
+    ("loss", "settings"),
+    [
+        (lambda p: 50 * p["x"] ** 2, {"lr": 0.1}),
+        (lambda p: 10 * p["x"] ** 2 + p["y"] ** 2, {"lr": 0.3, "momentum": 0.5}),
+        (lambda p: 4 * p["x"] ** 2 - p["x"] + p["y"] ** 2, {"lr": 0.5}),
+    ],
+)
+def test_three_steps_that_grow(loss, settings):
+    run = ravine.descend(ravine.Problem(loss, {"x": 0.7, "y": 0.2}), steps=3, **settings)
+    told = by_kind(run)["grew"]
+    assert (np.diff(run.loss) > 0).all()
+    assert [told.values["start_loss"], told.values["last_loss"]] == run.loss.values[[0, -1]].tolist()
+
+
+def blown_up(after, until, then):
+    return partial(S.LambdaLR, lr_lambda=lambda k: 1.0 if k < after else 10.0**8 if k < until else then)
+
+
+@pytest.mark.parametrize(("steps", "after", "until"), [(12, 6, 8), (16, 8, 10), (24, 13, 15), (40, 22, 24)])
+def test_what_grew_beyond_measure_and_still_grows_is_told(mse, steps, after, until):
+    """It grows ever more slowly, as what comes to rest does, and is not counted as diverged; it is no rest."""
+    two = ravine.Problem(lambda p: 8 * p["x"] ** 2 + p["y"] ** 2, {"x": 0.5, "y": 0.3})
+    for problem, then in ((mse, 11.0), (two, 1.5)):
+        run = ravine.descend(problem, lr=0.1, steps=steps, scheduler=blown_up(after, until, then))
+        losses = run.loss.values.astype(float)
+        assert losses[-1] > 1e20 * losses[0]
+        told = by_kind(run)
+        assert "diverged" not in told
+        assert " at the end" in told["course"].sentence
+        assert {"grows", "rises"} & set(told["course"].sentence.rpartition(". ")[2].split())
+        if steps < 20:
+            since = int(told["course"].values["grows_since"])
+            assert (np.diff(losses[since:]) > 0).all()
+            assert told["course"].values["grows_from"] == losses[since]
+            assert losses[since - 1] >= losses[since]
+    calm = ravine.descend(two, lr=0.1, steps=steps, scheduler=blown_up(steps + 1, steps + 1, 1.0))
+    assert "grows" not in said(calm)
+
+
 def test_what_rises_all_the_way_is_told_once():
     only_up = by_kind(ravine.descend(bowl([2.0, 2.0], [1.0, 1.0]), lr=1.9, momentum=0.9, steps=30))["course"].sentence
     assert "it rises at each of 30 steps. It" in only_up
@@ -548,7 +625,7 @@ def test_what_comes_to_rest_did_not_diverge(momentum, decay, steps):
     """Dampening 1 keeps the first push alone: it goes far, ever more slowly, and rests."""
     l1 = ravine.gallery.article()["L1Loss"]
     settings = {"lr": 0.1, "momentum": momentum, "dampening": 1.0, "weight_decay": decay}
-    short, long = (ravine.descend(l1, steps=count, **settings) for count in (steps, 4000))
+    short, long = (ravine.descend(l1, steps=count, **settings) for count in (steps, 2400))
     assert (long.position[-1] == long.position[-100]).all()
     assert "diverged" not in by_kind(short)
     assert not bool(ravine.measure.diverged(long))

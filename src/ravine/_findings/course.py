@@ -24,6 +24,9 @@ FEWEST = 10
 HIGH = 2.0
 """Height over the start, in sizes of the loss at the start, from which a rise is told beside a known minimum."""
 
+IN_A_ROW = 3
+"""Rises in a row, at least, by which a loss grows at the end where there is no last part to tell it by."""
+
 
 def course(run: Run) -> Finding | None:
     """Say how the loss went: first, best, largest and last, how often it rises, and whether it still falls."""
@@ -34,7 +37,8 @@ def course(run: Run) -> Finding | None:
         return None
     losses, at = run.losses[seen] + 0.0, run.steps[seen]  # -0 is 0
     noise = 2 * ulps(np.maximum(abs(losses[1:]), abs(losses[:-1])), run.loss_eps)
-    rises = int((np.diff(losses) > noise).sum())
+    rose = np.diff(losses) > noise
+    rises = int(rose.sum())
     best, worst = int(losses.argmin()), int(losses.argmax())
     first, last, high = float(losses[0]), float(losses[-1]), float(losses[worst])
     if run.minimum is not None and not high - first > HIGH * abs(first):
@@ -66,7 +70,11 @@ def course(run: Run) -> Finding | None:
         parts.append("is never lower than at the start")
     elif best not in (0, len(losses) - 1) and losses[best] < last - noise.max():
         parts.append(f"is best at step {steps(at[best])} ({number(float(losses[best]))})")
-    tail = _tail(run, losses, at, values)
+    tail = _tail(losses, values)
+    since = len(rose) - int(np.append(~rose[::-1], True).argmax())
+    if not tail and rises < len(rose) and len(rose) - since >= IN_A_ROW and last - first > HIGH * abs(first):
+        values |= {"grows_from": float(losses[since]), "grows_since": float(at[since])}
+        tail = f". It grows at the end, from {number(float(losses[since]))} at step {steps(at[since])} on"
     sentence = parts[0] + (f"; {_joined(parts[1:])}" if len(parts) > 1 else "") + tail
     return Finding("course", f"{sentence}.", values, "measured")
 
@@ -85,7 +93,7 @@ def _joined(parts: list[str]) -> str:
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
 
 
-def _tail(run: Run, losses: np.ndarray, at: np.ndarray, values: dict[str, float | str | bool]) -> str:
+def _tail(losses: np.ndarray, values: dict[str, float | str | bool]) -> str:
     """Say what the mean loss of the last part is against that of the part before."""
     count = len(losses) // LATE
     if len(losses) < 2 * FEWEST or count < 1:

@@ -98,10 +98,8 @@ def apart(run: Run) -> Finding | None:
     apart = [is_coupled(path, decoupled=bool(run.setting("decoupled_weight_decay", False))) is False for path in paths]
     if run.refused or not decay or not all(apart):
         return None
-    sentence = (
-        f"{name} shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss "
-        "alone"
-    )
+    sentence = f"{name} shrinks the parameters apart from the gradient (decoupled weight decay): "
+    sentence += "it is not counted with the loss" if run.minimum is None else "the gap is that of the loss alone"
     values: dict[str, float | str | bool] = {"weight_decay": decay}
     spot = run.landmark("minimizer")
     if spot is not None:

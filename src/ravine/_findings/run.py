@@ -20,6 +20,7 @@ from ravine._study.provenance import fact_of
 from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
 from ravine.measure._objective import step_values
 from ravine.measure._quadratic import EPS, SLOWLY, Quadratic, flatness
+from ravine.measure._stability import is_kinked
 
 Vector = NDArray[np.float64]
 
@@ -276,7 +277,7 @@ class Run:
     @cached_property
     def kinked(self) -> bool:
         """Whether the minimum lies, or may lie, on a kink."""
-        return self.setting("criterion") == "L1Loss" or bool(self.fact("hessian", "kinks"))
+        return bool(is_kinked(self.data))
 
     def fact(self, name: str, fact: str) -> Any:
         """Return what a variable's provenance says for this run."""

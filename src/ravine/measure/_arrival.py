@@ -71,7 +71,7 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
         (of a sweep that was interrupted: no step was taken) it was; its attribute ``steps`` is the last step. Where the
         study knows the ``hessian`` at the minimum, and theory speaks of the runs (SGD without a scheduler, groups or
         mini-batches), the coordinates ``stability_limit`` (…) and ``stability_scope`` ("exact" for a quadratic loss,
-        else "local") hold the lr up to which they are stable (`ravine.theory.stability_limit`).
+        else "local") hold the lr up to which they are stable (`ravine.theory.stability_limit`); NaN at a kink.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from ravine import theory
 from ravine._format import listed
 from ravine._study.contract import CONTRACT, plane_of
 from ravine._study.optimizer import is_namesake, name_of
-from ravine._study.provenance import fact_of, facts_along
+from ravine._study.provenance import fact_of, facts_along, options_along
 from ravine._study.rule import RATE_SETTINGS, Reason, conditions_of, off_plane, rule_of
 from ravine.measure._quadratic import flatness
 
@@ -64,7 +64,7 @@ def _explained(reason: Reason, optimizers: Sequence[str]) -> str:
 def curvatures(runs: xr.Dataset) -> xr.DataArray:
     """Return the curvatures (…, mode) of what is minimised, decay included, ascending; NaN where there is none.
 
-    Directions without curvature are left out (NaN): a run stays in them where it is.
+    Directions without curvature are left out (NaN): a run stays in them where it is. At a kink there is none at all.
 
     Examples
     --------
@@ -73,7 +73,8 @@ def curvatures(runs: xr.Dataset) -> xr.DataArray:
     >>> curvatures(runs).values.tolist()
     [[0.2, 2.0], [1.2, 3.0]]
     """
-    hessian = runs["hessian"].reset_coords(drop=True).transpose(..., "parameter", "parameter_")
+    hessian = runs["hessian"].reset_coords(drop=True).where(~is_kinked(runs))
+    hessian = hessian.transpose(..., "parameter", "parameter_")
     numbers = hessian.values.astype(np.float64)
     known = np.asarray(np.isfinite(numbers).all(axis=(-2, -1), keepdims=True))
     found = np.linalg.eigvalsh(np.where(known, numbers, 0.0))
@@ -87,6 +88,26 @@ def curvatures(runs: xr.Dataset) -> xr.DataArray:
     outer = hessian.isel(parameter=0, parameter_=0, drop=True)
     found = np.where(flat | ~known[..., 0], np.nan, found)
     return xr.DataArray(found, {n: c for n, c in outer.coords.items() if n in outer.dims}, (*outer.dims, "mode"))
+
+
+def is_kinked(runs: xr.Dataset) -> xr.DataArray:
+    """Tell for which problems (…) the minimum lies, or may lie, on a kink: no curvature says there what is stable.
+
+    However small the lr, the slope does not fade beside a kink, and steps go to and fro. Under L1Loss with weight decay
+    the minimum may lie beside all kinks, yet steps from afar meet them.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> runs = ravine.sweep(ravine.gallery.article(), lr=[0.1, 0.2], steps=2)
+    >>> dict(zip(runs.criterion.values.tolist(), is_kinked(runs).values.tolist()))
+    {'MSELoss': False, 'L1Loss': True, 'HuberLoss': False, 'SmoothL1Loss': False}
+    """
+    dims, told = options_along(runs, "hessian", "kinks")
+    found = xr.Variable(dims, np.reshape([any(kinks) for (kinks,) in told.flat], told.shape))
+    if "criterion" in runs.coords:
+        found = found | (runs["criterion"].variable == "L1Loss")
+    return xr.DataArray(found.astype(bool), {dim: runs[dim] for dim in found.dims if dim in runs.coords})
 
 
 def is_exact(runs: xr.Dataset) -> xr.DataArray:

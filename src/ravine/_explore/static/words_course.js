@@ -4,14 +4,14 @@ import { distanceToNext, finding } from './facts.js';
 import { atLeast, number, percent, soMany, steps, times, toldApart } from './format.js';
 import { grew } from './words_limits.js';
 
-const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, STILL = 3;
+const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, IN_A_ROW = 3, STILL = 3;
 
 export function course(facts) {
   const { climbs, taken, run, eps, minimum } = facts;
   if (climbs || facts.diverged || taken < 2 || (grew(facts) && !facts.decay)) return null;
   const losses = [...run.loss].map((each) => each + 0), count = losses.length;  // -0 is 0
   const noise = losses.slice(1).map((each, k) => 2 * distanceToNext(Math.max(Math.abs(each), Math.abs(losses[k])), eps));
-  const rises = noise.filter((room, k) => losses[k + 1] - losses[k] > room).length, most = Math.max(...noise);
+  const rose = noise.map((room, k) => losses[k + 1] - losses[k] > room), rises = rose.filter(Boolean).length, most = Math.max(...noise);
   const best = losses.indexOf(Math.min(...losses)), worst = losses.indexOf(Math.max(...losses));
   const first = losses[0], last = losses[count - 1], high = losses[worst];
   if (minimum !== null && !(high - first > HIGH * Math.abs(first))) return null;
@@ -21,8 +21,11 @@ export function course(facts) {
   if (worst !== 0 && worst !== count - 1 && high > first + most) parts.push(`is highest at step ${steps(worst)} (${number(high)})`);
   if (best === 0 && rises < count - 1) parts.push('is never lower than at the start');
   else if (best !== 0 && best !== count - 1 && losses[best] < last - most) parts.push(`is best at step ${steps(best)} (${number(losses[best])})`);
+  let tail = sayTail(losses);
+  const since = rose.lastIndexOf(false) + 1, grows = rises < count - 1 && count - 1 - since >= IN_A_ROW;
+  if (!tail && grows && last - first > HIGH * Math.abs(first)) tail = `. It grows at the end, from ${number(losses[since])} at step ${steps(since)} on`;
   const went = `The loss goes from ${one} to ${two} in ${soMany(taken)}`;
-  return finding('course', `${went}${parts.length ? `; ${join(parts)}` : ''}${sayTail(losses)}.`, 'measured');
+  return finding('course', `${went}${parts.length ? `; ${join(parts)}` : ''}${tail}.`, 'measured');
 }
 
 function join(parts) {

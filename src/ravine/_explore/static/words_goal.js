@@ -31,7 +31,8 @@ export function goal(facts) {
 export function apart(facts) {
   const { settings, landmark, run } = facts, { weight_decay: decay } = settings;
   if (!decay || nameOf(settings) !== 'AdamW') return null;
-  let said = 'AdamW shrinks the parameters apart from the gradient (decoupled weight decay): the gap is that of the loss alone';
+  let said = 'AdamW shrinks the parameters apart from the gradient (decoupled weight decay): ';
+  said += landmark ? 'the gap is that of the loss alone' : 'it is not counted with the loss';
   const size = Math.max(Math.abs(run.position[0]), Math.abs(run.position[1]));
   if (landmark && Math.hypot(...landmark.place) > NOTHING * size) said += ', and its minimum is no place of rest';
   return finding('decoupled', `${said}.`, 'exact');

@@ -172,8 +172,8 @@ def _make_rate_curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> RateCur
     modes = modes[np.isfinite(modes)]
     if not modes.size:
         raise ValueError(
-            "no stability to draw: the curvature at the minimum is zero or not known, "
-            "so theory has neither a limit nor a rate (L1Loss has its minimum at a kink)"
+            "no stability to draw: the curvature at the minimum is zero or not known, or the minimum lies on a kink, "
+            "as that of L1Loss does, so theory has neither a limit nor a rate"
         )
     settings = {n: float(np.squeeze(run[n].values)) for n in RATE_SETTINGS}
     made = run["lr"].values.astype(float)
