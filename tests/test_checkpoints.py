@@ -465,7 +465,7 @@ def test_the_command_draws_a_training_from_its_files(script, tmp_path):
     assert json.loads(ravine.open("fast.nc").surface.attrs["interpolant"])["nodes"]
     result = CliRunner().invoke(app, words)  # the files may be others by now
     assert result.exit_code == 2
-    assert "found.nc and 1 more exists already" in result.output
+    assert "found.nc and 1 more exist already" in result.output
     written = ["descend", script, "--steps", "2", "-o", "run.nc"]
     for _ in range(2):  # what a command wrote it may write again
         assert CliRunner().invoke(app, written).exit_code == 0

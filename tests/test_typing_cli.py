@@ -50,13 +50,16 @@ def test_h_is_help_everywhere_and_every_option_is_explained():
         "sweep",
         "resume",
         "verify",
+        "landscape",
         "plot",
         "animate",
         "explain",
         "code",
     ):
         words = [command] if command else []
-        assert run(*words, "-h").output == run(*words, "--help").output
+        said = run(*words, "-h").output
+        assert said == run(*words, "--help").output
+        assert "…" not in said  # nothing is cut in a window of 80 columns
     import typer.main
 
     for command in typer.main.get_command(app).commands.values():
@@ -334,7 +337,7 @@ def test_files_of_others_are_never_overwritten(here, between, call):
     run(*CALL)
     between(here)
     held = {name: (here / name).read_bytes() for name in ("run.nc", "run.png")}
-    assert "exists already: choose another --out, or --force" in refused(*call)
+    assert re.search(r"exists? already: choose another --out, or --force", refused(*call))
     assert held == {name: (here / name).read_bytes() for name in held}
     run(*call, "--force")
     run(*call)  # now it is this command's
@@ -345,7 +348,7 @@ def test_a_file_that_force_left_alone_is_not_taken_for_ones_own(here):
     (here / "sums.png").write_bytes(b"mine")
     run("sweep", "rosenbrock", "--lr", "1e-4,1e-3", "--summary", "-o", "sums.nc", "--force")
     if (here / "sums.png").read_bytes() == b"mine":  # a summary has no picture
-        assert "exists already" in refused("sweep", "rosenbrock", "--lr", "1e-4,1e-3", "--summary", "-o", "sums.nc")
+        assert "already: choose" in refused("sweep", "rosenbrock", "--lr", "1e-4,1e-3", "--summary", "-o", "sums.nc")
 
 
 def test_columns_in_one_word_with_commas(tmp_path):
@@ -362,3 +365,9 @@ def test_columns_in_one_word_with_commas(tmp_path):
     assert one.parts.inputs.flatten().tolist() == [9.0 - k for k in range(8)]
     with pytest.raises(ValueError, match="no column 'rooms, ages'"):
         ravine.Problem.from_csv(path, x="rooms, ages", y="price")
+
+
+def test_what_selects_is_said_as_it_is_typed_here(here):
+    run("descend", "article", "--steps", 3, "-o", "run.nc")
+    assert refused("code", "run.nc").endswith("for example --at criterion=MSELoss")
+    assert "import torch" in run("code", "run.nc", "--at", "criterion=MSELoss").output

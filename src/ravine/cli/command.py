@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import re
 import signal
 import traceback
 from collections.abc import Callable, Mapping
@@ -94,7 +95,10 @@ def _explain_exit(text: str) -> None:
     if DEBUG.get():
         traceback.print_exc()
     else:
-        typer.echo(f"ravine: {' '.join(text.split())}", err=True)
+        words = re.sub(
+            r"\.sel\((\w+)='?([^')]*)'?\)", r"--at \1=\2", text
+        )  # what Python selects with, as it is typed here
+        typer.echo(f"ravine: {' '.join(words.split())}", err=True)
 
 
 def output_paths(out: Path | None, stem: str, format: str, force: bool) -> tuple[Path, Path, bool]:
@@ -137,10 +141,9 @@ def check_free(paths: list[Path], force: bool) -> bool:
     there = [path for path in paths if path.exists()]
     command = _command.get()
     if there and not force and not (command is not None and command.owns(there)):
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        which = f"{there[0]} exists" if len(there) == 1 else f"{there[0]} and {len(there) - 1} more exist"
         raise FileExistsError(
-            f"{there[0]}{more} exists already: choose another --out, or --force to overwrite what this command did "
-            "not write"
+            f"{which} already: choose another --out, or --force to overwrite what this command did not write"
         )
     for folder in {path.parent for path in paths}:
         if folder.exists() and not folder.is_dir():

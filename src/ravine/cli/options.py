@@ -18,8 +18,8 @@ GALLERY = ("article", "beale", "himmelblau", "quadratic", "rastrigin", "rosenbro
 """Names of `ravine.gallery`, which is not imported to write a help or to complete a word."""
 
 PROBLEM = (
-    "A file with data (CSV, Excel, parquet, JSON; - for standard input), module:name of yours, or a problem of the "
-    f"gallery: {', '.join(GALLERY)}; with arguments as in 'quadratic(condition=100)'."
+    "A file with data (CSV, Excel, parquet, JSON; - for CSV from standard input), module:name of yours, or a problem "
+    f"of the gallery: {', '.join(GALLERY)}; with arguments as in 'quadratic(condition=100)'."
 )
 
 
@@ -69,8 +69,11 @@ CLIP_NORM = "Scale a gradient that is longer than this down to it."
 NOISE = "Deviation of Gaussian noise that is added to each gradient."
 
 Source = Annotated[str, typer.Argument(help=PROBLEM, autocompletion=complete_problem)]
-X = Annotated[list[str] | None, typer.Option("--x", help="Input column, by name or by place from 0 (may be repeated).")]
-Y = Annotated[str | None, typer.Option("--y", help="Target column, by name or by place from 0.")]
+X = Annotated[
+    list[str] | None,
+    typer.Option("--x", metavar="COLUMN", help="Input column, by name or by place from 0 (may be repeated)."),
+]
+Y = Annotated[str | None, typer.Option("--y", metavar="COLUMN", help="Target column, by name or by place from 0.")]
 Decimal = Annotated[
     str | None,
     typer.Option("--decimal", help="Sign before the decimals of a CSV file: . or ,", show_default="found out"),
@@ -80,6 +83,7 @@ Criterion = Annotated[
     typer.Option(
         "--criterion",
         "--loss",
+        metavar="LOSS",
         help='A loss of torch.nn, as in mse, huber or "HuberLoss(delta=0.5)", in any case (may be repeated).',
     ),
 ]
@@ -88,7 +92,9 @@ Encoding = Annotated[str | None, typer.Option(help="Of a CSV file, as in latin-1
 DropMissing = Annotated[
     bool, typer.Option("--drop-missing", help="Leave out the rows of a file that have gaps, and say how many.")
 ]
-Start = Annotated[list[str] | None, typer.Option("--start", help="name=value of a parameter (may be repeated).")]
+Start = Annotated[
+    list[str] | None, typer.Option("--start", metavar="NAME=VALUE", help="Where to start (may be repeated).")
+]
 Steps = Annotated[int, typer.Option("--steps", "--epochs", help="Optimizer steps.")]
 OptimizerName = Annotated[
     str, typer.Option(help="A class of torch.optim in any case, as in adam, or module:name of yours.")
@@ -96,8 +102,8 @@ OptimizerName = Annotated[
 Scheduler = Annotated[
     str | None,
     typer.Option(
-        help='A learning-rate scheduler of torch, as in cosine or "StepLR(step_size=30)", or of several, as in '
-        '"SequentialLR([LinearLR(total_iters=5), CosineAnnealingLR(T_max=45)], milestones=[5])".'
+        help='A learning-rate scheduler of torch, as in cosine or "StepLR(step_size=30)"; several in a SequentialLR, '
+        "each written as in Python."
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")]
@@ -110,8 +116,13 @@ Workers = Annotated[int | None, typer.Option(help="Processes to share the runs o
 Cluster = Annotated[
     str | None, typer.Option(help="A dask scheduler to share the runs out to, as in tcp://10.0.0.1:8786.")
 ]
-Style = Annotated[Literal["ravine", "dark", "article"], typer.Option(help="How pictures look.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Kind of picture file.")]
+Style = Annotated[
+    Literal["ravine", "dark", "article"],
+    typer.Option(metavar="STYLE", help="How pictures look: ravine, dark or article."),
+]
+FormatOption = Annotated[
+    Format, typer.Option("--format", metavar="KIND", help="Kind of picture file: png, svg or pdf.")
+]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say too how the runs were computed, and how near to torch they are.")
 ]

@@ -23,7 +23,9 @@ def animate(
     ],
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", help="name=value that selects from the study, as in criterion=MSELoss (may be repeated)."),
+        typer.Option(
+            "--at", metavar="NAME=VALUE", help="Select from the study, as in criterion=MSELoss (may be repeated)."
+        ),
     ] = None,
     hue: Annotated[
         str | None, typer.Option(help="What tells runs apart that race on one map, as in run or momentum.")

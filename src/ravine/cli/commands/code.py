@@ -16,7 +16,7 @@ def code(
     study: Annotated[Path, typer.Argument(help="A study that ravine descend or ravine sweep wrote.")],
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", help="name=value that selects one run, as in criterion=MSELoss (may be repeated)."),
+        typer.Option("--at", metavar="NAME=VALUE", help="Select one run, as in criterion=MSELoss (may be repeated)."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The script to write.", show_default="print it")

@@ -65,13 +65,15 @@ def descend(
     ] = None,
     differentiable: Annotated[
         bool | None,
-        typer.Option("--differentiable/--no-differentiable", help="torch's step that gradients can go through."),
+        typer.Option("--differentiable", help="torch's step that gradients can go through."),
     ] = None,
     fused: Annotated[bool | None, typer.Option("--fused/--no-fused", help="torch's step in one kernel.")] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help='name=value of a setting of another optimizer, as in "betas=(0.8, 0.99)" (may be repeated).'
+            "--set",
+            metavar="NAME=VALUE",
+            help='A setting of another optimizer, as in "betas=(0.8, 0.99)" (may be repeated).',
         ),
     ] = None,
     scheduler: Scheduler = None,

@@ -16,7 +16,7 @@ def explain(
     study: Annotated[Path, typer.Argument(help="A study that ravine wrote.")],
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
+        typer.Option("--at", metavar="NAME=VALUE", help="Select from the study, as in run=momentum (may be repeated)."),
     ] = None,
 ) -> None:
     """Say what happened in a run, and why, in true sentences."""

@@ -56,7 +56,9 @@ def explore(
     maximize: Annotated[bool | None, typer.Option("--maximize/--no-maximize", help=MAXIMIZE)] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help='name=value of a setting of another optimizer, as in "eps=0.1" (may be repeated).'),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help='A setting of another optimizer, as in "eps=0.1" (may be repeated).'
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the page as one HTML file, and open nothing.")

@@ -25,7 +25,10 @@ def landscape(
     ranges: Annotated[
         list[str] | None,
         typer.Option(
-            "--range", help="axis=low:high, as in across=-2:3 (may be repeated).", show_default="around the path"
+            "--range",
+            metavar="AXIS=LOW:HIGH",
+            help="What an axis spans, as in across=-2:3 (may be repeated).",
+            show_default="around the path",
         ),
     ] = None,
     out: Annotated[

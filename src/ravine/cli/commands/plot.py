@@ -34,7 +34,7 @@ def plot(
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", help="name=value that selects from the study, as in run=momentum (may be repeated)."),
+        typer.Option("--at", metavar="NAME=VALUE", help="Select from the study, as in run=momentum (may be repeated)."),
     ] = None,
     x: Annotated[str, typer.Option("--x", help="For phase: the horizontal setting.")] = "lr",
     y: Annotated[str, typer.Option("--y", help="For phase: the vertical setting.")] = "momentum",

@@ -60,7 +60,7 @@ def sweep(
     maximize: Annotated[str | None, typer.Option(help=f"{MAXIMIZE} false,true, or one of them.")] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help='name=values of another setting, as in "delta=0.1:2:20" (may be repeated).'),
+        typer.Option("--set", metavar="NAME=VALUES", help='Another setting, as in "delta=0.1:2:20" (may be repeated).'),
     ] = None,
     scheduler: Scheduler = None,
     clip_norm: Annotated[str | None, typer.Option(help=f"{CLIP_NORM} Values as for --lr; inf: none.")] = None,
