@@ -54,9 +54,7 @@ def set_and_evaluate(
     return found
 
 
-def surface_of(
-    name: str, make: Any, shape: tuple[int, ...], times: float | None, points: int, *, loader: bool = False
-) -> Row:
+def surface_of(name: str, make: Any, shape: tuple[int, ...], times: float, points: int, *, loader: bool = False) -> Row:
     torch.manual_seed(0)
     model, data = make(), digits(*shape)
     reader = DataLoader(TensorDataset(*data), 128)
@@ -133,7 +131,7 @@ def plane_of_a_path() -> Row:
 PLANE_ROWS = (
     surface_of("plane-perceptron", perceptron, (64,), 1.8, POINTS),
     surface_of("plane-perceptron-loader", perceptron, (64,), 15, POINTS, loader=True),
-    surface_of("plane-convolutional", convolutional, (1, 8, 8), None, 11),
+    surface_of("plane-convolutional", convolutional, (1, 8, 8), 1.4, 11),
     interpolated(),
     plane_of_a_path(),
 )

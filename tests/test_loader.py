@@ -116,17 +116,30 @@ def test_weight_says_what_a_criterion_of_ones_own_averages_over(padded):
         ravine.Problem.of(model, masked, loader, weight=lambda batch: -1)
 
 
+def rows_evaluated(model, data, size):
+    return [len(x) for x, _ in ravine.Problem.of(model, CE, DataLoader(data, size)).parts.batches.items]
+
+
 def test_small_batches_are_joined_and_large_ones_are_not(digits):
-    model, data = network(), TensorDataset(*digits)
-    sizes = [
-        [len(x) for x, _ in ravine.Problem.of(model, CE, DataLoader(data, size)).parts.batches.items]
-        for size in (100, 520)
-    ]
-    assert sizes == [[600, 500], [520, 520, 60]]
+    model, data = network(), TensorDataset(*(each.repeat(3, *[1] * (each.ndim - 1)) for each in digits))
+    assert rows_evaluated(model, data, 100) == [2100, 1200]
+    assert rows_evaluated(model, data, 512) == [*[512] * 6, 228]
+
+
+@pytest.mark.parametrize(("side", "rows"), [(8, [550, 50]), (32, [50] * 12)])
+def test_of_images_fewer_are_joined_the_larger_they_are(side, rows):
     with torch.random.fork_rng():
-        layers = torch.nn.Unflatten(1, (1, 2, 4)), torch.nn.Conv2d(1, 1, 1), torch.nn.Flatten(), torch.nn.Linear(8, 4)
-    problem = ravine.Problem.of(torch.nn.Sequential(*layers), CE, DataLoader(data, 50))
-    assert {len(x) for x, _ in problem.parts.batches.items} == {150, 50}  # of images a cache holds fewer
+        model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    data = TensorDataset(torch.zeros(600, 1, side, side), torch.zeros(600, dtype=torch.long))
+    assert rows_evaluated(model, data, 50) == rows
+
+
+def test_of_rows_of_many_words_fewer_are_joined():
+    words = torch.randint(0, 11, (100, 64), generator=torch.Generator().manual_seed(0))
+    of_words = lambda scores, given: CE(scores.flatten(0, 1), given.flatten())  # noqa: E731 - as people write it
+    for size, rows in ((4, [32, 32, 32, 4]), (8, [*[8] * 12, 4])):
+        problem = ravine.Problem.of(Language(), of_words, DataLoader(TensorDataset(words, words), size))
+        assert [len(x) for x, _ in problem.parts.batches.items] == rows
 
 
 def test_runs_and_sweeps_are_those_of_all_data(digits):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,14 @@ Batch = Any
 Weight = Callable[[Any], Any]
 """What a user gives to say how much of what the criterion averages over there is in a batch."""
 
-MERGED = 512
-"""Rows to which small batches are joined: a call of a layer costs as much for one row as for dozens."""
+LARGE = 512
+"""Rows of a batch that stays as it came: those who evaluate it themselves get the same bits."""
 
-MERGED_IMAGES = 128
-"""Rows to which they are joined for convolutions: what these hold of more lies beyond a processor's own cache."""
+JOINED = 2048
+"""Rows to which smaller batches are joined: a call of a layer costs as much for one row as for dozens."""
+
+JOINED_PIXELS = 1 << 15
+"""Pixels to which images are joined: what convolutions hold of more lies beyond a processor's own cache."""
 
 SEPARABLE = 1e-4
 """How near the loss of two batches together must be to their weighted mean, relatively."""
@@ -131,9 +135,9 @@ def is_pair(data: Any) -> bool:
 
 
 def weigh(
-    batches: Batches, loss: Callable[[Batch], torch.Tensor], weight: Weight | None, enough: int = MERGED
+    batches: Batches, loss: Callable[[Batch], torch.Tensor], weight: Weight | None, *, images: bool = False
 ) -> tuple[Batches, bool]:
-    """Find what each batch's loss counts, and join batches of fewer rows than enough; tell whether all might be joined.
+    """Find what each batch's loss counts, and join small batches; tell whether all might be joined.
 
     `loss` is called once for each batch, at the start. Two batches are also tried together: where their loss is not
     the weighted mean of the two, nothing is joined.
@@ -152,7 +156,7 @@ def weigh(
             expected, scale = (sum(terms) / counts if counts else c), abs(a) + abs(b)
         joined = not np.isfinite([expected, c]).all() or abs(expected - c) <= SEPARABLE * scale
         if joined:
-            items = _merge(items, enough)
+            items = _merge(items, images)
         elif weight is None:
             warnings.warn(
                 f"the loss of two batches together is {c:.4g}, and the mean of their losses, weighted by "
@@ -215,16 +219,27 @@ def _fit_together(items: Sequence[Batch]) -> bool:
     return len(shapes) == 1
 
 
-def _merge(items: Sequence[Batch], enough: int) -> list[Batch]:
-    groups: list[list[Batch]] = [[]]
-    rows = 0
+def _merge(items: Sequence[Batch], images: bool) -> list[Batch]:
+    enough = JOINED_PIXELS if images else JOINED
+    groups: list[list[Batch]] = []
+    room = 0
     for item in items:
-        if rows >= enough:
+        work = _work_of(item, images)
+        stays = rows_of(item) >= LARGE or work >= (enough if images else LARGE)
+        if stays or room <= 0:
             groups.append([])
-            rows = 0
+            room = 0 if stays else enough
         groups[-1].append(item)
-        rows += rows_of(item)
+        room -= work
     return [group[0] if len(group) == 1 else _cat(group) for group in groups]
+
+
+def _work_of(item: Batch, images: bool) -> int:
+    """Count what a layer computes one after another: rows; of images pixels; words, where rows hold words."""
+    first = leaves_of(item[0])[0]
+    if images:
+        return len(first) * math.prod(first.shape[2:])
+    return rows_of(item) if first.is_floating_point() else first.numel()
 
 
 def _cat(items: Sequence[Batch]) -> Batch:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from ravine._format import kind_of
-from ravine._problem.batches import MERGED, MERGED_IMAGES, Batch, Batches, Weight, join, weigh
+from ravine._problem.batches import Batch, Batches, Weight, join, weigh
 from ravine._problem.copies import attributes_kept, evaluation_mode, make_copy
 from ravine._problem.criteria import Criterion, name_of
 from ravine._problem.fit_data import explain_criterion, explain_refusal
@@ -98,7 +98,7 @@ def load(
         if mode == "eval":
             own.eval()
         try:
-            batches, joined = weigh(batches, loss, weight, _enough(own))
+            batches, joined = weigh(batches, loss, weight, images=_convolves(own))
         except (RuntimeError, IndexError) as reason:
             raise _explain(own, judge, batches.items[0], reason) from reason
         finally:
@@ -110,10 +110,8 @@ def load(
     return Loaded(own, judge, batches, pair, replace(unweighed, batches=batches), start)
 
 
-def _enough(model: torch.nn.Module) -> int:
-    """Return how many rows are worth a call of a model."""
-    convolves = any(isinstance(each, torch.nn.Conv2d | torch.nn.Conv3d) for each in model.modules())
-    return MERGED_IMAGES if convolves else MERGED
+def _convolves(model: torch.nn.Module) -> bool:
+    return any(isinstance(each, torch.nn.Conv2d | torch.nn.Conv3d) for each in model.modules())
 
 
 def own_parameters(criterion: Any) -> dict[str, torch.nn.Parameter]:
