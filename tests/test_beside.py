@@ -88,7 +88,8 @@ def test_nothing_stays_behind_an_error_here(tmp_path):
 
 def test_ctrl_c_ends_both_and_killing_one_ends_the_other(tmp_path):
     program = (
-        "import os, sys, time; os.sched_getaffinity = lambda _: {0, 1}\n"
+        "import os, signal, time; os.sched_getaffinity = lambda _: {0, 1}\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever began the tests may ignore it
         "from ravine._parallel.beside import call_beside\n"
         "def work(): print(1, flush=True); time.sleep(60)\n"
         "with call_beside(work, fork=True) as answer: answer()\n"
@@ -104,3 +105,32 @@ def test_ctrl_c_ends_both_and_killing_one_ends_the_other(tmp_path):
             begun.kill()
         said = begun.communicate(timeout=30)[1]  # returns once both have let go of what they print to
         assert said.count("KeyboardInterrupt\n") == (number == signal.SIGINT)
+
+
+def test_where_the_ends_of_processes_are_ignored():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with call_beside(lambda: 6 * 7, fork=True) as answer:
+            assert answer() == 42
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_here_where_there_is_no_room_for_another_process(monkeypatch):
+    def refuse():
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    open_before = len(os.listdir("/proc/self/fd"))
+    with call_beside(os.getpid, fork=True) as answer:
+        assert answer() == os.getpid()
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_what_ignores_ctrl_c_goes_on():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with call_beside(lambda: os.kill(os.getpid(), signal.SIGINT) or 42, fork=True) as answer:
+            assert answer() == 42
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import itertools
 import subprocess
@@ -221,6 +222,24 @@ def test_a_sweep_like_one_before_compares_others_and_says_so(article, monkeypatc
     monkeypatch.setattr(compiled_sgd, "rows_of", lambda held, rows_of=compiled_sgd.rows_of: rows_of(held) * 1.0001)
     assert words().startswith("within ")
     monkeypatch.undo()
+    proven.forget()
+
+
+@needs_kernel
+def test_what_proves_nothing_for_others_is_not_remembered(article, monkeypatch):
+    monkeypatch.setattr(proven, "LEAST_RUNS", 100)
+    proven.forget()
+    # runs that stand still have the bits of either way to take a step
+    still = {"lr": [0.0], "momentum": np.linspace(0, 0.9, 120), "steps": 3}
+    ravine.sweep(article["MSELoss"], **still)
+    assert not proven._known
+    # a hook may act where no run of before was
+    parts = copy.deepcopy(article["MSELoss"].parts)
+    parts.criterion.register_full_backward_pre_hook(lambda module, slope: (slope[0].clamp(max=10.0),))
+    ravine.sweep(article["MSELoss"].with_parts(parts), **{**still, "lr": [0.01]})
+    assert not proven._known
+    ravine.sweep(article["MSELoss"], **{**still, "lr": [0.01]})
+    assert len(proven._known) == 1
     proven.forget()
 
 

@@ -149,6 +149,9 @@ def test_what_is_such_a_chain(random):
     frozen[0].bias.requires_grad_(False)
     hooked = two(nn.Tanh())
     hooked[0].register_forward_hook(lambda module, inputs, output: output * 2)
+    clipped, own = two(nn.Tanh()), two(nn.Tanh())
+    clipped[0].register_full_backward_pre_hook(lambda module, slopes: (slopes[0].clamp(max=1.0),))
+    own.forward = functools.partial(nn.Sequential.forward, own)
     for model in (
         two(nn.Softmax(dim=1)),
         two(nn.Dropout(0.5)),
@@ -158,6 +161,8 @@ def test_what_is_such_a_chain(random):
         nn.Sequential(shared, nn.Tanh(), shared, linear(random, 2, 1, torch.float32)),
         frozen,
         hooked,
+        clipped,
+        own,
     ):
         assert layers(model) is None, model
     assert layers(two(nn.Tanh()), criterion=nn.MSELoss(reduction="sum")) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import re
 from functools import partial
@@ -130,6 +131,11 @@ def test_what_a_script_cannot_hold_is_said(all_cases, article):
         hooked = torch.nn.Linear(1, 1)
     hooked.register_forward_hook(lambda module, inputs, output: output * 2)
     refused(ravine.Problem.of(hooked, torch.nn.MSELoss(), pair), "hooks")
+    doubled, own = torch.nn.MSELoss(), copy.deepcopy(article["MSELoss"].parts.model)
+    own.forward = partial(torch.nn.Linear.forward, own)
+    doubled.forward = lambda output, targets: 2 * torch.nn.functional.mse_loss(output, targets)
+    refused(ravine.Problem.of(own, torch.nn.MSELoss(), pair), "a forward of its own")
+    refused(ravine.Problem.of(article["MSELoss"].parts.model, doubled, pair), "MSELoss has a forward of its own")
     refused(article["MSELoss"], "differentiable=True", differentiable=True)
     with pytest.raises(ValueError, match="one run expected; this study has one for each criterion"):
         ravine.code(ravine.descend(article, steps=1))

@@ -147,6 +147,20 @@ def with_gradients(call: Call) -> Call:
     return cast(Call, inner)
 
 
+def is_plain(module: torch.nn.Module) -> bool:
+    """Tell whether a module does what its class does and no more: it has no hooks, and no `forward` of its own.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> is_plain(layer), layer.register_forward_hook(print) is None, is_plain(layer)
+    (True, False, False)
+    """
+    forwards, backwards = module._forward_hooks, module._backward_hooks
+    hooks = (module._forward_pre_hooks, forwards, module._backward_pre_hooks, backwards)
+    return not any(hooks) and "forward" not in vars(module)
+
+
 def call_with(
     module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Any = None
 ) -> Any:

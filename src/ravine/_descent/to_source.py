@@ -20,6 +20,7 @@ from ravine._descent.spell import CannotSpellError, Code, Speller, captured, sou
 from ravine._descent.treat import loop_settings
 from ravine._problem.problem import Problem
 from ravine._problem.starts import OfVector
+from ravine._torch import is_plain
 from ravine._words.schedulers import Composite, S
 
 
@@ -119,8 +120,8 @@ def _model(model: torch.nn.Module, matters: bool) -> Code:
         return {"cannot": f"{type(model).__name__} has parameters that are frozen"}
     if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):
         return {"cannot": f"{type(model).__name__} has parameters that stand at two places of it"}
-    if any(each._forward_hooks or each._forward_pre_hooks or each._backward_hooks for each in model.modules()):
-        return {"cannot": f"{type(model).__name__} has hooks"}
+    if not all(map(is_plain, model.modules())):
+        return {"cannot": f"{type(model).__name__} has hooks, or a forward of its own"}
     if any(isinstance(each, torch.nn.modules.dropout._DropoutNd) and each.training for each in model.modules()):
         return {"cannot": f"{type(model).__name__} has dropout, which depends on where the random generator stood"}
     if matters:
@@ -193,6 +194,8 @@ def _criterion(criterion: Any) -> Code:
         return made if isinstance(made, dict) else "\n".join([*partial.imports, f"loss = {made}"])
     if getattr(torch.nn, kind.__name__, None) is not kind:
         return {"cannot": f"{kind.__name__} is no criterion of torch.nn"}
+    if "forward" in vars(criterion):
+        return {"cannot": f"{kind.__name__} has a forward of its own"}
     taken = inspect.signature(kind).parameters
     given = {name: getattr(criterion, name) for name in taken if hasattr(criterion, name)}
     changed = {

@@ -74,7 +74,8 @@ def choose_engine(
         kind = kind_of(job, which, summary=summary) if remembers and wanted is None else None
         found = _known_engine(job, which, kind) or _batch_engine(job, which, wanted, summary)
         if isinstance(found, BatchEngine):
-            found.kind = kind if found.descent is not None else None
+            # runs that stand still fit either way to take a step: what they say is not for others
+            found.kind = kind if found.descent is not None and found.descent.certain else None
             return found
         obstacle = found
     if wanted == "autograd":

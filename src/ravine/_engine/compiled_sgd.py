@@ -26,8 +26,9 @@ SCRATCH_BYTES = 8_000_000
 class CompiledSGD:
     """SGD's rule beside the kernel's losses and gradients: a run stays in the processor from step to step."""
 
-    def __init__(self, compiled: Compiled, fused: bool) -> None:
-        self.compiled, self.fused = compiled, fused
+    def __init__(self, compiled: Compiled, fused: bool, *, certain: bool = False) -> None:
+        """`certain` says that the other way to take a step was tried, and has other bits."""
+        self.compiled, self.fused, self.certain = compiled, fused, certain
 
     def run(self, job: Job, runs: NDArray[np.int64], record: Buffer, advance: Advance) -> None:
         """Make these runs, invalid ones too, some steps at once; as many as there is room for are written down."""
@@ -100,11 +101,9 @@ def choose_compiled_sgd(
     if job.rule is not SGD or steps < 1 or values.count != (steps + 1) * len(runs):
         return None
     expected = values.position.reshape(2, steps + 1, len(runs)).transpose(0, 1)
-    for fused in (True, False):
-        found = CompiledSGD(compiled, fused)
-        if same_bits(_first_positions(found, job, runs, steps), expected):
-            return found
-    return None
+    ways = [CompiledSGD(compiled, fused) for fused in (True, False)]
+    fitting = [each.fused for each in ways if same_bits(_first_positions(each, job, runs, steps), expected)]
+    return CompiledSGD(compiled, fitting[0], certain=len(fitting) == 1) if fitting else None
 
 
 def _first_positions(descent: CompiledSGD, job: Job, runs: NDArray[np.int64], steps: int) -> torch.Tensor:

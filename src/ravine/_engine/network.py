@@ -20,7 +20,7 @@ from ravine._engine.on_batches import Trial
 from ravine._problem.criteria import residual_functions
 from ravine._problem.order import TorchValues, has_bits, same_bits
 from ravine._problem.problem import Problem
-from ravine._torch import one_thread
+from ravine._torch import is_plain, one_thread
 
 Form = Callable[[], torch.Tensor]
 """A way to a product."""
@@ -49,7 +49,7 @@ def read_layers(problem: Problem) -> list[Layer] | None:
         places[name], first = slice(first, first + value.numel()), first + value.numel()
     layers, used = list[Layer](), list[str]()
     for prefix, module in _in_turn("", parts.model):
-        if module._forward_hooks or module._forward_pre_hooks:
+        if not is_plain(module):
             return None
         if type(module) is torch.nn.Linear:
             names = [f"{prefix}{name}" for name, _ in module.named_parameters()]  # weight, then bias
@@ -69,7 +69,7 @@ def read_layers(problem: Problem) -> list[Layer] | None:
 
 def _in_turn(prefix: str, module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """Walk through the modules that are called, with what their parameters' names begin with."""
-    if type(module) is not torch.nn.Sequential or module._forward_hooks or module._forward_pre_hooks:
+    if type(module) is not torch.nn.Sequential or not is_plain(module):
         yield prefix, module
         return
     for name, each in module._modules.items():  # one that is called twice comes twice

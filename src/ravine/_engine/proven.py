@@ -22,7 +22,7 @@ from ravine._problem.neuron import is_neuron
 from ravine._problem.order import TorchValues
 from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement, digest
-from ravine._torch import numpy_of
+from ravine._torch import is_plain, numpy_of
 
 LEAST_RUNS = 1000
 """Runs from which on a kind is remembered: fewer are held against sixteen each time, which takes milliseconds."""
@@ -60,7 +60,7 @@ def kind_of(job: Job, which: int, *, summary: bool) -> Hashable | None:
     numbers = digest(*(numpy_of(each.detach()).tobytes() for each in (parts.inputs, parts.targets)))
     start = digest(*(numpy_of(value).tobytes() for value in problem.start.values()))
     turns = tuple(repr(getattr(criterion, name, None)) for name in ("reduction", "delta", "beta"))
-    if kernel is None or "forward" in vars(criterion) or "forward" in vars(parts.model):  # written over by hand
+    if kernel is None or not is_plain(criterion):
         return None
     on = tuple(
         (name, tuple(sorted({bool(value) for value in job.all_values.get(name, (usual,))})))

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 Result = TypeVar("Result")
@@ -38,7 +38,13 @@ def call_beside(call: Callable[[], Result], *, fork: bool) -> Iterator[Callable[
         return
     reader, writer = os.pipe()
     asking = os.getpid()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:  # no room for another process
+        os.close(reader)
+        os.close(writer)
+        yield functools.cache(call)
+        return
     if child == 0:
         os.close(reader)
         _answer(call, writer, asking)
@@ -47,14 +53,16 @@ def call_beside(call: Callable[[], Result], *, fork: bool) -> Iterator[Callable[
         try:
             yield functools.cache(lambda: _read_answer(pipe))
         finally:
-            os.kill(child, signal.SIGKILL)  # a process that has ended stays until it is waited for
-            os.waitpid(child, 0)
+            with suppress(ProcessLookupError, ChildProcessError):  # gone at once where SIGCHLD is ignored
+                os.kill(child, signal.SIGKILL)  # else a process that has ended stays until it is waited for
+                os.waitpid(child, 0)
 
 
 def _answer(call: Callable[[], object], writer: int, asking: int) -> NoReturn:
     """Make the call, write what came of it, and leave: what the other process has at its end is not for this one."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a word, which the other has
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as it is where a script began this in the background
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a word, which the other has
         threading.Thread(target=_leave_with, args=(asking,), daemon=True).start()
         try:
             answer: tuple[bool, object] = True, call()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ravine._problem.criteria import elementwise
+from ravine._torch import is_plain
 
 if TYPE_CHECKING:
     from ravine._problem.problem import Problem
@@ -25,12 +26,7 @@ def neuron(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
 def is_linear(problem: Problem) -> bool:
     """Tell whether a problem's model is one linear layer of torch, and nothing but that."""
     parts = problem.parts
-    return (
-        parts is not None
-        and type(parts.model) is torch.nn.Linear
-        and not parts.model._forward_hooks
-        and not parts.model._forward_pre_hooks
-    )
+    return parts is not None and type(parts.model) is torch.nn.Linear and is_plain(parts.model)
 
 
 def is_neuron(problem: Problem) -> bool:
