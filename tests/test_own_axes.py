@@ -107,6 +107,14 @@ def test_names_of_curves_stand_within_her_axes(swept, own):
         assert own.bbox.x0 <= box.x0 < box.x1 <= own.bbox.x1
 
 
+def test_names_of_lines_leave_the_title_alone(article, own):
+    plot.fit(ravine.descend(article, steps=9), ax=own)
+    names = [text for text in own.texts if text.get_gid() == "end"]
+    top = own.get_window_extent().y1
+    assert len(names) == 3
+    assert all(name.get_window_extent().y1 <= top for name in names)
+
+
 def test_names_that_are_too_long_for_that_are_a_legend(race):
     figure = PlainFigure(figsize=(3, 2.5))
     ax = plot.losses(race, ax=figure.add_subplot())

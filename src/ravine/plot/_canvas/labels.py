@@ -365,7 +365,8 @@ def draw_labels_at_right(
     places = np.array(heights)[order]
     for k in range(1, len(places)):  # push up what is too close, then down what left the axes
         places[k] = max(places[k], places[k - 1] + step)
-    places[-1] = min(places[-1], 1.0)
+    # within her axes whole: above stands her title
+    places[-1] = min(places[-1], 1.0 if edge == 1.0 else 1.0 - 0.7 * size / tall)
     for k in range(len(places) - 2, -1, -1):
         places[k] = min(places[k], places[k + 1] - step)
     for place, index in zip(places, order, strict=True):
