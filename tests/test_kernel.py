@@ -110,7 +110,7 @@ def test_runs_are_torchs_from_first_to_last(criterion, monkeypatch):
             assert bare.same_bits(runs.loss.values[place], losses), given
 
 
-SIZES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50, 63, 64, 65, 127, 128, 129, 255, 257, 399, 511, 513, 999)
+SIZES = (1, 2, 3, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50, 63, 64, 65, 127, 128, 129, 255, 257, 399, 511, 513, 999)
 
 
 @needs_kernel

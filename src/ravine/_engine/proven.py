@@ -60,7 +60,7 @@ def kind_of(job: Job, which: int, *, summary: bool) -> Hashable | None:
     numbers = digest(*(numpy_of(each.detach()).tobytes() for each in (parts.inputs, parts.targets)))
     start = digest(*(numpy_of(value).tobytes() for value in problem.start.values()))
     turns = tuple(repr(getattr(criterion, name, None)) for name in ("reduction", "delta", "beta"))
-    if kernel is None or not is_plain(criterion):
+    if kernel is None or not isinstance(criterion, torch.nn.Module) or not is_plain(criterion):
         return None
     on = tuple(
         (name, tuple(sorted({bool(value) for value in job.all_values.get(name, (usual,))})))

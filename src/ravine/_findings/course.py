@@ -6,7 +6,7 @@ import numpy as np
 
 from ravine._findings.finding import Finding
 from ravine._findings.run import Run, ulps
-from ravine._findings.stability import grew
+from ravine._findings.stability import diverged
 from ravine._format import number, percent, so_many, steps, times, told_apart
 
 LATE = 10
@@ -33,7 +33,7 @@ def course(run: Run) -> Finding | None:
     if run.climbs or run.refused or run.diverged or run.taken < 2:
         return None
     seen = np.flatnonzero(np.isfinite(run.losses))
-    if len(seen) < 3 or (grew(run) is not None and not run.decay):
+    if len(seen) < 3 or (diverged(run) is not None and not run.decay):
         return None
     losses, at = run.losses[seen] + 0.0, run.steps[seen]  # -0 is 0
     noise = 2 * ulps(np.maximum(abs(losses[1:]), abs(losses[:-1])), run.loss_eps)

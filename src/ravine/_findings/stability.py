@@ -264,7 +264,7 @@ def diverged(run: Run) -> Finding | None:
     if run.climbs or run.taken < 1:
         return None
     if not run.diverged:
-        return grew(run)
+        return _grew(run)
     start, broken = run.losses[0], float(measure.first_nonfinite(run.study))
     values: dict[str, float | str | bool] = {"start_loss": start, "first_nonfinite": broken}
     if np.isfinite(broken):
@@ -289,7 +289,7 @@ def diverged(run: Run) -> Finding | None:
     return Finding("diverged", sentence, values, "measured")
 
 
-def grew(run: Run) -> Finding | None:
+def _grew(run: Run) -> Finding | None:
     """Say of a run too short to be told diverged that its loss only grew."""
     seen = run.minimised[np.isfinite(run.losses)]
     if run.taken >= FEWEST or len(seen) < 2 or len(seen) < run.taken + 1:

@@ -168,7 +168,8 @@ class Neuron:
     def _call(self, name: str, sums: Sums, *rest: Any) -> None:
         samples, size = len(self.inputs), self.inputs.element_size()
         bulk = samples - samples % (sums.block // size)
-        how = (self.criterion, sums.fused, sums.width // size, bulk)
+        width = sums.width // size if samples >= sums.width // size else 1  # fewer are added up as vectors of one
+        how = (self.criterion, sums.fused, width, bulk)
         data = (self.inputs.data_ptr(), self.targets.data_ptr(), samples, self.share, self.turn)
         if self.functions[name](*how, *data, *rest):
             raise ValueError(f"the kernel knows nothing of {sums}")
