@@ -100,6 +100,7 @@ def serve(problems: Mapping[str, Problem], given: Mapping[str, Any], *, browser:
     """Serve the page until Ctrl-C, which is raised as KeyboardInterrupt; opens a browser where there is one."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as bound:
         bound.bind((HOST, 0))
+        bound.listen()  # so that whoever is faster with the address than the server waits
         address, token = f"http://{HOST}:{bound.getsockname()[1]}", secrets.token_urlsafe(24)
         app = make_app(problems, given, address, token)
         config = uvicorn.Config(app, log_level="error", lifespan="off", access_log=False, server_header=False)
@@ -108,6 +109,5 @@ def serve(problems: Mapping[str, Problem], given: Mapping[str, Any], *, browser:
         sys.stdout.write(f"{place}\nCtrl-C ends it\n")
         sys.stdout.flush()
         if browser:
-            bound.listen()  # so that a browser that is faster than the server waits
             threading.Thread(target=webbrowser.open, args=(place,), daemon=True).start()
         server.run(sockets=[bound])
