@@ -39,7 +39,7 @@ third-party: .venv/ready     ## optimizers, trainers and loggers of other packag
 	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[trainers]" pytorch_optimizer tensorboard wandb
 	$(RUN)/python -m pytest -q checks
 
-KERNEL := hatch_build.py $(wildcard src/ravine/_kernel/neuron.[ch]) src/ravine/_kernel/build.py
+KERNEL := hatch_build.py $(wildcard src/ravine/_kernel/*.[ch]) src/ravine/_kernel/build.py
 
 .venv/lean: pyproject.toml constraints.txt $(KERNEL)  # what ravine itself needs
 	@echo "setting up .venv, once: torch and what draws"

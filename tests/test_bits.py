@@ -19,7 +19,7 @@ import torch
 import bare
 import processes
 import ravine
-from ravine._engine import batched, choose, gradients, job, reference
+from ravine._engine import batched, choose, gradients, reference
 from ravine._engine.keep import Buffer
 from ravine._engine.make_job import make_job
 from ravine._problem import order
@@ -323,18 +323,18 @@ def test_whole_runs_are_of_all_kinds(article):
     settings = random_settings(np.random.default_rng(0)) | {"lr": np.geomspace(1e-3, 3, 200)}
     runs = ravine.sweep(article["MSELoss"], steps=1, **settings)
     assert describe(runs, "loss")["equals_torch"].startswith("every bit, 16 whole runs") or not CAPABLE
-    spec = plan_of(article["MSELoss"], settings).job
-    chosen = job.some_kinds(spec, 16, 0)
+    job = plan_of(article["MSELoss"], settings).job
+    chosen = job.refusals.some_kinds(16, 0)
     assert len(set(chosen.tolist())) == 16
-    assert (job.errors_at(spec, chosen) == "").all()
-    columns = spec.inner.columns(chosen)
+    assert (job.refusals.at(chosen) == "").all()
+    columns = job.inner.columns(chosen)
     assert columns["lr"].min() < 2e-3
     assert columns["lr"].max() > 1.5
     for name in ("momentum", "dampening", "weight_decay", "nesterov", "maximize"):
         assert len(set(columns[name].tolist())) > 1, name
-    assert not np.array_equal(chosen, job.some_kinds(spec, 16, 1))
+    assert not np.array_equal(chosen, job.refusals.some_kinds(16, 1))
     few = plan_of(article["MSELoss"], {"lr": [0.1, -1.0, 0.2]}).job
-    assert job.some_kinds(few, 16, 0).tolist() == [0, 2]
+    assert few.refusals.some_kinds(16, 0).tolist() == [0, 2]
 
 
 def plan_of(problem, settings, steps=20):

@@ -201,7 +201,7 @@ def test_a_surface_of_each_problem_has_the_same_bits(pool, case):
 
 
 def test_a_surface_in_several_chunks_and_of_several_problems(pool, monkeypatch, shaky):
-    monkeypatch.setattr("ravine._landscape.grid.CHUNK_BYTES", 2000)
+    monkeypatch.setattr("ravine._landscape.evaluate.CHUNK_BYTES", 2000)
     problems = {"a": ravine.gallery.rosenbrock(), "b": ravine.gallery.quadratic(condition=7)}
     for problem, axes in [
         (problems, {"x": (-2, 2), "y": (-1, 3)}),

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ravine._explore.explore import explore
     from ravine._findings.explain import explain
     from ravine._findings.finding import Finding
+    from ravine._landscape.around import around
     from ravine._landscape.between import between
-    from ravine._landscape.grid import around
     from ravine._landscape.refine import refine
     from ravine._landscape.surface import surface
     from ravine._plane.plane import Plane
@@ -56,7 +56,7 @@ _HOME = {
     "Finding": "_findings.finding",
     "Plane": "_plane.plane",
     "Problem": "_problem.problem",
-    "around": "_landscape.grid",
+    "around": "_landscape.around",
     "at": "_study.select",
     "between": "_landscape.between",
     "check": "_study.contract",

@@ -1,10 +1,10 @@
-"""A job: the problems, the product of settings that is to run, and which of its runs torch would refuse."""
+"""A job: the problems, and the product of settings that is to run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from ravine._descent.run_spec import RunSpec, leaves_of
 from ravine._descent.spell import Code, spelled
 from ravine._descent.treat import loop_settings
 from ravine._engine.product import Axis, Product
+from ravine._engine.refusals import Refusals, settings_at
 from ravine._engine.rules.registry import RULES
 from ravine._engine.rules.rule import Rule
 from ravine._engine.schedule import NotTabulatedError, Schedule, tabulate
@@ -112,26 +113,14 @@ class Job:
             return NotTabulatedError("what the optimizer is, or its groups, is only known in a run")
         axes = [axis for axis in self.inner.axes if axis.name in self.swept]
         try:
-            return tabulate(self.spec_of(some_valid(self, 0)), axes, self.rule.defaults, self.like)
+            return tabulate(self.spec_of(self.refusals.some_valid(0)), axes, self.rule.defaults, self.like)
         except NotTabulatedError as reason:
             return reason
 
     @cached_property
-    def doubts(self) -> Mapping[str, NDArray[np.int64]]:
-        """What torch may see in each swept setting's values: those with one number are taken, or refused, alike."""
-        assert self.rule is not None
-        largest, found = torch.finfo(self.like.dtype).max * NO_DOUBT, {}
-        for axis in self.inner.axes:
-            if axis.name in self.swept:
-                bound, known = min(self.rule.bounds.get(axis.name, largest), largest), dict[Hashable, int]()
-                seen = [known.setdefault(_see(value, bound), len(known)) for value in axis.values]
-                found[axis.name] = np.array(seen)
-        return found
-
-    @cached_property
-    def answers(self) -> dict[tuple[int, ...], str]:
-        """What torch said of settings, by what it may see in them; empty where it takes them."""
-        return {}
+    def refusals(self) -> Refusals:
+        """Which settings torch refuses."""
+        return Refusals(self.spec, self.inner, self.swept, self.rule, self.like, self.leaves, self.seed)
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
@@ -193,8 +182,7 @@ class Job:
 
     def given(self, setting: int) -> dict[str, Any]:
         """Return what the optimizer is given in one setting."""
-        values = self.inner.values(setting)
-        return {**self.spec.settings, **{name: values[name] for name in self.swept}}
+        return settings_at(self.spec, self.inner, self.swept, setting)
 
     def problem_of(self, run: int) -> Problem:
         """Return one run's problem, at its start."""
@@ -257,149 +245,6 @@ def _seed_of_key(key: str) -> int:
 
 def _spelled(axis: Axis) -> dict[str, Code]:
     return dict(zip(map(str, axis.labels), map(spelled, axis.values), strict=True))
-
-
-def errors_of(job: Job, runs: slice) -> NDArray[np.object_]:
-    """Ask torch which settings it refuses, and why: one message for each run, empty where it takes them.
-
-    An optimizer whose rule is known is asked once for each kind of doubt, any other once for each setting.
-    """
-    size, count = job.inner.size, runs.stop - runs.start
-    # stretches up to the number of settings hold none twice
-    errors = errors_at(job, np.arange(runs.start, min(runs.stop, runs.start + size)) % size)
-    return np.tile(errors, -(-count // size))[:count] if count > size else errors
-
-
-def errors_at(job: Job, settings: NDArray[np.int64]) -> NDArray[np.object_]:
-    """Ask the same of some settings."""
-    errors = np.full(len(settings), "", dtype=object)
-    for alike in _kinds(job, settings):
-        errors[alike] = _answer(job, int(settings[alike[0]]))
-    return errors
-
-
-def _answer(job: Job, setting: int) -> str:
-    """Ask torch about one setting, or find what it said of another that it sees alike."""
-    if job.rule is None or job.spec.groups:
-        return _message(job, setting)
-    places = job.inner.places(np.array([setting]))
-    seen = tuple(int(doubts[places[name][0]]) for name, doubts in job.doubts.items())
-    if seen not in job.answers:
-        job.answers[seen] = _message(job, setting)
-    return job.answers[seen]
-
-
-def _message(job: Job, setting: int) -> str:
-    try:
-        _ask(job, setting)
-    except Exception as reason:
-        return str(reason)
-    return ""
-
-
-TRIES = 100
-"""Settings drawn at random before all are looked through for one that torch takes."""
-
-ALL_ASKED = 1000
-"""Settings up to which torch is asked about all of them."""
-
-STRETCH = 100_000
-"""Settings that are looked through at once."""
-
-
-def some_valid(job: Job, draw: int) -> int:
-    """Return a setting that torch takes, drawn at random, the same for the same number.
-
-    Raises
-    ------
-    Exception
-        Torch's own, if it refuses all settings.
-    """
-    size = job.inner.size
-    for setting in np.random.default_rng(draw).integers(size, size=TRIES).tolist():
-        if not errors_of(job, slice(setting, setting + 1))[0]:
-            return int(setting)
-    for first in range(0, size, STRETCH):
-        taken = np.flatnonzero(errors_of(job, slice(first, min(first + STRETCH, size))) == "")
-        if taken.size:
-            return first + int(taken[draw % taken.size])
-    _ask(job, 0)
-    raise AssertionError("torch refused every setting, and then took the first")
-
-
-def some_kinds(job: Job, count: int, draw: int) -> NDArray[np.int64]:
-    """Return settings that torch takes, of as many kinds as there are: spread evenly along each axis, ends included.
-
-    All there are, where there are no more than `count`; else drawn at random, the same for the same sweep and number.
-    """
-    shape, random = job.inner.shape, np.random.default_rng([job.seed, draw])
-    if job.inner.size <= ALL_ASKED:
-        valid = np.flatnonzero(errors_at(job, np.arange(job.inner.size)) == "")
-        if valid.size <= count:
-            return valid
-    found: dict[int, None] = {}
-    for _ in range(TRIES):
-        shares = [random.permutation(count) / (count - 1) if count > 1 else random.random(1) for _ in shape]
-        places = tuple(np.rint(s * (length - 1)).astype(np.int64) for s, length in zip(shares, shape, strict=True))
-        drawn = np.ravel_multi_index(places, shape)
-        found |= dict.fromkeys(drawn[errors_at(job, drawn) == ""].tolist())
-        if len(found) >= count:
-            break
-    return np.sort([*found][:count] or [some_valid(job, draw)])
-
-
-def _ask(job: Job, setting: int) -> None:
-    spec = replace(job.spec, settings=job.given(setting))
-    spec.rule_for(job.leaves)
-    if job.rule is not None and not job.spec.groups and job.steps:
-        leaf = job.like.new_zeros(1)  # without requires_grad, so that differentiable rules step on it too
-        rule = spec.rule_for({"": leaf})
-        for _ in range(min(job.steps, 2)):  # numbers that the dtype cannot hold are refused where they are used
-            leaf.grad = torch.zeros_like(leaf)
-            rule.step()
-
-
-NO_DOUBT = 2.0**-54
-"""Settings below this share of the largest number stay numbers, whatever torch divides them by."""
-
-
-MOST_KINDS = 2**40
-"""Kinds that are numbered before those are left out that nothing is of."""
-
-
-def _see(value: Any, bound: float) -> Hashable:
-    """Return what torch may look at before it takes a setting: its type, its sign, and all of what is out of the way.
-
-    Examples
-    --------
-    >>> [_see(value, 1.0) for value in (0.5, 0.9, 0.0, 1.5, True, (0.9, 2.0))]
-    [('float', '+'), ('float', '+'), ('float', '0'), ('float', 1.5), ('bool', True), (('float', '+'), ('float', 2.0))]
-    """
-    if isinstance(value, tuple):
-        return tuple(_see(part, bound) for part in value)
-    inside = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < bound
-    if inside:
-        return type(value).__name__, "+" if value > 0 else "0"
-    return type(value).__name__, value if isinstance(value, Hashable) else id(value)
-
-
-def _kinds(job: Job, settings: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Sort settings into those that torch answers alike; each is named by its place among them."""
-    if job.rule is None or job.spec.groups:
-        return list(np.arange(len(settings))[:, None])
-    kind, count, places = np.zeros(len(settings), dtype=np.int64), 1, job.inner.places(settings)
-    for name, doubts in job.doubts.items():
-        more = int(doubts.max()) + 1
-        if more > 1:
-            if count * more > MOST_KINDS:
-                _, kind = np.unique(kind, return_inverse=True)
-                count = int(kind.max()) + 1
-            kind, count = kind * more + doubts[places[name]], count * more
-    if count == 1:
-        return [np.arange(len(settings))]
-    kind = kind.astype(np.min_scalar_type(count))  # few kinds are small numbers, which are sorted without comparing
-    order = np.argsort(kind, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(kind[order])) + 1)
 
 
 def labels_of(job: Job) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ravine._descent.descend import random_state_kept
 from ravine._engine.gradients import Alone, numbers_held
-from ravine._engine.job import Job, some_kinds
+from ravine._engine.job import Job
 from ravine._engine.keep import Buffer
 from ravine._engine.on_batches import Trial
 from ravine._problem.check_fit import scalar
@@ -68,7 +68,7 @@ class TorchReference:
     def __init__(self, job: Job, which: int) -> None:
         self.job, self.alone = job, False
         share = max(1, min(WHOLE_RUNS, MOST_WHOLE_RUNS // len(job.problems)))
-        self.runs = which * job.inner.size + some_kinds(job, share, which)
+        self.runs = which * job.inner.size + job.refusals.some_kinds(share, which)
         self.before = 0
 
     @classmethod
@@ -77,7 +77,7 @@ class TorchReference:
         found = cls.__new__(cls)
         found.job, found.alone, found.before = job, alone, before
         random = np.random.default_rng([job.seed, which, sweeps])
-        runs = some_kinds(job, WHOLE_RUNS, which + len(job.problems) * sweeps)
+        runs = job.refusals.some_kinds(WHOLE_RUNS, which + len(job.problems) * sweeps)
         found.runs = which * job.inner.size + np.sort(random.permutation(runs)[:RUNS_AGAIN])
         return found
 

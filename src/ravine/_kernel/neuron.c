@@ -55,6 +55,23 @@ enum setting { MINUS_LR, MOMENTUM, UNDAMPED, WEIGHT_DECAY, SIGN, DECAYS, MOVES, 
 /* Where runs of SGD stand, a row of numbers for each: parameters, and torch's momentum buffers. */
 enum place { WEIGHT, BIAS, WEIGHT_BUFFER, BIAS_BUFFER, PLACES };
 
+/* Both precisions are written once, in neuron.h and sgd.h: REAL with its integers BITS, of which LARGEST has all but the
+ * sign, its functions FMA and SCALAR_FMA, and NAME, which makes names of that precision. */
+#define VECTOR NAME(vector)
+#define MASK NAME(mask)
+#define LANES_OF NAME(lanes)
+#define PAIR NAME(pair)
+#define IN_VECTOR ((int)(VECTOR_BYTES / sizeof(REAL)))
+#define LANES (WIDE * IN_VECTOR)
+#define WIDEST ((int)(32 / sizeof(REAL)))
+#define LEVELS 4
+#define ROWS 4
+#define FEW_ROUNDS 16 /* from which on torch's sums have levels */
+
+#define ALL(number) ((VECTOR){0} + (REAL)(number))
+#define SELECT(mask, one, other) ((VECTOR)(((MASK)(one) & (mask)) | ((MASK)(other) & ~(mask))))
+#define ABS(a) ((VECTOR)((MASK)(a) & LARGEST))
+
 #define REAL float
 #define BITS int32_t
 #define LARGEST INT32_MAX
@@ -62,6 +79,7 @@ enum place { WEIGHT, BIAS, WEIGHT_BUFFER, BIAS_BUFFER, PLACES };
 #define SCALAR_FMA fmaf
 #define NAME(what) what##_float
 #include "neuron.h"
+#include "sgd.h"
 #undef REAL
 #undef BITS
 #undef LARGEST
@@ -76,3 +94,4 @@ enum place { WEIGHT, BIAS, WEIGHT_BUFFER, BIAS_BUFFER, PLACES };
 #define SCALAR_FMA fma
 #define NAME(what) what##_double
 #include "neuron.h"
+#include "sgd.h"

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from ravine._landscape.grid import around
+from ravine._landscape.around import around
 from ravine._landscape.surface import surface
 from ravine._problem.dimension import dimension
 from ravine._problem.problem import Problem

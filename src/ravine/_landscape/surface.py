@@ -15,20 +15,17 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 import xarray as xr
 
 from ravine._format import kind_of, listed
-from ravine._landscape.grid import (
+from ravine._landscape.evaluate import (
     CHUNK_BYTES,
-    Grid,
     GridValues,
-    Range,
     agreement,
     check_points,
     evaluate_grid,
     extremes,
     grid_dataset,
-    grid_of,
     loss_at,
-    read_axes,
 )
+from ravine._landscape.grid import Grid, Range, grid_of, read_axes
 from ravine._landscape.on_plane import Accuracy, surface_on
 from ravine._parallel.workers import check_executor
 from ravine._plane.plane import Plane

@@ -20,7 +20,7 @@ from ravine._descent.descend import random_state_kept
 from ravine._descent.loop import record_run
 from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.choose import choose_engine
-from ravine._engine.job import Job, errors_of, some_valid
+from ravine._engine.job import Job
 from ravine._engine.keep import Kept, Output, PathOutput, SummaryOutput, bytes_of_paths, bytes_of_summary
 from ravine._engine.product import Axis
 from ravine._format import duration
@@ -169,7 +169,7 @@ class SweepPlan:
 
     def begin(self, runs: slice) -> BlockResult:
         """Return a stretch of runs that is still to be made, with what torch refuses of it."""
-        return BlockResult(runs, np.full(runs.stop - runs.start, -1), errors_of(self.job, runs))
+        return BlockResult(runs, np.full(runs.stop - runs.start, -1), self.job.refusals.of_runs(runs))
 
     def make(self, runs: slice, advance: Callable[[float], None]) -> BlockResult:
         """Make a stretch of runs and return it with what is kept of them."""
@@ -257,7 +257,7 @@ class SweepPlan:
         """Take a few steps of a run by itself; one that fails will be told with the run."""
         job = self.job
         problem, steps = job.problems[which], min(job.steps, 3)
-        spec = replace(job.spec_of(some_valid(job, which)), steps=steps)
+        spec = replace(job.spec_of(job.refusals.some_valid(which)), steps=steps)
         with random_state_kept([problem]), one_thread():
             set_seed(0)
             try:
@@ -285,7 +285,7 @@ def make_plan(job: Job, engine: str | None, *, summary: bool, remembers: bool = 
     Exception
         Torch's own, if it refuses all settings.
     """
-    some_valid(job, 0)  # before longer work than this
+    job.refusals.some_valid(0)  # before longer work than this
     minima = find_minima(job, summary=summary)
     told = {"summary": summary, "remembers": remembers}
     engines = [choose_engine(job, which, engine, **told) for which in range(len(job.problems))]
