@@ -421,7 +421,10 @@ def test_the_picture_of_accuracy_of_several_and_on_axes_of_hers(line):
     assert "The loss is not finite on the way" in said(gap)
     assert "not finite at 1 of 4 points, the first 33 % of the way" in said(gap)
     assert np.isnan(line_of(gap.axes[0], "loss").get_ydata()[1])
-    assert "No barrier" in said(ravine.plot.between(made([2.0, 1.0, 1.0])))
+    low = said(ravine.plot.between(made([2.0, 1.0, 1.0], units="not matched")))
+    assert "No barrier" in low
+    assert "not matched" not in low  # of what is not there no other order is free
+    assert "hidden units are not matched" in said(ravine.plot.between(made([1.0, 2.0, 1.0], units="not matched")))
 
 
 def test_pictures_that_cannot_be_are_refused(line):

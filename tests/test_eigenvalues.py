@@ -346,7 +346,9 @@ def test_pictures_of_momentum_of_adam_and_of_several(problem, adam):
     assert ravine.plot.stability(nesterov, ax=hers) is hers
     plt.close(figure)
     other = ravine.descend(problem, "rmsprop", lr=0.01, steps=3)
-    assert "no limit is known" in said(ravine.plot.stability(other.assign(ravine.eigenvalues(problem, other))))
+    found = ravine.eigenvalues(problem, other)
+    assert "no limit is known" in said(ravine.plot.stability(other.assign(found)))
+    assert "no limit without the run: run.assign(" in said(ravine.plot.stability(found))
 
 
 def test_runs_of_sgd_of_adam_and_of_others_side_by_side(problem, adam):

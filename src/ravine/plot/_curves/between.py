@@ -152,7 +152,8 @@ def _subtitle(line: xr.Dataset) -> list[str]:
 def _beneath(entries: Sequence[Entry], y: str, theme: Style) -> list[tuple[str, str]]:
     """Say what the straight line is, that units were not matched, and where nothing is finite."""
     lines = [("dotted: the straight line of both ends", theme.quiet)] if y == "loss" else []
-    if any(facts_of(one, "line_loss", "units") == ["not matched"] for *_, one in entries):
+    barred = [one for *_, one in entries if float(measure.barrier(one)) > 0]
+    if any(facts_of(one, "line_loss", "units") == ["not matched"] for one in barred):
         lines.append(("hidden units are not matched: in another order of them there may be no barrier", theme.quiet))
     for name, shares, heights, _ in entries:
         broken = np.flatnonzero(np.isnan(heights))

@@ -84,7 +84,9 @@ def _entry_of(name: str, run: xr.Dataset) -> Entry:
 
 def _title(runs: xr.Dataset, entries: Sequence[Entry]) -> str:
     """Say where the run stands, as `explain` does; of several what was turned."""
-    if len(entries) > 1 or entries[0].edge.limits is None or "position" not in runs:
+    if not any("position" in each.run for each in entries):
+        return "The largest curvature by step"
+    if len(entries) > 1 or entries[0].edge.limits is None:
         return knobs(runs)
     run = entries[0].run
     if "loss" not in run:
@@ -122,8 +124,10 @@ def _beneath(entries: Sequence[Entry], theme: Style) -> list[tuple[str, str]]:
         others = [each.name for each in entries if each.edge.limits is None]
         if others:
             lines.append((f"no limit is known for {names(others)}, or for how it was run", theme.quiet))
-    else:
+    elif any("position" in each.run for each in entries):
         lines.append(("no limit is known for this optimizer, or for how it was run", theme.quiet))
+    else:
+        lines.append(("no limit without the run: run.assign(ravine.eigenvalues(problem, run)) holds both", theme.quiet))
     if any(each.lowest is not None for each in entries):
         lines.append(("faint: the smallest curvature", theme.quiet))
     return lines
