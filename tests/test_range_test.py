@@ -192,7 +192,7 @@ def test_what_is_said_holds_and_is_left_unsaid_elsewhere():
 def test_the_picture_marks_what_is_said(style):
     curve = ravine.range_test(BOWL, lr=(1e-3, 1e3), steps=100)
     told = by_lr(ravine.explain(curve))
-    figure = ravine.plot.losses(curve, x="lr", style=style)
+    figure = ravine.plot.losses(curve, style=style)
     (ax,) = figure.axes
     assert line_of(ax, "steepest").get_xdata()[0] == told["steepest"].values["lr"]
     assert line_of(ax, "lowest").get_xdata()[0] == told["lowest"].values["lr"]
@@ -200,6 +200,9 @@ def test_the_picture_marks_what_is_said(style):
     assert any("first lr over its limit" in each for each in words(ax))
     if style == "ravine":
         assert "Plain SGD: lr 0.001 … 1,000" in said(figure)
+        by_step = ravine.plot.losses(curve, x="step")
+        assert by_step.axes[0].get_xlabel() == "step"
+        assert "Plain SGD: lr 0.001 … 1,000" in said(by_step)
 
 
 def test_no_lr_is_named_that_no_step_was_taken_with():

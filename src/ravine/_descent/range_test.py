@@ -60,7 +60,7 @@ def range_test(
 ) -> xr.Dataset:
     r"""Train a copy while the learning rate rises evenly on a logarithmic axis, and record the loss at each.
 
-    Everything stays as it was: the model, the data, the random state. ``ravine.plot.losses(curve, x="lr")`` draws it,
+    Everything stays as it was: the model, the data, the random state. ``ravine.plot.losses(curve)`` draws it,
     `ravine.explain` says where the loss falls most for a rise of the lr, where it is lowest, and where it breaks.
 
     Parameters

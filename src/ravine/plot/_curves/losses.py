@@ -244,7 +244,7 @@ def losses(
     *,
     hue: str | None = None,
     band: bool = False,
-    x: Literal["step", "lr"] = "step",
+    x: Literal["step", "lr"] | None = None,
     ax: Drawn | None = None,
     title: str | None = None,
     style: str = "ravine",
@@ -276,9 +276,10 @@ def losses(
     band
         Whether to draw what the runs have in common, instead of each.
     x
-        ``"lr"`` draws the loss itself against the learning rate of its step, as a `ravine.range_test`, or a run with a
-        scheduler, is read: the lowest loss is marked, and a cross where the losses are no longer finite; where the lr
-        rises throughout also where the loss falls most, and the first lr that is over the limit of the curvature there.
+        ``"step"``, or ``"lr"``, which it is for a `ravine.range_test` where nothing is said: the loss itself against
+        the learning rate of its step, as a run with a scheduler can be read too. The lowest loss is marked, and a
+        cross where the losses are no longer finite; where the lr rises throughout also where the loss falls most, and
+        the first lr that is over the limit of the curvature there.
     ax
         An Axes of yours to draw on. Its figure, title, frame and fonts stay as they are, and what is drawn on it
         already stays in sight.
@@ -328,19 +329,20 @@ def losses(
     (['median', 'best'], True)
     """
     theme = style_on(style, ax)
-    if x not in ("step", "lr"):
+    if x not in (None, "step", "lr"):
         raise ValueError(f'x must be "step" or "lr", got {x!r}')
     check(runs, "loss")
+    ramp = facts_of(runs, "loss", "range_test")
+    x = x or ("lr" if ramp and not band else "step")
     if band and x == "step":
         return drawn_on(_draw_band(runs, ax, title, theme), ax)
     words = Words(title, knobs(runs), [settings_text(runs), steps_text(runs)])
+    if ramp:  # its lr is that of the first step alone
+        bare, (low, high) = runs.drop_vars("lr"), ramp[0]
+        words = Words(
+            title, f"{knobs(bare)}: lr {number(low)} … {number(high)}", [settings_text(bare), steps_text(runs)]
+        )
     if x == "lr":
-        ramp = facts_of(runs, "loss", "range_test")
-        if ramp:  # its lr is that of the first step alone
-            bare, (low, high) = runs.drop_vars("lr"), ramp[0]
-            words = Words(
-                title, f"{knobs(bare)}: lr {number(low)} … {number(high)}", [settings_text(bare), steps_text(runs)]
-            )
         sheet = open_sheet(ax, theme, words, tall=3.2, aside=2.1 if runs["loss"].ndim > 1 else 0.25)
         draw_against_lr(sheet.ax, runs, theme)
         return drawn_on(sheet, ax)
