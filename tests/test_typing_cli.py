@@ -197,9 +197,11 @@ def test_tables_that_pandas_reads(here, ending):
     write[ending]()
     if ending == "jsonl":
         frame.to_json(file, orient="records", lines=True, double_precision=15)
-    parts = ravine.Problem.from_csv(file, "dose", "effect").parts
-    assert parts.inputs[:, 0].tolist() == np.array(frame["dose"], dtype=np.float32).tolist()
-    assert parts.targets[:, 0].tolist() == EFFECT
+    with file.open("rb") as piped:
+        problems = ravine.Problem.from_csv(file, "dose", "effect"), ravine.Problem.from_csv(piped, "dose", "effect")
+    for parts in (each.parts for each in problems):
+        assert parts.inputs[:, 0].tolist() == np.array(frame["dose"], dtype=np.float32).tolist()
+        assert parts.targets[:, 0].tolist() == EFFECT
     with pytest.raises(ValueError, match="column 'who', data row 1 is 'a'"):
         ravine.Problem.from_csv(file, "who", "effect")
 
