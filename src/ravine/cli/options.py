@@ -18,7 +18,7 @@ GALLERY = ("article", "beale", "himmelblau", "quadratic", "rastrigin", "rosenbro
 """Names of `ravine.gallery`, which is not imported to write a help or to complete a word."""
 
 PROBLEM = (
-    "A file with data (CSV, Excel, parquet, JSON; - for CSV from standard input), module:name of yours, or a problem "
+    "A file with data (CSV, Excel, parquet, JSON; - for standard input), module:name of yours, or a problem "
     f"of the gallery: {', '.join(GALLERY)}; with arguments as in 'quadratic(condition=100)'."
 )
 
