@@ -135,7 +135,11 @@ def test_what_a_script_cannot_hold_is_said(all_cases, article):
     own.forward = partial(torch.nn.Linear.forward, own)
     doubled.forward = lambda output, targets: 2 * torch.nn.functional.mse_loss(output, targets)
     refused(ravine.Problem.of(own, torch.nn.MSELoss(), pair), "a forward of its own")
-    refused(ravine.Problem.of(article["MSELoss"].parts.model, doubled, pair), "MSELoss has a forward of its own")
+    halved = torch.nn.MSELoss()
+    halved.register_forward_hook(lambda module, inputs, output: output / 2)
+    for criterion in (doubled, halved):
+        problem = ravine.Problem.of(article["MSELoss"].parts.model, criterion, pair)
+        refused(problem, "MSELoss has hooks, or a forward of its own")
     refused(article["MSELoss"], "differentiable=True", differentiable=True)
     with pytest.raises(ValueError, match="one run expected; this study has one for each criterion"):
         ravine.code(ravine.descend(article, steps=1))

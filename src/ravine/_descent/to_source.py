@@ -194,8 +194,8 @@ def _criterion(criterion: Any) -> Code:
         return made if isinstance(made, dict) else "\n".join([*partial.imports, f"loss = {made}"])
     if getattr(torch.nn, kind.__name__, None) is not kind:
         return {"cannot": f"{kind.__name__} is no criterion of torch.nn"}
-    if "forward" in vars(criterion):
-        return {"cannot": f"{kind.__name__} has a forward of its own"}
+    if not is_plain(criterion):
+        return {"cannot": f"{kind.__name__} has hooks, or a forward of its own"}
     taken = inspect.signature(kind).parameters
     given = {name: getattr(criterion, name) for name in taken if hasattr(criterion, name)}
     changed = {
