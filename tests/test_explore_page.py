@@ -602,3 +602,17 @@ def test_the_legend_of_lr_times_momentum_is_whole_at_every_width(browser, file, 
             " b.right <= right + 0.5 && b.bottom <= bottom + 0.5 && e.scrollWidth <= e.offsetWidth; }); })()"
         ), width
     visit.close()
+
+
+@pytest.mark.parametrize("width", [900, 390])
+def test_nothing_moves_however_long_the_headline_is(browser, file, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&delta=0.5", width, 900)
+    said, places = set(), set()
+    for lr in (0.001, 0.0018, 0.02, 0.1, 1.5, 3):
+        visit.page.evaluate("(lr) => ravine.change({ lr }, { moving: true })", lr)
+        visit.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        said.add(visit.page.inner_text("h1"))
+        places.add(visit.page.evaluate("document.querySelector('.settings').getBoundingClientRect().top"))
+    assert len(places) == 1
+    assert len(said) >= 4
+    visit.close()
