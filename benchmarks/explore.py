@@ -1,19 +1,20 @@
 """How fast the live page follows the hand, in headless Chromium, beside an empty page in the same run.
 
-Run: .venv/bin/python benchmarks/explore.py. A slider gets 60 events a second; measured is the time from each event to
-the end of the frame that shows it, how often the page drew all that follows, and the CPU time of all of the browser's
-processes for it. Pages take turns. The machine's own share is that of the empty page, where each event counts as a
-paint.
+Run: .venv/bin/python benchmarks/explore.py. A slider gets 60 events a second, as from a hand: the next comes whether or
+not the page is done with the last. Measured is the time from each event to the end of the frame that shows it, how
+often the page drew all that follows, and the CPU time of all of the browser's processes for it. Pages take turns. The
+machine's own share is that of the empty page, where each event counts as a paint.
 """
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.async_api import CDPSession, Page, async_playwright
 
 import ravine
 from ravine._explore.standalone import make_html, make_page
@@ -37,37 +38,38 @@ LISTEN = """([selector]) => {
 }"""
 
 
-def cpu_time(session: CDPSession) -> float:
+async def cpu_time(session: CDPSession) -> float:
     """Seconds that all processes of the browser have worked so far."""
-    return sum(float(each["cpuTime"]) for each in session.send("SystemInfo.getProcessInfo")["processInfo"])
+    return sum(float(each["cpuTime"]) for each in (await session.send("SystemInfo.getProcessInfo"))["processInfo"])
 
 
-def drag(page: Page, session: CDPSession, selector: str, seconds: float = 4.0) -> list[float]:
+async def drag(page: Page, session: CDPSession, selector: str, seconds: float = 4.0) -> list[float]:
     """Drag a slider to and fro at 60 events a second.
 
     Returns percentiles 50 and 95 of the milliseconds from event to paint, paints a second, and CPU ms a paint.
     """
-    page.evaluate(LISTEN, [selector])
-    box = page.locator(selector).bounding_box()
+    await page.evaluate(LISTEN, [selector])
+    box = await page.locator(selector).bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    begin, k, before = time.perf_counter(), 0, cpu_time(session)
+    height = box["y"] + box["height"] / 2
+    await page.mouse.move(box["x"] + box["width"] * 0.3, height)
+    await page.mouse.down()
+    begin, before, moves = time.perf_counter(), await cpu_time(session), []
     while (now := time.perf_counter() - begin) < seconds:
-        share = 0.45 + 0.15 * np.sin(8 * now)
-        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
-        k += 1
-        time.sleep(max(0.0, k / 60 - (time.perf_counter() - begin)))
-    took, worked = time.perf_counter() - begin, cpu_time(session) - before
-    waits, paints = page.evaluate("[seen.waits, seen.paints]")
-    page.mouse.up()
+        place = box["x"] + box["width"] * (0.45 + 0.15 * np.sin(8 * now))
+        moves.append(asyncio.ensure_future(page.mouse.move(place, height)))  # its answer comes with the next frame
+        await asyncio.sleep(max(0.0, len(moves) / 60 - (time.perf_counter() - begin)))
+    took, worked = time.perf_counter() - begin, await cpu_time(session) - before
+    waits, paints = await page.evaluate("[seen.waits, seen.paints]")
+    await asyncio.gather(*moves)
+    await page.mouse.up()
     return [float(np.percentile(waits, 50)), float(np.percentile(waits, 95)), paints / took, 1000 * worked / paints]
 
 
-def compute(page: Page, steps: int) -> float:
+async def compute(page: Page, steps: int) -> float:
     """Milliseconds in which the page makes the runs of four criteria."""
     return float(
-        page.evaluate(
+        await page.evaluate(
             "(steps) => { const { runs, state } = ravine, once = () => runs.compute({ ...state, steps }, () => {});"
             " for (let k = 0; k < 30; k++) once(); const begin = performance.now();"
             " for (let k = 0; k < 30; k++) once(); return (performance.now() - begin) / 30; }",
@@ -76,15 +78,15 @@ def compute(page: Page, steps: int) -> float:
     )
 
 
-def main() -> None:
-    """Print the table."""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        file, empty = Path(folder) / "page.html", Path(folder) / "empty.html"
+async def main(folder: Path) -> None:
+    """Print the table; pages are written into a folder."""
+    async with async_playwright() as driver:
+        file, empty = folder / "page.html", folder / "empty.html"
         file.write_text(make_html(make_page(ravine.gallery.article(), "article")), "utf-8")
         empty.write_text(EMPTY, "utf-8")
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        session = browser.new_browser_cdp_session()
-        page = browser.new_page(viewport={"width": 1400, "height": 960})
+        browser = await driver.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        session = await browser.new_browser_cdp_session()
+        page = await browser.new_page(viewport={"width": 1400, "height": 960})
         kinds = {
             "empty page": (empty.as_uri(), "#knob"),
             "lr, 4 x 100 steps": (f"{file.as_uri()}#momentum=0.9&steps=100", "[id$='-lr']"),
@@ -94,25 +96,26 @@ def main() -> None:
         rows: dict[str, list[list[float]]] = {name: [] for name in kinds}
         for _ in range(TURNS):
             for name, (address, selector) in kinds.items():
-                page.goto("about:blank")  # an address that differs by its fragment alone would not be opened anew
-                page.goto(address)
-                page.wait_for_timeout(500 if name == "empty page" else 6000)
-                rows[name].append(drag(page, session, selector))
+                await page.goto("about:blank")  # an address that differs by its fragment alone would not be opened anew
+                await page.goto(address)
+                await page.wait_for_timeout(500 if name == "empty page" else 6000)
+                rows[name].append(await drag(page, session, selector))
         print(f"{'':36}{'p50 ms':>8}{'p95 ms':>8}{'paints/s':>10}{'CPU ms a paint':>16}")
         for name, seen in rows.items():
             p50, p95, paints, worked = np.median(seen, axis=0)
             print(f"{name:36}{p50:8.1f}{p95:8.1f}{paints:10.1f}{worked:16.1f}")
-        page.goto(file.as_uri())
-        page.wait_for_timeout(2000)
+        await page.goto(file.as_uri())
+        await page.wait_for_timeout(2000)
         problems = ravine.gallery.article()
         ravine.descend(problems, lr=0.1, momentum=0.9)
         for steps in (100, 1000):
             begin = time.perf_counter()
             ravine.descend(problems, lr=0.1, momentum=0.9, steps=steps)
-            theirs, mine = 1000 * (time.perf_counter() - begin), compute(page, steps)
+            theirs, mine = 1000 * (time.perf_counter() - begin), await compute(page, steps)
             print(f"4 x {steps:,} steps: page {mine:.2f} ms, descend {theirs:.1f} ms, ratio {theirs / mine:.0f}")
-        browser.close()
+        await browser.close()
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as place:
+        asyncio.run(main(Path(place)))

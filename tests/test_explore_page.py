@@ -570,3 +570,49 @@ def test_nothing_jumps_while_a_knob_is_dragged(visit):
         seen.add(json.dumps(page.evaluate(places)))
     page.mouse.up()
     assert len(seen) == 1
+
+
+def test_under_a_moving_hand_no_sentence_of_older_runs_is_seen(visit):
+    page, sentences = visit.page, visit.page.locator(".words li").first
+    assert sentences.is_visible()
+    page.evaluate("ravine.change({ lr: 0.2 }, { moving: true })")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.inner_text("h1") == page.evaluate("ravine.headline")  # what is measured follows at once
+    seen = page.evaluate("[ravine.moving, getComputedStyle(document.querySelector('.words li')).visibility]")
+    assert seen in ([True, "hidden"], [False, "visible"])  # the hand counts as resting soon
+    visit.rest()
+    told = ravine.explain(ravine.descend(ravine.gallery.article(), lr=0.2, momentum=0.9).sel(criterion="MSELoss"))
+    assert sentences.inner_text().startswith(told[0].sentence)
+    assert sentences.is_visible()
+    page.evaluate("ravine.change({ step: 3 }, { moving: true })")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert sentences.is_visible()  # a step of the same runs
+
+
+@pytest.mark.parametrize("problem", ["article", "quadratic"])
+def test_the_legend_of_lr_times_momentum_is_whole_at_every_width(browser, file, problem):
+    visit = Visit(browser, f"{file.as_uri()}#problem={problem}&theme=dark", 1400, 900)
+    for width in (1400, 1181, 900, 830, 390):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.rest()
+        assert visit.page.inner_text(".pace small") == "brighter: sooner"
+        assert visit.page.evaluate(
+            "(() => { const h = document.querySelector('.pace h2'), { right, bottom } = h.getBoundingClientRect();"
+            " return [...h.children].every((e) => { const b = e.getBoundingClientRect(); return"
+            " b.right <= right + 0.5 && b.bottom <= bottom + 0.5 && e.scrollWidth <= e.offsetWidth; }); })()"
+        ), width
+    visit.close()
+
+
+@pytest.mark.parametrize("width", [900, 390])
+def test_nothing_moves_however_long_the_headline_is(browser, file, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&delta=0.5", width, 900)
+    said, places = set(), set()
+    for lr in (0.001, 0.0018, 0.02, 0.1, 1.5, 3):
+        visit.page.evaluate("(lr) => ravine.change({ lr }, { moving: true })", lr)
+        visit.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        said.add(visit.page.inner_text("h1"))
+        places.add(visit.page.evaluate("document.querySelector('.settings').getBoundingClientRect().top"))
+    assert len(places) == 1
+    assert len(said) >= 4
+    visit.close()

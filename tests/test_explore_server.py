@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import tracemalloc
+import warnings
 
 import httpx
 import numpy as np
@@ -21,7 +22,7 @@ import ravine
 from node import STATIC
 from ravine._explore import explore as pages
 from ravine._explore.answers import QuestionError, answer
-from ravine._explore.server import MOST_BYTES, make_app
+from ravine._explore.server import MOST_BYTES, make_app, serve
 from ravine._explore.standalone import make_html, make_page
 
 ADDRESS, TOKEN = "http://127.0.0.1:8123", "a-token-of-this-test"
@@ -395,3 +396,20 @@ def test_a_pin_of_what_python_runs_stays_as_a_ghost(browser, served):
     page.keyboard.press("p")
     until(page, "!ravine.shown[0].pinned")
     context.close()
+
+
+def test_filters_of_warnings_are_set_while_it_serves_and_put_back(monkeypatch):
+    before, heard = list(warnings.filters), []
+
+    def run(self, sockets):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.warn("1,600 runs go one by one, about 9 s by a few timed steps", stacklevel=1)
+            warnings.warn("runs of one's own loss", stacklevel=1)
+        heard.extend(str(each.message) for each in said)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        serve({"": rosenbrock()}, make_page(rosenbrock()), browser=False)
+    assert heard == ["runs of one's own loss"]
+    assert warnings.filters == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,12 +153,10 @@ def _paces(problems: Mapping[str, Problem], question: Mapping[str, Any]) -> dict
     name, axis = (second, values) if second != "beta1" else ("betas", [(v, settings["betas"][1]) for v in values])
     problem = _begun([*problems.values()][index], start)
     optimizer = settings.pop("optimizer")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that runs go one by one is no news here: the page asks in slices
-        try:
-            runs = sweep(problem, optimizer, steps, keep="summary", **(settings | {name: axis, "lr": lrs}))
-        except Exception:  # settings that torch refuses, a loss that raises: the page tells it with the run
-            return {"cells": None}
+    try:
+        runs = sweep(problem, optimizer, steps, keep="summary", **(settings | {name: axis, "lr": lrs}))
+    except Exception:  # settings that torch refuses, a loss that raises: the page tells it with the run
+        return {"cells": None}
     return {"cells": _cells(runs, name)}
 
 

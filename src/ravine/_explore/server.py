@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 import threading
+import warnings
 import webbrowser
 from collections.abc import Mapping
 from typing import Any
@@ -110,4 +111,7 @@ def serve(problems: Mapping[str, Problem], given: Mapping[str, Any], *, browser:
         sys.stdout.flush()
         if browser:
             threading.Thread(target=webbrowser.open, args=(place,), daemon=True).start()
-        server.run(sockets=[bound])
+        # before the threads that answer begin, for filters belong to the whole process
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"[\d,]+ runs go one by one")  # no news here: the page asks in slices
+            server.run(sockets=[bound])

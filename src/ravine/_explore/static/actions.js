@@ -144,7 +144,9 @@ export class Actions {
     setText(this.proof, done ? sayProof(about.map((k) => proven[k]), this.cards[this.own].torch) : 'comparing with torch …');
   }
 
+  // In idle time, of which there is none while a hand moves: what takes long then would delay the next picture.
   idle(work) {
-    (globalThis.requestIdleCallback ?? ((each) => setTimeout(each, 30)))(work);
+    const begin = () => (this.moving ? setTimeout(begin, 100) : work());
+    (globalThis.requestIdleCallback ?? ((each) => setTimeout(each, 30)))(begin);
   }
 }

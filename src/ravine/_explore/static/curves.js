@@ -2,7 +2,7 @@
 
 import { drawAxes, linearScale, logScale } from './axes.js';
 import { BOLD, element, followWidth, setAttribute, setText, ticksOf } from './dom.js';
-import { Sheet, writeText } from './sheet.js';
+import { Sheet, widthOf, writeText } from './sheet.js';
 import { stepOf } from './state.js';
 
 export class Curves {
@@ -30,26 +30,23 @@ export class Curves {
   }
 
   render() {
-    const { app, width, sheet: { pen } } = this, height = Math.min(230, Math.round(width * 0.62)), { colors, state } = app;
+    const { app, width, sheet } = this, height = Math.min(230, Math.round(width * 0.62)), { colors, state } = app;
     if (!width) return;
-    this.sheet.fit(width, height);
+    const fresh = sheet.fit(width, height);
     const shown = app.visible(), known = shown.every(({ facts }) => facts.minimum !== null);
     const lines = shown.flatMap((one) => [
       ...(one.pinned && known ? [{ ...one, values: one.pinned.gap, dotted: true }] : []),
       { ...one, values: known ? one.facts.gap : one.facts.run.loss, dotted: false },
     ]);
     setText(this.title, known ? 'gap to the minimum' : 'loss');
-    pen.fillStyle = colors.ground;
-    pen.fillRect(0, 0, width, height);
-    const scale = known ? logScale(lines) : linearScale(lines);
-    pen.font = BOLD;
-    const names = Math.max(...shown.map((one) => pen.measureText(one.short).width));
+    const scale = known ? logScale(lines) : linearScale(lines), names = Math.max(...shown.map((one) => widthOf(one.short, BOLD)));
     const box = { left: 40, right: width - names - 14, top: 8, bottom: height - 24 };
     this.area = box;
     const X = (k) => box.left + (k / state.steps) * (box.right - box.left);
     const Y = (v) => box.bottom - scale.share(v) * (box.bottom - box.top);
-    const steps = ticksOf(0, state.steps, 4).filter(Number.isInteger);
-    drawAxes(pen, box, steps, scale.ticks, X, (t) => box.bottom - scale.place(t) * (box.bottom - box.top), (k) => k.toLocaleString('en'), scale.text, colors);
+    const place = (t) => box.bottom - scale.place(t) * (box.bottom - box.top);
+    this.drawAxes(fresh, box, scale, X, place);
+    const pen = sheet.lay();
     this.lines(pen, lines, X, Y, box);
     const at = X(stepOf(state));
     Object.assign(pen, { strokeStyle: colors.ink, lineWidth: 1, globalAlpha: 0.5 });
@@ -59,6 +56,17 @@ export class Curves {
     pen.stroke();
     pen.globalAlpha = 1;
     this.names(pen, shown, known, Y, box);
+  }
+
+  // the axes stay while the curves move between them
+  drawAxes(fresh, box, scale, X, place) {
+    const { app: { colors, state: { steps } }, sheet: { stillPen: pen, width, height } } = this, { ticks } = scale;
+    const drawn = [steps, box.right, colors.ground, ...ticks.flatMap((tick) => [tick, place(tick)])].join();
+    if (!fresh && this.drawn === drawn) return;
+    this.drawn = drawn;
+    pen.fillStyle = colors.ground;
+    pen.fillRect(0, 0, width, height);
+    drawAxes(pen, box, ticksOf(0, steps, 4).filter(Number.isInteger), ticks, X, place, (k) => k.toLocaleString('en'), scale.text, colors);
   }
 
   lines(pen, lines, X, Y, box) {

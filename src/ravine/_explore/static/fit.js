@@ -64,19 +64,27 @@ export class Fit {
     if (!data || !width) return;
     const fresh = sheet.fit(width, height);
     setText(this.title, `fit at step ${step.toLocaleString('en')}`);
-    if (fresh || data !== this.data || this.ground !== colors.ground) this.drawPoints(data, width, height);
-    const pen = sheet.lay(), { x0, x1 } = this.range, { left, top, right, bottom } = this.area;
+    const another = fresh || data !== this.data || this.ground !== colors.ground;
+    if (another) this.drawPoints(data, width, height);
+    const { x0, x1 } = this.range, { left, top, right, bottom } = this.area, lines = [];
+    for (const { facts, color, index } of app.visible()) {
+      const { position } = facts.run, k = Math.min(step, facts.taken), w = position[2 * k], b = position[2 * k + 1];
+      if (Number.isFinite(w + b)) lines.push({ color: colors.of[color], wide: index === state.panel ? 2.6 : 1.7, from: this.Y(w * x0 + b), to: this.Y(w * x1 + b) });
+    }
+    // where runs have arrived, other settings lead to the same lines
+    const drawn = lines.map(({ color, wide, from, to }) => [color, wide, from.toFixed(1), to.toFixed(1)].join()).join(';');
+    if (!another && this.drawn === drawn) return;
+    this.drawn = drawn;
+    const pen = sheet.lay();
     pen.save();
     pen.beginPath();
     pen.rect(left, top, right - left, bottom - top);
     pen.clip();
-    for (const { facts, color, index } of app.visible()) {
-      const { position } = facts.run, k = Math.min(step, facts.taken), w = position[2 * k], b = position[2 * k + 1];
-      if (!Number.isFinite(w + b)) continue;
+    for (const { color, wide, from, to } of lines) {
       pen.beginPath();
-      pen.moveTo(this.X(x0), this.Y(w * x0 + b));
-      pen.lineTo(this.X(x1), this.Y(w * x1 + b));
-      Object.assign(pen, { strokeStyle: colors.of[color], lineWidth: index === state.panel ? 2.6 : 1.7 });
+      pen.moveTo(this.X(x0), from);
+      pen.lineTo(this.X(x1), to);
+      Object.assign(pen, { strokeStyle: color, lineWidth: wide });
       pen.stroke();
     }
     pen.restore();

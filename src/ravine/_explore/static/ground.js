@@ -4,6 +4,7 @@ import { chooseLevels, chooseNumbers, findRings } from './contours.js';
 import { FONT, tickText, ticksOf } from './dom.js';
 import { number } from './format.js';
 import { Room } from './room.js';
+import { widthOf } from './sheet.js';
 
 const FINE = 101, DRAFT = 51, CORNER = 5, SMALL = FONT.replace('12px', '11px');
 const RAMPS = {
@@ -61,7 +62,7 @@ export function drawGround(pen, view, grid, { decay, bottom, colors, axes, avoid
   }
   const said = writeAxes(pen, view, axes, colors, room);
   for (const value of grid ? chooseNumbers(minimised, bottom) : []) {
-    const rings = scaled(value), text = number(value), spot = findSpot(pen, rings, text, { width, height, room, avoid });
+    const rings = scaled(value), text = number(value), spot = findSpot(rings, text, { width, height, room, avoid });
     Object.assign(pen, { lineWidth: 1, strokeStyle: colors.dark ? 'rgba(150,195,225,.75)' : 'rgba(70,100,130,.75)' });
     pen.stroke(makeLine(rings, spot));
     if (spot) writeTurned(pen, text, spot, colors.dark ? '#a9c8de' : '#45627d');
@@ -120,11 +121,10 @@ function openRing(line, { ring, place, x, y, wide }) {
 }
 
 // where a ring has room for its number: far from where the path begins, from the border and from other numbers
-function findSpot(pen, rings, text, { width, height, room, avoid }) {
+function findSpot(rings, text, { width, height, room, avoid }) {
   const ring = rings.reduce((best, each) => (best && best.length >= each.length ? best : each), null);
   if (!ring || ring.length < 24) return null;
-  pen.font = SMALL;
-  const wide = pen.measureText(text).width + 8, places = [], many = ring.length;
+  const wide = widthOf(text, SMALL) + 8, places = [], many = ring.length;
   for (let k = 0; k < 24; k++) {
     const place = 2 * Math.floor((k * many) / 48), before = (place - 4 + many) % many, after = (place + 4) % many, x = ring[place], y = ring[place + 1];
     const across = ring[after] - ring[before], down = ring[after + 1] - ring[before + 1];
@@ -170,9 +170,8 @@ function writeAxes(pen, view, [horizontal, vertical], colors, room) {
     if (y > 34 && y < height - 24) marks.push([tickText(value), 5, y, 'left']);
   }
   marks.push([`${horizontal} →`, width - 6, height - 10, 'right'], [`${vertical} ↑`, 5, 12, 'left']);
-  pen.font = FONT;
   for (const [text, x, y, align] of marks) {
-    const wide = pen.measureText(text).width;
+    const wide = widthOf(text);
     room.block(x - (align === 'right' ? wide : align === 'center' ? wide / 2 : 0), y - 8, wide, 16);
   }
   return () => {

@@ -40,7 +40,7 @@ export class Pace {
       for (const piece of cut(columns, taken, size)) {
         if (performance.now() >= until) {
           if (wide < COARSE && performance.now() > this.shown + SHOWN) this.show(cells);
-          until = await this.turn(job, asks);
+          until = await this.turn(job);
         }
         if (this.job !== job) return;
         const begin = performance.now(), found = job.runs.pace(job, piece.columns.map(job.lrAt), piece.rows.map(job.secondAt)), values = asks ? await found : found;
@@ -72,14 +72,14 @@ export class Pace {
     this.known = { arrived, lost, valid, fastest };
   }
 
-  // Waits for idle time, of Python for the hand to rest too, and returns until when it lasts.
-  async turn(job, asks) {
+  // Waits until the hand rests and there is idle time, and returns until when that lasts.
+  async turn(job) {
     do {
       const left = await new Promise((done) => {
         if (globalThis.requestIdleCallback) requestIdleCallback((deadline) => done(deadline.timeRemaining()), { timeout: 300 });
         else setTimeout(() => done(SLICE), 20);
       });
-      if (!asks || this.rests() || this.job !== job) return performance.now() + Math.max(LEAST, Math.min(SLICE, left));
+      if (this.rests() || this.job !== job) return performance.now() + Math.max(LEAST, Math.min(SLICE, left));
       await new Promise((done) => setTimeout(done, 100));
     } while (true);
   }

@@ -122,7 +122,7 @@ export class App extends Actions {
   // The hand rests: sharpen, fold, announce, and write the address.
   settle() {
     clearTimeout(this.calm);
-    this.moving = this.editing = false;
+    this.moving = this.editing = this.stale = false;
     this.resting = true;
     this.paint();
   }
@@ -160,6 +160,7 @@ export class App extends Actions {
 
   accept(all, settings) {
     this.lastSettings = settings;
+    this.stale ||= this.moving;
     this.ranges ??= this.card.ranges[this.card.axes[0]] ? { x: this.card.ranges[this.card.axes[0]], y: this.card.ranges[this.card.axes[1]] } : frameOf(all, this.state.start, this.swap);
     const before = this.shown;
     this.shown = all.map(({ facts, error }, index) => ({
@@ -195,11 +196,11 @@ export class App extends Actions {
     }
     this.headline = headlineOf(this.visible().filter((one) => !one.error), this.lastSettings);
     this.root.classList.toggle('refused', Boolean(this.refused));
-    this.header.render();
-    this.knobs_.render();
+    // first all that is drawn, then all that is written: a font set on a canvas has the browser bring its styles up to date
     const maps = this.visible().map((one) => one.panelView);
-    for (const view of [...maps, this.curves, this.fit, this.phase, this.words, this.bar]) view.render();
+    for (const view of [...maps, this.curves, this.fit, this.phase]) view.render();
     for (const map of maps) map.tell();
+    for (const view of [this.header, this.knobs_, this.words, this.bar]) view.render();
   }
 
   visible() {

@@ -138,10 +138,10 @@ export class Phase {
     const low = this.lrAt(0), high = this.lrAt(1);
     for (let power = Math.ceil(Math.log10(low) - 1e-9); power <= Math.log10(high); power++) {
       const x = left + (Math.log(10 ** power / low) / Math.log(high / low)) * (right - left);
-      if (x < right - 40) pen.fillText(tickText(10 ** power), Math.max(x, left + 12), bottom + 13);
+      if (x < right - 40) pen.fillText(tickText(10 ** power), Math.max(x, left + 12), bottom + 17);
     }
     pen.textAlign = 'right';
-    pen.fillText('lr →', right, bottom + 13);
+    pen.fillText('lr →', right, bottom + 17);
     for (const value of [0, 0.5, 0.9]) pen.fillText(String(value), left - 6, bottom - (value / TOP) * (bottom - top));
   }
 

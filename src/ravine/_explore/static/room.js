@@ -1,7 +1,6 @@
 // Places for labels: each takes the candidate that covers no other label, and the least of the path.
 
-import { FONT } from './dom.js';
-import { writeText } from './sheet.js';
+import { widthOf, writeText } from './sheet.js';
 
 const HEIGHT = 15, PATIENCE = 4;
 const SPOTS = [[1, -0.6], [-1, -0.6], [1, 0.8], [-1, 0.8], [0, -1.3], [0, 1.3], [1.8, 0], [-1.8, 0], [1.5, -1.8], [-1.5, -1.8], [1.5, 1.9], [-1.5, 1.9]];
@@ -30,8 +29,7 @@ export class Room {
 
   // Writes the text beside a spot; returns whether there was room.
   label(pen, text, x, y, style, distance = 12) {
-    pen.font = style.font ?? FONT;
-    const width = pen.measureText(text).width, usual = this.habits.get(text);
+    const width = widthOf(text, style.font), usual = this.habits.get(text);
     let best = null;
     for (let k = 0; k < SPOTS.length; k++) {
       const [dx, dy] = SPOTS[k], left = x + dx * distance - (dx < 0 ? width : dx === 0 ? width / 2 : 0), top = y + dy * distance - HEIGHT / 2;

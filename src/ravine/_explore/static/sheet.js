@@ -36,17 +36,44 @@ export class Sheet {
   }
 }
 
-// Text with a seam of the ground's colour, so that it can be read over lines.
+const MOST_KEPT = 200, SEAM = 3.5;
+const widths = new Map(), stamps = new Map();
+let ruler = null;
+
+// What is kept, or made; one that grew too large begins anew.
+function take(kept, key, make) {
+  let found = kept.get(key);
+  if (found !== undefined) return found;
+  if (kept.size >= MOST_KEPT) kept.clear();
+  found = make();
+  kept.set(key, found);
+  return found;
+}
+
+// How wide a text is in CSS pixels: asked for once, as a font set on a canvas has the browser bring all styles up to date.
+export function widthOf(text, font = FONT) {
+  return take(widths, `${font} ${text}`, () => {
+    ruler ??= element('canvas').getContext('2d');
+    ruler.font = font;
+    return ruler.measureText(text).width;
+  });
+}
+
+// Text with a seam of the ground's colour, so that it can be read over lines; drawn once and stamped from then on.
 export function writeText(pen, text, x, y, { color, ground, align = 'left', font = FONT }) {
-  pen.font = font;
-  pen.textAlign = align;
-  pen.textBaseline = 'middle';
-  pen.lineJoin = 'round';
-  pen.lineWidth = 3.5;
-  pen.strokeStyle = ground;
-  pen.strokeText(text, x, y);
-  pen.fillStyle = color;
-  pen.fillText(text, x, y);
+  const scale = pen.getTransform().a, wide = widthOf(text, font), stamp = take(stamps, [scale, font, color, ground, text].join(), () => makeStamp(text, wide, scale, { color, ground, font }));
+  const left = x - (align === 'right' ? wide : align === 'center' ? wide / 2 : 0) - SEAM, top = y - stamp.height / scale / 2;
+  // on whole pixels of the screen, where it stays sharp
+  pen.drawImage(stamp, Math.round(left * scale) / scale, Math.round(top * scale) / scale, stamp.width / scale, stamp.height / scale);
+}
+
+function makeStamp(text, wide, scale, { color, ground, font }) {
+  const canvas = element('canvas', { width: Math.ceil((wide + 2 * SEAM) * scale), height: 2 * Math.ceil(11 * scale) }), pen = canvas.getContext('2d');
+  pen.scale(scale, scale);
+  Object.assign(pen, { font, textBaseline: 'middle', lineJoin: 'round', lineWidth: SEAM, strokeStyle: ground, fillStyle: color });
+  pen.strokeText(text, SEAM, canvas.height / scale / 2);
+  pen.fillText(text, SEAM, canvas.height / scale / 2);
+  return canvas;
 }
 
 export function drawArrow(pen, [x0, y0], [x1, y1], color) {

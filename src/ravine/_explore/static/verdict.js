@@ -59,18 +59,21 @@ export function headlineOf(all, settings) {
   if (settings.maximize) return 'Uphill: maximize follows the gradient';
   const lost = all.filter((each) => each.facts.diverged), known = all.filter((each) => each.facts.minimum !== null);
   const arrived = known.filter((each) => each.facts.arrival.outcome === 'arrived');
-  const some = (list) => joined(list.map((each) => each.label));
+  const named = (list, done) => `${joined(list.map((each) => each.label))} ${done}${list.length > 1 ? '' : 's'}`;
+  // short enough for one line, so that nothing below it moves while a hand does
+  const isMost = (list) => list.length > 1 && list.length === all.length - 1;
+  const some = (list, done) => (isMost(list) ? `all but ${all.find((each) => !list.includes(each)).label} ${done}` : named(list, done));
   if (lost.length === all.length) return `${what} at lr ${number(lr)}: ${all.length > 1 ? 'all diverge' : 'it diverges'}`;
-  if (lost.length) return `${what} at lr ${number(lr)}: ${some(lost)} ${lost.length > 1 ? 'diverge' : 'diverges'}`;
-  if (!known.length) return `${what} at lr ${number(lr)}`;
+  if (lost.length) return `${what} at lr ${number(lr)}: ${some(lost, 'diverge')}`;
+  if (known.length < all.length) return arrived.length ? `${what}: ${named(arrived, 'arrive')}` : `${what} at lr ${number(lr)}`;
   const at = arrived.map((each) => each.facts.arrival.step), low = Math.min(...at), high = Math.max(...at);
   if (arrived.length === all.length) {
     if (all.length === 1) return `${what}: it arrives at step ${low}`;
     return `${what}: all arrive, ${low === high ? `at step ${low}` : `at steps ${low} to ${high}`}`;
   }
   if (!arrived.length) return `${what}: ${all.length > 1 ? 'none arrives' : 'it does not arrive'} in ${all[0].facts.taken} step${all[0].facts.taken === 1 ? '' : 's'}`;
-  const rest = known.filter((each) => !arrived.includes(each));
-  return `${what}: ${some(arrived)} ${arrived.length > 1 ? 'arrive' : 'arrives'}, ${some(rest)} ${rest.length > 1 ? 'do' : 'does'} not`;
+  const rest = isMost(arrived) ? '' : `, the other${all.length - arrived.length > 1 ? 's do' : ' does'} not`;
+  return `${what}: ${some(arrived, 'arrive')}${rest}`;
 }
 
 const joined = (names) => (names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`);

@@ -20,10 +20,16 @@ export class Words {
   toggle() {
     this.open = !this.open;
     this.said = '';
-    this.render();
+    this.write();
   }
 
+  // Under a moving hand the sentences are of other runs than the pictures, and are not seen.
   render() {
+    this.list.classList.toggle('stale', Boolean(this.app.stale));
+    if (!this.app.stale) this.write();
+  }
+
+  write() {
     const { app } = this, { facts, label, color } = app.shown[app.state.panel];
     const found = app.refused ? [refused(app.refused)] : explain(facts), key = JSON.stringify([found, this.open, label]);
     if (key === this.said) return;
