@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -19,7 +17,10 @@ def choose(condition: xr.Variable, yes: xr.Variable | float, no: xr.Variable | f
     >>> choose(small, xr.Variable("momentum", np.float32([1, 2])), 0.0).values.tolist()
     [[1.0, 2.0], [0.0, 0.0]]
     """
-    parts: tuple[Any, ...] = (condition, yes, no)
+    parts = (condition, yes, no)
     sizes = {dim: size for part in parts if isinstance(part, xr.Variable) for dim, size in part.sizes.items()}
-    data = [part.set_dims(sizes).data if isinstance(part, xr.Variable) else part for part in parts]
+    data = [
+        part.set_dims(sizes).data if isinstance(part, xr.Variable) else part  # type: ignore[no-untyped-call]
+        for part in parts
+    ]
     return xr.Variable(tuple(sizes), np.where(*data))
