@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from ravine import measure, theory
 from ravine._findings.finding import Finding
 from ravine._findings.flat import unmoved
-from ravine._findings.run import EDGE, Run, ulps
+from ravine._findings.run import EDGE, Run
 from ravine._format import at_most, between, number, percent, so_many, steps, times
 from ravine._study.contract import at_or_by
+from ravine.measure._quadratic import ulps
 
 HORIZON = 20_000
 """Steps up to which the recurrence is followed; beyond, its rate is drawn on."""
@@ -32,7 +33,7 @@ def arrival(run: Run) -> Finding | None:
     if run.climbs or run.refused or run.minimum is None or run.taken < 1:
         return None
     outcome, step = run.arrival
-    gaps = measure.gap(run.study).values
+    gaps = run.gaps
     share = float(gaps[-1] / gaps[0]) if gaps[0] > 0 else np.nan
     values: dict[str, float | str | bool] = {"outcome": outcome, "step": step, "share": share}
     if outcome == "arrived" and step == 0:
@@ -195,7 +196,7 @@ def floor(run: Run) -> Finding | None:
     changes = abs(np.diff(run.losses))
     large = np.flatnonzero(changes > 2 * ulp[1:])
     since = int(large[-1]) + 1 if len(large) else 0
-    gaps = run.minimised - run.minimum
+    gaps = run.gaps
     first = int(run.steps[since])
     if run.taken - first < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
         return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ravine._findings.finding import Finding
-from ravine._findings.run import Run, ulps
+from ravine._findings.run import Run
 from ravine._findings.stability import diverged
 from ravine._format import number, percent, so_many, steps, times, told_apart
+from ravine.measure._quadratic import ulps
 
 LATE = 10
 """The last part of a run, one in so many of its losses, that tells whether it still falls."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ravine import measure
 from ravine._findings.finding import Finding, When
 from ravine._findings.run import LARGE, Run
 from ravine._format import at_most, number, percent, place, steps, times, told_apart
@@ -201,7 +200,7 @@ def bounded(run: Run) -> Finding | None:
     slopes = gradients(run)
     if slopes is None or not np.isfinite(slopes).all() or run.diverged:
         return None
-    gaps = measure.gap(run.study).values
+    gaps = run.gaps
     near = np.flatnonzero(gaps < gaps[0] / 4)
     far = int(near[0]) if len(near) else run.taken
     lengths = np.linalg.norm(slopes, axis=1)

@@ -41,7 +41,7 @@ from ravine._findings.flat import unmoved
 from ravine._findings.momentum import bend, dampening, effective, first_step, momentum, nesterov, swing
 from ravine._findings.plane import held, misleads, read_off
 from ravine._findings.ramp import are_range_tests, of_range_tests
-from ravine._findings.run import Run, choices_of, runs_of
+from ravine._findings.run import Run, choices_of, run_of, runs_of
 from ravine._findings.stability import (
     backwards,
     beyond,
@@ -274,7 +274,7 @@ PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
 """What explains the shape of one path, the most telling first."""
 
 
-def shape_of(run: xr.Dataset) -> Finding | None:
+def shape_of(run: xr.Dataset | Run) -> Finding | None:
     """Return the one finding that best explains why a path looks as it does; None where nothing certain is known.
 
     Examples
@@ -283,9 +283,9 @@ def shape_of(run: xr.Dataset) -> Finding | None:
     >>> print(shape_of(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, momentum=0.9)))
     The path orbits the minimum every 13.5 to 17.1 steps; the swing halves every 13.2 steps. (exact)
     """
-    if not {"position", "loss"} <= set(run.data_vars):
+    view = run_of(run)
+    if not {"position", "loss"} <= set(view.data.data_vars):
         return None
-    (view,) = runs_of(run)
     found = (finding(view) for finding in _askable(view, PATH_FINDINGS)) if view.taken > 0 else iter(())
     return next((each for each in found if each is not None), None)
 

@@ -124,6 +124,12 @@ class Run:
         """Loss with coupled decay (step,), in float64."""
         return np.asarray(measure.objective(self.study).values)
 
+    @cached_property
+    def gaps(self) -> Vector:
+        """What is minimised (step,), above its minimum, which must be known."""
+        assert self.minimum is not None
+        return self.minimised - self.minimum
+
     @property
     def taken(self) -> int:
         """Steps taken, recorded or not."""
@@ -369,18 +375,6 @@ class Run:
         return {**self.rule, **changed}
 
 
-def ulps(values: Vector, eps: float) -> Vector:
-    """Return the distance from each number to the next in a dtype with this rounding.
-
-    Examples
-    --------
-    >>> ulps(np.array([1.0, 3.0]), 2.0**-7).tolist()
-    [0.0078125, 0.015625]
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(eps * 2.0 ** np.floor(np.log2(np.abs(values))))
-
-
 def choices_of(runs: xr.Dataset) -> tuple[str, ...]:
     """Return the dimensions of choice, such as criterion, lr or run."""
     return tuple(str(dim) for dim in runs["position" if "position" in runs else "loss"].dims if dim not in INNER)
@@ -393,3 +387,11 @@ def runs_of(runs: xr.Dataset) -> Iterator[Run]:
     for places in itertools.product(*(range(runs.sizes[dim]) for dim in dims)):
         one = few.isel(dict(zip(dims, places, strict=True)))
         yield Run(one, {dim: one[dim].item() if dim in one.coords else k for dim, k in zip(dims, places, strict=True)})
+
+
+def run_of(run: xr.Dataset | Run) -> Run:
+    """Return the only run of a study; a run that was taken out of one knows what was asked of it before."""
+    if isinstance(run, Run):
+        return run
+    (found,) = runs_of(run)
+    return found

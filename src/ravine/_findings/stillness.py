@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ravine._findings.finding import Finding, When
-from ravine._findings.run import Run, ulps
+from ravine._findings.run import Run
 from ravine._format import at_least, at_most, listed, number, so_many, steps
 from ravine._study.decay import leaves_of
-from ravine.measure._quadratic import Quadratic
+from ravine.measure._quadratic import Quadratic, ulps
 
 LONG = 10
 """Part of its steps, one in so many, for which a run must stand still at its end to be asked why."""

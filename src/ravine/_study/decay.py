@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine._study.choose import choose
 from ravine._study.contract import plane_of
 from ravine._study.optimizer import facts_made, is_coupled, made_by, optimizers_of
 from ravine._study.provenance import facts_along
@@ -86,7 +87,7 @@ def decay_of(runs: xr.Dataset) -> xr.Variable:
     else:
         common = coupled
     # an optimizer without the setting has NaN beside others that have it
-    decay = _choose(common & amount.notnull(), amount, 0.0)
+    decay = choose(common & amount.notnull(), amount, 0.0)
     if not grouped or "parameter" not in runs.dims:
         return decay
     if plane_of(runs) is not None:  # its coordinates are no parameters: which of them decay is not to be told
@@ -99,14 +100,9 @@ def decay_of(runs: xr.Dataset) -> xr.Variable:
             elif "weight_decay" in leaf.own:
                 own[(*place, where)] = leaf.own["weight_decay"]
     held = xr.Variable((*dims, "parameter"), own)
-    each = _choose(held.isnull(), decay, _choose(coupled, held, 0.0)).transpose(..., "parameter")
+    each = choose(held.isnull(), decay, choose(coupled, held, 0.0)).transpose(..., "parameter")
     first = each.isel(parameter=0)
     return first if bool((each == first).all()) else each
-
-
-def _choose(condition: xr.Variable, yes: xr.Variable | float, no: xr.Variable | float) -> xr.Variable:
-    chosen: xr.Variable = xr.where(condition, yes, no)  # type: ignore[no-untyped-call]
-    return chosen
 
 
 def _amount_of(runs: xr.Dataset, *, grouped: bool) -> xr.Variable:
@@ -118,7 +114,7 @@ def _amount_of(runs: xr.Dataset, *, grouped: bool) -> xr.Variable:
     dims, facts = facts_along(runs, made_by(runs, "settings"), "settings")
     numbers = [each.get("weight_decay") if isinstance(each, Mapping) else None for (each,) in facts.flat]
     written = np.reshape([np.nan if each is None else float(each) for each in numbers], facts.shape)
-    return _choose(given.isnull(), xr.Variable(dims, written), given)
+    return choose(given.isnull(), xr.Variable(dims, written), given)
 
 
 def _places_of(leaves: Sequence[Any], runs: xr.Dataset) -> Iterator[tuple[Leaf, NDArray[np.intp]]]:

@@ -188,7 +188,7 @@ def facts_of(study: xr.Dataset, name: str, fact: str) -> list[Any]:
     """
     if name not in study:
         return []
-    found = _narrowed(_read(study[name].attrs.get("provenance", "{}")).get(fact), fact, _labels_in(study))
+    found = _narrowed(_read(study.variables[name].attrs.get("provenance", "{}")).get(fact), fact, _labels_in(study))
     return [each for each in found if each is not None]
 
 
@@ -226,12 +226,12 @@ def facts_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, .
 
 def options_along(study: xr.Dataset, name: str, *facts: str) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Return what `facts_along` does, with all that each fact may be: several things where a label was lost."""
-    whole = _read(study[name].attrs.get("provenance", "{}")) if name in study else {}
+    whole = _read(study.variables[name].attrs.get("provenance", "{}")) if name in study else {}
     told = dict.fromkeys(dim for fact in facts for dim in _dimensions(whole.get(fact)))
-    dims = tuple(dim for dim in told if dim in study.coords and study[dim].dims == (dim,))
+    dims = tuple(dim for dim in told if dim in study.coords and study.variables[dim].dims == (dim,))
     parts = np.empty([study.sizes[dim] for dim in dims], dtype=object)
     for places in product(*map(range, parts.shape)):
-        here = {dim: {_key(study[dim].values[place])} for dim, place in zip(dims, places, strict=True)}
+        here = {dim: {_key(study.variables[dim].values[place])} for dim, place in zip(dims, places, strict=True)}
         parts[places] = tuple(_narrowed(whole.get(fact), fact, _labels_in(study, here)) for fact in facts)
     return dims, parts
 
@@ -302,7 +302,7 @@ def _labels_in(study: xr.Dataset, chosen: Mapping[str, set[str]] | None = None) 
 
     def labels(dim: str) -> set[str]:
         if dim not in known:
-            known[dim] = {_key(each) for each in study[dim].values.ravel()} if dim in study.coords else set()
+            known[dim] = {_key(each) for each in study.variables[dim].values.ravel()} if dim in study.coords else set()
         return known[dim]
 
     return labels

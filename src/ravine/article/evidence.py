@@ -36,12 +36,13 @@ class Evidence:
     def arrivals(self) -> xr.DataArray:
         """Step of arrival (run, criterion); runs that have not arrived in the study go on until they have."""
         found = measure.arrival(self.study.sel(criterion=list(CRITERIA))).reset_coords(drop=True)
-        late = {name: each for name, each in RUNS.items() if not found.sel(run=name).notnull().all()}
-        if not late:
-            return found
-        problems = {name: gallery.article()[name] for name in CRITERIA}
-        long = ravine.join({name: ravine.descend(problems, steps=LONG, **each) for name, each in late.items()})
-        return found.fillna(measure.arrival(long).reset_coords(drop=True).reindex(run=found["run"]))
+        for name, settings in RUNS.items():
+            late = [each for each in CRITERIA if bool(found.sel(run=name, criterion=each).isnull())]
+            if late:
+                problems = {each: gallery.article()[each] for each in late}
+                long = measure.arrival(ravine.descend(problems, steps=LONG, **settings)).reset_coords(drop=True)
+                found.loc[{"run": name, "criterion": late}] = long
+        return found
 
     def arrival(self, run: str, criterion: str) -> int:
         """Return one arrival."""

@@ -136,8 +136,12 @@ def make_knob_sections(style: str, **given: Any) -> list[Section]:
     """Show each knob alone: small pictures for MSELoss, and when each criterion arrives."""
     land = ravine.surface(gallery.article()["MSELoss"])
     swept = sweep_knobs(**given)
-    parts = [_make_knob_section(turn, swept[turn.name], land, style) for turn in TURNS]
-    return [*parts, _make_maximize_section(given), _make_implementations_section(given)]
+    return [_make_knob_section(turn, swept[turn.name], land, style) for turn in TURNS]
+
+
+def make_switch_sections(**given: Any) -> list[Section]:
+    """Tell what the settings do that only turn the sign, or choose torch's implementation: in numbers alone."""
+    return [_make_maximize_section(given), _make_implementations_section(given)]
 
 
 def _make_knob_section(turn: Turn, runs: xr.Dataset, land: xr.Dataset, style: str) -> Section:

@@ -21,7 +21,7 @@ from ravine.article import figures
 from ravine.article.claims import check_claims
 from ravine.article.evidence import NEEDS_A_WORD
 from ravine.article.figures import RUN_OF, STEPS
-from ravine.article.knobs import make_knob_sections
+from ravine.article.knobs import make_knob_sections, make_switch_sections
 from ravine.article.story import StoryData, make_chapters
 from ravine.article.valley import make_valley_section
 
@@ -94,11 +94,12 @@ def make_page(
     checked = check_claims(own)
     chapters = make_chapters(StoryData(study, drawings, style))
     given = {name: value for name, value in turned.items() if name != "steps"}
+    switches = make_switch_sections(**given)
     beside = make_asides(style, **turned) if asides is None else asides()
     sections = [
         Section("reading", "How to read the pictures", [_write_reading(style)]),
         Section("story", "The story", [_write_opening(bool(turned))], chapters),
-        Section("knobs", "One knob at a time", [_write_alone(given)], beside.knobs),
+        Section("knobs", "One knob at a time", [_write_alone(given)], [*beside.knobs, *switches]),
         Section("claims", "What the article says, and what is so", [_count_verdicts(checked), *checked]),
         Section("valley-of-100", beside.valley.title, beside.valley.blocks),
         Section("remember", "What to remember", [_write_remember(own, checked)]),

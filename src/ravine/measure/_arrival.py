@@ -10,11 +10,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import kind_of
+from ravine._study.choose import choose
 from ravine._study.contract import CONTRACT, check_kind
 from ravine.measure._objective import (
     NOISE,
     array_of,
-    choose,
     climbs,
     gap_of,
     invalid,

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import listed
+from ravine._study.choose import choose
 from ravine._study.contract import check, check_kind
 from ravine._study.decay import decay_of
 from ravine._study.provenance import facts_along
@@ -158,22 +159,16 @@ def gap_of(runs: xr.Dataset, minimised: xr.Variable) -> xr.Variable:
 
 def rounding_of(runs: xr.Dataset) -> xr.Variable:
     """Return the distance from the minimum to the next number that a loss can have."""
-    return abs(runs.variables["minimum_loss"].astype(np.float64)) * resolution(runs["loss"].dtype)
+    return abs(runs.variables["minimum_loss"].astype(np.float64)) * resolution(runs.variables["loss"].dtype)
 
 
 def skipped(runs: xr.Dataset) -> xr.Variable | None:
     """Return where the loss (…, step) was not evaluated; None where it was everywhere."""
     whole = "batch_loss" not in runs and "steps_taken" not in runs
-    if whole and bool((_loss_every(runs["loss"]) <= 1).all()):
+    if whole and bool((_loss_every(runs) <= 1).all()):
         return None
     unseen = ~_is_evaluated(runs)
     return unseen if bool(unseen.any()) else None
-
-
-def choose(condition: xr.Variable, yes: xr.Variable | float, no: xr.Variable | float) -> xr.Variable:
-    """Return one value where a condition holds, and another where it does not."""
-    chosen: xr.Variable = xr.where(condition, yes, no)  # type: ignore[no-untyped-call]
-    return chosen
 
 
 def climbs(runs: xr.Dataset) -> xr.Variable:
@@ -202,7 +197,7 @@ def resolution(dtype: np.dtype[Any]) -> float:
 
 def step_values(runs: xr.Dataset) -> NDArray[Any]:
     """Return the steps' own numbers."""
-    return runs["step"].values if "step" in runs.coords else np.arange(runs.sizes["step"])
+    return runs.variables["step"].values if "step" in runs.coords else np.arange(runs.sizes["step"])
 
 
 def steps_last(values: xr.Variable) -> xr.Variable:
@@ -213,7 +208,9 @@ def steps_last(values: xr.Variable) -> xr.Variable:
 
 
 def _squares(runs: xr.Dataset) -> xr.Variable:
-    if "squares" in runs and "step" in runs["squares"].dims:  # in a plane positions do not hold all parameters
+    if (
+        "squares" in runs and "step" in runs.variables["squares"].dims
+    ):  # in a plane positions do not hold all parameters
         return runs.variables["squares"]
     check(runs, "position")
     return (runs.variables["position"].astype(np.float64) ** 2).sum("parameter", skipna=False)
@@ -222,7 +219,7 @@ def _squares(runs: xr.Dataset) -> xr.Variable:
 def _is_evaluated(runs: xr.Dataset) -> xr.Variable:
     loss = loss_of(runs)
     steps = xr.Variable("step", step_values(runs))
-    every = _loss_every(runs["loss"])
+    every = _loss_every(runs)
     seen = (steps % every == 0) | (every <= 1) | (abs(loss) < np.inf)
     if "batch_loss" in runs:
         seen = seen & ~(loss.isnull() & (abs(runs.variables["batch_loss"]) < np.inf))
@@ -232,11 +229,12 @@ def _is_evaluated(runs: xr.Dataset) -> xr.Variable:
     return steps_last(seen)
 
 
-def _loss_every(loss: xr.DataArray) -> xr.Variable:
+def _loss_every(runs: xr.Dataset) -> xr.Variable:
     """Read how many steps lie from one evaluation to the next; joined runs say it for each label."""
-    if "loss_every" in loss.attrs:
-        return xr.Variable((), int(loss.attrs["loss_every"]))
-    dims, told = facts_along(loss.to_dataset(name="loss"), "loss", "loss_every")
+    held = runs.variables["loss"].attrs
+    if "loss_every" in held:
+        return xr.Variable((), int(held["loss_every"]))
+    dims, told = facts_along(runs, "loss", "loss_every")
     return xr.Variable(
         dims, np.array([every if isinstance(every, int) else 1 for (every,) in told.flat]).reshape(told.shape)
     )

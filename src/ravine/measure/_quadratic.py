@@ -94,3 +94,15 @@ class Quadratic:
         limit = STEP_ROUNDING * self.eps * reach + SUBNORMAL  # where rounding is no longer relative
         whole = np.isfinite(expected).all(1) & np.isfinite(moved).all(1) & np.isfinite(limit)
         return bool((abs(expected - moved).max(1, initial=0.0) <= limit)[whole].all())
+
+
+def ulps(values: Vector, eps: float) -> Vector:
+    """Return the distance from each number to the next in a dtype with this rounding.
+
+    Examples
+    --------
+    >>> ulps(np.array([1.0, 3.0]), 2.0**-7).tolist()
+    [0.0078125, 0.015625]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(eps * 2.0 ** np.floor(np.log2(np.abs(values))))

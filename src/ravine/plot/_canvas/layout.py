@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from ravine.plot._canvas.labels import literal, printable, text_size
 from ravine.plot._canvas.scales import Axis
@@ -274,8 +276,11 @@ def _prepare_panel(layout: Layout, k: int, x: Axis, y: Axis, theme: Style) -> No
     if not theme.frame:
         ax.tick_params(pad=measures.shape.pad)
     across, up, size = measures.across, measures.up, layout.size(9)
-    ax.set_xticks(across.places, _written(across) if layout.is_lowest(k) else [""] * len(across.places))
-    ax.set_yticks(up.places, _written(up) if layout.is_first(k) else [""] * len(up.places))
+    for axis, ticks, named in ((ax.xaxis, across, layout.is_lowest(k)), (ax.yaxis, up, layout.is_first(k))):
+        if named or theme.frame:
+            axis.set_ticks(ticks.places, [literal(word) if named else "" for word in ticks.words])
+        else:  # nothing of it would be seen, and matplotlib makes six artists of each tick
+            axis.set(major_locator=FixedLocator(ticks.places), major_formatter=NullFormatter(), visible=False)
     if layout.is_lowest(k):
         for label, place in zip(ax.get_xticklabels(), across.places, strict=True):
             if measures.lean:
@@ -288,10 +293,6 @@ def _prepare_panel(layout: Layout, k: int, x: Axis, y: Axis, theme: Style) -> No
         numbers = widest(up.words, layout.size(8))
         ax.set_ylabel(literal(_fit_name(y, up, measures.tall * 72, size)), size=size, va="center")
         ax.yaxis.set_label_coords(-(measures.shape.pad + 5 + numbers + size * 0.6) / (measures.side * 72), 0.5)
-
-
-def _written(ticks: Ticks) -> list[str]:
-    return [literal(word) for word in ticks.words]
 
 
 def _name_row(layout: Layout, k: int, name: str, theme: Style) -> None:
@@ -344,13 +345,16 @@ FIXED = "\N{NO-BREAK SPACE}"
 def wrap(text: str, inches: float, size: float, weight: str = "normal", family: str = "") -> str:
     """Break a text into lines that fit, a number never apart from its unit."""
     kept = re.sub(r"(?<=\d) (?=%|steps?\b)|(?<=\bstep) (?=\d)", FIXED, text)
-    lines: list[str] = []
-    for word in kept.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_size(longer, size, weight=weight, family=family)[0] <= inches * 72:
-            lines[-1] = longer
-        else:
-            lines.append(word)
+
+    def fits(words: Sequence[str]) -> bool:
+        return text_size(" ".join(words), size, weight=weight, family=family)[0] <= inches * 72
+
+    lines, rest = list[str](), kept.split(" ")
+    while rest:
+        # by halves: to measure a text is what costs
+        count = len(rest) if fits(rest) else bisect(range(2, len(rest)), 0, key=lambda k: not fits(rest[:k])) + 1
+        lines.append(" ".join(rest[:count]))
+        rest = rest[count:]
     return "\n".join(lines).replace(FIXED, " ")
 
 

@@ -9,13 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from ravine import measure
 from ravine._findings.explain import shape_of
 from ravine._findings.flat import unmoved
-from ravine._findings.run import runs_of
+from ravine._findings.run import Run, run_of
 from ravine._findings.units import fitted_line
 from ravine._format import listed, names, number, setting, so_many
-from ravine._study.contract import at_or_by, last_step, until_taken
+from ravine._study.contract import at_or_by, last_step
 from ravine._study.decay import decay_of
 from ravine._study.optimizer import SGD
 from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, conditions_of
@@ -59,7 +58,7 @@ def _values_text(name: str, values: Sequence[float]) -> str:
     return f"{name.replace('_', ' ')} {shown}"
 
 
-def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
+def outcome(run: xr.Dataset | Run, *, counted: bool = True) -> str:
     """Say what happened to the loss in one run, from its numbers; the count of steps may stand elsewhere.
 
     Examples
@@ -68,11 +67,10 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
     >>> outcome(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1))
     'loss 53.08 → 0.4994 in 100 steps'
     """
-    if "loss" not in run:
-        return steps_text(run)
-    run = until_taken(run)  # what follows was never run
-    losses = run["loss"].values
-    numbers = run["step"].values if "step" in run.coords else np.arange(len(losses))
+    view = run_of(run)
+    if "loss" not in view.data:
+        return steps_text(view.data)
+    losses, numbers = view.losses, view.steps
     taken = len(losses) - 1
     if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
         first = int(np.append(np.flatnonzero(np.isfinite(losses)), -1).max()) + 1 if taken else 0
@@ -80,8 +78,9 @@ def outcome(run: xr.Dataset, *, counted: bool = True) -> str:
         return f"loss {number_text(losses[0])} → {number_text(losses[first])} at step {numbers[first]}: it diverged"
     if not taken:
         return f"loss {number_text(losses[0])}, no step taken"
-    grew = ": it diverged" * bool(measure.diverged(run))
-    return f"loss {number_text(losses[0])} → {number_text(losses[-1])}" + f" in {steps_text(run)}" * counted + grew
+    grew = ": it diverged" * view.diverged
+    told = f"loss {number_text(losses[0])} → {number_text(losses[-1])}"
+    return told + f" in {steps_text(view.study)}" * counted + grew
 
 
 def number_text(value: float) -> str:
@@ -229,7 +228,7 @@ def dot_every(steps: int) -> int:
     return 1 if steps <= DOTTED else 10 ** int(np.ceil(np.log10(steps / DOTTED)))
 
 
-def because(run: xr.Dataset) -> str:
+def because(run: xr.Dataset | Run) -> str:
     """Say in one sentence why a path looks as it does; nothing where nothing certain is known.
 
     Examples
@@ -242,7 +241,7 @@ def because(run: xr.Dataset) -> str:
     return "" if found is None else found.told
 
 
-def fitted_text(run: xr.Dataset) -> str:
+def fitted_text(run: xr.Dataset | Run) -> str:
     """Say the line that a run on standardized columns ends with, in their own units; nothing of other runs.
 
     Examples
@@ -251,9 +250,9 @@ def fitted_text(run: xr.Dataset) -> str:
     >>> fitted_text(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1))
     ''
     """
-    if not {"position", "loss"} <= set(run.data_vars) or not unit_of_parameters(run):
+    view = run_of(run)
+    if not {"position", "loss"} <= set(view.data.data_vars) or not unit_of_parameters(view.data):
         return ""
-    (view,) = runs_of(run)
     found = fitted_line(view)
     return "" if found is None else found.told
 
@@ -280,7 +279,7 @@ class End:
         return words.get(self.outcome, "")
 
 
-def end_of(run: xr.Dataset) -> End | None:
+def end_of(run: xr.Dataset | Run) -> End | None:
     """Tell how a run ended; None where its minimum is not known.
 
     Examples
@@ -289,20 +288,14 @@ def end_of(run: xr.Dataset) -> End | None:
     >>> end_of(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1)).words
     'arrives at step 12'
     """
-    if "minimum_loss" not in run or bool(run.coords.get("maximize", False)):
+    view = run_of(run)
+    if view.minimum is None or not np.isfinite(view.minimum) or not view.begins:  # its gap at the start is not known
         return None
-    if not np.isfinite(run["minimum_loss"].item()):
-        return None
-    if "step" in run.coords and run["step"].values[0] != 0:  # its gap at the start is not known
-        return None
-    arrived = measure.arrival(run.drop_vars("hessian", errors="ignore"))  # its limits are not asked for here
-    outcome, step = str(arrived["outcome"].item()), arrived.item()
-    known = "loss" in run and "step" in run.coords and outcome == "arrived"
-    when = at_or_by(run["step"].values[np.isfinite(run["loss"].values)], step) if known else "at"
-    if not {"position", "loss"} <= set(run.data_vars):
-        return End(outcome, step, when)
-    (view,) = runs_of(run)
-    return End(outcome, step, when, unmoved(view) is not None)
+    outcome, step = view.arrival
+    known = "loss" in view.data and outcome == "arrived"
+    when = at_or_by(view.steps[np.isfinite(view.losses)], step) if known else "at"
+    seen = {"position", "loss"} <= set(view.data.data_vars)
+    return End(outcome, step, when, seen and unmoved(view) is not None)
 
 
 def title_of(runs: xr.Dataset, ends: Sequence[End | None]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ravine import measure
+from ravine._findings.run import Run
 from ravine._format import listed, number
 from ravine._study.contract import axes, last_step
 from ravine._study.interpolant import interpolant_of
@@ -134,7 +134,7 @@ def descent(
     shown = plan.panels
     lengths = {last_step(run) for panel in shown for run in panel.runs}
     counted = len(shown) == len(shown[0].runs) == 1 or len(lengths) > 1  # else the subtitle says it for all
-    ends = [[end_of(run) for run in panel.runs] for panel in shown]
+    ends = [[end_of(run) for run in panel.views] for panel in shown]
     alone = hue in ("run", "optimizer") and len(shown) == 1
     hues: Hues = _choose_hues(shown[0], hue, theme)
     theme = hues.of(theme) if hue is not None else theme
@@ -290,13 +290,13 @@ def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, count
     """Say under a panel what happened to each run, in its colour where there are several; how it was made, if alone."""
     happened = [
         ", ".join(filter(None, (outcome(run, counted=counted), end.words if end else "")))
-        for run, end in zip(panel.runs, ends, strict=True)
+        for run, end in zip(panel.views, ends, strict=True)
     ]
     if len(panel.runs) == 1:
-        more = (because(panel.runs[0]), fitted_text(panel.runs[0]))
+        more = (because(panel.views[0]), fitted_text(panel.views[0]))
         return [(happened[0], theme.ink), *((each, theme.quiet) for each in more if each)]
     if len(panel.runs) > WORDED:
-        return [(_summary(ends, panel.runs), theme.ink)]
+        return [(_summary(ends, panel.views), theme.ink)]
     optimizers = {str(run.coords["optimizer"].values) for run in panel.runs if "optimizer" in run.coords}
     made = [settings_text(run) for run in panel.runs] if alone or len(optimizers) > 1 else []
     if len(set(made)) == 1 or all(one in name for name, one in zip(panel.names, made, strict=False)):
@@ -308,9 +308,9 @@ def _outcome_lines(panel: Panel, ends: Sequence[End | None], theme: Style, count
     return lines
 
 
-def _summary(ends: Sequence[End | None], runs: Sequence[xr.Dataset]) -> str:
+def _summary(ends: Sequence[End | None], runs: Sequence[Run]) -> str:
     """Say in one line what became of many runs."""
-    broken = sum(bool(measure.diverged(run)) for run in runs)
+    broken = sum(run.diverged for run in runs)
     steps = [end.step for end in ends if end is not None and end.outcome == "arrived"]
     text = f"{len(runs)} runs"
     if steps:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine._findings.run import Run, run_of
 from ravine._format import hint, listed
 from ravine._study.contract import axes, until_taken
 from ravine.plot._canvas.hues import MOST
@@ -54,6 +56,11 @@ class Panel:
     decay: Decays
     scale: Hashable
     gaps: Array | None = field(default=None)
+
+    @cached_property
+    def views(self) -> list[Run]:
+        """The runs as findings look at them: what is asked of one more than once is computed once."""
+        return [run_of(run) for run in self.runs]
 
     def same(self, other: Panel) -> bool:
         """Tell whether surface and positions are equal in every bit."""

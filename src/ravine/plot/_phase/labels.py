@@ -196,10 +196,12 @@ def best_of(values: Array) -> Best | None:
     cells = finite & (values == lowest)
     parts, count = ndimage.label(cells, structure=np.ones((3, 3)))
     sizes = ndimage.sum_labels(cells, parts, np.arange(1, count + 1))
-    largest = parts == int(np.argmax(sizes)) + 1
+    which = int(np.argmax(sizes))
+    box = ndimage.find_objects(parts)[which]  # of a large diagram the best cells are few
+    largest, corner = parts[box] == which + 1, [side.start for side in box]
     deep = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
-    middle = np.argwhere(largest).mean(axis=0)
-    spots = np.argwhere(deep == deep.max())
+    middle = (np.argwhere(largest) + corner).mean(axis=0)
+    spots = np.argwhere(deep == deep.max()) + corner
     row, column = spots[np.hypot(*(spots - middle).T).argmin()]
     return Best(lowest, cells, int(row), int(column))
 

@@ -55,8 +55,9 @@ def _lies_beside(free: FreeSpace, x: CellAxis, y: CellAxis, known: Array, places
     line = np.stack([np.interp(along, np.arange(len(known)), column) for column in free.points(known).T], axis=1)
     cells = [np.diff(axis.share(axis.edges)).max() * side for axis, side in zip((x, y), free.size, strict=True)]
     reach = 1.5 * np.array(cells) + 2.0
-    away = np.abs(free.points(places)[:, None] - line[None])
-    return np.asarray((away <= reach).all(axis=-1).any(axis=1))
+    spots = free.points(places)
+    across, up = (np.abs(spots[:, k, None] - line[:, k]) <= reach[k] for k in (0, 1))
+    return np.asarray((across & up).any(axis=1))
 
 
 def _length(line: Array) -> float:
