@@ -62,7 +62,7 @@ def dense(ax, gid="path"):
 
 def assert_tidy(figure):
     """Every word on a map is inside it, off the path, and off every other word."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for ax in figure.axes:
         frame, track = ax.get_window_extent(), dense(ax)
         items = list(boxes(ax).items())
@@ -275,7 +275,7 @@ def test_a_map_far_from_zero_says_from_where_its_axes_count():
 def test_words_around_panels_do_not_meet(three):
     runs, land = three
     figure = plot.descent(runs, land, hue="momentum", width=7.2)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     around = [
         Text.get_window_extent(t)
         for ax in figure.axes
@@ -291,7 +291,7 @@ def test_words_around_panels_do_not_meet(three):
 def test_numbers_stand_on_their_contours_whole(four):
     runs, land = four
     figure = plot.descent(runs, land)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for ax in figure.axes:
         numbers = [t for t in ax.texts if t.get_gid() == "level"]
         assert 2 <= len(numbers) <= 4
@@ -354,7 +354,7 @@ def test_an_inset_enlarges_the_same_numbers(four):
     low, high = window.min(axis=0), window.max(axis=0)
     later = np.c_[x, y][-count + 1 :]
     assert ((later > low) & (later < high)).all()
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert not small.get_window_extent().count_contains(dense(ax))
     write(figure)
 
