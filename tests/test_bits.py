@@ -110,7 +110,8 @@ def one_of_each_kind(random, settings, places):
     for place, given in places:
         kinds.setdefault(place[1:], []).append((place, given))
     first = int(random.integers(len(settings["lr"])))
-    return [alike[(first + k) % len(alike)] for k, alike in enumerate(kinds.values())]
+    chosen = [alike[(first + k) % len(alike)] for k, alike in enumerate(kinds.values())]
+    return [places[0], *chosen, places[-1]]  # where blocks and lanes begin and end
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["some", "all"])
