@@ -186,7 +186,8 @@ def same(path, expected, *, drafts=False):
 def test_ctrl_c_on_the_command_line(begun, slow_expected, monkeypatch):
     folder, started, _ = begun
     assert started["alone"].returncode == 130
-    lines = started["alone"].err.splitlines()
+    slow = "ravine: 32 runs go one by one, about"  # said before the work, where this machine is busy
+    lines = [line for line in started["alone"].err.splitlines() if not line.startswith(slow)]
     assert len(lines) == 1, lines
     assert "of 32 runs are in alone.zarr: interrupted; ravine resume alone.zarr goes on" in lines[0]
     assert "32 runs:" in resumed(folder, "alone", slow_expected, monkeypatch)
