@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -94,7 +95,9 @@ def pytest_collection_finish():
     """What is there before the first test stays to the end: no collection of garbage walks through it again.
 
     And there are fewer of them: a figure, or a loop of torch, makes more objects than Python expects of a program.
+    Matplotlib's choice of a backend is made here, which is a change of its settings, and not by a test that draws.
     """
+    mpl.rcParams["backend"]
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
@@ -218,15 +221,18 @@ def article():
 @pytest.fixture(autouse=True)
 def untouched():
     """Nothing that ravine does may leave a trace in the process."""
-    import matplotlib as mpl
-
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    threads, settings = torch.get_num_threads(), dict(mpl.rcParams)
+    threads, settings = torch.get_num_threads(), read_settings()
     yield
     assert torch.equal(torch.get_rng_state(), torch_state), "torch's random state was changed"
     assert np.array_equal(np.random.get_state()[1], numpy_state), "numpy's random state was changed"
     assert torch.get_num_threads() == threads
-    assert dict(mpl.rcParams) == settings
+    assert read_settings() == settings
+
+
+def read_settings():
+    """Matplotlib's settings as they are held: asking for one of them by name takes it a hundred times as long."""
+    return dict(dict.items(mpl.rcParams))
 
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -32,7 +32,7 @@ def swept(store=None):
     """Sweep in many small blocks; what is asked for never changes."""
     plan.BLOCK_BYTES = 230  # of 6 positions with three numbers of four bytes, three runs
     return ravine.sweep(
-        ravine.gallery.rosenbrock(), lr=np.geomspace(1e-4, 1, 100), momentum=[0.0, 0.5, 0.9], steps=5, store=store
+        ravine.gallery.rosenbrock(), lr=np.geomspace(1e-4, 1, 48), momentum=[0.0, 0.5, 0.9], steps=5, store=store
     )
 
 

@@ -119,9 +119,9 @@ SETTINGS = [
 # -- the parts ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.slow)])
 def test_updates_of_the_article_add_up(told, every):
-    """Of each run the first, and others in each than in the one before; with ``-m slow`` all."""
+    """Of each run the first and five others, all of them in some run; with ``-m slow`` all in each."""
     runs = [told.sel(run=name, criterion=criterion) for name in told.run.values for criterion in told.criterion.values]
     for number, run in enumerate(runs):
         steps = sorted({0, *range(number % every, 100, every)})
@@ -136,9 +136,9 @@ def test_updates_of_the_article_add_up(told, every):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("count", [24, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_random_settings_add_up_to_what_torch_did(dtype, count):
-    """Twice each implementation with each scheduler; with ``-m slow`` five times."""
+    """Each implementation with each scheduler; with ``-m slow`` five times."""
     rng = np.random.default_rng(8)
     schedulers = [
         None,
@@ -265,10 +265,11 @@ def test_other_rules_are_drawn_as_update_and_gradient_only(article):
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_the_picture_carries_the_numbers_of_the_run(article, settings):
+    """At the first step, which has no velocity before it, and at one of those behind it."""
     names = ("bias", "weight")
     run = watched(article["MSELoss"], steps=20, **settings)
     land = ravine.surface(article["MSELoss"], bias=(-5, 8), weight=(-5, 8), points=41)
-    for step in (0, 1, 4, 19):
+    for step in (0, (1, 4, 19)[SETTINGS.index(settings) % 3]):
         figure = plot.anatomy(run, land, step=step)
         drawn = arrows(figure.axes[0])
         pair = run.sel(parameter=list(names))
@@ -501,7 +502,7 @@ def test_anatomy_of_four_problems(case):
 
 def assert_legible(figure):
     """No label covers another, none leaves its picture; the formula stays on the paper."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     ax = figure.axes[0]
     boxes = [(t.get_text(), Text.get_window_extent(t)) for t in ax.texts if t.get_gid() != "level"]
     for k, (text, box) in enumerate(boxes):
@@ -518,13 +519,21 @@ def assert_legible(figure):
         assert not any(box.overlaps(each.get_tightbbox()) for each in figure.axes), text
 
 
+@pytest.fixture(scope="module")
+def watched_long():
+    """The article's neuron with each of the settings, and the map under its paths."""
+    problem = ravine.gallery.article()["MSELoss"]
+    land = ravine.surface(problem, bias=(-5, 8), weight=(-5, 8), points=41)
+    return [watched(problem, **settings) for settings in SETTINGS], land
+
+
 @pytest.mark.parametrize("style", [*STYLES, pytest.param("every step", marks=pytest.mark.slow)])
-def test_labels_find_room(article, style):
-    """In each style every setting, each at other steps; with ``-m slow`` each at all of them."""
-    land = ravine.surface(article["MSELoss"], bias=(-5, 8), weight=(-5, 8), points=41)
-    for number, settings in enumerate(SETTINGS):
-        run = watched(article["MSELoss"], **settings)
-        steps = {"ravine": ((0, 60), (3, 8))[number % 2], "every step": (0, 3, 8, 60)}.get(style, (3 + number,))
+def test_labels_find_room(watched_long, style):
+    """In each style every setting, each at another step; with ``-m slow`` each at all of them."""
+    runs, land = watched_long
+    for number, run in enumerate(runs):
+        turn = number + number // 4  # two settings at each of these steps
+        steps = {"ravine": ((0, 3, 8, 60)[turn % 4],), "every step": (0, 3, 8, 60)}.get(style, (3 + number,))
         for step in steps:
             assert_legible(plot.anatomy(run, land, step, style="ravine" if style == "every step" else style))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -93,15 +95,17 @@ def assert_path(ax, cell, line):
     assert bare.same_bits(line.get_ydata(), y)
 
 
-def draw(told, number, style):
-    return article_module.FIGURES[number].draw(told, style)
+@pytest.fixture(scope="module")
+def draw(told):
+    """Each figure in each style, drawn once for all that look at it."""
+    return functools.cache(lambda number, style: article_module.FIGURES[number].draw(told, style))
 
 
 @pytest.mark.parametrize("style", ["ravine", "article"])
-def test_figures_1_and_2_carry_points_and_line(told, data, style):
+def test_figures_1_and_2_carry_points_and_line(told, data, draw, style):
     x, y = (each.numpy() for each in data)
     for number in (1, 2):
-        ax = draw(told, number, style).axes[0]
+        ax = draw(number, style).axes[0]
         if style == "article":
             clouds = [c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)]
             assert len(clouds) == (2 if number == 1 else 1)
@@ -117,9 +121,9 @@ def test_figures_1_and_2_carry_points_and_line(told, data, style):
     assert bare.same_bits([line.get_ydata()[0], line.get_ydata()[-1]], ends)
 
 
-def test_article_maps_lie_where_they_belong(told):
+def test_article_maps_lie_where_they_belong(told, draw):
     for number in (3, 4, 5, 6, 8, 9, 10):
-        figure = draw(told, number, "article")
+        figure = draw(number, "article")
         maps = [ax for ax in figure.axes if ax.images]
         names = ["MSELoss"] if number < 5 else list(CRITERIA)
         assert len(maps) == len(names)
@@ -139,8 +143,8 @@ RUN_OF = {5: "plain", 6: "momentum", 8: "nesterov", 9: "weight decay", 10: "damp
 
 @pytest.mark.parametrize("style", ["ravine", "article"])
 @pytest.mark.parametrize("number", RUN_OF)
-def test_four_paths_carry_the_recorded_positions(told, number, style):
-    figure = draw(told, number, style)
+def test_four_paths_carry_the_recorded_positions(told, draw, number, style):
+    figure = draw(number, style)
     maps = [ax for ax in figure.axes if ax.images] if style == "article" else figure.axes
     for ax, name in zip(maps, CRITERIA, strict=True):
         cell = told.sel(run=RUN_OF[number], criterion=name)
@@ -151,11 +155,11 @@ def test_four_paths_carry_the_recorded_positions(told, number, style):
             assert bare.same_bits(crosses, np.c_[ax.lines[0].get_data()])
 
 
-def test_own_contours_lie_where_the_loss_has_their_value(told):
+def test_own_contours_lie_where_the_loss_has_their_value(told, draw):
     from scipy.interpolate import RegularGridInterpolator
 
     for number, decay in ((6, 0.0), (9, 2.0)):
-        for ax, name in zip(draw(told, number, "ravine").axes, CRITERIA, strict=True):
+        for ax, name in zip(draw(number, "ravine").axes, CRITERIA, strict=True):
             land = told.surface.sel(criterion=name).astype(float)
             total = land + decay / 2 * (land.bias**2 + land.weight**2)
             at = RegularGridInterpolator(
@@ -173,8 +177,8 @@ def test_own_contours_lie_where_the_loss_has_their_value(told):
 
 
 @pytest.mark.parametrize("style", ["ravine", "article", "dark"])
-def test_figure_7_adds_up_to_the_recorded_update(told, style):
-    figure = draw(told, 7, style)
+def test_figure_7_adds_up_to_the_recorded_update(told, draw, style):
+    figure = draw(7, style)
     titles = ["(a) momentum", "(b) Nesterov momentum", "(c) the same update in torch"]
     assert [ax.get_title(loc="left").strip() for ax in figure.axes] == titles
     for ax, run in zip(figure.axes, ("momentum", "nesterov", "nesterov"), strict=True):
@@ -201,7 +205,7 @@ def test_figure_7_adds_up_to_the_recorded_update(told, style):
 
 
 def test_figure_7_of_a_run_that_ends_early_shows_its_last_update(told):
-    figure = draw(told.isel(step=slice(4)), 7, "ravine")
+    figure = article_module.FIGURES[7].draw(told.isel(step=slice(4)), "ravine")
     assert all("step 3" in [t.get_text() for t in ax.texts] for ax in figure.axes)
 
 

@@ -29,6 +29,7 @@ from ravine._sweep import plan
 
 CRITERIA = ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
 DTYPES = [torch.float32, torch.float64]
+SIZES = [(1, 1), (1, 3), (5, 2), (5, 4), (50, 1), (50, 3), (50, 5), (1000, 2), (10_000, 1)]
 CAPABLE = platform.machine() in ("x86_64", "AMD64") and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 ENVIRONMENTS = [{"MKL_CBWR": "COMPATIBLE"}, {"MKL_CBWR": "AVX2"}, {"ATEN_CPU_CAPABILITY": "default"}]
 
@@ -56,7 +57,7 @@ def neuron_on(random, samples, features, criterion, dtype):
 
 
 def random_settings(random):
-    """512 combinations, 416 of them valid, divergent and useless ones among them."""
+    """640 combinations, 440 of them valid, divergent and useless ones among them."""
     return {
         "lr": 10.0 ** random.uniform(-3, 1.5, 10),
         "momentum": [0.0, *random.uniform(0.01, 1.05, 3)],
@@ -103,15 +104,30 @@ def check_runs(problem, runs, places, steps):
             assert off <= room[step] or not abs(alone) < torch.finfo(there.dtype).max / 1e3, (given, step)
 
 
+def one_of_each_kind(random, settings, places):
+    """Of runs that differ in lr alone one: of those after one another the lr is another, and all of them occur."""
+    kinds = {}
+    for place, given in places:
+        kinds.setdefault(place[1:], []).append((place, given))
+    first = int(random.integers(len(settings["lr"])))
+    chosen = [alike[(first + k) % len(alike)] for k, alike in enumerate(kinds.values())]
+    return [places[0], *chosen, places[-1]]  # where blocks and lanes begin and end
+
+
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["some", "all"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_four_hundred_random_settings(article, criterion, dtype, random):
+def test_four_hundred_random_settings(article, criterion, dtype, random, whole):
+    """Each combination of the other settings is held against live torch at one lr; with ``-m slow`` at each of ten."""
     problem = in_dtype(article[criterion], dtype)
     settings = random_settings(random)
     runs = ravine.sweep(problem, steps=12, **settings)
     places = list(valid_runs(runs, settings))
     assert len(places) >= 400
-    check_runs(problem, runs, places, 12)
+    chosen = places if whole else one_of_each_kind(random, settings, places)
+    assert len(chosen) >= 40
+    assert {given["lr"] for _, given in chosen} == set(runs.lr.values.tolist())
+    check_runs(problem, runs, chosen, 12)
     if CAPABLE:  # here an order of operations with torch's bits is known
         assert claims_every_bit(runs)
         assert describe(runs, "loss")["equals_torch"] == "every bit, 16 whole runs of 12 steps compared"
@@ -121,17 +137,17 @@ def test_four_hundred_random_settings(article, criterion, dtype, random):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(
-    ("samples", "features"), [(1, 1), (1, 3), (5, 2), (5, 4), (50, 1), (50, 3), (50, 5), (1000, 2), (10_000, 1)]
-)
+@pytest.mark.parametrize(("samples", "features"), SIZES)
 def test_own_data(samples, features, dtype, random):
-    for criterion in (torch.nn.MSELoss(), torch.nn.HuberLoss(delta=0.7)):
-        problem = neuron_on(random, samples, features, criterion, dtype)
-        settings = random_settings(random)
-        runs = ravine.sweep(problem, steps=4, **settings)
-        places = list(valid_runs(runs, settings))
-        some = random.choice(len(places), 25, replace=False)
-        check_runs(problem, runs, [places[k] for k in some], 4)
+    """Each size in both types, and with both criteria: the one in float32 and the other in float64, in turn."""
+    straight = (SIZES.index((samples, features)) + DTYPES.index(dtype)) % 2
+    criterion = torch.nn.MSELoss() if straight else torch.nn.HuberLoss(delta=0.7)
+    problem = neuron_on(random, samples, features, criterion, dtype)
+    settings = random_settings(random)
+    runs = ravine.sweep(problem, steps=4, **settings)
+    places = list(valid_runs(runs, settings))
+    some = random.choice(len(places), 25, replace=False)
+    check_runs(problem, runs, [places[k] for k in some], 4)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -500,7 +516,7 @@ if len(sys.argv) > 1:
     sys.path.insert(0, sys.argv[1])
     import numpy, test_bits
     chance = numpy.random.default_rng()
-    test_bits.test_four_hundred_random_settings(ravine.gallery.article(), "MSELoss", torch.float32, chance)
+    test_bits.test_four_hundred_random_settings(ravine.gallery.article(), "MSELoss", torch.float32, chance, False)
     test_bits.test_own_data(50, 3, torch.float64, chance)
 print(json.dumps({"torch": seen.hexdigest()[:12], "orders": found}))
 """

@@ -15,6 +15,7 @@ import torch
 import xarray as xr
 from typer.testing import CliRunner
 
+import processes
 import ravine
 from ravine._store.store import Store
 from ravine._sweep import plan
@@ -329,17 +330,15 @@ def test_help_and_version_import_nothing_heavy():
     ids=str,
 )
 def test_the_program_itself_answers_in_one_line(tmp_path, words, said):
-    program = [sys.executable, "-c", "from ravine.cli import main; main()", *words]
-    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = processes.run(processes.COMMAND, *words, cwd=tmp_path)
     assert result.returncode == 2
-    assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith(said)
+    assert len(result.err.splitlines()) == 1
+    assert result.err.startswith(said)
 
 
 def test_the_program_without_words_shows_its_help(tmp_path):
-    program = [sys.executable, "-c", "from ravine.cli import main; main()"]
-    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "Usage" in result.stdout
+    result = processes.run(processes.COMMAND, cwd=tmp_path)
+    assert "Usage" in result.out
     assert result.returncode in (0, 2)
 
 

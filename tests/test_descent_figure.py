@@ -62,7 +62,7 @@ def dense(ax, gid="path"):
 
 def assert_tidy(figure):
     """Every word on a map is inside it, off the path, and off every other word."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for ax in figure.axes:
         frame, track = ax.get_window_extent(), dense(ax)
         items = list(boxes(ax).items())
@@ -83,6 +83,12 @@ def assert_tidy(figure):
 def four():
     problems = ravine.gallery.article()
     return ravine.descend(problems, lr=0.1, momentum=0.9), ravine.surface(problems)
+
+
+@pytest.fixture(scope="module")
+def of_four(four):
+    """Their figure, drawn once for all that only look at it."""
+    return plot.descent(*four)
 
 
 @pytest.fixture(scope="module")
@@ -186,14 +192,14 @@ def test_two_dimensions_make_a_grid(three):
     write(figure)
 
 
-def test_equal_panels_fold_on_request(four, three):
+def test_equal_panels_fold_on_request(four, of_four, three):
     runs, land = four
     names = ["MSELoss", "L1Loss", "HuberLoss = SmoothL1Loss"]
     figure = plot.descent(runs, land, fold=True)
     assert [ax.get_title(loc="left") for ax in figure.axes] == names
     tops = {round(ax.get_position().y1, 6) for ax in figure.axes}
     assert len(tops) == 1  # side by side
-    assert len(plot.descent(runs, land).axes) == 4
+    assert len(of_four.axes) == 4
     grid = plot.descent(three[0], three[1], fold=True)
     assert [ax.get_title(loc="left") for ax in grid.axes[:3]] == names
     assert len(grid.axes) == 9
@@ -217,11 +223,11 @@ def test_panels_over_one_surface_share_a_scale(article):
 # -- words on the map
 
 
-def test_words_are_tidy_in_every_width_and_style(four):
+def test_words_are_tidy_in_every_width_and_style(four, of_four):
     runs, land = four
     one = runs.sel(criterion="MSELoss")
     for panels, width in ((one, 3.5), (one, None), (runs, 7.2), (runs, None), (runs, 3.5)):
-        figure = plot.descent(panels, land, width=width)
+        figure = of_four if panels is runs and width is None else plot.descent(panels, land, width=width)
         if width:
             assert figure.get_figwidth() == width
         assert_tidy(figure)
@@ -275,7 +281,7 @@ def test_a_map_far_from_zero_says_from_where_its_axes_count():
 def test_words_around_panels_do_not_meet(three):
     runs, land = three
     figure = plot.descent(runs, land, hue="momentum", width=7.2)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     around = [
         Text.get_window_extent(t)
         for ax in figure.axes
@@ -288,11 +294,10 @@ def test_words_around_panels_do_not_meet(three):
     assert not any(a.overlaps(b) for k, a in enumerate(around) for b in around[k + 1 :])
 
 
-def test_numbers_stand_on_their_contours_whole(four):
-    runs, land = four
-    figure = plot.descent(runs, land)
-    figure.canvas.draw()
-    for ax in figure.axes:
+def test_numbers_stand_on_their_contours_whole(four, of_four):
+    _, land = four
+    of_four.draw_without_rendering()
+    for ax in of_four.axes:
         numbers = [t for t in ax.texts if t.get_gid() == "level"]
         assert 2 <= len(numbers) <= 4
         values = land.surface.sel(criterion=ax.get_title(loc="left"))
@@ -301,7 +306,7 @@ def test_numbers_stand_on_their_contours_whole(four):
             here = float(values.interp(bias=x, weight=y))
             assert here == pytest.approx(float(number.get_text()), rel=0.05)
             assert abs(number.get_rotation()) <= 90 or number.get_rotation() >= 270
-    assert_tidy(figure)
+    assert_tidy(of_four)
 
 
 @pytest.mark.parametrize("decay", [0.0, 2.0])
@@ -354,7 +359,7 @@ def test_an_inset_enlarges_the_same_numbers(four):
     low, high = window.min(axis=0), window.max(axis=0)
     later = np.c_[x, y][-count + 1 :]
     assert ((later > low) & (later < high)).all()
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert not small.get_window_extent().count_contains(dense(ax))
     write(figure)
 
@@ -420,9 +425,8 @@ def test_arrows_point_downhill():
 # -- styles and odd cases
 
 
-def test_dark_has_the_same_layout_in_its_own_colours(four):
-    runs, land = four
-    light, dark = plot.descent(runs, land), plot.descent(runs, land, style="dark")
+def test_dark_has_the_same_layout_in_its_own_colours(four, of_four):
+    light, dark = of_four, plot.descent(*four, style="dark")
     assert dark.get_facecolor() != light.get_facecolor()
     for a, b in zip(light.axes, dark.axes, strict=True):
         assert a.get_position().bounds == b.get_position().bounds

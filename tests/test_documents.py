@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import ravine
@@ -38,6 +39,19 @@ def test_python_runs_as_shown(page, tmp_path, monkeypatch):
             exec(compile(block, name, "exec"), space)
             for name in re.findall(r'savefig\("(.*?)"\)', block):
                 assert (tmp_path / name).stat().st_size > 5000
+            if 'save("momentum.gif")' in block:
+                check_film_of_four(tmp_path / "momentum.gif")
+
+
+def check_film_of_four(path):
+    """A hundred steps of four runs, each over a map of its own: small enough for a page or a mail."""
+    assert path.stat().st_size < 1_000_000
+    with Image.open(path) as film:
+        assert film.n_frames == 101
+
+
+def test_the_readme_makes_a_film_of_four():
+    assert 'ravine.plot.animate(runs, land).save("momentum.gif")' in (PROJECT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)

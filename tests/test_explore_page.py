@@ -77,6 +77,16 @@ def phone(browser, file):
     made.close()
 
 
+@pytest.fixture(scope="module")
+def wide_and_narrow(browser, file):
+    """The page in a window and on a phone, for tests that only look at it."""
+    wide = Visit(browser, file.as_uri())
+    narrow = Visit(browser, file.as_uri(), 390, 844, has_touch=True, is_mobile=True, device_scale_factor=2)
+    yield wide, narrow
+    wide.close()
+    narrow.close()
+
+
 def centre(locator):
     box = locator.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -122,8 +132,8 @@ def test_equal_panels_are_folded_and_part_again(visit):
     assert visit.bits()[0][1][-1] == str(float(run.loss[-1]))
 
 
-def test_the_map_is_painted_and_nothing_is_wider_than_the_window(visit, phone):
-    for each, width in ((visit, 1400), (phone, 390)):
+def test_the_map_is_painted_and_nothing_is_wider_than_the_window(wide_and_narrow):
+    for each, width in zip(wide_and_narrow, (1400, 390), strict=True):
         assert each.page.evaluate("document.documentElement.scrollWidth") == width
         colours = each.page.evaluate(
             "(() => { const c = document.querySelector('.stage canvas');"
@@ -136,27 +146,29 @@ def test_the_map_is_painted_and_nothing_is_wider_than_the_window(visit, phone):
 # ---- by hand --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NUMBERED)
-def test_a_slider_by_mouse_by_key_and_by_number(visit, name):
-    page, slider = visit.page, visit.page.get_by_label(name, exact=True)
-    before = visit.state[name]
-    box = slider.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2)
-    visit.rest()
-    moved = visit.state[name]
-    assert moved != before
-    slider.focus()
-    page.keyboard.press("ArrowRight")
-    small = visit.state[name] - moved
-    page.keyboard.press("Shift+ArrowRight")
-    assert visit.state[name] - moved > 5 * small > 0
-    page.fill(f"[aria-label='{name}, as a number']", "3")
-    page.keyboard.press("Enter")
-    assert visit.state[name] == 3
-    page.fill(f"[aria-label='{name}, as a number']", "many")
-    page.keyboard.press("Enter")
-    assert visit.state[name] == 3
-    assert name in page.inner_text(".message")
+def test_sliders_by_mouse_by_key_and_by_number(visit):
+    page = visit.page
+    for name in NUMBERED:
+        slider = page.get_by_label(name, exact=True)
+        slider.scroll_into_view_if_needed()
+        before = visit.state[name]
+        box = slider.bounding_box()
+        page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2)
+        visit.rest()
+        moved = visit.state[name]
+        assert moved != before, name
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        small = visit.state[name] - moved
+        page.keyboard.press("Shift+ArrowRight")
+        assert visit.state[name] - moved > 5 * small > 0, name
+        page.fill(f"[aria-label='{name}, as a number']", "3")
+        page.keyboard.press("Enter")
+        assert visit.state[name] == 3, name
+        page.fill(f"[aria-label='{name}, as a number']", "many")
+        page.keyboard.press("Enter")
+        assert visit.state[name] == 3, name
+        assert name in page.inner_text(".message")
 
 
 def test_the_start_by_mouse_by_double_click_and_by_key(visit):
@@ -284,8 +296,8 @@ def test_every_control_can_be_reached_by_tab_and_has_a_name(visit):
     )
 
 
-def test_targets_are_large_enough(visit, phone):
-    for each, least in ((visit, 24), (phone, 40)):
+def test_targets_are_large_enough(wide_and_narrow):
+    for each, least in zip(wide_and_narrow, (24, 40), strict=True):
         small = each.page.evaluate(
             "(least) => [...document.querySelectorAll('button, select, input[type=range], .switch, .value')]"
             ".filter((e) => e.checkVisibility())"
@@ -540,15 +552,21 @@ def test_the_page_saves_itself_where_it_is(browser, visit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"color_scheme": "dark"}, {"reduced_motion": "reduce"}, {"forced_colors": "active"}], ids=str
+    ("options", "first"),
+    [({"color_scheme": "dark"}, 390), ({"reduced_motion": "reduce"}, 1400), ({"forced_colors": "active"}, 900)],
+    ids=str,
 )
-@pytest.mark.parametrize("width", [1400, 900, 390])
-def test_media_and_widths(browser, file, options, width):
-    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=20", width, 900, **options)
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
-    assert visit.page.evaluate("ravine.colors.dark") == (options.get("color_scheme") == "dark")
-    visit.page.emulate_media(media="print")
-    visit.rest()
+def test_media_and_widths(browser, file, options, first):
+    """Each is opened in another width, and drawn wider and narrower."""
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=20", first, 900, **options)
+    for width in (first, *({1400, 900, 390} - {first})):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.rest()
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+        assert visit.page.evaluate("ravine.colors.dark") == (options.get("color_scheme") == "dark")
+        visit.page.emulate_media(media="print")
+        visit.rest()
+        visit.page.emulate_media(media="screen")
     visit.close()
 
 

@@ -80,11 +80,12 @@ def off_runs(page, cases):
     return off
 
 
-def neuron_cases(seed, count, sizes):
+def neuron_cases(seed, count, sizes, most=50):
+    """Random runs of single neurons, of fewer than `most` steps."""
     random = np.random.default_rng(seed)
     for k in range(count):
         dtype, criterion = (torch.float32, torch.float64)[k % 2], list(CRITERIA)[k // 2 % 4]
-        points, steps = sizes(random), int(random.integers(1, 50))
+        points, steps = sizes(random), int(random.integers(1, most))
         model, loss, x, y = random_neuron(random, dtype, criterion, points)
         card = make_card(ravine.Problem.of(model, loss, (x, y)))
         settings = random_settings(random)
@@ -92,16 +93,16 @@ def neuron_cases(seed, count, sizes):
         yield f"{criterion} {dtype} {points} points", card, card["start"], settings, steps, truth
 
 
-def test_own_data_of_few_and_of_many_points(page):
+@pytest.mark.parametrize("count", [96, pytest.param(960, marks=pytest.mark.slow)])
+def test_own_data_of_few_and_of_many_points(page, count):
+    """Each criterion in each dtype a dozen times; with ``-m slow`` ten dozen."""
     sizes = lambda random: int(random.choice([50, random.integers(1, 40), random.integers(40, 600)]))  # noqa: E731
-    assert off_runs(page, neuron_cases(1, 240, sizes)) == []
+    assert off_runs(page, neuron_cases(1, count, sizes)) == []
 
 
 @pytest.mark.parametrize("points", [1, 7, 8, 15, 16, 31, 255, 256, 511, 512, 513, 2047, 4100, 9_999])
 def test_sizes_at_which_torch_adds_in_another_way(page, points):
-    cases = list(neuron_cases(points, 8, lambda random: points))
-    few = [(*case[:4], min(case[4], 6), tuple(each[: min(case[4], 6) + 1] for each in case[5])) for case in cases]
-    assert off_runs(page, few) == []
+    assert off_runs(page, neuron_cases(points, 8, lambda random: points, most=7)) == []
 
 
 def test_the_article_over_a_thousand_steps_and_beyond_every_limit(page):
@@ -124,10 +125,11 @@ def test_the_article_over_a_thousand_steps_and_beyond_every_limit(page):
     assert off_runs(page, cases) == []
 
 
+@pytest.mark.parametrize("count", [12, pytest.param(120, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", GALLERY)
-def test_the_gallery(page, name):
+def test_the_gallery(page, name, count):
     random = np.random.default_rng(GALLERY.index(name))
-    for k in range(30):
+    for k in range(count):
         made = (
             ravine.gallery.quadratic(float(random.uniform(1, 300)))
             if name == "quadratic"

@@ -28,11 +28,21 @@ main()
 """
 
 
-@pytest.mark.parametrize("where", ["ravine.cli.program", "typer", "numpy", "torch", "torch.nn", "matplotlib.figure"])
+WORDS = ["descend", "rosenbrock"]
+
+
+@pytest.mark.parametrize("where", ["ravine.cli.program", "typer", "numpy", "torch", "torch.nn"])
 def test_an_interrupt_while_importing_is_one_line_and_130(tmp_path, where):
-    program = [sys.executable, "-c", PROGRAM.format(where=where), "descend", "rosenbrock"]
+    program = [sys.executable, "-c", PROGRAM.format(where=where), *WORDS]
     result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (130, "ravine: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_so_it_is_where_torch_has_been_imported_and_what_draws_has_not(tmp_path):
+    forget = f"{processes.FORGET}; del sys.modules['matplotlib.figure']"
+    result = processes.run(f"{forget}\n{PROGRAM.format(where='matplotlib.figure')}", *WORDS, cwd=tmp_path)
+    assert (result.returncode, result.err) == (130, "ravine: interrupted\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -41,11 +41,13 @@ def test_four_problems(case):
     assert land.surface.dims == tuple(reversed(case.axes))
 
 
-def test_the_article_and_rosenbrock_claim_every_bit(all_cases):
+def test_the_article_and_rosenbrock_claim_every_bit(all_cases, chance):
+    """Of the whole map 25 rows by 25 columns are evaluated singly, others each time."""
     for name in ("article", "rosenbrock", "csv"):
         land = ravine.surface(all_cases[name].problem, all_cases[name].axes)
         assert provenance.describe(land, "surface")["equals_torch"].startswith("every bit")
-        assert np.array_equal(land.surface.values.astype(float), singly(all_cases[name].problem, land))
+        some = land.isel({axis: sorted(chance.sample(range(land.sizes[axis]), 25)) for axis in all_cases[name].axes})
+        assert np.array_equal(some.surface.values.astype(float), singly(all_cases[name].problem, some))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

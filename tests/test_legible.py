@@ -33,7 +33,7 @@ RULES = (
 
 def texts_of(figure):
     """Every text with its box; of an annotation the box of the words alone, without its leader."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     found = []
     for ax in figure.axes:
         inner = list(ax.child_axes)
@@ -82,56 +82,56 @@ def article_runs():
     return ravine.descend(problems, lr=0.1, momentum=0.9), ravine.surface(problems)
 
 
-def make_pictures(runs, land):
-    problems = ravine.gallery.article()
-    mse = problems["MSELoss"]
-    valley = ravine.gallery.rosenbrock()
+def descents(**settings):
+    return ravine.descend(ravine.gallery.article(), lr=0.1, momentum=0.9, **settings)
+
+
+def on_map(problem, **settings):
+    return ravine.descend(problem, momentum=0.9, **settings), ravine.surface(problem)
+
+
+def race():
     bowl = ravine.gallery.quadratic(condition=20)
-    race = ravine.join(
-        {
-            "plain": ravine.descend(bowl, lr=0.1, steps=60),
-            "momentum 0.7": ravine.descend(bowl, lr=0.1, momentum=0.7, steps=60),
-            "Adam": ravine.descend(bowl, torch.optim.Adam, lr=0.5, steps=60),
-        }
-    )
-    swept = ravine.sweep(mse, lr=np.geomspace(0.01, 0.95, 24), steps=60)
-    narrow = ravine.gallery.quadratic(condition=100)
-    return {
-        "figure 6": lambda style: plot.descent(runs, land, style=style),
-        "figure 8": lambda style: plot.descent(
-            ravine.descend(problems, lr=0.1, momentum=0.9, nesterov=True), land, style=style
-        ),
-        "decay": lambda style: plot.descent(
-            ravine.descend(problems, lr=0.1, momentum=0.9, weight_decay=2.0), land, style=style
-        ),
-        "rosenbrock": lambda style: plot.descent(
-            ravine.descend(valley, lr=1e-3, momentum=0.9, steps=300), ravine.surface(valley), style=style
-        ),
-        "valley": lambda style: plot.descent(
-            ravine.descend(narrow, lr=0.9, momentum=0.9, steps=100), ravine.surface(narrow), style=style
-        ),
-        "race": lambda style: plot.descent(race, ravine.surface(bowl), hue="run", style=style),
-        "losses": lambda style: plot.losses(race, style=style),
-        "some": lambda style: plot.losses(swept.isel(lr=slice(0, 24, 4)), style=style),
-        "ramp": lambda style: plot.losses(swept, style=style),
-        "map": lambda style: plot.surface(land.sel(criterion="MSELoss"), style=style).get_figure(),
-        "stability": lambda style: plot.stability(
-            ravine.sweep(mse, lr=np.geomspace(0.02, 3, 40), momentum=[0.0, 0.13, 0.5, 0.9], steps=200), style=style
-        ),
-        "fit": lambda style: plot.fit(runs, style=style),
-        "slice": lambda style: plot.slice(land, "bias", {"weight": 1.0}, style=style),
+    runs = {
+        "plain": ravine.descend(bowl, lr=0.1, steps=60),
+        "momentum 0.7": ravine.descend(bowl, lr=0.1, momentum=0.7, steps=60),
+        "Adam": ravine.descend(bowl, torch.optim.Adam, lr=0.5, steps=60),
     }
+    return ravine.join(runs), ravine.surface(bowl)
 
 
-PICTURES = (
-    *("figure 6", "figure 8", "decay", "rosenbrock", "valley", "race", "losses", "some", "ramp"),
-    *("map", "stability", "fit", "slice"),
-)
+def swept(lr, **settings):
+    return ravine.sweep(ravine.gallery.article()["MSELoss"], lr=lr, **settings)
+
+
+def ramp():
+    return swept(np.geomspace(0.01, 0.95, 24), steps=60)
+
+
+def border():
+    return swept(np.geomspace(0.02, 3, 40), momentum=[0.0, 0.13, 0.5, 0.9], steps=200)
+
+
+PICTURES = {
+    "figure 6": lambda runs, land: plot.descent(runs, land),
+    "figure 8": lambda runs, land: plot.descent(descents(nesterov=True), land),
+    "decay": lambda runs, land: plot.descent(descents(weight_decay=2.0), land),
+    "rosenbrock": lambda runs, land: plot.descent(*on_map(ravine.gallery.rosenbrock(), lr=1e-3, steps=300)),
+    "valley": lambda runs, land: plot.descent(*on_map(ravine.gallery.quadratic(condition=100), lr=0.9)),
+    "race": lambda runs, land: plot.descent(*race(), hue="run"),
+    "losses": lambda runs, land: plot.losses(race()[0]),
+    "some": lambda runs, land: plot.losses(ramp().isel(lr=slice(0, 24, 4))),
+    "ramp": lambda runs, land: plot.losses(ramp()),
+    "map": lambda runs, land: plot.surface(land.sel(criterion="MSELoss")).get_figure(),
+    "stability": lambda runs, land: plot.stability(border()),
+    "fit": lambda runs, land: plot.fit(runs),
+    "slice": lambda runs, land: plot.slice(land, "bias", {"weight": 1.0}),
+}
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_nothing_is_struck_through_covered_or_cut(name, article_runs):
-    assert_legible(make_pictures(*article_runs)[name]("ravine"))
+    assert_legible(PICTURES[name](*article_runs))
 
 
 def test_the_measure_sees_a_struck_text_and_a_cut_one(article_runs):

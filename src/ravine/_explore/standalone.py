@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from ravine import gallery
-from ravine._explore.state import make_adaptive_proofs, make_card, make_proofs
+from ravine._explore.state import Card, make_adaptive_proofs, make_card, make_proofs
 from ravine._problem.problem import Problem
 from ravine._study.rule import DEFAULTS
 
@@ -111,12 +111,19 @@ def make_page(
         card["lr"] = settings.get("lr", card["lr"])  # nothing is known of where this loss diverges
     own = card["name"]
     cards, proofs = {own: card}, make_proofs(problem, card) + make_adaptive_proofs(problem, card, ADAPTIVE_PROOFS)
-    for k, each in enumerate(gallery.__all__):
+    for each in gallery.__all__:
         if each != own:
-            known = getattr(gallery, each)()
-            cards[each] = make_card(known, each)
-            proofs += make_proofs(known, cards[each], OTHER_PROOFS, seed=k + 1)
+            cards[each], others = _of_gallery(each)
+            proofs += others
     return {"cards": cards, "own": own, "proofs": [*map(_shortened, proofs)], "settings": dict(settings or {})}
+
+
+@functools.cache
+def _of_gallery(name: str) -> tuple[Card, list[dict[str, Any]]]:
+    """Return the card of one of the gallery's problems and its proofs, which every page holds besides its own."""
+    known = getattr(gallery, name)()
+    card = make_card(known, name)
+    return card, make_proofs(known, card, OTHER_PROOFS, seed=gallery.__all__.index(name) + 1)
 
 
 def _shortened(proof: Mapping[str, Any]) -> dict[str, Any]:
