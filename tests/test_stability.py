@@ -409,7 +409,7 @@ def test_twice_as_slow_is_no_agreement():
 
 
 def test_settings_off_the_axis_have_no_dot_and_are_counted(few):
-    still = ravine.sweep(ravine.gallery.quadratic(100), lr=[0.0, *LR], momentum=0.5, steps=400)
+    still = ravine.sweep(ravine.gallery.quadratic(100), lr=[0.0, *LR], momentum=0.5, steps=150)
     figure = plot.stability(still)
     (ax,) = figure.axes
     (dots,) = of_gid(ax, "measured")
