@@ -336,7 +336,7 @@ def limit(curvature, momentum, dampening, nesterov):
 
 
 def test_divergence_lies_on_the_limit_of_stability():
-    count, steps = 4000, 600
+    count, steps = 2000, 600
     random, momentum, dampening, nesterov = settings_at_random(count, 1)
     decay = random.choice([0.0, 1.0], count) * random.uniform(0, 2, count)
     curvatures = np.c_[np.ones(count), 10 ** random.uniform(-2, 0, (count, 2))]
@@ -350,7 +350,7 @@ def test_divergence_lies_on_the_limit_of_stability():
         runs = study_of(losses, position=(("a", "step", "parameter"), path))
         runs = runs.assign_coords(weight_decay=("a", decay), optimizer="SGD")
         wrong = measure.diverged(runs).values != (beyond > 1)
-    assert (np.isfinite(losses).all(1) & (beyond > 1)).sum() > 500  # without their growth these would be missed
+    assert (np.isfinite(losses).all(1) & (beyond > 1)).sum() > 250  # without their growth these would be missed
     assert abs(beyond[wrong] - 1).max(initial=0) < 0.005
     assert wrong.sum() < 0.02 * count
     slow = study_of(losses[beyond < 0.99][:, :101])
@@ -361,7 +361,7 @@ def test_divergence_lies_on_the_limit_of_stability():
 @pytest.mark.parametrize("steps", [100, 600])
 def test_bounded_slopes_cycle_and_do_not_diverge(criterion, steps):
     """Above its local limit such a criterion hops about its minimum; with decay the limit of the decay holds."""
-    count = 1500
+    count = 500
     random, momentum, dampening, nesterov = settings_at_random(count, 2)
     x, y = (each.astype(float) for each in bare.article_data())
     lr = 10 ** random.uniform(-2, 3, count)
@@ -380,7 +380,7 @@ def test_bounded_slopes_cycle_and_do_not_diverge(criterion, steps):
     start = np.tile([6.0, -3.0], (count, 1))
     path = sgd(slope, start, lr, momentum, dampening, np.zeros(count), nesterov, steps)
     losses = np.stack([loss(path[:, k]) for k in range(steps + 1)], 1)
-    assert (losses[:, -1] > losses[:, 0]).sum() > 100
+    assert (losses[:, -1] > losses[:, 0]).sum() > 33
     assert not measure.diverged(study_of(losses)).any()
 
     decay = random.uniform(0.5, 3, count)

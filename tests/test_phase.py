@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 
 import matplotlib as mpl
@@ -62,6 +63,12 @@ def valley():
 @pytest.fixture(scope="module")
 def bowl():
     return descents((1.3, 2.0))
+
+
+@pytest.fixture(scope="module")
+def diagram(valley):
+    """A diagram of the valley that many tests read."""
+    return plot.phase(valley)
 
 
 def both(**studies):
@@ -134,9 +141,8 @@ def arrival_of(losses, floor=0.0):
 # -- cells -------------------------------------------------------------------------------------------------------
 
 
-def test_each_cell_is_one_run(valley):
-    figure = plot.phase(valley)
-    (ax,) = panels(figure)
+def test_each_cell_is_one_run(valley, diagram):
+    (ax,) = panels(diagram)
     shown = cells(ax)
     assert shown.shape == (30, 40)
     for row, column in ((0, 20), (14, 30), (29, 5), (10, 0), (20, 36), (3, 39)):
@@ -174,8 +180,8 @@ def test_on_four_problems(case):
     row, column = np.argwhere(truth == lowest)[0]
     star = of_gid(panels(figure)[0], "best")[0]
     assert np.ravel(star.get_data()).tolist() == [runs.lr[column], runs.momentum[row]]
-    for style in ("ravine", "dark", "article"):
-        assert len(written(plot.phase(last, style=style))) > 2000
+    for drawn in (figure, plot.phase(last, style="dark"), plot.phase(last, style="article")):
+        assert len(written(drawn)) > 2000
 
 
 def test_irregular_values_lie_where_they_are():
@@ -265,10 +271,9 @@ def test_regions_come_from_the_outcome(valley):
     assert_apart(figure)
 
 
-def test_a_region_is_named_inside_itself(valley):
-    figure = plot.phase(valley)
-    figure.canvas.draw()
-    (ax,) = panels(figure)
+def test_a_region_is_named_inside_itself(diagram):
+    diagram.canvas.draw()
+    (ax,) = panels(diagram)
     names = outcome_names(ax)
     across, up = edges(ax)
     for text in ax.texts:
@@ -336,9 +341,8 @@ def test_where_nothing_arrives(valley):
 # -- what is best ------------------------------------------------------------------------------------------------
 
 
-def test_the_best_setting_has_a_star(valley):
-    figure = plot.phase(valley)
-    (ax,) = panels(figure)
+def test_the_best_setting_has_a_star(valley, diagram):
+    (ax,) = panels(diagram)
     steps = {
         (lr, momentum): arrival_of(valley.loss.values[i, j])
         for i, lr in enumerate(LR)
@@ -349,7 +353,7 @@ def test_the_best_setting_has_a_star(valley):
     spot = tuple(np.ravel(star.get_data()))
     assert steps[spot] == fastest
     where = f"at lr {spot[0]:.3g}, momentum {spot[1]:.3g}"
-    assert figure.texts[0].get_text() == f"Fastest {where}: {fastest} steps"
+    assert diagram.texts[0].get_text() == f"Fastest {where}: {fastest} steps"
     ties = sum(step == fastest for step in steps.values())
     (label,) = words(ax, "best")
     assert label.startswith(f"fastest: {fastest} steps\n{where}")
@@ -463,8 +467,7 @@ def test_a_panel_where_nothing_arrives_is_not_left_out(valley, bowl):
     assert figure.texts[0].get_text().startswith("Fastest: never never, bowl in ")
 
 
-@pytest.mark.parametrize("count", [3, 4, 7, 12])
-@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
+@pytest.mark.parametrize(("style", "count"), [*itertools.product(("ravine", "article"), (3, 4, 7, 12)), ("dark", 4)])
 def test_many_panels_and_styles_stay_legible(valley, count, style):
     arrival = measure.arrival(valley)
     many = xr.concat([arrival * (1 + k) for k in range(count)], "weight_decay", coords="minimal", compat="override")
@@ -473,6 +476,14 @@ def test_many_panels_and_styles_stay_legible(valley, count, style):
     assert [ax.get_title(loc="left") for ax in panels(figure)][1] == "weight decay 0.1"
     assert len(panels(figure)) == count
     assert_apart(figure)
+
+
+def test_in_the_dark_everything_has_the_same_place():
+    """Only colours differ: what is legible in one style has room enough in the other."""
+    colours = {"ground", "ink", "quiet", "accents", "ramp", "hairline", "contour", "number", "hole", "grid"}
+    colours |= {"diverging", "late", "cells", "runs"}
+    dark, light = (vars(style_of(name)) for name in ("dark", "ravine"))
+    assert {name for name in light if dark[name] != light[name]} == colours | {"name"}
 
 
 @pytest.mark.parametrize("width", [3.5, 7.2, 12.0])
@@ -546,9 +557,8 @@ def test_a_scale_of_too_many_decades_says_where_it_ends():
     assert bare.same_bits(cells(panels(figure)[0]), values)
 
 
-def test_key_numbers_are_round_and_at_their_colours(valley):
-    figure = plot.phase(valley)
-    key, norm = key_of(figure), of_gid(panels(figure)[0], "values")[0].norm
+def test_key_numbers_are_round_and_at_their_colours(diagram):
+    key, norm = key_of(diagram), of_gid(panels(diagram)[0], "values")[0].norm
     (image,) = of_gid(key, "key")[:1]
     _, _, bottom, top = image.get_extent()
     numbers = [(value_of(t), t.get_position()[1]) for t in key.texts if t.get_gid() == "number"]
@@ -678,7 +688,7 @@ def test_a_study_without_its_minimum_names_another_measure(valley):
         plot.phase(valley.drop_vars("minimum_loss"))
 
 
-def test_steps_are_said_where_they_are_known(valley):
+def test_steps_are_said_where_they_are_known(valley, diagram):
     arrival = measure.arrival(valley)
     assert arrival.attrs["steps"] == 200
     assert "within 200 steps" in said(plot.phase(arrival))
@@ -686,7 +696,7 @@ def test_steps_are_said_where_they_are_known(valley):
     arrival.attrs.pop("steps")
     assert "within" not in said(plot.phase(arrival)).replace("stays within", "")
     assert "do not arrive" in said(plot.phase(arrival))
-    assert "within 200 steps" in said(plot.phase(valley))
+    assert "within 200 steps" in said(diagram)
     assert "within 200 steps" in said(plot.phase(arrival.assign_coords(steps=200)))
 
 

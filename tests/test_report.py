@@ -338,18 +338,32 @@ def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
     assert len(told) == 2
 
 
-@pytest.fixture(scope="module", params=TURNED)
-def turned(request):
-    """A page on which knobs were turned, without the sections on each knob alone, and not drawn."""
-    given = TURNED[request.param]
-    study = article.study(**given)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ravine.article.page.make_knob_sections", lambda *_, **__: [])
-        return given, study, make_page(study, {}, **given)
+DRAWN = ("diverging", "everything")
+
+
+@pytest.fixture(scope="module")
+def make_turned():
+    """Make a page on which knobs were turned, once; whole, or not drawn and without the sections on each knob alone."""
+
+    def make(name):
+        given = TURNED[name]
+        study = article.study(**given)
+        figures = article.draw_figures(study) if name in DRAWN else {}
+        with pytest.MonkeyPatch.context() as patch:
+            if name not in DRAWN:
+                patch.setattr("ravine.article.page.make_knob_sections", lambda *_, **__: [])
+            return given, study, figures, make_page(study, figures, **given)
+
+    return functools.cache(make)
+
+
+@pytest.fixture(params=TURNED)
+def turned(request, make_turned):
+    return make_turned(request.param)
 
 
 def test_what_was_turned_stands_at_the_top(turned):
-    given, study, page = turned
+    given, study, _, page = turned
     text = " ".join(page.turned)
     for name, value in given.items():
         said = {True: "on", False: "off"}.get(value, f"{value:g}") if isinstance(value, bool) else f"{value:g}"
@@ -365,7 +379,7 @@ def test_what_was_turned_stands_at_the_top(turned):
 
 
 def test_settings_replace_the_articles_wherever_it_turns_them(turned):
-    given, study, _ = turned
+    given, study, _, _ = turned
     for run, chosen in SETTINGS.items():
         for name, value in chosen.items():
             assert study.sel(run=run)[name].item() == given.get(name, value)
@@ -375,7 +389,7 @@ def test_settings_replace_the_articles_wherever_it_turns_them(turned):
 
 
 def test_arrivals_in_the_sentences_are_those_of_a_bare_loop(turned):
-    given, study, page = turned
+    given, study, _, page = turned
     plates = {plate.id: plate for plate in blocks_of(page, Plate)}
     for number, run in article.RUN_OF.items():
         settings = {name: given.get(name, value) for name, value in SETTINGS[run].items()}
@@ -388,14 +402,15 @@ def test_arrivals_in_the_sentences_are_those_of_a_bare_loop(turned):
                 assert int(told[1]) == step
 
 
-@pytest.mark.parametrize(
-    "name", ["diverging", "everything", *(pytest.param(name, marks=pytest.mark.slow) for name in ("half", "short"))]
-)
-def test_a_turned_page_can_be_drawn_and_has_the_same_chapters(name, page):
+@pytest.mark.parametrize("name", [*DRAWN, *(pytest.param(n, marks=pytest.mark.slow) for n in TURNED if n not in DRAWN)])
+def test_a_turned_page_can_be_drawn_and_has_the_same_chapters(name, page, make_turned):
     """The short one the command draws as well, below."""
-    study = article.study(**TURNED[name])
-    figures = article.draw_figures(study)
-    other = make_page(study, figures, **TURNED[name])
+    if name in DRAWN:
+        _, _, figures, other = make_turned(name)
+    else:
+        study = article.study(**TURNED[name])
+        figures = article.draw_figures(study)
+        other = make_page(study, figures, **TURNED[name])
     ids = [section.id for section in sections_of(page.sections)]
     assert [section.id for section in sections_of(other.sections)] == ids
     assert set(figures) >= set(range(1, 11)) - {7}
@@ -455,6 +470,8 @@ def test_torch_refuses_before_any_work(given, said, tmp_path, monkeypatch):
 
 def test_the_command_turns_knobs_and_says_what_it_leaves_out(tmp_path, monkeypatch):
     monkeypatch.setattr("ravine._html.page.make_html", lambda page, *_: " ".join(page.turned))
+    empty = Section("valley-of-100", "Drawn on the article's page, and turned by no knob", [])
+    monkeypatch.setattr("ravine.article.page.make_valley_section", lambda style: empty)
     (tmp_path / "figure_03.svg").write_text("mine")
     words = ["article", "--out", str(tmp_path), "--momentum", "0", "--steps", "5"]  # nesterov has nothing to work with
     words += ["--format", "svg", "--force"]
@@ -516,7 +533,8 @@ def objective(positions, criterion, decay):
     """Loss plus decay in float64 at each (weight, bias)."""
     x, y = (torch.from_numpy(np.asarray(each, dtype=np.float64)) for each in bare.article_data())
     places = torch.tensor(np.asarray(positions), dtype=torch.float64)
-    losses = torch.vmap(lambda place: criterion(x * place[0] + place[1], y))(places)
+    of_each = type(criterion)(reduction="none")
+    losses = of_each(x * places[:, :1] + places[:, 1:], y.expand(len(places), -1)).mean(dim=1)
     return (losses + decay / 2 * (places**2).sum(dim=1)).numpy()
 
 
@@ -756,7 +774,7 @@ def test_limits_by_trying(proofs):
     def grows(lr, **settings):
         place = torch.tensor([6.0, -3.0], dtype=torch.float64, requires_grad=True)
         rule = torch.optim.SGD([place], lr=lr, **settings)
-        for _ in range(1500):
+        for _ in range(500):
             rule.zero_grad()
             torch.nn.functional.mse_loss(x * place[0] + place[1], y).backward()
             rule.step()
@@ -858,45 +876,60 @@ def test_the_narrow_valley_in_plain_python(page):
 # -- in a browser ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("scheme", "widths"), [("light", (320, 390, 768, 1100, 1400)), ("dark", (1400, 1100, 768, 390, 320))]
-)
-def test_in_a_browser(browser, written, tmp_path, scheme, widths):
-    """Opened narrow or wide, and then made wider or narrower."""
-    path = tmp_path / "index.html"
+WIDTHS = {"light": (320, 390, 768, 1100, 1400), "dark": (1400, 1100, 768, 390, 320)}
+
+
+@pytest.fixture(scope="module")
+def page_file(written, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "index.html"
     write_text(written, path)
-    context = browser.new_context(viewport={"width": widths[0], "height": 900}, offline=True, color_scheme=scheme)
-    tab = context.new_page()
-    asked, complaints = [], []
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(path.as_uri())
-    tab.wait_for_load_state("load")
+    return path
+
+
+@pytest.fixture(scope="module")
+def open_tab(browser, page_file):
+    """Open the page, light or dark, once for all tests that look at it; what it asks for and complains of is kept."""
+
+    def open(scheme):
+        view = {"width": WIDTHS[scheme][0], "height": 900}
+        tab = browser.new_context(viewport=view, offline=True, color_scheme=scheme).new_page()
+        tab.asked, tab.complaints = [], []
+        tab.on("request", lambda request: tab.asked.append(request.url))
+        tab.on("console", lambda message: tab.complaints.append(message.text))
+        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+        tab.goto(page_file.as_uri())
+        tab.wait_for_load_state("load")
+        tab.unfolded = tab.locator("nav ol").first.is_visible()
+        return tab
+
+    return functools.cache(open)
+
+
+@pytest.mark.parametrize("scheme", WIDTHS)
+def test_in_a_browser(open_tab, page_file, scheme):
+    """Opened narrow or wide, and then made wider or narrower."""
+    tab = open_tab(scheme)
     size = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     clipped = (
         "[...document.querySelectorAll('td, th, li, p, h1, h2, h3')]"
         ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 60))"
     )
-    for width in widths:
+    for width in WIDTHS[scheme]:
         tab.set_viewport_size({"width": width, "height": 900})
         for opened in ("false", "true"):
             tab.evaluate(f"document.querySelectorAll('details').forEach(each => {{ each.open = {opened}; }})")
             assert tab.evaluate(size) == [width, width]
         assert tab.evaluate(clipped) == [], width
-    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
-    assert complaints == []
+    assert [url for url in tab.asked if not url.startswith("data:")] == [page_file.as_uri()]
+    assert tab.complaints == []
     broken = "[...document.images].filter(each => !each.complete || each.naturalWidth < 700).length"
     assert tab.evaluate(broken) == 0
-    context.close()
 
 
-def test_figure_6_moves_and_can_be_turned_where_the_page_begins(browser, written, told, tmp_path):
-    path = tmp_path / "index.html"
-    write_text(written, path)
+def test_figure_6_moves_and_can_be_turned_where_the_page_begins(browser, page_file, told):
     context = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True)
     tab = context.new_page()
-    tab.goto(path.as_uri())
+    tab.goto(page_file.as_uri())
     title = told.sel(run="momentum")
     shown = ravine.plot.descent(title, title).texts[0].get_text()
     headline = tab.locator("#live h1", has_text="arrive").inner_text()
@@ -914,7 +947,7 @@ def test_figure_6_moves_and_can_be_turned_where_the_page_begins(browser, written
     context.close()
 
 
-def test_a_dark_page_shows_pictures_in_the_dark_styles_colours(browser, written, tmp_path):
+def test_a_dark_page_shows_pictures_in_the_dark_styles_colours(open_tab):
     matrix = np.array(find_matrix(RAVINE, DARK))
 
     def turn(color):
@@ -925,54 +958,46 @@ def test_a_dark_page_shows_pictures_in_the_dark_styles_colours(browser, written,
         assert np.abs(turn(getattr(RAVINE, name)) - to_rgb(getattr(DARK, name))).max() < bound, name
     for ours, theirs in zip((*RAVINE.ramp, *RAVINE.accents[:3]), (*DARK.ramp, *DARK.accents[:3]), strict=True):
         assert np.abs(turn(ours).clip(0, 1) - to_rgb(theirs)).max() < 0.13, ours
-    path = tmp_path / "index.html"
-    write_text(written, path)
-    context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True, color_scheme="dark")
-    tab = context.new_page()
-    tab.goto(path.as_uri())
+    tab = open_tab("dark")
+    tab.set_viewport_size({"width": 1100, "height": 900})
     picture = tab.locator("#figure-1 img")
     picture.scroll_into_view_if_needed()
     with Image.open(io.BytesIO(picture.screenshot())) as seen:
         _, paper = max(seen.convert("RGB").getcolors(10**6))
     assert np.abs(np.array(paper) - 255 * np.array(to_rgb(DARK.ground))).max() <= 2
-    context.close()
     assert "feColorMatrix" not in make_html(Page("T", "l", [], [], []), RAVINE, DARK, ARTICLE)
 
 
-def test_contents_are_folded_where_there_is_no_room(browser, written, tmp_path):
-    path = tmp_path / "index.html"
-    write_text(written, path)
+def test_contents_are_folded_where_there_is_no_room(open_tab):
+    """As it is opened narrow or wide, and when it is made narrower or wider."""
+    assert [open_tab(scheme).unfolded for scheme in ("light", "dark")] == [False, True]
+    tab = open_tab("light")
     for width in (390, 1400):
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-        tab = context.new_page()
-        tab.goto(path.as_uri())
-        assert tab.locator("nav ol").first.is_visible() == (width == 1400)
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.evaluate("document.querySelectorAll('main details').forEach(each => { each.open = false; })")
+        tab.locator("nav ol").first.wait_for(state="visible" if width == 1400 else "hidden")
         images = (
             "[...document.images].filter(each => each.closest('.card').scrollWidth > each.closest('.card').clientWidth)"
         )
         moving = tab.evaluate(f"{images}.map(each => each.closest('.plate').id)")
         assert "figure-6" not in moving
         assert moving == [] or width == 390
-        context.close()
 
 
-def test_code_can_be_copied_and_no_script_is_needed_to_read(browser, written, page, tmp_path):
-    path = tmp_path / "index.html"
-    write_text(written, path)
+def test_code_can_be_copied_and_no_script_is_needed_to_read(browser, open_tab, page_file, page):
     scripts = [more for plate in blocks_of(page, Plate) for more in plate.beneath]
     copied = [each for each in (*scripts, *blocks_of(page, Listing)) if each.copied]
-    context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True)
-    tab = context.new_page()
-    tab.goto(path.as_uri())
+    tab = open_tab("light")
+    tab.set_viewport_size({"width": 1100, "height": 900})
+    tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = false; })")
     assert tab.locator("pre.copied").count() == tab.locator(".code button").count() == len(copied)
     tab.locator("details.script").first.locator("summary").click()
     button = tab.locator("details.script").first.locator("button")
     button.click()
     tab.wait_for_function("document.querySelector('details.script button').textContent === 'copied'")
-    context.close()
     bare_context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True, java_script_enabled=False)
     tab = bare_context.new_page()
-    tab.goto(path.as_uri())
+    tab.goto(page_file.as_uri())
     assert tab.locator(".code button").count() == 0
     assert tab.locator("h2").count() == len(page.sections)
     bare_context.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import random
+import shutil
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,7 @@ def path(tmp_path):
     return tmp_path / "runs.zarr"
 
 
+@functools.cache  # a problem remembers its minima
 def bowl(scale=1.0, far=0.0):
     return ravine.Problem(
         lambda p: scale * (p["x"] ** 2 + 3 * p["y"] ** 2) + far * p["x"].clamp(min=2.05), start={"x": 2.0, "y": 1.0}
@@ -51,6 +53,33 @@ USUAL = {"lr": [0.01, 0.1, 0.2, 0.3], "momentum": [0.0, 0.5, 0.9], "steps": 15}
 def small_sweep(path, **changed):
     given = USUAL | changed
     return ravine.sweep(given.pop("problem", bowl()), store=path, **given)
+
+
+MADE = {
+    "usual": lambda path: small_sweep(path),
+    "nesterov": lambda path: small_sweep(path, lr=[0.01, 0.3], momentum=[0.0, 0.9], nesterov=[False, True]),
+    "summary": lambda path: small_sweep(path, keep="summary"),
+    "race": lambda path: ravine.sweep(bowl(), RACE, steps=12, store=path),
+}
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """Stores that many tests begin with and what they hold, each made once."""
+    folder = tmp_path_factory.mktemp("made")
+    return functools.cache(lambda name: (folder / name, MADE[name](folder / name).load()))
+
+
+@pytest.fixture
+def made(small, made_once, path):
+    """Put a copy of such a store at `path`, for the test to do to it what it likes; return what it holds."""
+
+    def copy(name="usual"):
+        folder, expected = made_once(name)
+        shutil.copytree(folder, path)
+        return expected
+
+    return copy
 
 
 def files_of(path):
@@ -71,7 +100,7 @@ def blocks_of(path):
 @pytest.mark.parametrize("keep", ["path", "summary"])
 def test_the_store_holds_what_memory_would(case, path, keep):
     lr = [case.lr / 10, case.lr, case.lr * 1000]  # the last diverges
-    given = {"lr": lr, "momentum": [0.0, 0.9], "nesterov": [False, True], "steps": 30, "keep": keep}
+    given = {"lr": lr, "momentum": [0.0, 0.9], "nesterov": [False, True], "steps": 12, "keep": keep}
     stored = ravine.sweep(case.problem, store=path, **given)
     expected = ravine.sweep(case.problem, **given)
     assert "error" in expected  # nesterov without momentum
@@ -192,8 +221,8 @@ def flip(file, chance):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_flipped_bit_is_found_in_every_file(path, seed):
-    small_sweep(path, nesterov=[False, True])
+def test_a_flipped_bit_is_found_in_every_file(path, made, seed):
+    made("nesterov")
     chance = random.Random(seed)
     looked = 0
     for file in files_of(path):
@@ -211,7 +240,7 @@ def test_a_flipped_bit_is_found_in_every_file(path, seed):
         assert all(str(file) in each or f"of {name} " in each for each in faults), (file, faults)
         file.write_bytes(whole)
         looked += 1
-    assert looked > 40
+    assert looked > 30
     assert ravine.verify(path) == []
 
 
@@ -268,20 +297,17 @@ def damaged_gathering(store):
     return []
 
 
+DAMAGES = [damage_of_a_chunk, missing_chunk, swapped_chunks, other_record, lost_record, torn_record]
+
+
 @pytest.mark.parametrize(
-    "damage",
-    [damage_of_a_chunk, missing_chunk, swapped_chunks, other_record, lost_record, torn_record, damaged_gathering],
+    ("damage", "gathered"), [*((each, how) for how in (True, False) for each in DAMAGES), (damaged_gathering, True)]
 )
-@pytest.mark.parametrize("gathered", [True, False])
-def test_damaged_blocks_are_named_forgotten_and_made_again(path, damage, gathered, monkeypatch):
-    expected = small_sweep(path).load()
-    if gathered:
-        blocks = damage(Store(path))
-    else:
+def test_damaged_blocks_are_named_forgotten_and_made_again(path, made, damage, gathered, monkeypatch):
+    expected = made()
+    if not gathered:
         Store(path).complete.unlink()
-        if damage is damaged_gathering:
-            return
-        blocks = damage(Store(path))
+    blocks = damage(Store(path))
     faults = ravine.verify(path)
     if damage is lost_record and not gathered:
         assert faults == []  # a block that was not made yet
@@ -300,23 +326,23 @@ def test_damaged_blocks_are_named_forgotten_and_made_again(path, damage, gathere
     assert Store(path).complete.exists()
 
 
-def test_a_deleted_record_makes_its_block_again_without_being_asked(path):
-    expected = small_sweep(path).load()
+def test_a_deleted_record_makes_its_block_again_without_being_asked(path, made):
+    expected = made()
     Store(path).ledger.path(1).unlink()
     assert Store(path).find_missing() == [1]
     xr.testing.assert_identical(small_sweep(path).load(), expected)
     assert Store(path).find_missing() == []
 
 
-def test_a_chunk_of_the_fill_value_is_missed_too(path):
+def test_a_chunk_of_the_fill_value_is_missed_too(path, made):
     """It would read the same; that it is gone is told all the same."""
-    small_sweep(path, keep="summary")
+    made("summary")
     Store(path).chunks(0, "diverged")[0].unlink()
     assert "block 0" in ravine.verify(path)[0]
 
 
-def test_a_damaged_description_of_an_array_costs_no_block(path):
-    small_sweep(path)
+def test_a_damaged_description_of_an_array_costs_no_block(path, made):
+    made()
     description = path / "loss/zarr.json"
     whole = description.read_bytes()
     description.write_text("{}")
@@ -346,8 +372,8 @@ def test_what_was_written_first_is_written_again(path):
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_what_cannot_be_written_again_as_it_was_is_told(path, monkeypatch):
-    small_sweep(path)
+def test_what_cannot_be_written_again_as_it_was_is_told(path, made, monkeypatch):
+    made()
     (path / "lr/c/0").unlink()
     before = bytes_of(path)
     skeleton = execute.skeleton_of
@@ -359,15 +385,15 @@ def test_what_cannot_be_written_again_as_it_was_is_told(path, monkeypatch):
     assert bytes_of(path) == before
 
 
-def test_verify_says_nothing_of_blocks_that_are_not_made(path):
-    small_sweep(path)
+def test_verify_says_nothing_of_blocks_that_are_not_made(path, made):
+    made()
     for block in (0, 2):
         Store(path).forget(block)
     assert ravine.verify(path) == []
 
 
-def test_a_copy_that_lost_its_empty_folders_goes_on(path, tmp_path):
-    expected = small_sweep(path).load()
+def test_a_copy_that_lost_its_empty_folders_goes_on(path, made):
+    expected = made()
     for block in range(blocks_of(path)):
         Store(path).forget(block)
     (path / ".ravine/ledger").rmdir()
@@ -444,14 +470,15 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_sweep_is_refused_before_any_work(path, change, monkeypatch):
+def test_another_sweep_is_refused_before_any_work(path, made, change, monkeypatch):
     begun, changed, words = CHANGES[change]
-    if begun.get("problem") is not None:
+    if begun and not {"lr", "momentum"} & begun.keys():
         begun = {"lr": [0.01, 0.1], "steps": 3, "momentum": 0.0} | begun
-    small_sweep(path, **begun)
+    small_sweep(path, **begun) if begun else made()
     before = bytes_of(path)
     monkeypatch.setattr(execute.StoredBlocks, "__call__", lambda *_: pytest.fail("work was done"))
-    small_sweep(path, **begun)  # the same goes on
+    if begun or change == "steps":
+        small_sweep(path, **begun)  # the same goes on
     with pytest.raises(ValueError, match="holds another sweep") as refusal:
         small_sweep(path, **(begun | changed))
     said = str(refusal.value)
@@ -468,8 +495,8 @@ def test_lists_in_another_order_are_another_sweep(path):
 
 
 @pytest.mark.parametrize("name", ["ravine", "torch", "numpy"])
-def test_another_version_is_refused_by_name(path, name, monkeypatch):
-    small_sweep(path)
+def test_another_version_is_refused_by_name(path, made, name, monkeypatch):
+    made()
     older = {**provenance.versions(), name: "0.0.1"}
     monkeypatch.setattr(identity, "versions", lambda: older)
     with pytest.raises(ValueError, match=rf"holds another sweep: {name} was \S+, now 0\.0\.1\. Go on"):
@@ -561,8 +588,8 @@ def whole_block(store, block):
     return {name: store.read(block, name) for name in store.fields}
 
 
-def test_writes_that_are_no_whole_block_are_refused(path):
-    small_sweep(path)
+def test_writes_that_are_no_whole_block_are_refused(path, made):
+    made()
     store = Store(path)
     before, good = bytes_of(path), whole_block(store, 1)
     assert store.tiling.count > 2
@@ -601,8 +628,8 @@ def test_one_run_is_read_without_the_others(path, monkeypatch):
         opened.loss.load()
 
 
-def test_an_incomplete_store_says_so(path):
-    expected = small_sweep(path).load()
+def test_an_incomplete_store_says_so(path, made):
+    expected = made()
     store = Store(path)
     store.forget(1)
     runs = store.tiling.runs_of(1)
@@ -639,8 +666,8 @@ def test_a_descent_is_drawn_from_a_store(path):
     assert ravine.plot.descent(ravine.at(stored, lr=1e-3), land).axes
 
 
-def test_any_reader_of_zarr_opens_it(path):
-    expected = small_sweep(path, nesterov=[False, True]).load()
+def test_any_reader_of_zarr_opens_it(path, made):
+    expected = made("nesterov")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read = xr.open_zarr(path, chunks=None).load()
@@ -655,7 +682,7 @@ def test_any_reader_of_zarr_opens_it(path):
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
 def test_ctrl_c_leaves_a_store_that_goes_on(path, optimizer, monkeypatch):
     monkeypatch.setattr(recipes, "BLOCK_BYTES", 500)
-    expected = ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1])
+    expected = ravine.sweep(bowl(), optimizer, 25, lr=[0.01, 0.02, 0.05, 0.1])
     make, made = recipes.SweepPlan.make, []
 
     def pressed(self, runs, advance):
@@ -666,13 +693,13 @@ def test_ctrl_c_leaves_a_store_that_goes_on(path, optimizer, monkeypatch):
 
     monkeypatch.setattr(recipes.SweepPlan, "make", pressed)
     with pytest.warns(UserWarning, match="2 of 4 runs are in .*: interrupted; the same call .*goes on") as told:
-        part = ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1], store=path)
+        part = ravine.sweep(bowl(), optimizer, 25, lr=[0.01, 0.02, 0.05, 0.1], store=path)
     assert told[0].filename == __file__
-    assert part.steps_taken.values.tolist() == [40, 40, 0, 0]
+    assert part.steps_taken.values.tolist() == [25, 25, 0, 0]
     assert part.loss.isel(lr=slice(2)).load().equals(expected.loss.isel(lr=slice(2)))
     monkeypatch.setattr(recipes.SweepPlan, "make", make)
     xr.testing.assert_identical(
-        ravine.sweep(bowl(), optimizer, 40, lr=[0.01, 0.02, 0.05, 0.1], store=path).load(), expected
+        ravine.sweep(bowl(), optimizer, 25, lr=[0.01, 0.02, 0.05, 0.1], store=path).load(), expected
     )
 
 
@@ -726,8 +753,8 @@ def test_what_is_no_store_is_not_opened(path, tmp_path):
         ravine.verify(study)
 
 
-def test_a_damaged_plan_and_a_later_format_are_told(path):
-    small_sweep(path)
+def test_a_damaged_plan_and_a_later_format_are_told(path, made):
+    made()
     plan = path / ".ravine/plan.json"
     whole = plan.read_bytes()
     facts = read_record(plan)
@@ -744,8 +771,8 @@ def test_a_damaged_plan_and_a_later_format_are_told(path):
             call(path)
 
 
-def test_one_process_hands_out_at_a_time(path):
-    small_sweep(path)
+def test_one_process_hands_out_at_a_time(path, made):
+    made()
     Store(path).forget(0)
     held = (
         "import sys; from ravine._store.store import Store\n"
@@ -853,7 +880,7 @@ def test_a_draft_that_is_written_to_while_it_is_taken_away_goes_all_the_same(tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_without_the_right_to_write(path, monkeypatch):
+def test_a_place_without_the_right_to_write(path, made, monkeypatch):
     def forbidden(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -862,7 +889,7 @@ def test_a_place_without_the_right_to_write(path, monkeypatch):
         with pytest.raises(PermissionError, match=r"^cannot write into .* \(Permission denied\).*the right to write"):
             small_sweep(path)
     assert not path.exists()
-    small_sweep(path)
+    made()
     Store(path).forget(0)
     with monkeypatch.context() as patch:
         patch.setattr("filelock.FileLock.acquire", forbidden)
@@ -887,21 +914,21 @@ RACE = {
 
 @pytest.mark.parametrize("keep", ["path", "summary"])
 def test_a_race_goes_into_a_folder_of_stores(path, keep):
-    here = ravine.sweep(bowl(), RACE, steps=30, keep=keep)
-    stored = ravine.sweep(bowl(), RACE, steps=30, keep=keep, store=path)
+    here = ravine.sweep(bowl(), RACE, steps=12, keep=keep)
+    stored = ravine.sweep(bowl(), RACE, steps=12, keep=keep, store=path)
     assert sorted(each.name for each in path.iterdir()) == ["1-SGD.zarr", "2-Adam.zarr", "race.json"]
     for found in (stored, ravine.open(path), ravine.open(str(path))):
         assert found.load().identical(here)
     assert here.run.values[-2:].tolist() == ["SGD lr -1.0 momentum 0.5", "Adam"]
     assert here.error.sel(run="SGD lr -1.0 momentum 0.5") == "Invalid learning rate: -1.0"
     before = bytes_of(path)
-    assert ravine.sweep(bowl(), RACE, steps=30, keep=keep, store=path).load().identical(here)
+    assert ravine.sweep(bowl(), RACE, steps=12, keep=keep, store=path).load().identical(here)
     assert bytes_of(path) == before
     assert ravine.verify(path) == []
 
 
 def test_a_race_goes_on_where_it_stopped(path, monkeypatch):
-    here = ravine.sweep(bowl(), RACE, steps=30)
+    here = ravine.sweep(bowl(), RACE, steps=12)
     begun = []
 
     def stop_at_adam(made, store, executor):
@@ -915,22 +942,22 @@ def test_a_race_goes_on_where_it_stopped(path, monkeypatch):
     on_disk = verb.on_disk
     monkeypatch.setattr(verb, "on_disk", stop_at_adam)
     with pytest.raises(OSError, match="no space left"):
-        ravine.sweep(bowl(), RACE, steps=30, store=path)
+        ravine.sweep(bowl(), RACE, steps=12, store=path)
     assert ravine.verify(path) == []
     with pytest.raises(ValueError, match="is not complete: Adam was not begun; the same call goes on"):
         ravine.open(path)
-    assert ravine.sweep(bowl(), RACE, steps=30, store=path).load().identical(here)
+    assert ravine.sweep(bowl(), RACE, steps=12, store=path).load().identical(here)
     assert begun == ["SGD", "Adam", "SGD", "Adam"]
 
 
-def test_a_damaged_race_is_found_out(path, tmp_path):
-    ravine.sweep(bowl(), RACE, steps=30, store=path)
+def test_a_damaged_race_is_found_out(path, made):
+    made("race")
     (chunk,) = (each for each in (path / "2-Adam.zarr" / "loss").rglob("*") if each.is_file() and each.suffix == "")
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     (fault,) = ravine.verify(path)
     assert fault.startswith("2-Adam.zarr: block 0 (run 0) of loss cannot be read")
     assert ravine.verify(path, forget=True) == [fault]
-    ravine.sweep(bowl(), RACE, steps=30, store=path)
+    ravine.sweep(bowl(), RACE, steps=12, store=path)
     assert ravine.verify(path) == []
     plan = path / "race.json"
     plan.write_bytes(plan.read_bytes().replace(b"Adam", b"Adan"))
@@ -938,27 +965,25 @@ def test_a_damaged_race_is_found_out(path, tmp_path):
         ravine.open(path)
 
 
-def test_a_folder_of_another_race_is_refused(path, tmp_path):
-    ravine.sweep(bowl(), RACE, steps=30, store=path)
+def test_a_folder_of_another_race_is_refused(path, made, made_once, tmp_path):
+    made("race")
     with pytest.raises(ValueError, match="holds another race: its runs were SGD lr 0.1 .*, now SGD"):
-        ravine.sweep(bowl(), {torch.optim.SGD: {"lr": 0.1}}, steps=30, store=path)
-    with pytest.raises(ValueError, match="holds another sweep: steps was 30, now 31"):
-        ravine.sweep(bowl(), RACE, steps=31, store=path)
-    small_sweep(tmp_path / "one.zarr")
+        ravine.sweep(bowl(), {torch.optim.SGD: {"lr": 0.1}}, steps=12, store=path)
+    with pytest.raises(ValueError, match="holds another sweep: steps was 12, now 13"):
+        ravine.sweep(bowl(), RACE, steps=13, store=path)
+    usual, _ = made_once("usual")
     with pytest.raises(ValueError, match="holds the sweep of one optimizer"):
-        ravine.sweep(bowl(), RACE, steps=30, store=tmp_path / "one.zarr")
+        ravine.sweep(bowl(), RACE, steps=12, store=usual)
     with pytest.raises(ValueError, match="holds other files"):
-        ravine.sweep(bowl(), RACE, steps=30, store=tmp_path)
+        ravine.sweep(bowl(), RACE, steps=12, store=tmp_path)
     with pytest.raises(ValueError, match=r"a store is a folder"):
-        ravine.sweep(bowl(), RACE, steps=30, store=tmp_path / "race.nc")
+        ravine.sweep(bowl(), RACE, steps=12, store=tmp_path / "race.nc")
 
 
-def test_a_plan_of_a_race_leads_nowhere_else(path, tmp_path):
+def test_a_plan_of_a_race_leads_nowhere_else(path, made, made_once, tmp_path):
     """It may come from somebody else."""
-    from ravine._store.ledger import write_record
-
-    ravine.sweep(bowl(), RACE, steps=30, store=path)
-    small_sweep(tmp_path / "one.zarr")
+    made("race")
+    shutil.copytree(made_once("usual")[0], tmp_path / "one.zarr")
     for folder in ("../one.zarr", "..", "", 3):
         parts = [{"folder": folder, "dims": ["lr"], "labels": ["a"]}]
         write_record(path / "race.json", {"format": 1, "parts": parts})
@@ -970,11 +995,11 @@ def test_a_plan_of_a_race_leads_nowhere_else(path, tmp_path):
         ravine.verify(path)
 
 
-def test_save_writes_no_folder(path, tmp_path):
+def test_save_writes_no_folder(path, made, tmp_path):
     run = ravine.descend(bowl(), steps=2)
     with pytest.raises(ValueError, match=r"saved as one netCDF file.*got .*runs\.zarr"):
         ravine.save(run, path)
-    small_sweep(path)
+    made()
     before = bytes_of(path)
     for force in (False, True):
         with pytest.raises(ValueError, match="one netCDF file"):

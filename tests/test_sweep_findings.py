@@ -24,10 +24,11 @@ def each_run(runs):
         yield {dim: one[dim].item() for dim in dims}, one
 
 
-@pytest.fixture
-def wide(article):
+@pytest.fixture(scope="module")
+def wide():
+    problem = ravine.gallery.article()["MSELoss"]
     return ravine.sweep(
-        article["MSELoss"], steps=60, lr=np.geomspace(0.01, 3, 12), momentum=[0.0, 0.5, 0.9], nesterov=[False, True]
+        problem, steps=60, lr=np.geomspace(0.01, 3, 12), momentum=[0.0, 0.5, 0.9], nesterov=[False, True]
     )
 
 

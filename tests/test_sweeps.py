@@ -272,16 +272,16 @@ def test_bad_input(article, settings, words):
 def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatch):
     from ravine._engine import keep as capacity
 
-    monkeypatch.setattr(capacity, "bytes_free", lambda: 1_000_000)
+    monkeypatch.setattr(capacity, "bytes_free", lambda: 100_000)
     with pytest.raises(
         MemoryError,
-        match=r"the paths of 1,000 runs of 1,000 steps with 2 parameters take 12 MB, 1 MB are free. Three ways out: "
+        match=r"the paths of 1,000 runs of 100 steps with 2 parameters take 1.21 MB, 100 kB are free. Three ways out: "
         r'store="runs.zarr" \(-o runs.zarr\) keeps them on disk; '
-        r'keep="summary" \(--summary\) takes 33 kB; or run at most 58 of these settings at a time',
+        r'keep="summary" \(--summary\) takes 33 kB; or run at most 57 of these settings at a time',
     ):
-        ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=1000)
-    ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 58), steps=1000)
-    summary = ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=1000, keep="summary")
+        ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=100)
+    ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 57), steps=100)
+    summary = ravine.sweep(article["MSELoss"], lr=np.linspace(0.1, 1, 1000), steps=100, keep="summary")
     stored = sum(summary[name].nbytes for name in ("final_loss", "best_loss", "best_step", "arrival", "diverged"))
     assert stored + summary.first_nonfinite.nbytes == keep.bytes_of_summary(1000, torch.ones(1))
 
@@ -290,7 +290,7 @@ def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatc
 def test_a_summary_is_what_the_paths_would_give(article, engine, monkeypatch):
     monkeypatch.setattr(engines, "MOST_RUNS", 37)  # several blocks, the last one smaller
     count = 20 if engine is None else 4
-    settings = {"lr": np.geomspace(0.01, 5, count), "momentum": [0.0, 0.5], "weight_decay": [0.0, 2.0], "steps": 60}
+    settings = {"lr": np.geomspace(0.01, 5, count), "momentum": [0.0, 0.5], "weight_decay": [0.0, 2.0], "steps": 40}
     paths = ravine.sweep(article, **settings)
     brief = ravine.sweep(article, keep="summary", engine=engine, **settings)
     assert "step" not in brief.dims or "step" not in brief.final_loss.dims

@@ -43,10 +43,6 @@ def step_matrix(a, momentum=0.0, dampening=0.0, nesterov=False):
     return np.array([np.array([1.0, 0.0]) - update, velocity])
 
 
-def radius(a, momentum=0.0, dampening=0.0, nesterov=False):
-    return np.abs(np.linalg.eigvals(step_matrix(a, momentum, dampening, nesterov))).max()
-
-
 def random_settings(random):
     """Everything torch runs: no momentum, 1 and more, dampening of either sign, nesterov with all of them."""
     momentum = random.choice([0.0, random.uniform(0, 1), random.uniform(0, 1), random.uniform(0, 1), 1.0, 1.1])
@@ -139,7 +135,7 @@ def test_a_rate_below_one_is_no_falling_loss():
     ],
     ids=str,
 )
-def test_limits_by_bisection_of_live_runs(settings):
+def test_limits_by_live_runs_on_both_sides(settings):
     random = np.random.default_rng(11)
     rotation = np.linalg.qr(random.normal(size=(3, 3)))[0]
     curvature = np.array([0.3, 1.1, 2.6])
@@ -150,25 +146,21 @@ def test_limits_by_bisection_of_live_runs(settings):
         return size[400] < size[360]
 
     limit = theory.stability_limit(curvature, **settings)
-    below, above = limit / 3, limit * 3
-    assert converges(below)
-    assert not converges(above)
-    while above / below > 1.0001:
-        middle = (below + above) / 2
-        below, above = (middle, above) if converges(middle) else (below, middle)
-    assert limit == pytest.approx(below, rel=2e-4)
+    assert all(converges(share * limit) for share in (1 / 3, 0.8, 1 - 2e-4))
+    assert not any(converges(share * limit) for share in (1 + 2e-4, 1.3, 3.0))
 
 
 def test_recurrence_is_what_torch_does():
     random = np.random.default_rng(23)
-    grew, shrank = 0, 0
-    for _ in range(420):
+    grew, shrank, seen = 0, 0, set()
+    for _ in range(210):
         modes = int(random.integers(1, 5))
         rotation = np.linalg.qr(random.normal(size=(modes, modes)))[0]
         curvature = np.exp(random.uniform(-2, 2, modes))
         hessian = rotation @ np.diag(curvature) @ rotation.T
         minimizer, start = random.normal(size=modes), 3 * random.normal(size=modes)
         settings = random_settings(random)
+        seen |= {(name, *np.sign([value, value - 1])) for name, value in settings.items()}
         scale = 2 * (1 + settings["momentum"]) / (curvature.max() + settings["weight_decay"])
         lr = float(scale * random.uniform(0.02, 1.2))
 
@@ -179,7 +171,8 @@ def test_recurrence_is_what_torch_does():
         reach = np.maximum.accumulate(np.abs(real).max(1))[:, None]
         assert (np.abs(told - real) <= 1e-9 * reach).all(), (curvature, lr, settings)
         grew, shrank = grew + (reach[-1, 0] > 10 * reach[0, 0]), shrank + (np.abs(real[-1]).max() < reach[0, 0] / 10)
-    assert min(grew, shrank) > 80
+    assert min(grew, shrank) > 40
+    assert len(seen) == 4 + 4 + 3 + 2  # none, some, 1 and more momentum; dampening of either sign; decay; nesterov
 
 
 def test_the_quadratic_nearest_to_each_problem(case):
@@ -272,31 +265,30 @@ def test_effective_lr_is_the_step_down_a_constant_slope():
 
 def test_rate_period_and_regime_against_eigenvalues():
     random = np.random.default_rng(5)
-    seen = set()
-    for _ in range(3000):
-        settings = random_settings(random)
-        curvature = float(random.choice([random.uniform(0, 3), random.uniform(-1, 3)]))
-        lr = float(random.uniform(0, 2.5))
-        a = lr * (curvature + settings["weight_decay"])
-        roots = np.linalg.eigvals(
-            step_matrix(a, settings["momentum"], settings["dampening"], settings["nesterov"])
-        ).astype(complex)
+    seen, several = set(), [random_settings(random) for _ in range(3000)]
+    columns = {name: np.array([each[name] for each in several]) for name in several[0]}
+    curvatures = np.where(random.random(3000) < 0.5, random.uniform(0, 3, 3000), random.uniform(-1, 3, 3000))
+    lrs = random.uniform(0, 2.5, 3000)
+    kinds = zip(columns["momentum"], columns["dampening"], columns["nesterov"], strict=True)
+    steps = zip(lrs * (curvatures + columns["weight_decay"]), kinds, strict=True)
+    eigenvalues = np.linalg.eigvals([step_matrix(a, *kind) for a, kind in steps]).astype(complex)
+    several_told = [
+        of(curvatures, lrs, **columns) for of in (theory.rate, theory.period, theory.regime, theory.half_life)
+    ]
+    of_each = zip(eigenvalues, curvatures, lrs, several, zip(*several_told, strict=True), strict=True)
+    for roots, curvature, lr, settings, (told, swing, word, halves) in of_each:
         roots = roots[np.argsort(-np.abs(roots))]
         apart = abs(roots[0] - roots[1])
         largest = abs(roots[0])
         # a double root is known to the square root of the rounding only
         noise = 1e-13 * max(1, largest**2) / max(apart, 1e-7)
-        told = theory.rate(curvature, lr, **settings)
         assert told == pytest.approx(largest, abs=noise), (curvature, lr, settings)
         if apart < 1e-3 or abs(largest - 1) < 1e-9 or (abs(largest - abs(roots[1])) < 1e-9 and not roots[0].imag):
             continue
         angle = abs(np.angle(roots[0]))
-        swing = theory.period(curvature, lr, **settings)
-        word = theory.regime(curvature, lr, **settings)
         assert 1 / swing == pytest.approx(angle / (2 * np.pi), abs=1e-9)
         kind = "underdamped" if roots[0].imag else "overdamped" if roots[0].real > 0 else "alternating"
         assert word == ("diverging" if largest > 1 else kind)
-        halves = theory.half_life(curvature, lr, **settings)
         assert told**halves == pytest.approx(0.5) if told < 1 else halves == math.inf
         seen.add(word)
     assert seen == {"overdamped", "underdamped", "alternating", "diverging"}
@@ -305,27 +297,29 @@ def test_rate_period_and_regime_against_eigenvalues():
 def test_limit_is_where_the_largest_eigenvalue_reaches_one():
     random = np.random.default_rng(6)
     zero = 0
-    for _ in range(1500):
+    for _ in range(600):
         settings = random_settings(random)
         # dampening beyond 1 climbs: there what curves down may converge
         curvature = random.choice([1, 1, -1]) * random.uniform(-0.2, 3, int(random.integers(1, 4)))
         limit = theory.stability_limit(curvature, **settings)
         kinds = {key: settings[key] for key in ("momentum", "dampening", "nesterov")}
 
-        def worst(lr, curvature=curvature, settings=settings, kinds=kinds):
-            return max(radius(lr * (each + settings["weight_decay"]), **kinds) for each in curvature)
+        def worst(*lrs, curvature=curvature + settings["weight_decay"], kinds=kinds):
+            matrices = [[step_matrix(lr * each, **kinds) for each in curvature] for lr in lrs]
+            return np.abs(np.linalg.eigvals(matrices)).max((1, 2))
 
         if limit == 0:
             zero += 1
             assert worst(1e-4) >= 1 - 1e-9
             continue
         assert limit < math.inf
-        assert all(worst(share * limit) < 1 for share in (1e-4, 0.01, 0.3, 0.7, 0.999))
-        assert worst(1.001 * limit) > 1
+        sizes = worst(*(share * limit for share in (1e-4, 0.01, 0.3, 0.7, 0.999, 1.001)))
+        assert (sizes[:-1] < 1).all()
+        assert sizes[-1] > 1
         decided = theory.regime(curvature, limit, **settings)
         assert "marginal" in decided
         assert "diverging" not in decided
-    assert 100 < zero < 1400
+    assert 40 < zero < 560
     assert theory.stability_limit(-1.0, 0.9, 2.0, nesterov=True) == pytest.approx(1 / 9)
 
 
@@ -424,9 +418,9 @@ def test_best_lr_in_closed_form():
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_best_momentum_at_an_lr_against_search(nesterov):
     random = np.random.default_rng(4)
-    grid = np.linspace(0, 0.9999, 5000)
+    grid = np.linspace(0, 0.9999, 2000)
     beyond = 0
-    for _ in range(60):
+    for _ in range(45):
         modes = np.sort(np.exp(random.uniform(-3, 1, 4)))
         lr = float(random.uniform(0.02, 4 if not nesterov else 2)) / modes[-1]
         best = theory.best_momentum(modes, lr, nesterov=nesterov)
@@ -448,16 +442,16 @@ def test_best_momentum_at_an_lr_against_search(nesterov):
             slow_decides = best.momentum == pytest.approx((1 - root) / (1 + root), abs=1e-12)
             assert slow_decides == (lr <= 4 / (3 * modes[-1] + modes[0]))
             assert (best.momentum == 0) == (lr >= 2 / (modes[-1] + modes[0]))
-    assert beyond < 30
+    assert beyond < 23
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_best_pair_against_search(nesterov):
-    momenta = np.linspace(0, 0.99, 397)[:, None, None]
+    momenta = np.linspace(0, 0.99, 199)[:, None, None]
     for modes, decay in (([1.0, 9.0], 0.0), ([0.1, 0.5, 7.0], 0.0), ([1.0, 30.0], 1.5), (ARTICLE, 0.0)):
         best = theory.best_momentum(modes, weight_decay=decay, nesterov=nesterov)
         total = np.asarray(modes) + decay
-        lrs = np.linspace(0.3, 1.2, 500)[:, None] * best.lr
+        lrs = np.linspace(0.3, 1.2, 251)[:, None] * best.lr
         worst = radii(lrs * total, momenta, nesterov).max(-1)
         assert best.rate <= worst.min() + 1e-7
         assert best.rate == pytest.approx(worst.min(), abs=0.03)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 
 import numpy as np
@@ -14,10 +16,21 @@ from ravine.plot._canvas.words import end_of
 EVERY = slice(None, None, 10)
 
 
-@pytest.fixture(params=[{}, {"momentum": 0.9}], ids=str)
-def whole(case, request):
-    with_velocity = ("gradient", "velocity") if request.param else ("gradient",)
-    return case, ravine.descend(case.problem, lr=case.lr / 2, steps=100, also=with_velocity, **request.param)
+@pytest.fixture(scope="module")
+def descended(all_cases):
+    """Runs of the four cases with and without momentum, each made once."""
+
+    def make(name, momentum):
+        case, settings = all_cases[name], {"momentum": momentum} if momentum else {}
+        also = ("gradient", "velocity") if momentum else ("gradient",)
+        return case, ravine.descend(case.problem, lr=case.lr / 2, steps=100, also=also, **settings)
+
+    return functools.cache(make)
+
+
+@pytest.fixture(params=itertools.product(["article", "rosenbrock", "csv", "network"], [0.0, 0.9]), ids=str)
+def whole(descended, request):
+    return descended(*request.param)
 
 
 def sentences(run):
@@ -54,15 +67,11 @@ def test_measures(whole):
 def test_pictures(whole):
     case, run = whole
     thin = run.isel(step=EVERY)
-    for figure in [ravine.plot.losses(thin)] + (
-        [ravine.plot.descent(thin, ravine.surface(case.problem, case.axes, points=21))]
-        if len(run.parameter) == 2
-        else []
-    ):
+    land = ravine.surface(case.problem, case.axes, points=21) if len(run.parameter) == 2 else None
+    for figure in [ravine.plot.losses(thin)] + ([] if land is None else [ravine.plot.descent(thin, land)]):
         words = " ".join(text.get_text() for text in figure.texts + [t for ax in figure.axes for t in ax.texts])
         assert "10 steps" not in words.replace("100 steps", "").replace("every 10 steps", "")
-    if len(run.parameter) == 2:
-        land = ravine.surface(case.problem, case.axes, points=21)
+    if land is not None:
         assert "100 steps" in words
         assert "a dot every 10 steps" in words
         assert ravine.plot.animate(thin, land).steps == tuple(range(0, 101, 10))

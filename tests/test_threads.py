@@ -86,7 +86,7 @@ def same(one, other):
     return np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
 
 
-@pytest.mark.parametrize("amount", [64, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("amount", [48, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:.*:ResourceWarning")
 def test_eight_threads_at_once(amount, tmp_path, chance):
     asked = calls(tmp_path)

@@ -257,18 +257,15 @@ def two_parameters(case):
 
 def test_a_picture_without_a_surface_makes_one_around_the_run(case):
     problem = two_parameters(case)
-    for run in (
-        ravine.descend(problem, lr=case.lr, steps=8, also=("gradient", "velocity"), momentum=0.5),
-        ravine.sweep(problem, lr=[case.lr, case.lr / 2], steps=8).isel(lr=0),
-    ):
+    whole = ravine.descend(problem, lr=case.lr, steps=8, also=("gradient", "velocity"), momentum=0.5)
+    for run in (ravine.sweep(problem, lr=[case.lr, case.lr / 2], steps=8).isel(lr=0), whole):
         land = ravine.surface(problem, ravine.around(run))
         bare, given = ravine.plot.descent(run), ravine.plot.descent(run, land)
         drawn = [
             [path.vertices.tolist() for c in f.axes[0].collections for path in c.get_paths()] for f in (bare, given)
         ]
         assert drawn[0] == drawn[1]
-        assert ravine.plot.panel(run).axes[0].get_xlim() == ravine.plot.panel(run, land).axes[0].get_xlim()
-    whole = ravine.descend(problem, lr=case.lr, steps=8, also=("gradient", "velocity"), momentum=0.5)
+    assert ravine.plot.panel(run).axes[0].get_xlim() == ravine.plot.panel(run, land).axes[0].get_xlim()
     assert ravine.plot.anatomy(whole, step=2).axes
     with pytest.raises(ValueError, match="anatomy opens one update: say which, as in step=0 of 0 to 7"):
         ravine.plot.anatomy(whole)

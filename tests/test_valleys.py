@@ -55,7 +55,7 @@ def test_of_several_minima_the_one_nearest_to_the_end():
         near = {name: value + 0.2 for name, value in place.items()}
         run = ravine.descend(problem.starting_at(near), lr=0.001, steps=20)
         assert run.minimizer.values.tolist() == list(place.values())
-        moved = ravine.descend(problem.starting_at(near), lr=0.001, steps=2000, weight_decay=0.1)
+        moved = ravine.descend(problem.starting_at(near), lr=0.001, steps=500, weight_decay=0.1)
         assert moved.data_minimizer.values.tolist() == list(place.values())
         assert moved.position.values[-1] == pytest.approx(moved.minimizer.values, abs=1e-4)
         hessian = ravine.curvature.hessian(problem, moved.minimizer.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import pickle
@@ -140,19 +141,31 @@ def one_by_one(p):
 ADAM = {"optimizer": torch.optim.Adam, "lr": [0.01, 0.1, 0.2], "steps": 6, "batch_size": 4, "seed": [1, 2]}
 
 
-def sweeps_of(case):
-    yield case.problem, {"lr": np.geomspace(1e-4, 0.3, 9), "momentum": [0.0, 0.9], "steps": 12}
-    yield case.problem, {"lr": [1e-4, 1e-3, -1.0], "steps": 3, "engine": "torch", "keep": "summary"}
+SWEEPS = (
+    {"lr": np.geomspace(1e-4, 0.3, 9), "momentum": [0.0, 0.9], "steps": 12},
+    {"lr": [1e-4, 1e-3, -1.0], "steps": 3, "engine": "torch", "keep": "summary"},
+)
 
 
-def test_workers_make_the_same_bits(executor, case):
-    for problem, asked in sweeps_of(case):
-        xr.testing.assert_identical(ravine.sweep(problem, executor=executor, **asked), ravine.sweep(problem, **asked))
+@pytest.fixture(scope="module")
+def swept_here(all_cases):
+    """The sweeps of a case by this process alone, made once for all executors."""
+    return functools.cache(lambda name: [ravine.sweep(all_cases[name].problem, **asked) for asked in SWEEPS])
 
 
-def test_dropout_mini_batches_and_adam_in_the_same_bits(executor, shaky, tmp_path):
-    for keep in ("path", "summary"):
-        here = ravine.sweep(shaky, **ADAM, keep=keep)
+@pytest.mark.parametrize("name", ["article", "rosenbrock", "csv", "network"])
+def test_workers_make_the_same_bits(executor, all_cases, swept_here, name):
+    for asked, here in zip(SWEEPS, swept_here(name), strict=True):
+        xr.testing.assert_identical(ravine.sweep(all_cases[name].problem, executor=executor, **asked), here)
+
+
+@pytest.fixture(scope="module")
+def shaken_here(shaky):
+    return {keep: ravine.sweep(shaky, **ADAM, keep=keep) for keep in ("path", "summary")}
+
+
+def test_dropout_mini_batches_and_adam_in_the_same_bits(executor, shaky, shaken_here, tmp_path):
+    for keep, here in shaken_here.items():
         xr.testing.assert_identical(ravine.sweep(shaky, **ADAM, keep=keep, executor=executor), here)
         there = ravine.sweep(shaky, **ADAM, keep=keep, executor=executor, store=tmp_path / f"{keep}.zarr")
         xr.testing.assert_identical(there.load(), here)
@@ -738,9 +751,10 @@ ORPHANS = """
         return os.getpid()
 
     if __name__ == "__main__":
-        pool = ProcessPoolExecutor(2, get_context(sys.argv[1]))
+        count = int(sys.argv[3])
+        pool = ProcessPoolExecutor(count, get_context(sys.argv[1]))
         found = set()
-        while len(found) < 2:
+        while len(found) < count:
             found |= {who for _, who in wrap_executor(pool).results(call, range(4))}
         for who in found:
             print(who)
@@ -753,13 +767,15 @@ ORPHANS = """
 
 
 @pytest.mark.parametrize(
-    ("how", "when"), [("fork", "idle"), ("fork", "busy"), ("spawn", "idle"), ("forkserver", "busy")]
+    ("how", "when", "count"),
+    [("fork", "idle", 2), ("fork", "busy", 2), ("spawn", "idle", 1), ("forkserver", "busy", 2)],
 )
-def test_workers_end_with_a_killed_master(how, when, tmp_path):
-    process = processes.start(script(tmp_path, ORPHANS), how, when, strict=True)
+def test_workers_end_with_a_killed_master(how, when, count, tmp_path):
+    """A spawned worker is like the next, and each imports torch by itself: there is one."""
+    process = processes.start(script(tmp_path, ORPHANS), how, when, count, strict=True)
     assert process.wait(60) == -signal.SIGKILL, (process.out, process.err)
-    orphans = [int(each) for each in process.out.split()[:2]]
-    assert len(orphans) == 2
+    orphans = [int(each) for each in process.out.split()[:count]]
+    assert len(orphans) == count
     try:
         wait_for(lambda: not alive(orphans), 60)
     finally:
