@@ -191,3 +191,18 @@ def call_with(
         if other not in tensors
     }
     return torch.func.functional_call(module, {**tensors, **tied}, args, kwargs, tie_weights=False)
+
+
+KEPT = (32 << 20) - (64 << 10)
+"""Bytes of the largest block from which glibc learns; its own limit is 32 MB."""
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep what tensors free: else it gives it back, and takes it anew, page by page, at each call.
+
+    glibc learns from the largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD): one that nobody wrote into
+    costs nothing, and tells it to keep up to 64 MB. The evaluation of a small convolutional network then takes a third
+    less time. Other libraries do not mind.
+    """
+    torch.empty(KEPT, dtype=torch.uint8)

@@ -20,7 +20,7 @@ from ravine._problem.fuse import fuse_norms
 from ravine._problem.over_batches import OverBatches, loss_of_batch
 from ravine._problem.problem import Problem
 from ravine._system import process_state
-from ravine._torch import fork_random_state
+from ravine._torch import fork_random_state, keep_freed_memory
 
 Statistics = Literal["frozen", "batch"]
 """Where BatchNorm takes mean and variance from: the model as it was handed over, or the data at each place."""
@@ -138,6 +138,7 @@ class InPlace:
     # -- how it is evaluated ---------------------------------------------------------------------------------------
 
     def _of_module(self, problem: Problem, statistics: Statistics) -> None:
+        keep_freed_memory()
         parts, loss = problem.parts, problem.loss
         held: Any = parts if parts is not None else loss
         with process_state():

@@ -1,8 +1,10 @@
-"""Convolutions fused with their BatchNorm where a loss is evaluated in place: the same loss, and only where it is."""
+"""Losses evaluated in place: convolutions fused with their BatchNorm where nothing changes, and memory kept."""
 
 from __future__ import annotations
 
 import copy
+import platform
+import resource
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 import ravine
 from ravine._problem.fuse import FusedConvolution
 from ravine._problem.in_place import InPlace
+from ravine._torch import keep_freed_memory
 
 CE = nn.CrossEntropyLoss()
 
@@ -133,3 +136,15 @@ def test_statistics_of_the_data_and_train_mode_are_not_fused():
         )
         for each in _modules_of(InPlace(problem, statistics))
     )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has its own ways")
+def test_memory_that_tensors_free_is_kept():
+    keep_freed_memory()
+    for _ in range(3):
+        torch.ones(2 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2 << 20)
+    pages = 2048  # of each; one or two of the ten may lie elsewhere
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 5 * pages
