@@ -602,6 +602,14 @@ def test_isolines_of_whole_numbers_hold_what_is_at_most_that():
             assert np.allclose(truth[3:-3], line.levels[0] + 1, rtol=0.03)
 
 
+def test_values_without_an_index_are_drawn_over_their_places():
+    bare = xr.DataArray(np.arange(12.0).reshape(3, 4), dims=("momentum", "lr"))
+    labelled = bare.assign_coords(lr=[0.1, 0.2, 0.3, 0.4], momentum=[0.0, 0.5, 0.9]).drop_indexes(["lr", "momentum"])
+    for values in (bare, labelled):
+        (ax,) = panels(plot.phase(values, x="lr", y="momentum"))
+        assert np.nansum(cells(ax)) == 66
+
+
 def test_numbers_stay_on_their_lines_whatever_the_axes_measure():
     """A unit of an axis may be the whole picture: lines are followed at each of their places all the same."""
     for span in (1.0, 1e-3):

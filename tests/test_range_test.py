@@ -202,6 +202,7 @@ def test_the_picture_marks_what_is_said(style):
         assert "Plain SGD: lr 0.001 … 1,000" in said(figure)
         by_step = ravine.plot.losses(curve, x="step")
         assert by_step.axes[0].get_xlabel() == "step"
+        assert ravine.plot.losses(curve[["loss"]].drop_vars("lr")).axes[0].get_xlabel() == "step"  # its lr are gone
         assert "Plain SGD: lr 0.001 … 1,000" in said(by_step)
 
 

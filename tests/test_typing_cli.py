@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import subprocess
@@ -210,6 +211,12 @@ def test_a_file_that_is_not_what_its_name_says(here):
     (here / "broken.json").write_text("{")
     with pytest.raises(ValueError, match=r"broken.json cannot be read as json"):
         ravine.Problem.from_csv(here / "broken.json")
+
+
+@pytest.mark.parametrize("text", ["[kg],y\n1,2\n2,3\n", "{x},y\n1,2\n2,3\n", "caf\udce9,y\n1,2\n2,3\n"])
+def test_a_csv_that_begins_as_json_might_is_read_as_csv(text):
+    parts = ravine.Problem.from_csv(io.StringIO(text)).parts
+    assert (parts.inputs[:, 0].tolist(), parts.targets[:, 0].tolist()) == ([1, 2], [2, 3])
 
 
 def test_columns_by_their_places(here):

@@ -205,4 +205,4 @@ def keep_freed_memory() -> None:
     costs nothing, and tells it to keep up to 64 MB. The evaluation of a small convolutional network then takes a third
     less time. Other libraries do not mind.
     """
-    torch.empty(KEPT, dtype=torch.uint8)
+    torch.empty(KEPT, dtype=torch.uint8, device="cpu")

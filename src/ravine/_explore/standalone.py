@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+import torch
+
 from ravine import gallery
 from ravine._explore.state import Card, make_adaptive_proofs, make_card, make_proofs
 from ravine._problem.problem import Problem
@@ -113,14 +115,17 @@ def make_page(
     cards, proofs = {own: card}, make_proofs(problem, card) + make_adaptive_proofs(problem, card, ADAPTIVE_PROOFS)
     for each in gallery.__all__:
         if each != own:
-            cards[each], others = _of_gallery(each)
+            cards[each], others = _of_gallery(each, torch.get_default_dtype())
             proofs += others
     return {"cards": cards, "own": own, "proofs": [*map(_shortened, proofs)], "settings": dict(settings or {})}
 
 
 @functools.cache
-def _of_gallery(name: str) -> tuple[Card, list[dict[str, Any]]]:
-    """Return the card of one of the gallery's problems and its proofs, which every page holds besides its own."""
+def _of_gallery(name: str, dtype: torch.dtype) -> tuple[Card, list[dict[str, Any]]]:
+    """Return the card of one of the gallery's problems and its proofs, which every page holds besides its own.
+
+    `dtype` is torch's default one, in which it is made.
+    """
     known = getattr(gallery, name)()
     card = make_card(known, name)
     return card, make_proofs(known, card, OTHER_PROOFS, seed=gallery.__all__.index(name) + 1)

@@ -16,7 +16,6 @@ from ravine._problem.batches import Batches
 from ravine._problem.check_fit import scalar
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.from_loader import own_parameters
-from ravine._problem.fuse import fuse_norms
 from ravine._problem.over_batches import OverBatches, loss_of_batch
 from ravine._problem.problem import Problem
 from ravine._system import process_state
@@ -34,10 +33,8 @@ class InPlace:
     """The loss of a problem, evaluated at one place after another in a copy of its own.
 
     A module is copied once and its parameters are written over: that costs nothing beside a call of it, and the bits
-    are those of setting the parameters and calling the model on each batch, but for convolutions: those of images have
-    their channels last, and take the BatchNorm behind them along (in float32 the loss differs by some 1e-7 of it). A
-    module that cannot be copied is called by `torch.func.functional_call`, and its modes are put back. The loss is
-    added up over batches in float64.
+    are those of setting the parameters and calling the model on each batch. One that cannot be copied is called by
+    `torch.func.functional_call`, and its modes are put back. The loss is added up over batches in float64.
 
     Parameters
     ----------
@@ -169,7 +166,6 @@ class InPlace:
 
         self._of_batch = of_batch
         one = items[0]
-        fuse_norms(model, lambda: of_batch(one))
         self._once = functools.partial(self.batches.value, of_batch) if self.batches else lambda: float(of_batch(one))
         writes = next(model.buffers(), None) is not None and held.mode == "train"
         if _leaves_traces(model, lambda: of_batch(one)):

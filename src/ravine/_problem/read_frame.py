@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,8 +20,11 @@ READERS = {
 }
 """Ending of a file to the function of pandas that reads it, and the packages of which it needs one."""
 
-BEGINNINGS = {b"PK\x03\x04": ".xlsx", b"PAR1": ".parquet", b"[": ".json", b"{": ".json"}
-"""How a table that is piped in begins, if it is no CSV."""
+BEGINNINGS = {rb"PK\x03\x04": ".xlsx", rb"PAR1": ".parquet", rb"\s*(\[\s*[\[{]|\{\s*\")": ".json"}
+"""How a table that is piped in begins, if it is no CSV, as patterns: JSON is a list of rows, or has names in quotes."""
+
+LOOKED_AT = 64
+"""Characters, or bytes, from which that is told."""
 
 INSTALLED_AS = {"odf": "odfpy"}
 """What a package is called where it is installed from."""
@@ -65,22 +69,28 @@ def read_frame(source: Path | IO[Any]) -> Any:
     return frame
 
 
-def _piped(source: IO[Any]) -> tuple[str, IO[bytes] | None]:
+def _piped(source: IO[Any]) -> tuple[str, IO[Any] | None]:
     """Tell what kind of table an open file holds from how it begins, and read it if it is no CSV.
 
     Examples
     --------
-    >>> _piped(io.BytesIO(b' [{"x": 1}]'))[0], _piped(io.StringIO('{"x": [1, 2]}'))[0], _piped(io.BytesIO(b"x,y"))
+    >>> _piped(io.BytesIO(b' [{"x": 1}]'))[0], _piped(io.StringIO('{"x": [1, 2]}'))[0], _piped(io.BytesIO(b"[m],y"))
     ('.json', '.json', ('', None))
     """
     if not source.seekable():
         return "", None
     at = source.tell()
+    head = source.read(LOOKED_AT)
+    source.seek(at)
+    begins = head.encode(errors="ignore") if isinstance(head, str) else head
+    ending = next((kind for pattern, kind in BEGINNINGS.items() if re.match(pattern, begins)), "")
+    if not ending:
+        return "", None
     held = source.read()
     source.seek(at)
-    data = held.encode() if isinstance(held, str) else held
-    ending = next((kind for begins, kind in BEGINNINGS.items() if data.lstrip().startswith(begins)), "")
-    lines = [line for line in map(bytes.strip, data.splitlines()) if line]
-    if ending == ".json" and len(lines) > 1 and all(line[:1] + line[-1:] == b"{}" for line in lines):
-        ending = ".jsonl"
-    return ending, io.BytesIO(data) if ending else None
+    if ending == ".json":
+        rows = [row for row in map(type(held).strip, held.splitlines()) if row]
+        braces = "{}" if isinstance(held, str) else b"{}"
+        if len(rows) > 1 and all(row[:1] + row[-1:] == braces for row in rows):
+            ending = ".jsonl"
+    return ending, io.StringIO(held) if isinstance(held, str) else io.BytesIO(held)

@@ -60,7 +60,6 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw a picture of a study."""
-    from ravine._findings.ramp import are_range_tests
     from ravine._format import hint, listed
     from ravine.cli import report
 
@@ -78,9 +77,7 @@ def plot(
         "descent": lambda: ravine.plot.descent(chosen, chosen, hue=hue, style=style),
         "anatomy": lambda: ravine.plot.anatomy(chosen, chosen, step or 0, style=style),
         "panel": lambda: ravine.plot.panel(chosen, chosen, style=style),
-        "losses": lambda: ravine.plot.losses(
-            chosen, hue=hue, band=band, x="lr" if are_range_tests(chosen) and not band else "step", style=style
-        ),
+        "losses": lambda: ravine.plot.losses(chosen, hue=hue, band=band, style=style),
         "fit": lambda: ravine.plot.fit(chosen, hue=hue, style=style),
         "scatter": lambda: ravine.plot.scatter(chosen, style=style),
         "surface": lambda: ravine.plot.surface(chosen, style=style).figure,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullFormatter
+from matplotlib.ticker import NullLocator
 
 from ravine.plot._canvas.labels import literal, printable, text_size
 from ravine.plot._canvas.scales import Axis
@@ -280,7 +280,7 @@ def _prepare_panel(layout: Layout, k: int, x: Axis, y: Axis, theme: Style) -> No
         if named or theme.frame:
             axis.set_ticks(ticks.places, [literal(word) if named else "" for word in ticks.words])
         else:  # nothing of it would be seen, and matplotlib makes six artists of each tick
-            axis.set(major_locator=FixedLocator(ticks.places), major_formatter=NullFormatter(), visible=False)
+            axis.set_major_locator(NullLocator())
     if layout.is_lowest(k):
         for label, place in zip(ax.get_xticklabels(), across.places, strict=True):
             if measures.lean:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine import measure
+from ravine._findings.ramp import are_range_tests
 from ravine._format import number, share_of
 from ravine._study.contract import check
 from ravine._study.provenance import facts_of
@@ -332,13 +333,13 @@ def losses(
     if x not in (None, "step", "lr"):
         raise ValueError(f'x must be "step" or "lr", got {x!r}')
     check(runs, "loss")
-    ramp = facts_of(runs, "loss", "range_test")
-    x = x or ("lr" if ramp and not band else "step")
+    x = x or ("lr" if are_range_tests(runs) and not band else "step")
     if band and x == "step":
         return drawn_on(_draw_band(runs, ax, title, theme), ax)
     words = Words(title, knobs(runs), [settings_text(runs), steps_text(runs)])
+    ramp = facts_of(runs, "loss", "range_test")
     if ramp:  # its lr is that of the first step alone
-        bare, (low, high) = runs.drop_vars("lr"), ramp[0]
+        bare, (low, high) = runs.drop_vars("lr", errors="ignore"), ramp[0]
         words = Words(
             title, f"{knobs(bare)}: lr {number(low)} … {number(high)}", [settings_text(bare), steps_text(runs)]
         )

@@ -92,9 +92,7 @@ def draw_inset(
     inset = ax.inset_axes((float(corner[0]), float(corner[1]), SIDE, SIDE), zorder=5)
     inset.set_xlim(tail.low[0], tail.high[0])
     inset.set_ylim(tail.low[1], tail.high[1])
-    inset.set_facecolor(theme.far)
-    for axis in (inset.xaxis, inset.yaxis):
-        axis.set_visible(False)
+    inset.set(xticks=[], yticks=[], facecolor=theme.far)
     for spine in inset.spines.values():
         spine.set(color=theme.quiet, linewidth=0.7)
     inside(inset)

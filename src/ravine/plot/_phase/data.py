@@ -109,7 +109,7 @@ def diagram_of(values: xr.DataArray, x: str, y: str, within: str) -> Diagram:
             f"{count} panels are too many to read (at most {MOST_PANELS}): select some along {others[0]!r}"
         )
     for name in (x, y):
-        if values[name].dtype.kind in "iuf" and not values.indexes[name].is_monotonic_increasing:
+        if values[name].dtype.kind in "iuf" and not values.get_index(name).is_monotonic_increasing:
             values = values.sortby(name)
     values = values.transpose(*others, y, x)
     across, up = cell_axis(values, x), cell_axis(values, y)
