@@ -196,9 +196,12 @@ def test_plot_every_view_of_a_study(table, tmp_path):
 
 def test_plot_knows_lines_range_tests_and_recordings(tmp_path, monkeypatch):
     drawn, draw = [], ravine.plot.losses
-    monkeypatch.setattr(
-        ravine.plot, "losses", lambda *given, **named: drawn.append(named["x"]) or draw(*given, **named)
-    )
+
+    def losses(*given, **named):
+        drawn.append(draw(*given, **named))
+        return drawn[-1]
+
+    monkeypatch.setattr(ravine.plot, "losses", losses)
     bowl = ravine.gallery.quadratic()
     line = ravine.save(ravine.between(bowl, {"x": 1.0, "y": 1.0}, {"x": -1.0, "y": 1.0}, 5), tmp_path / "line.nc")
     assert run("plot", line).output.strip() == str(tmp_path / "line-between.png")
@@ -207,7 +210,7 @@ def test_plot_knows_lines_range_tests_and_recordings(tmp_path, monkeypatch):
     falls = curve.assign(scheduled_lr=curve.scheduled_lr[::-1].values + 0 * curve.scheduled_lr)
     run("plot", ravine.save(falls, tmp_path / "falls.nc"))
     run("plot", ravine.save(ravine.descend(bowl, steps=9), tmp_path / "run.nc"), "losses")
-    assert drawn == ["lr", "step", "step"]
+    assert [figure.axes[0].get_xlabel() for figure in drawn] == ["lr", "step", "step"]
     ratios = xr.Dataset({"update_ratio": (("step", "layer"), [[0.1], [0.2]])}, {"step": [0, 1], "layer": ["0"]})
     recording = ravine.save(ratios, tmp_path / "recording.nc")
     assert run("plot", recording).output.strip() == str(tmp_path / "recording-layers.png")
