@@ -208,9 +208,8 @@ def steps_last(values: xr.Variable) -> xr.Variable:
 
 
 def _squares(runs: xr.Dataset) -> xr.Variable:
-    if (
-        "squares" in runs and "step" in runs.variables["squares"].dims
-    ):  # in a plane positions do not hold all parameters
+    # in a plane positions do not hold all parameters
+    if "squares" in runs and "step" in runs.variables["squares"].dims:
         return runs.variables["squares"]
     check(runs, "position")
     return (runs.variables["position"].astype(np.float64) ** 2).sum("parameter", skipna=False)
