@@ -79,9 +79,12 @@ def valid_runs(runs, settings):
 def claims_every_bit(runs):
     facts = describe(runs, "loss")
     assert facts["engine"] == "SGD's rule on a batch, gradient written out"
-    if facts["why"].startswith("every bit"):
-        assert facts["equals_torch"].startswith("every bit")
-        return True
+    if facts["why"].startswith(
+        "every bit"
+    ):  # of the positions that were tried; what whole runs showed is said beside it
+        exact = facts["equals_torch"].startswith("every bit")
+        assert exact or not CAPABLE
+        return exact
     assert facts["why"].startswith("none of the orders of operations")
     return False
 
@@ -167,7 +170,12 @@ def test_the_number_of_runs_changes_no_bit(article, count, dtype, monkeypatch):
         assert bare.same_bits(runs.loss[k], loss), k
     monkeypatch.setattr(batched, "MOST_RUNS", 7)
     some = ravine.sweep(problem, lr=rates[:50], momentum=0.9, weight_decay=0.01, steps=40)
-    assert bare.same_bits(some.position, runs.position[:50])
+    if exact and claims_every_bit(some):
+        assert bare.same_bits(some.position, runs.position[:50])
+    else:
+        assert not CAPABLE
+        room = 50 * np.finfo(runs.position.dtype).eps
+        assert np.allclose(some.position, runs.position[:50], rtol=room, atol=room)
 
 
 def test_near_a_minimum_nothing_is_refused_for_rounding_alone(article):

@@ -15,6 +15,7 @@ from node import NODE, STATIC, Page
 from ravine._explore.standalone import make_page
 from ravine._explore.state import digest, make_card, make_proofs, order_of_operations
 from ravine._problem.neuron import neuron
+from test_bits import CAPABLE
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="no node here")
 
@@ -154,7 +155,10 @@ def test_the_gallery(page, name, count):
                 rule.step()
         position, loss = page.run(card, start, settings, 40)
         assert same_bits(position, positions), (settings, start)
-        assert same_bits(loss, losses), (settings, start)
+        if CAPABLE:
+            assert same_bits(loss, losses), (settings, start)
+        else:  # torch's fourth power is another function there
+            assert np.allclose(loss, losses, rtol=1000 * torch.finfo(dtype).eps, atol=0.0, equal_nan=True)
 
 
 def test_rastrigin_is_near(page):
