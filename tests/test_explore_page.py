@@ -143,6 +143,21 @@ def test_the_map_is_painted_and_nothing_is_wider_than_the_window(wide_and_narrow
         assert colours > 6
 
 
+def test_made_narrower_it_is_at_no_moment_scrolled_sideways(browser, file):
+    visit = Visit(browser, file.as_uri())
+    for width in (1100, 1000, 900, 768, 390, 320):
+        # asked for in the very task that makes it narrower, before any canvas is drawn anew
+        wide = visit.page.evaluate(
+            "(width) => { document.documentElement.style.overflow = 'hidden';"
+            " Object.assign(document.body.style, { width: `${width}px`, overflow: 'auto' });"
+            " return document.body.scrollWidth; }",
+            width,
+        )
+        assert wide == width
+        visit.rest()
+    visit.close()
+
+
 # ---- by hand --------------------------------------------------------------------------------------
 
 
