@@ -29,7 +29,7 @@ LARGE = 512
 JOINED = 2048
 """Rows to which smaller batches are joined: a call of a layer costs as much for one row as for dozens."""
 
-JOINED_PIXELS = 1 << 15
+JOINED_PIXELS = 1 << 16
 """Pixels to which images are joined: what convolutions hold of more lies beyond a processor's own cache."""
 
 SEPARABLE = 1e-4

@@ -128,7 +128,7 @@ class Problem:
             Its batches are collated once, from a random state that is put back, and the loss of all is their mean,
             weighted as the criterion averages: by samples; by targets that are not ignored, or the weight of their
             class, for cross entropy and NLL; summed for ``reduction="sum"``. Batches of less than 512 rows are joined
-            where that gives the same loss: to 2,048 rows or words, of images to 32,768 pixels.
+            where that gives the same loss: to 2,048 rows or words, of images to 65,536 pixels.
         ranges
             See `Problem`.
         names
