@@ -77,7 +77,7 @@ def same_runs(runs: xr.Dataset) -> Iterator[Finding]:
                 continue  # never ran
             bits = b"".join(np.ascontiguousarray(runs[n].isel({dim: k}).values).tobytes() for n in ("position", "loss"))
             if dim in runs["position"].dims and dim in runs["loss"].dims:
-                groups.setdefault(bits, []).append(label if isinstance(label, str) else f"{dim} {label:g}")
+                groups.setdefault(bits, []).append(label if isinstance(label, str) else f"{dim} {setting(label)}")
         for alike in groups.values():
             if len(alike) > 1:
                 yield _same(dim, alike)

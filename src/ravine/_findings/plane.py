@@ -83,11 +83,11 @@ def misleads(run: Run) -> Finding | None:
         bound = "the true one in every bit"
         if found.off:
             bound = f"within {percent_at_most(found.share)} of the range of the loss"
-        sentence = f"The map is true to this run: at every {whole} the drawn loss is {bound}"
+        sentence = f"The map is true to this run: at every {whole} the loss on the plane is {bound}"
         sentence += f", and farthest off at step {steps(found.step)}." if found.off else "."
         return Finding("map", sentence, values, "measured")
     true, drawn = told_apart(found.true, found.drawn) or (number(found.true), number(found.drawn))
-    sentence = f"The map misleads most at step {steps(found.step)}: the loss is {true} there, and {drawn} is drawn"
+    sentence = f"The map misleads most at step {steps(found.step)}: the loss is {true} there, and {drawn} on the plane"
     if np.isfinite(found.share) and np.isfinite(found.off):
         sentence += f", off by {percent(found.share)} of the range of the loss"
     return Finding("map", f"{sentence}.", values, "measured")

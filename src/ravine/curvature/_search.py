@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ravine._format import number
 from ravine._study.decay import Decay
 from ravine.curvature._beside import UNDERFLOW, count_kinks, find_bottom
 from ravine.curvature._derivatives import Function
@@ -191,7 +192,7 @@ def _to_bottom(what: Decayed, here: Look, first: Look) -> Look:
         low, high = bottom
         if high - low > near and max(-slope(low), slope(high)) < UNDERFLOW * steep:
             middle = write_place(place + (low + high) / 2 * direction)
-            raise StuckError(f"the loss is level, within rounding, for {high - low:.2g} around {middle}")
+            raise StuckError(f"the loss is level, within rounding, for {number(high - low, 2)} around {middle}")
         if high - low <= near and abs(low + high) / 2 > near:
             here = _refine(what, what.look(place + (low + high) / 2 * direction))
     return here
@@ -209,12 +210,12 @@ def _doubt(what: Decayed, here: Look, first: Look) -> str | None:
     where, scale, size = write_place(here.place), max(here.scale, first.scale), max(abs(here.loss), abs(first.loss))
     curvatures, directions = here.axes
     if here.bends_down:
-        return f"at {where} the loss bends down, its lowest curvature is {curvatures[0]:.3g}"
+        return f"at {where} the loss bends down, its lowest curvature is {number(curvatures[0])}"
     straight = directions[:, here.flat]
     weak = directions[:, _weak(what, here, first)]
     falls = np.abs(straight.T @ here.gradient).max(initial=0.0) * scale > what.tolerance * size
     if falls or np.abs(here.step).max() > what.tolerance * scale:
-        return f"the slope does not vanish: at {where} it is {np.linalg.norm(here.gradient):.3g}"
+        return f"the slope does not vanish: at {where} it is {number(float(np.linalg.norm(here.gradient)))}"
     rounding = 64 * what.function.resolution * size
     for direction in weak.T:
         for side in (-1e-3, 1e-3):
