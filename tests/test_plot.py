@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -9,6 +10,7 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from matplotlib import cbook
 from matplotlib.text import Text
@@ -257,6 +259,19 @@ def test_words_are_computed(article):
     assert words.outcome(run) == f"loss {losses[0]:.4g} → {losses[-1]:.4g} in 100 steps"
     assert words.steps_text(ravine.descend(article, steps=1)) == "1 step"
     assert [words.dot_every(n) for n in (1, 200, 201, 2000, 2001, 10**6)] == [1, 1, 10, 10, 100, 10_000]
+
+
+@pytest.mark.parametrize("name", sorted(words.UNSAID_OF))
+def test_settings_at_what_torch_takes_by_itself_are_not_written(name):
+    torchs = inspect.signature(getattr(torch.optim, name)).parameters
+    for setting, usual in words.UNSAID_OF[name].items():
+        if setting in torchs:  # max_eval is 5/4 of max_iter, and AdamW hands its switch on to Adam
+            assert torchs[setting].default in (usual, None), setting
+    run = ravine.descend("rosenbrock", name, lr=0.001, steps=1)
+    said = {"AdamW": "AdamW(lr=0.001, weight_decay=0.01)"}.get(name, f"{name}(lr=0.001)")
+    assert words.settings_text(run) == said
+    turned = run.assign_coords(dict.fromkeys(words.UNSAID_OF[name], 0.125))
+    assert all(f"{setting}=0.125" in words.settings_text(turned) for setting in words.UNSAID_OF[name])
 
 
 def test_one_surface_serves_runs_that_differ_in_a_setting(article):

@@ -26,6 +26,24 @@ UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"} | d
 UNSAID = {**UNWORDED, "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": False, "centered": False}
 """The same for what torch's other optimizers have."""
 
+UNSAID_OF: dict[str, dict[str, float | bool]] = {
+    "ASGD": {"lambd": 1e-4, "alpha": 0.75, "t0": 1e6},
+    "Adadelta": {"rho": 0.9, "eps": 1e-6},
+    "Adafactor": {"beta2_decay": -0.8, "d": 1.0},
+    "Adagrad": {"lr_decay": 0.0, "eps": 1e-10, "initial_accumulator_value": 0.0},
+    "AdamW": {"decoupled_weight_decay": True},
+    "LBFGS": {
+        "max_iter": 20,
+        "max_eval": 25,
+        "tolerance_grad": 1e-7,
+        "tolerance_change": 1e-9,
+        "history_size": 100,
+    },
+    "NAdam": {"momentum_decay": 4e-3},
+    "RMSprop": {"alpha": 0.99},
+}
+"""The same for one of them: what torch takes where nothing is given. The decay of AdamW is said, as it moves the run."""
+
 
 def knobs(runs: xr.Dataset) -> str:
     """Name what was turned, for a title.
@@ -108,7 +126,8 @@ def settings_text(runs: xr.Dataset) -> str:
     values = scalars(runs)
     name = values.pop("optimizer", "")
     loop = {n: values.pop(n) for n in LOOP_SETTINGS if n in values}
-    shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != UNSAID.get(n)]
+    unsaid = UNSAID | UNSAID_OF.get(str(name), {})
+    shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != unsaid.get(n)]
     own = decays_text(coupled_decay(runs)) if "position" in runs else ""
     shown += [f"weight_decay={own}"] * bool(own)
     told = f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)
