@@ -12,6 +12,7 @@ import xarray as xr
 
 import ravine
 from ravine._study import contract, provenance
+from ravine._study.choose import choose
 
 pytestmark = pytest.mark.quick
 
@@ -176,3 +177,10 @@ def test_runs_and_surfaces_on_a_plane_are_checked(tmp_path):
         ravine.check(ravine.descend(ravine.gallery.quadratic(), steps=1), "off_plane")
     with pytest.raises(ValueError, match=r"'update_ratio' has dimensions .*\(…, step, layer\)"):
         ravine.check(run.assign(update_ratio=("step", np.ones(4))))
+
+
+def test_two_lengths_of_one_dimension_are_not_made_alike():
+    both = xr.Variable("lr", [True, False])
+    with pytest.raises(ValueError, match="'lr' has 2 values in one and 1 in another"):
+        choose(both, xr.Variable("lr", [1.0]), 0.0)
+    assert choose(both, xr.Variable("momentum", [1.0]), 0.0).sizes == {"lr": 2, "momentum": 1}

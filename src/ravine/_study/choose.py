@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 import xarray as xr
 
@@ -18,7 +20,11 @@ def choose(condition: xr.Variable, yes: xr.Variable | float, no: xr.Variable | f
     [[1.0, 2.0], [0.0, 0.0]]
     """
     parts = (condition, yes, no)
-    sizes = {dim: size for part in parts if isinstance(part, xr.Variable) for dim, size in part.sizes.items()}
+    sizes: dict[Hashable, int] = {}
+    for part in parts:
+        for dim, size in part.sizes.items() if isinstance(part, xr.Variable) else ():
+            if sizes.setdefault(dim, size) != size:  # numpy would repeat a single one
+                raise ValueError(f"{dim!r} has {sizes[dim]:,} values in one and {size:,} in another")
     data = [
         part.set_dims(sizes).data if isinstance(part, xr.Variable) else part  # type: ignore[no-untyped-call]
         for part in parts
