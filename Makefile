@@ -1,8 +1,9 @@
 # Each word sets up its own .venv when it is not there yet, and may be run twice.
 PYTHON ?= python3
-RUN := .venv/bin
-# a process a core, no more threads than that, and what is compiled once is kept for all processes
-ALONE := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1
+# what is compiled once is kept for all processes
+RUN := env -u PYTHONDONTWRITEBYTECODE .venv/bin
+# a process a core, and no more threads than that
+ALONE := OMP_NUM_THREADS=1
 
 .PHONY: article quick test lint types docs site bench rivals third-party
 
@@ -41,14 +42,20 @@ third-party: .venv/ready     ## optimizers, trainers and loggers of other packag
 
 KERNEL := hatch_build.py $(wildcard src/ravine/_kernel/*.[ch]) src/ravine/_kernel/build.py
 
-.venv/lean: pyproject.toml constraints.txt $(KERNEL)  # what ravine itself needs
-	@echo "setting up .venv, once: torch and what draws"
+# modules are compiled as they are first imported: most of them never are
+INSTALL := $(RUN)/python -m pip install --quiet --no-compile -c constraints.txt
+
+.venv/bin/python:
+	@echo "setting up .venv, once"
 	$(PYTHON) -m venv .venv
-	$(RUN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e .
+	$(INSTALL) --upgrade pip
+
+.venv/lean: pyproject.toml constraints.txt $(KERNEL) | .venv/bin/python  # what ravine itself needs
+	@echo "installing torch and what draws"
+	$(INSTALL) -e .
 	touch $@
 
-.venv/ready: .venv/lean      # and what tests, checks and documents it
-	@echo "adding to .venv what tests and documents ravine"
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
-	touch $@
+.venv/ready: pyproject.toml constraints.txt $(KERNEL) | .venv/bin/python  # and what tests, checks and documents it
+	@echo "installing torch, what draws, and what tests and documents ravine"
+	$(INSTALL) -e ".[dev]"
+	touch .venv/lean $@

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -47,19 +48,18 @@ def compile_all(folder: Path = HERE) -> list[Path]:
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     if os.name != "posix" or shutil.which(compiler[0]) is None:
         compiler = ["cc"]
-    found, why = [], ""
-    for level, instructions in LEVELS.items():
-        if level != "portable" and platform.machine() not in MANY:
-            continue
-        library = folder / library_name(level)
-        told = [*FLAGS, *EXACT, *instructions, f'-DSOURCE="{source_of(level)}"']
-        command = [*compiler, *told, str(HERE / "neuron.c"), "-o", str(library), "-lm"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode == 0:
-            found.append(library)
-        else:
-            why = ended.stderr
+
+    def compile_one(level: str) -> subprocess.CompletedProcess[str]:
+        told = [*FLAGS, *EXACT, *LEVELS[level], f'-DSOURCE="{source_of(level)}"']
+        command = [*compiler, *told, str(HERE / "neuron.c"), "-o", str(folder / library_name(level)), "-lm"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    levels = [level for level in LEVELS if level == "portable" or platform.machine() in MANY]
+    with ThreadPoolExecutor() as pool:
+        ended = dict(zip(levels, pool.map(compile_one, levels), strict=True))
+    found = [folder / library_name(level) for level in levels if ended[level].returncode == 0]
     if not found:
+        why = ended[levels[-1]].stderr
         raise OSError(f"{shlex.join(compiler)} made no library: {why.strip() or 'it says nothing'}")
     return found
 

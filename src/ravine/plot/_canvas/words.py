@@ -42,7 +42,7 @@ UNSAID_OF: dict[str, dict[str, float | bool]] = {
     "NAdam": {"momentum_decay": 4e-3},
     "RMSprop": {"alpha": 0.99},
 }
-"""The same for one of them: what torch takes where nothing is given. The decay of AdamW is said, as it moves the run."""
+"""The same for one of them: what torch takes where nothing is given. AdamW's decay is said, as it moves the run."""
 
 
 def knobs(runs: xr.Dataset) -> str:
