@@ -2,6 +2,7 @@
 
 import { drawAxes, linearScale, logScale } from './axes.js';
 import { BOLD, element, followWidth, setAttribute, setText, ticksOf } from './dom.js';
+import { followPointer } from './hands.js';
 import { Sheet, widthOf, writeText } from './sheet.js';
 import { stepOf } from './state.js';
 
@@ -18,15 +19,10 @@ export class Curves {
       const share = (event.clientX - area.left - left) / (right - left), { steps } = app.state;
       app.change({ step: Math.round(Math.max(0, Math.min(1, share)) * steps) }, { moving: true });
     };
-    this.canvas.addEventListener('pointerdown', (event) => {
-      this.canvas.setPointerCapture(event.pointerId);
+    followPointer(this.canvas, (event) => {
       scrub(event);
-      this.canvas.addEventListener('pointermove', scrub);
-      this.canvas.addEventListener('lostpointercapture', () => {
-        this.canvas.removeEventListener('pointermove', scrub);
-        app.settle();
-      }, { once: true });
-    });
+      return scrub;
+    }, () => app.settle());
   }
 
   render() {
