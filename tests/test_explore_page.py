@@ -415,6 +415,7 @@ def test_refused_settings_are_torchs_own_words_and_the_pictures_stay(visit):
     page.get_by_label("nesterov").check()
     visit.rest()
     assert REFUSED in page.inner_text(".refusal")
+    assert f"The pictures show {page.inner_text('.call').removesuffix(', 100 steps')}." in page.inner_text(".refusal")
     assert visit.bits() == damped != before
     assert "dampening=0.5)" in page.inner_text(".call")
     assert page.get_by_label("nesterov").is_checked()  # nothing is switched off silently

@@ -5,7 +5,7 @@ import { number } from './format.js';
 import { followArrows } from './hands.js';
 import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has, nameOf, usualOf } from './optimizers.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
-import { typed } from './verdict.js';
+import { callOf, typed } from './verdict.js';
 
 const GRAIN = 1000;
 const NUMBERS = [...SETTINGS, 'delta', 'beta', 'condition', 'steps'];
@@ -123,7 +123,7 @@ export class Knobs {
       setAttribute(field, 'aria-label', `start, ${app.card.labels[k]}`);
       setText(this.names[k], app.card.labels[k]);
     });
-    setText(this.refusal, app.refused ? `torch refuses this: ${app.refused}. The pictures show the last settings that it took.` : '');
+    setText(this.refusal, app.refused ? `torch refuses this: ${app.refused}. The pictures show ${callOf(app.lastSettings)}.` : '');
     setProperty(this.refusal, 'hidden', !app.refused);
     this.renderLimits();
   }
