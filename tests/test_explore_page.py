@@ -274,9 +274,11 @@ def test_keys(visit):
     page.keyboard.press(",")
     page.keyboard.press(".")
     assert visit.state["step"] == 99
+    maps = page.locator(".maps").bounding_box()
     page.keyboard.press("p")
     assert visit.state["pin"]["nesterov"] is True
     assert "pinned: SGD(lr=0.1, momentum=0.9, nesterov=True)" in page.inner_text(".pinned")
+    assert page.locator(".maps").bounding_box() == maps  # a pressed tool is no wider
     page.keyboard.press("?")
     assert page.locator("dialog kbd").count() >= 8
     page.keyboard.press("Escape")

@@ -173,7 +173,7 @@ export class Phase {
     const { arrived, lost, valid, fastest } = this.pace.known, mine = arrival.outcome === 'arrived' ? stepsText(arrival.step) : arrival.outcome;
     const known = !this.old && valid, first = arrived ? `fastest: ${soMany(fastest)}` : 'none arrives';
     setText(this.outcome, known ? `${first}; yours: ${mine}` : `yours: ${mine}`);
-    const share = (count) => `${number((100 * count) / valid, 2)} %`, line = modes ? ` Line: stability limit${everywhere ? '' : ', local'}.` : '';
+    const share = (count) => `${number((100 * count) / valid, 2)}\u00a0%`, line = modes ? ` Line: stability limit${everywhere ? '' : ', local'}.` : '';
     setText(this.reason, known && !this.pace.job ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived)} arrive in ${stepsText(taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
   }
 
