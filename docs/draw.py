@@ -55,7 +55,7 @@ def _photograph(page: Path, picture: Path) -> None:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         sheet = browser.new_page(viewport={"width": 1400, "height": 900})
         sheet.goto(page.as_uri())
-        for last in ("arrive within 100 steps", "in every bit (torch"):  # what takes longest to compute
+        for last in ("arrive in 100 steps", "in every bit (torch"):  # what takes longest to compute
             sheet.get_by_text(last).wait_for(timeout=120_000)
         sheet.screenshot(path=picture)
         browser.close()

@@ -274,9 +274,11 @@ def test_keys(visit):
     page.keyboard.press(",")
     page.keyboard.press(".")
     assert visit.state["step"] == 99
+    maps = page.locator(".maps").bounding_box()
     page.keyboard.press("p")
     assert visit.state["pin"]["nesterov"] is True
     assert "pinned: SGD(lr=0.1, momentum=0.9, nesterov=True)" in page.inner_text(".pinned")
+    assert page.locator(".maps").bounding_box() == maps  # a pressed tool is no wider
     page.keyboard.press("?")
     assert page.locator("dialog kbd").count() >= 8
     page.keyboard.press("Escape")
@@ -415,6 +417,7 @@ def test_refused_settings_are_torchs_own_words_and_the_pictures_stay(visit):
     page.get_by_label("nesterov").check()
     visit.rest()
     assert REFUSED in page.inner_text(".refusal")
+    assert f"The pictures show {page.inner_text('.call').removesuffix(', 100 steps')}." in page.inner_text(".refusal")
     assert visit.bits() == damped != before
     assert "dampening=0.5)" in page.inner_text(".call")
     assert page.get_by_label("nesterov").is_checked()  # nothing is switched off silently

@@ -164,6 +164,8 @@ def test_brief_sentences_are_beginnings_that_fit_and_are_pythons(page):
     told = [each.brief for each in found]
     assert page.ask("brief", sentences=[each.sentence for each in found]) == told
     assert any(brief != each.sentence for brief, each in zip(told, found, strict=True))
+    assert any(brief.startswith("lr ") and brief != each.sentence for brief, each in zip(told, found, strict=True))
+    assert not any(brief.startswith("Lr") for brief in told)  # a setting is written as it is typed
     for brief, each in zip(told, found, strict=True):
         bare = each.sentence if len(each.sentence) <= 100 else each.sentence.removeprefix(LOCALLY)
         assert bare.lower().startswith(brief[:-1].lower())

@@ -85,7 +85,7 @@ class Finding:
         if len(self.sentence) <= LONGEST:
             return self.sentence
         said = self.sentence.removeprefix(LOCALLY)
-        said = f"{said[0].upper()}{said[1:]}"
+        said = said if said.startswith("lr ") else f"{said[0].upper()}{said[1:]}"  # settings are written as typed
         if len(said) <= LONGEST:
             return said
         ends = [each.start() for each in re.finditer(r"\. |; |: |, not |, so ", said)]

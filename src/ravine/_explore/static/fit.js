@@ -2,6 +2,7 @@
 
 import { drawAxes } from './axes.js';
 import { element, followWidth, setAttribute, setProperty, setText, tickText, ticksOf } from './dom.js';
+import { followPointer } from './hands.js';
 import { Sheet } from './sheet.js';
 import { stepOf } from './state.js';
 
@@ -29,22 +30,18 @@ export class Fit {
       }
       return { best, x: this.tidy(this.backX(x)), y: this.tidy(this.backY(y)) };
     };
-    canvas.addEventListener('pointerdown', (event) => {
+    followPointer(canvas, (event) => {
       const { best } = nearest(event);
-      if (best < 0) return;
-      canvas.setPointerCapture(event.pointerId);
+      if (best < 0) return null;
       event.preventDefault();
       this.frozen = this.range;
-      const move = (at) => {
+      return (at) => {
         const { x, y } = nearest(at);
         app.changePoints((inputs, targets) => [inputs.with(best, x), targets.with(best, y)], { moving: true });
       };
-      canvas.addEventListener('pointermove', move);
-      canvas.addEventListener('lostpointercapture', () => {
-        canvas.removeEventListener('pointermove', move);
-        this.frozen = this.data = null;  // the range may widen again
-        app.settle();
-      }, { once: true });
+    }, () => {
+      this.frozen = this.data = null;  // the range may widen again
+      app.settle();
     });
     // a double click adds a point, or takes the one beneath it away
     canvas.addEventListener('dblclick', (event) => {

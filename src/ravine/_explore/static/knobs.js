@@ -2,9 +2,10 @@
 
 import { element, setAttribute, setProperty, setStyle, setText } from './dom.js';
 import { number } from './format.js';
+import { followArrows } from './hands.js';
 import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has, nameOf, usualOf } from './optimizers.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
-import { typed } from './verdict.js';
+import { callOf, typed } from './verdict.js';
 
 const GRAIN = 1000;
 const NUMBERS = [...SETTINGS, 'delta', 'beta', 'condition', 'steps'];
@@ -32,12 +33,7 @@ export class Knobs {
     const set = (value, options) => app.change({ [name]: value }, options);
     slider.addEventListener('input', () => set(this.fromSlider(name, Number(slider.value)), { moving: true }));
     slider.addEventListener('change', () => app.settle());
-    slider.addEventListener('keydown', (event) => {
-      const way = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-      if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      set(this.stepped(name, way * (event.shiftKey ? 10 : 1)));
-    });
+    followArrows(slider, ([across, up], many) => set(this.stepped(name, (across + up) * many)));
     field.addEventListener('change', () => this.take(name, field));
     field.addEventListener('keydown', (event) => {
       if (event.key === 'Enter') this.take(name, field);
@@ -127,7 +123,7 @@ export class Knobs {
       setAttribute(field, 'aria-label', `start, ${app.card.labels[k]}`);
       setText(this.names[k], app.card.labels[k]);
     });
-    setText(this.refusal, app.refused ? `torch refuses this: ${app.refused}. The pictures show the last settings that it took.` : '');
+    setText(this.refusal, app.refused ? `torch refuses this: ${app.refused}. The pictures show ${callOf(app.lastSettings)}.` : '');
     setProperty(this.refusal, 'hidden', !app.refused);
     this.renderLimits();
   }

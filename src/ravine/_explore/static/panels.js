@@ -2,6 +2,7 @@
 
 import { BOLD, FONT, element, followWidth, setAttribute, setStyle, setText } from './dom.js';
 import { drawGround, fromX, fromY, makeView, toX, toY } from './ground.js';
+import { followArrows, followPointer } from './hands.js';
 import { isSgd, settingsOf } from './optimizers.js';
 import { Path } from './path.js';
 import { Room } from './room.js';
@@ -40,27 +41,15 @@ export class Panel {
       const box = stage.getBoundingClientRect();
       return this.pairAt(event.clientX - box.left, event.clientY - box.top);
     };
-    handle.addEventListener('pointerdown', (event) => {
-      handle.setPointerCapture(event.pointerId);
+    followPointer(handle, (event) => {
       event.preventDefault();
       handle.focus({ preventScroll: true });
       if (app.state.panel !== this.index) app.change({ panel: this.index }, { quiet: true });
-      const move = (at) => app.change({ start: place(at) }, { moving: true });
-      handle.addEventListener('pointermove', move);
-      const end = () => {
-        handle.removeEventListener('pointermove', move);
-        app.settle();
-      };
-      handle.addEventListener('lostpointercapture', end, { once: true });
-    });
-    handle.addEventListener('keydown', (event) => {
-      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-      if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-      const { view } = this, reach = (event.shiftKey ? 10 : 1) * niceStep((view.x1 - view.x0) / 130), tall = (event.shiftKey ? 10 : 1) * niceStep((view.y1 - view.y0) / 130);
-      const [x, y] = app.swap ? [app.state.start[1], app.state.start[0]] : app.state.start;
-      const moved = [tidy(x + way[0] * reach), tidy(y + way[1] * tall)];
+      return (at) => app.change({ start: place(at) }, { moving: true });
+    }, () => app.settle());
+    followArrows(handle, ([across, up], many) => {
+      const { x0, x1, y0, y1 } = this.view, [x, y] = app.swap ? [app.state.start[1], app.state.start[0]] : app.state.start;
+      const moved = [tidy(x + across * many * niceStep((x1 - x0) / 130)), tidy(y + up * many * niceStep((y1 - y0) / 130))];
       app.change({ start: app.swap ? moved.reverse() : moved });
     });
     stage.addEventListener('dblclick', (event) => app.change({ start: place(event), panel: this.index }));
@@ -92,7 +81,8 @@ export class Panel {
     }
     this.renderGround(fresh);
     const pen = sheet.lay();
-    pen.lineJoin = pen.lineCap = 'round';
+    pen.lineCap = 'round';
+    pen.lineJoin = 'bevel';  // under the dots not to be told from round ones, which take longer to draw
     this.renderRun(pen);
   }
 
@@ -123,7 +113,6 @@ export class Panel {
     }
     if (step < facts.taken) stroke(pen, path.line(step, facts.taken, grain), ink, 1.3, 0.25);
     const walked = path.line(0, step, grain);
-    stroke(pen, walked, colors.ground, 4, 0.7);
     stroke(pen, walked, ink, 1.9, 1);
     pen.fillStyle = ink;
     pen.fill(path.dots(step, 1.9, view.width, view.height, grain));

@@ -2,6 +2,7 @@
 
 import { BOLD, FONT, element, followWidth, setAttribute, setProperty, setStyle, setText, tickText } from './dom.js';
 import { number, soMany, steps as stepsText } from './format.js';
+import { followArrows, followPointer } from './hands.js';
 import { OPTIMIZERS, nameOf, settingsOf } from './optimizers.js';
 import { DIVERGED, LATE, Pace, SIZE, TOP, UNKNOWN } from './pace.js';
 import { Sheet, writeText } from './sheet.js';
@@ -43,30 +44,17 @@ export class Phase {
       const u = clamp((event.clientX - box.left - left) / (right - left)), v = clamp((bottom - (event.clientY - box.top)) / (bottom - top));
       return { lr: Number(this.lrAt(u).toPrecision(3)), [this.second]: Number((v * TOP).toFixed(2)) };
     };
-    const start = (event) => {
-      stage.setPointerCapture(event.pointerId);
+    followPointer(stage, (event) => {
       event.preventDefault();
       ring.focus({ preventScroll: true });
       const move = (at) => app.change(place(at), { moving: true });
       move(event);
-      stage.addEventListener('pointermove', move);
-      stage.addEventListener('lostpointercapture', () => {
-        stage.removeEventListener('pointermove', move);
-        app.settle();
-      }, { once: true });
-    };
-    stage.addEventListener('pointerdown', start);
-    ring.addEventListener('keydown', (event) => {
-      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-      if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-      const many = event.shiftKey ? 10 : 1, { lr } = app.state;
-      app.change({
-        lr: Number(Math.max(0, lr * 1.05 ** (way[0] * many)).toPrecision(3)),
-        [this.second]: Number(Math.min(TOP, Math.max(0, app.state[this.second] + 0.01 * way[1] * many)).toFixed(2)),
-      });
-    });
+      return move;
+    }, () => app.settle());
+    followArrows(ring, ([across, up], many) => app.change({
+      lr: Number(Math.max(0, app.state.lr * 1.05 ** (across * many)).toPrecision(3)),
+      [this.second]: Number(Math.min(TOP, Math.max(0, app.state[this.second] + 0.01 * up * many)).toFixed(2)),
+    }));
   }
 
   lrAt(share) {
@@ -185,8 +173,8 @@ export class Phase {
     const { arrived, lost, valid, fastest } = this.pace.known, mine = arrival.outcome === 'arrived' ? stepsText(arrival.step) : arrival.outcome;
     const known = !this.old && valid, first = arrived ? `fastest: ${soMany(fastest)}` : 'none arrives';
     setText(this.outcome, known ? `${first}; yours: ${mine}` : `yours: ${mine}`);
-    const share = (count) => `${number((100 * count) / valid, 2)} %`, line = modes ? ` The line is the stability limit${everywhere ? '' : ', local'}.` : '';
-    setText(this.reason, known && !this.pace.job ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived)} arrive within ${stepsText(taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
+    const share = (count) => `${number((100 * count) / valid, 2)}\u00a0%`, line = modes ? ` Line: stability limit${everywhere ? '' : ', local'}.` : '';
+    setText(this.reason, known && !this.pace.job ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived)} arrive in ${stepsText(taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
   }
 
   say() {

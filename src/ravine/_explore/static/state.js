@@ -2,7 +2,7 @@
 
 import { NUMBERS, OPTIMIZERS, SWITCHES, USUAL, isSgd, nameOf, settingsOf, usualOf } from './optimizers.js';
 
-export const MOST_STEPS = 10000, MOST_POINTS = 10000, MOST_IN_LINK = 400;
+export const MOST_STEPS = 10000, MOST_POINTS = 10000;
 const THEMES = ['light', 'dark'];
 
 export function initialState(card, settings = {}) {

@@ -1,6 +1,7 @@
 // The step bar: play, scrub, one step at a time; and the update from there in numbers.
 
 import { element, setAttribute, setProperty, setStyle, setText } from './dom.js';
+import { followArrows } from './hands.js';
 import { openUpdate } from './sgd.js';
 import { stepOf } from './state.js';
 import { updateOf } from './verdict.js';
@@ -15,12 +16,7 @@ export class StepBar {
     this.slider = element('input', { type: 'range', min: 0, step: 1, 'aria-label': 'step' });
     this.slider.addEventListener('input', () => app.change({ step: Number(this.slider.value) }, { moving: true }));
     this.slider.addEventListener('change', () => app.settle());
-    this.slider.addEventListener('keydown', (event) => {
-      const way = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-      if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      this.move(way * (event.shiftKey ? 10 : 1));
-    });
+    followArrows(this.slider, ([across, up], many) => this.move((across + up) * many));
     this.fill = element('i', {});
     const move = (by, text, name) => element('button', { type: 'button', className: 'one', 'aria-label': name, onclick: () => this.move(by) }, text);
     this.number = element('output', { className: 'stepno' });

@@ -41,7 +41,8 @@ const SHORTEST = 30, LONGEST = 100;
 // The longest beginning of a sentence that says something by itself in two lines: as Finding.brief.
 export function brief(sentence) {
   if (sentence.length <= LONGEST) return sentence;
-  const bare = sentence.startsWith(LOCALLY) ? sentence.slice(LOCALLY.length) : sentence, said = `${bare[0].toUpperCase()}${bare.slice(1)}`;
+  const bare = sentence.startsWith(LOCALLY) ? sentence.slice(LOCALLY.length) : sentence;
+  const said = bare.startsWith('lr ') ? bare : `${bare[0].toUpperCase()}${bare.slice(1)}`;  // settings are written as typed
   if (said.length <= LONGEST) return said;
   const ends = [...said.matchAll(/\. |; |: |, not |, so /g)].map((match) => match.index).filter((at) => at > SHORTEST && at < LONGEST);
   return ends.length ? `${said.slice(0, ends[ends.length - 1])}.` : said;
