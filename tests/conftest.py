@@ -167,8 +167,7 @@ def written_article(tmp_path_factory):
                 with keep_page(place), pytest.MonkeyPatch.context() as patch:
                     for name, make in make_parts_once().items():
                         patch.setattr(name, make)
-                    if words:  # of these nobody looks at the pictures
-                        patch.setitem(OURS, "savefig.dpi", COARSE)
+                    patch.setitem(OURS, "savefig.dpi", COARSE if words else FINE)  # the usual one is looked at
                     result = CliRunner().invoke(app, ["article", "--out", str(place / "figures"), *words])
                 assert result.exit_code == 0, result.output
                 printed.write_text(result.output)
@@ -177,8 +176,14 @@ def written_article(tmp_path_factory):
     return write
 
 
-COARSE = 50
-"""Dots per inch of pictures that are drawn and written, but not looked at: a third of ours."""
+FINE, COARSE = OURS["savefig.dpi"], 50
+"""Dots per inch of our pictures, and of those that are drawn and written, but that nobody looks at."""
+
+
+@pytest.fixture
+def coarsely(monkeypatch):
+    """Write pictures with a third of their dots: what they show, where, and in what kind of file is the same."""
+    monkeypatch.setitem(OURS, "savefig.dpi", COARSE)
 
 
 @functools.cache

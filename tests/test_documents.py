@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import ravine
 from ravine.cli import app
-from ravine.plot._canvas import style
 from ravine.plot._film import animate
 
 PROJECT = Path(__file__).parent.parent
@@ -26,12 +25,6 @@ RUN_HERE = [page for page in PAGES if "```text" not in page.read_text() or page.
 
 def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.S)
-
-
-@pytest.fixture
-def coarsely(monkeypatch):
-    """Nobody looks at the pictures here: they have a third of their dots."""
-    monkeypatch.setitem(style.OURS, "savefig.dpi", 50)
 
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
