@@ -246,9 +246,15 @@ def houses(tmp_path):
     return path, area, price
 
 
-@pytest.fixture
-def article():
+@pytest.fixture(scope="session")
+def made_article():
     return ravine.gallery.article()
+
+
+@pytest.fixture
+def article(made_article):
+    """The article's four problems, made once: nothing that is done with a problem changes it."""
+    return dict(made_article)
 
 
 @pytest.fixture(autouse=True)
