@@ -136,9 +136,7 @@ def case(request, all_cases):
 @pytest.fixture(scope="session")
 def told():
     """The article's study, computed once."""
-    from ravine import article
-
-    return article.study()
+    return make_parts_once()["ravine.article.study"]()
 
 
 @pytest.fixture(scope="session")
