@@ -23,7 +23,9 @@ import bare
 import planes
 import ravine
 from ravine._html import page as html
+from ravine.article import claims, figures, knobs, valley
 from ravine.cli import app
+from ravine.plot._canvas.style import OURS
 
 
 def rosenbrock(p):
@@ -134,9 +136,7 @@ def case(request, all_cases):
 @pytest.fixture(scope="session")
 def told():
     """The article's study, computed once."""
-    from ravine import article
-
-    return article.study()
+    return make_parts_once()["ravine.article.study"]()
 
 
 @pytest.fixture(scope="session")
@@ -162,13 +162,44 @@ def written_article(tmp_path_factory):
         printed = place / "printed.txt"
         with FileLock(f"{place}.lock"):
             if not printed.exists():
-                with keep_page(place):
+                with keep_page(place), pytest.MonkeyPatch.context() as patch:
+                    for name, make in make_parts_once().items():
+                        patch.setattr(name, make)
+                    patch.setitem(OURS, "savefig.dpi", COARSE if words else FINE)  # the usual one is looked at
                     result = CliRunner().invoke(app, ["article", "--out", str(place / "figures"), *words])
                 assert result.exit_code == 0, result.output
                 printed.write_text(result.output)
         return place / "figures", printed.read_text()
 
     return write
+
+
+FINE, COARSE = OURS["savefig.dpi"], 50
+"""Dots per inch of our pictures, and of those that are drawn and written, but that nobody looks at."""
+
+
+@pytest.fixture
+def coarsely(monkeypatch):
+    """Write pictures with a third of their dots: what they show, where, and in what kind of file is the same."""
+    monkeypatch.setitem(OURS, "savefig.dpi", COARSE)
+
+
+@functools.cache
+def make_parts_once():
+    """Return what makes the parts that pages of the article have in common, each for the first page alone."""
+    make_study = functools.cache(figures.study)
+    check_claims = functools.cache(lambda: claims.check_claims(make_study()))  # on each page at the article's settings
+    return {
+        "ravine.article.study": make_study,
+        "ravine.article.figures.study": make_study,
+        "ravine.article.page.check_claims": lambda _: check_claims(),
+        "ravine.article.page.make_switch_sections": functools.cache(knobs.make_switch_sections),
+        "ravine.article.knobs.sweep_knobs": functools.cache(knobs.sweep_knobs),
+        "ravine.article.valley.sweep_valley": functools.cache(valley.sweep_valley),
+        "ravine.article.page.make_valley_section": functools.cache(
+            lambda style: html.draw_plates(valley.make_valley_section(style))
+        ),
+    }
 
 
 @contextlib.contextmanager
@@ -213,9 +244,15 @@ def houses(tmp_path):
     return path, area, price
 
 
-@pytest.fixture
-def article():
+@pytest.fixture(scope="session")
+def made_article():
     return ravine.gallery.article()
+
+
+@pytest.fixture
+def article(made_article):
+    """The article's four problems, made once: nothing that is done with a problem changes it."""
+    return dict(made_article)
 
 
 @pytest.fixture(autouse=True)

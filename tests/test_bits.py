@@ -17,7 +17,6 @@ import pytest
 import torch
 
 import bare
-import processes
 import ravine
 from ravine._engine import batched, choose, gradients, reference
 from ravine._engine.keep import Buffer
@@ -526,26 +525,44 @@ if len(sys.argv) > 1:
     chance = numpy.random.default_rng()
     test_bits.test_four_hundred_random_settings(ravine.gallery.article(), "MSELoss", torch.float32, chance, False)
     test_bits.test_own_data(50, 3, torch.float64, chance)
-print(json.dumps({"torch": seen.hexdigest()[:12], "orders": found}))
+capability = torch.backends.cpu.get_cpu_capability()
+print(json.dumps({"torch": seen.hexdigest()[:12], "orders": found, "capability": capability}))
 """
 
 
-def probe(more):
-    """What holds where the environment is another, and with it torch's libraries: a process that begins cold."""
-    environment = {**os.environ, **more, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-c", PROBE, str(Path(__file__).parent)]
-    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, (more, ended.stderr[-3000:])
-    return json.loads(ended.stdout)
+FORKS = """
+import contextlib, importlib, json, os, sys
+for name in ("torch._dynamo", "ravine._sweep.sweep", "ravine._engine.make_job", "dask.array", "bare", "pytest"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+here, probe, *environments = sys.argv[1:]
+for more in map(json.loads, environments):
+    child = os.fork()
+    if not child:
+        os.environ.update(more)
+        sys.argv[1:] = [here] * bool(more)
+        exec(probe)
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, more
+"""
+"""Imports what takes long, and forks for each environment before anything is computed: it is then that torch's
+libraries look at what they find there."""
 
 
 @pytest.mark.skipif(not CAPABLE, reason="nothing to take away from this processor")
 def test_the_bits_hold_under_other_libraries_orders():
     """Other processors, as far as the environment makes this one like them; some change nothing on some processors."""
-    found = {"as it is": json.loads(processes.run(PROBE, check=True).out)}
-    found |= {json.dumps(more): probe(more) for more in ENVIRONMENTS}
+    environments = [{}, *ENVIRONMENTS]
+    words = [sys.executable, "-c", FORKS, str(Path(__file__).parent), PROBE, *map(json.dumps, environments)]
+    places = os.pathsep.join(sys.path)
+    asked = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
+    ended = subprocess.run(words, env=asked, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    found = dict(zip(map(str, environments), map(json.loads, ended.stdout.splitlines()), strict=True))
     for name, each in found.items():
         print(name, *(f"\n    {which}: {why}" for which, why in each["orders"].items()))
+    assert found["{'ATEN_CPU_CAPABILITY': 'default'}"]["capability"] == "DEFAULT"  # else it was looked for before
     bits = {name: each["torch"] for name, each in found.items()}
     assert len(set(bits.values())) > 1, bits  # without fused operations, which all of these processors have, at least
 

@@ -21,6 +21,8 @@ from ravine._store.store import Store
 from ravine._sweep import plan
 from ravine.cli import app
 
+pytestmark = pytest.mark.usefixtures("coarsely")
+
 
 def run(*words, code=0):
     result = CliRunner().invoke(app, [str(word) for word in words])

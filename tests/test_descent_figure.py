@@ -30,7 +30,7 @@ def of_gid(ax, gid):
 
 def write(figure):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", dpi=50)
     assert buffer.getvalue().startswith(b"\x89PNG")
 
 

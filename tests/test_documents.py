@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import ravine
 from ravine.cli import app
+from ravine.plot._film import animate
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")), PROJECT / "CONTRIBUTING.md"]
@@ -27,8 +28,10 @@ def blocks(page, language):
 
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
-def test_python_runs_as_shown(page, tmp_path, monkeypatch):
+def test_python_runs_as_shown(page, tmp_path, monkeypatch, coarsely):
     monkeypatch.chdir(tmp_path)
+    if page.name != "README.md":
+        monkeypatch.setitem(animate.DPI, ".gif", 32)
     (tmp_path / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
     space: dict[str, object] = {}
     with torch.random.fork_rng():
@@ -55,7 +58,7 @@ def test_the_readme_makes_a_film_of_four():
 
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
-def test_commands_run_as_shown(page, tmp_path, monkeypatch, written_article):
+def test_commands_run_as_shown(page, tmp_path, monkeypatch, written_article, coarsely):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
     for line in "\n".join(blocks(page, "sh")).splitlines():

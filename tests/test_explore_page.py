@@ -10,11 +10,13 @@ import pytest
 import torch
 
 import ravine
+from pages import wait_until
 from ravine._explore.standalone import make_html, make_page
 
 NUMBERED = ["lr", "momentum", "dampening", "weight_decay", "delta", "beta", "steps"]
 MINUS = "\N{MINUS SIGN}"
 PROVEN = "24 of 24 runs are torch\N{RIGHT SINGLE QUOTATION MARK}s in every bit"
+RESTING = "(!ravine.moving && !ravine.resting && !ravine.dirty && !ravine.request)"
 REFUSED = "Nesterov momentum requires a momentum and zero dampening"
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -41,10 +43,14 @@ class Visit:
         self.rest()
 
     def rest(self):
-        """Wait until the hand has rested and every frame is painted."""
-        self.page.evaluate(
-            "new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 260))"
-        )
+        """Wait until the hand counts as resting, and nothing that follows from it is left to be painted."""
+        wait_until(self.page, RESTING, frames=3)
+
+    def resize(self, width, height):
+        """Give the window another size, and wait until the page has followed."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        wait_until(self.page, f"innerWidth === {width}")
+        self.rest()
 
     @property
     def state(self):
@@ -256,6 +262,7 @@ def test_the_step_bar(visit):
         numbers, [*velocity[17], *gradient[17], *velocity[18], *position[17], *position[18]], rtol=6e-3
     )
     page.keyboard.press("Tab")
+    page.evaluate("ravine.change({ step: 60 })")  # it plays from there
     page.click("[aria-label=play]")
     page.locator("[aria-label=pause]").wait_for()
     page.locator("[aria-label=play]").wait_for(timeout=20_000)
@@ -327,17 +334,18 @@ def test_targets_are_large_enough(wide_and_narrow):
 
 def test_by_touch_on_a_phone(phone):
     page = phone.page
-    page.tap(".tabs button:nth-child(2)")
+    page.tap(".tabs button:nth-child(2)")  # the browser makes a click of a touch when it likes
+    wait_until(page, "ravine.state.panel === 1")
     phone.rest()
-    assert phone.state["panel"] == 1
     assert page.locator("section[aria-label=L1Loss]").is_visible()
     assert page.locator("section[aria-label=MSELoss]").is_hidden()
     page.tap(".chip:has-text('Nesterov brakes')")
-    assert phone.state["nesterov"] is True
+    wait_until(page, "ravine.state.nesterov === true")
     slider = page.get_by_label("momentum", exact=True)
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+    wait_until(page, "ravine.state.momentum < 0.7")
     phone.rest()
     assert 0.3 < phone.state["momentum"] < 0.7
     top = page.locator("section[aria-label=L1Loss] .stage").bounding_box()
@@ -376,14 +384,17 @@ def test_back_and_forward_undo(visit):
     page.click(".chip:has-text('plain')")
     visit.rest()
     assert visit.state["weight_decay"] == 0
-    page.click("[aria-label=undo]")
+    page.click("[aria-label=undo]")  # what the browser's history says comes later than the click
+    wait_until(page, "ravine.state.weight_decay === 2")
     visit.rest()
     assert (visit.state["weight_decay"], visit.state["nesterov"]) == (2, True)
     page.go_back()
+    wait_until(page, "ravine.state.weight_decay === 0")
     visit.rest()
     assert (visit.state["weight_decay"], visit.state["momentum"]) == (0, 0.9)
     assert page.locator("[aria-label=undo]").is_disabled()
     page.go_forward()
+    wait_until(page, "ravine.state.weight_decay === 2")
     visit.rest()
     assert visit.state["weight_decay"] == 2
 
@@ -578,8 +589,7 @@ def test_media_and_widths(browser, file, options, first):
     """Each is opened in another width, and drawn wider and narrower."""
     visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=20", first, 900, **options)
     for width in (first, *({1400, 900, 390} - {first})):
-        visit.page.set_viewport_size({"width": width, "height": 900})
-        visit.rest()
+        visit.resize(width, 900)
         assert visit.page.evaluate("document.documentElement.scrollWidth") == width
         assert visit.page.evaluate("ravine.colors.dark") == (options.get("color_scheme") == "dark")
         visit.page.emulate_media(media="print")
@@ -629,8 +639,7 @@ def test_under_a_moving_hand_no_sentence_of_older_runs_is_seen(visit):
 def test_the_legend_of_lr_times_momentum_is_whole_at_every_width(browser, file, problem):
     visit = Visit(browser, f"{file.as_uri()}#problem={problem}&theme=dark", 1400, 900)
     for width in (1400, 1181, 900, 830, 390):
-        visit.page.set_viewport_size({"width": width, "height": 900})
-        visit.rest()
+        visit.resize(width, 900)
         assert visit.page.inner_text(".pace small") == "brighter: sooner"
         assert visit.page.evaluate(
             "(() => { const h = document.querySelector('.pace h2'), { right, bottom } = h.getBoundingClientRect();"

@@ -20,6 +20,7 @@ import uvicorn
 import processes
 import ravine
 from node import STATIC
+from pages import wait_until
 from ravine._explore import explore as pages
 from ravine._explore.answers import QuestionError, answer
 from ravine._explore.server import MOST_BYTES, make_app, serve
@@ -369,32 +370,23 @@ def served():
     bound.close()
 
 
-def until(page, true):
-    """Wait for an expression; the page's own policy forbids Playwright's way, which evaluates text within the page."""
-    for _ in range(300):
-        if page.evaluate(f"Boolean({true})"):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(true)
-
-
 @pytest.mark.filterwarnings("default")
 def test_a_pin_of_what_python_runs_stays_as_a_ghost(browser, served):
     context = browser.new_context()
     page = context.new_page()
     page.goto(served)
-    until(page, "ravine.shown.length > 0")
+    wait_until(page, "ravine.shown.length > 0")
     bits = "[...{}.run.position].map(String)"
     before = page.evaluate(bits.format("ravine.shown[0].facts"))
     page.keyboard.press("p")
     page.fill("[aria-label='lr, as a number']", "0.0005")
     page.keyboard.press("Enter")
-    until(page, "ravine.shown[0].pinned && ravine.shown[0].facts.settings.lr === 0.0005")
+    wait_until(page, "ravine.shown[0].pinned && ravine.shown[0].facts.settings.lr === 0.0005")
     assert page.evaluate(bits.format("ravine.shown[0].pinned")) == before
     assert page.evaluate(bits.format("ravine.shown[0].facts")) != before
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("p")
-    until(page, "!ravine.shown[0].pinned")
+    wait_until(page, "!ravine.shown[0].pinned")
     context.close()
 
 

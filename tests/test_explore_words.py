@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -28,6 +29,9 @@ def page():
     running.close()
 
 
+article = functools.cache(ravine.gallery.article)
+
+
 def flat(dtype):
     return neuron(torch.zeros(1, 1, dtype=dtype), torch.zeros(1, dtype=dtype))
 
@@ -47,7 +51,7 @@ def random_settings(random, scale):
 
 def random_problem(random, k):
     if k % 3 == 0:
-        return list(ravine.gallery.article().values())[int(random.integers(4))], 0.1
+        return list(article().values())[int(random.integers(4))], 0.1
     if k % 3 == 1:
         known = sorted({*ravine.gallery.__all__} - {"article", "rastrigin"})  # the browser's cosine is not torch's
         name = known[int(random.integers(len(known)))]
@@ -142,7 +146,7 @@ def test_kinds_that_people_come_for(page, kind):
         "maximize": False,
         **SAID[kind],
     }
-    theirs, mine = both(page, ravine.gallery.article()["MSELoss"], [6.0, -3.0], settings, 100)
+    theirs, mine = both(page, article()["MSELoss"], [6.0, -3.0], settings, 100)
     assert mine == theirs
     assert kind in {each for each, _ in mine[0]}
 
@@ -150,7 +154,7 @@ def test_kinds_that_people_come_for(page, kind):
 @pytest.mark.parametrize(("kind", "lr"), [("jitter", 0.3), ("bounded slope", 0.1)])
 def test_what_slopes_that_do_not_fade_do(page, kind, lr):
     settings = {"lr": lr, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
-    theirs, mine = both(page, ravine.gallery.article()["L1Loss"], [6.0, -3.0], settings, 200)
+    theirs, mine = both(page, article()["L1Loss"], [6.0, -3.0], settings, 200)
     assert mine == theirs
     assert kind in {each for each, _ in mine[0]}
 
@@ -177,7 +181,7 @@ def test_brief_sentences_are_beginnings_that_fit_and_are_pythons(page):
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_script_of_another_optimizer(page, name, capsys):
     card, settings = (
-        make_card(ravine.gallery.article()["MSELoss"]),
+        make_card(article()["MSELoss"]),
         {"optimizer": name, "momentum": 0.0, **OTHERS[name]},
     )
     state = {"start": [6.0, -3.0], "steps": 20, "lr": 0.05, "weight_decay": 0.5, "maximize": False, **settings}
@@ -191,7 +195,7 @@ def test_the_script_of_another_optimizer(page, name, capsys):
 
 @pytest.mark.parametrize("name", ["MSELoss", "HuberLoss", "quadratic"])
 def test_the_script_prints_the_last_loss_of_the_run(page, name, capsys):
-    problem = ravine.gallery.quadratic(condition=7) if name == "quadratic" else ravine.gallery.article()[name]
+    problem = ravine.gallery.quadratic(condition=7) if name == "quadratic" else article()[name]
     settings = {"lr": 0.05, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.5, "nesterov": True, "maximize": False}
     card = make_card(problem)
     state = {**settings, "start": card["start"], "steps": 30, "delta": 0.7, "condition": 7.0}
