@@ -134,8 +134,9 @@ def test_words_mean_what_they_mean_in_python(here):
     run("descend", "Rosenbrock", "--lr", 1e-3, "-o", "d.nc")
 
 
-@pytest.mark.parametrize("many", ["0.1,0.2", "0.001:1:5:log"])
-@pytest.mark.parametrize("option", ["--lr", "--momentum", "--weight-decay"])
+@pytest.mark.parametrize(
+    ("option", "many"), [("--lr", "0.1,0.2"), ("--momentum", "0.001:1:5:log"), ("--weight-decay", "0.1,0.2")]
+)
 def test_several_values_name_the_sweep(here, option, many):
     done = processes.run(processes.COMMAND, "descend", "quadratic", option, many)
     assert done.returncode == 2
