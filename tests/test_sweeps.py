@@ -418,7 +418,7 @@ def test_seeds_hang_on_the_run_alone(article):
 def test_a_model_that_draws_random_numbers_draws_its_own():
     x = torch.linspace(-1, 1, 20).reshape(-1, 1)
     with torch.random.fork_rng(), torch.no_grad():
-        model = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1))
+        model = torch.nn.Sequential(torch.nn.Linear(1, 6), torch.nn.Dropout(0.5), torch.nn.Linear(6, 1))
         for parameter in model.parameters():
             parameter.fill_(0.3)
     problem = ravine.Problem.of(model, torch.nn.MSELoss(), (x, x))
