@@ -8,10 +8,13 @@ with a Python of its own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import importlib
 import json
+import multiprocessing.forkserver
+import multiprocessing.util
 import os
 import pkgutil
 import select
@@ -21,6 +24,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import types
 import warnings
@@ -92,7 +96,8 @@ def start(program, *words, cwd=None, env=None, stdout=None, strict=False):
     """Start a program, that is code or the path of a script, with these words behind it.
 
     ``env`` is added to the environment; ``stdout``, a file descriptor, takes the place of what `Process.out` reads;
-    ``strict`` makes errors of warnings, here and in whatever the program spawns.
+    ``strict`` makes errors of warnings, here and in whatever the program spawns. The server from which it forks
+    workers, if it has one, begins with all that is imported here, too.
     """
     (told, telling), (reading, writing) = os.pipe(), os.pipe()
     out, err, request = open_unnamed(), open_unnamed(), open_unnamed()
@@ -196,8 +201,31 @@ def begin(request, telling, *streams):
     return given
 
 
+def fork_server(path, words, passed, begin=multiprocessing.util.spawnv_passfds):
+    """Begin a forkserver of multiprocessing's as a fork, and anything else as multiprocessing does."""
+    code = words[words.index("-c") + 1]
+    if not code.startswith("from multiprocessing.forkserver "):
+        return begin(path, words, passed)
+    child = os.fork()
+    if child:
+        return child
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        for number in map(int, os.listdir("/proc/self/fd")):
+            if number > 2 and number not in (*passed, nothing.fileno()):
+                with contextlib.suppress(OSError):  # that of the list itself
+                    os.fstat(number)
+                    os.dup2(nothing.fileno(), number)  # what held it may close it
+    multiprocessing.forkserver._forkserver._lock = threading.Lock()  # which is held while it begins
+    sys.modules["__main__"] = types.ModuleType("__main__")  # workers read a script again
+    try:
+        exec(code, vars(sys.modules["__main__"]))
+    finally:
+        os._exit(0)
+
+
 def make_main(given):
     """Put an empty module in the place of the one that runs; return it, and what is to be run in it."""
+    multiprocessing.util.spawnv_passfds = fork_server
     program, main = given["program"], types.ModuleType("__main__")
     sys.modules["__main__"] = main
     sys.argv = [program or "-c", *given["words"]]

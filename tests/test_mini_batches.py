@@ -199,7 +199,7 @@ def test_one_run_and_several_problems(article):
 def test_four_problems(article, houses):
     """Whatever autograd takes is stacked too; what has no data has no batches."""
     with torch.random.fork_rng():
-        network = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2)).double()
+        network = torch.nn.Sequential(torch.nn.Linear(1, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
     x = torch.linspace(-1, 1, 11, dtype=torch.float64).reshape(-1, 1)
     classes = torch.arange(11) % 2
     problems = {

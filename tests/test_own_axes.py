@@ -99,7 +99,7 @@ def test_what_is_drawn_already_stays_in_sight_and_names_stay(swept, own):
 
 def test_names_of_curves_stand_within_her_axes(swept, own):
     plot.losses(swept.isel(momentum=0, lr=slice(0, 5)), ax=own)
-    own.get_figure().canvas.draw()
+    own.get_figure().draw_without_rendering()
     names = sorted((text for text in own.texts if text.get_gid() == "end"), key=lambda text: text.get_text())
     assert [text.get_text() for text in names] == ["lr 0.01", "lr 0.0152", "lr 0.0231", "lr 0.03511", "lr 0.05337"]
     for text in names:

@@ -24,7 +24,7 @@ import bare
 import ravine
 from ravine import article, cli
 from ravine._html.inline import format_inline
-from ravine._html.page import Claim, Listing, Page, Plate, Section, Table, Text, find_matrix, make_html
+from ravine._html.page import Claim, Listing, Page, Plate, Print, Section, Table, Text, find_matrix, make_html
 from ravine._html.render import colors_of
 from ravine._system import write_text
 from ravine.article import claims, knobs, story, valley
@@ -45,7 +45,7 @@ TURNED = {
     "half": {"momentum": 0.5},
     "diverging": {"lr": 2.0},
     "short": {"momentum": 0.0, "nesterov": False, "steps": 5},
-    "everything": {"lr": 0.05, "momentum": 0.7, "dampening": 0.3, "weight_decay": 0.0, "steps": 150},
+    "everything": {"lr": 0.05, "momentum": 0.7, "dampening": 0.3, "weight_decay": 0.0, "steps": 110},
 }
 
 
@@ -80,14 +80,12 @@ class Walk(HTMLParser):
 
 @pytest.fixture(scope="module", autouse=True)
 def shared_parts(told, proofs):
-    """Made once for all pages, as no knob turns it: the article's own study, its claims and the narrow valley."""
+    """Made once for all pages, as no knob turns it: the article's own study and its claims."""
     with pytest.MonkeyPatch.context() as patch:
         make_study, check = article.figures.study, claims.check_claims
         patch.setattr(article.figures, "study", lambda **given: make_study(**given) if given else told)
         checked = lambda study: list(proofs.values()) if study is told else check(study)  # noqa: E731
         patch.setattr("ravine.article.page.check_claims", checked)
-        in_valley = functools.cache(valley.make_valley_section)
-        patch.setattr("ravine.article.page.make_valley_section", in_valley)
         yield
 
 
@@ -327,9 +325,7 @@ def test_figure_7_in_numbers_adds_up(page):
 def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
     study = article.study(**given)
     figures = {7: article.FIGURES[7].draw(study, "ravine")}
-    (chapter,) = (
-        each for each in story.make_chapters(story.StoryData(study, figures, "ravine")) if each.id == "nesterov"
-    )
+    chapter = story._make_nesterov(story.StoryData(study, figures, "ravine"))
     told = [each.caption for each in chapter.blocks if isinstance(each, Table)]
     for ax, run, caption in zip(figures[7].axes, ("momentum", "nesterov"), told, strict=False):
         step = article.step_shown(study.sel(run=run, criterion="MSELoss"), run)
@@ -341,17 +337,30 @@ def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
 DRAWN = ("diverging", "everything")
 
 
+def shorten_asides(patch, page):
+    """Take the valley, which no knob turns, from the article's page, on which numbers of single knobs are read as well.
+
+    Runs of single knobs, which are not drawn here, are short.
+    """
+    (in_valley,) = (section for section in page.sections if section.id == "valley-of-100")
+    patch.setattr("ravine.article.page.make_valley_section", lambda style: in_valley)
+    patch.setattr(knobs, "STEPS", 20)
+    patch.setattr(knobs, "sweep_knobs", functools.partial(knobs.sweep_knobs, 20))
+
+
 @pytest.fixture(scope="module")
-def make_turned():
-    """Make a page on which knobs were turned, once; whole, or not drawn and without the sections on each knob alone."""
+def make_turned(written_page):
+    """Make a page on which knobs were turned, once; whole, or not drawn and without what is said of each knob alone."""
 
     def make(name):
         given = TURNED[name]
         study = article.study(**given)
         figures = article.draw_figures(study) if name in DRAWN else {}
         with pytest.MonkeyPatch.context() as patch:
+            shorten_asides(patch, written_page[0])
             if name not in DRAWN:
                 patch.setattr("ravine.article.page.make_knob_sections", lambda *_, **__: [])
+                patch.setattr("ravine.article.page.make_switch_sections", lambda **_: [])
             return given, study, figures, make_page(study, figures, **given)
 
     return functools.cache(make)
@@ -391,10 +400,11 @@ def test_settings_replace_the_articles_wherever_it_turns_them(turned):
 def test_arrivals_in_the_sentences_are_those_of_a_bare_loop(turned):
     given, study, _, page = turned
     plates = {plate.id: plate for plate in blocks_of(page, Plate)}
-    for number, run in article.RUN_OF.items():
-        settings = {name: given.get(name, value) for name, value in SETTINGS[run].items()}
-        for name, criterion in CRITERIA.items():
-            step = arrival(criterion, study.sizes["step"] - 1, **settings)
+    several = [
+        {name: given.get(name, value) for name, value in SETTINGS[run].items()} for run in article.RUN_OF.values()
+    ]
+    for name, criterion in CRITERIA.items():
+        for number, step in zip(article.RUN_OF, arrivals(criterion, study.sizes["step"] - 1, several), strict=True):
             said = plates[f"figure-{number}"].look + plates[f"figure-{number}"].alt
             told = re.search(rf"\b{name}(?: = \w+)? (?:arrives )?at step (\d+)", said)
             assert (told is None) == (step is None), (number, name, said)
@@ -419,8 +429,8 @@ def test_a_turned_page_can_be_drawn_and_has_the_same_chapters(name, page, make_t
 
 def test_runs_that_only_stand_at_one_place_are_not_called_one():
     study = article.study(lr=0.0, steps=2)
-    told = story.StoryData(study, {}, "ravine")
-    (plate,) = (b for c in story.make_chapters(told) for b in c.blocks if isinstance(b, Plate) and b.id == "figure-9")
+    chapter = story._make_decay(story.StoryData(study, {}, "ravine"))
+    (plate,) = (block for block in chapter.blocks if isinstance(block, Plate) and block.id == "figure-9")
     assert "MSELoss = L1Loss" not in plate.look
     moved = [math.dist(lowest(name, 0.0)[0], lowest(name, 2.0)[0]) for name in CRITERIA]
     for name, distance in zip(CRITERIA, moved, strict=True):
@@ -428,20 +438,23 @@ def test_runs_that_only_stand_at_one_place_are_not_called_one():
 
 
 @pytest.mark.parametrize(
-    "given", [{"lr": math.nan}, pytest.param({"momentum": 1.0, "steps": 1}, marks=pytest.mark.slow)], ids=str
+    "given",
+    [{"lr": math.nan, "steps": 20}, pytest.param({"momentum": 1.0, "steps": 1}, marks=pytest.mark.slow)],
+    ids=str,
 )
-def test_settings_that_torch_lets_pass_make_a_page_too(given):
+def test_settings_that_torch_lets_pass_make_a_page_too(given, page, monkeypatch):
+    shorten_asides(monkeypatch, page)
     study = article.study(**given)
-    page = make_page(study, article.draw_figures(study), **given)
-    assert len(blocks_of(page, Plate)) >= 18
+    other = make_page(study, article.draw_figures(study), **given)
+    assert len(blocks_of(other, Plate)) >= 18
 
 
 def test_a_figure_without_anything_to_show_is_left_out_and_said():
     """That it is left out the command says, with all figures drawn; here what stands in its place."""
     study = article.study(momentum=0.0, nesterov=False, steps=3)
     assert article.figures._draw_seventh(study, "ravine") is None
-    chapters = {chapter.id: chapter for chapter in story.make_chapters(story.StoryData(study, {}, "ravine"))}
-    words = [block.words for block in chapters["nesterov"].blocks if isinstance(block, Text)]
+    chapter = story._make_nesterov(story.StoryData(study, {}, "ravine"))
+    words = [block.words for block in chapter.blocks if isinstance(block, Text)]
     assert any("it is left out" in each for each in words)
 
 
@@ -472,6 +485,9 @@ def test_the_command_turns_knobs_and_says_what_it_leaves_out(tmp_path, monkeypat
     monkeypatch.setattr("ravine._html.page.make_html", lambda page, *_: " ".join(page.turned))
     empty = Section("valley-of-100", "Drawn on the article's page, and turned by no knob", [])
     monkeypatch.setattr("ravine.article.page.make_valley_section", lambda style: empty)
+    # these are among the values of each knob alone, whose pictures are therefore those of the article's page
+    monkeypatch.setattr("ravine.article.page.make_knob_sections", lambda *_, **__: [])
+    monkeypatch.setattr("ravine._html.page.print_figure", lambda figure: Print(b"", figure.get_figwidth()))
     (tmp_path / "figure_03.svg").write_text("mine")
     words = ["article", "--out", str(tmp_path), "--momentum", "0", "--steps", "5"]  # nesterov has nothing to work with
     words += ["--format", "svg", "--force"]
@@ -557,15 +573,38 @@ def lowest(name, decay):
     return LOWEST[name, decay]
 
 
+def train_beside(criterion, steps, several, dtype=torch.float32):
+    """Positions (steps + 1, runs, 2) of bare runs with settings of their own, in one loop: each has a group."""
+    x, y = (column.ravel().to(dtype) for column in columns())
+    leaves = [torch.tensor([6.0, -3.0], dtype=dtype, requires_grad=True) for _ in several]
+    rule = torch.optim.SGD([{"params": [leaf], **given} for leaf, given in zip(leaves, several, strict=True)], lr=0.1)
+    of_each, positions = type(criterion)(reduction="none"), []
+    for step in range(steps + 1):
+        places = torch.stack(leaves)
+        positions.append(places.detach().numpy())
+        if step < steps:
+            rule.zero_grad()
+            of_each(x * places[:, :1] + places[:, 1:], y.expand(len(leaves), -1)).mean(1).sum().backward()
+            rule.step()
+    return np.array(positions)
+
+
 def arrival(criterion, steps, **settings):
-    positions, _ = train(neuron(), criterion, *columns(), steps=steps, **settings)
-    decay = settings.get("weight_decay", 0.0)
-    with np.errstate(all="ignore"):
-        values = objective(positions, criterion, decay)
-        gap = values - lowest(type(criterion).__name__, decay)[1]
-        small = gap <= 0.01 * gap[0]
-    stays = [k for k in range(len(small)) if small[k:].all()]
-    return stays[0] if stays else None
+    return arrivals(criterion, steps, [settings])[0]
+
+
+def arrivals(criterion, steps, several):
+    """Where each of some runs comes within 1 % of its gap at the start, to stay; None where it does not."""
+    found = []
+    for positions, settings in zip(train_beside(criterion, steps, several).swapaxes(0, 1), several, strict=True):
+        decay = settings.get("weight_decay", 0.0)
+        with np.errstate(all="ignore"):
+            gap = objective(positions, criterion, decay) - lowest(type(criterion).__name__, decay)[1]
+            small = gap <= 0.01 * gap[0]
+        away = np.flatnonzero(~small)
+        first = away[-1] + 1 if len(away) else 0
+        found.append(first if first <= steps else None)
+    return found
 
 
 @pytest.mark.parametrize("turn", knobs.TURNS, ids=lambda turn: turn.name)
@@ -573,12 +612,11 @@ def test_the_table_of_each_knob_against_bare_loops(page, turn):
     (section,) = (each for each in sections_of(page.sections) if each.id == f"alone-{turn.name}")
     (table,) = (block for block in section.blocks if isinstance(block, Table))
     assert table.head[1:] == ["MSELoss", "L1Loss", "HuberLoss = SmoothL1Loss"]
-    for value, row in zip(turn.values, table.rows, strict=True):
-        settings = {"lr": 0.1, **({"momentum": 0.9} if turn.beside else {}), turn.name: value}
-        for criterion, cell in zip(CRITERIA.values(), row[1:], strict=True):
-            step = arrival(criterion, 600 if cell.startswith("not") else 500, **settings)
-            assert cell in ({str(step)} if step is not None else {"not in 600", "diverged"})
-            assert (cell == "diverged") == (turn.name == "lr" and value == 1.0 and criterion is CRITERIA["MSELoss"])
+    several = [{"lr": 0.1, **({"momentum": 0.9} if turn.beside else {}), turn.name: value} for value in turn.values]
+    for place, (name, criterion) in enumerate(CRITERIA.items(), 1):
+        for value, row, step in zip(turn.values, table.rows, arrivals(criterion, 600, several), strict=True):
+            assert row[place] in ({str(step)} if step is not None else {"not in 600", "diverged"})
+            assert (row[place] == "diverged") == (turn.name == "lr" and value == 1.0 and name == "MSELoss")
 
 
 def powers(value):
@@ -613,16 +651,14 @@ def proofs(told):
 def loops():
     """Positions, losses and gradients of the article's runs, from loops that know nothing of ravine."""
     found = {}
-    x, y = columns()
+    x, y = (column.double() for column in columns())
     for run, settings in SETTINGS.items():
         for name, criterion in CRITERIA.items():
-            positions, losses = train(neuron(), criterion, x, y, **settings)
-            gradients = []
-            for place in positions:
-                leaf = torch.tensor(place, dtype=torch.float32, requires_grad=True)
-                criterion(x * leaf[0] + leaf[1], y).backward()
-                gradients.append(leaf.grad.tolist())
-            found[run, name] = positions, losses, np.array(gradients)
+            positions, losses = train(neuron(), criterion, *columns(), **settings)
+            places = torch.tensor(positions, dtype=torch.float64, requires_grad=True)
+            of_each = type(criterion)(reduction="none")
+            of_each(x.T * places[:, :1] + places[:, 1:], y.T.expand(len(places), -1)).mean(1).sum().backward()
+            found[run, name] = positions, losses, places.grad.numpy()
     return found
 
 
@@ -768,25 +804,16 @@ def test_overshoots(proofs, loops):
 
 
 def test_limits_by_trying(proofs):
-    """A stability limit is where runs begin to grow: found by bisection with torch in float64."""
-    x, y = (each.double() for each in columns())
-
-    def grows(lr, **settings):
-        place = torch.tensor([6.0, -3.0], dtype=torch.float64, requires_grad=True)
-        rule = torch.optim.SGD([place], lr=lr, **settings)
-        for _ in range(500):
-            rule.zero_grad()
-            torch.nn.functional.mse_loss(x * place[0] + place[1], y).backward()
-            rule.step()
-        return not np.isfinite(place.detach().numpy()).all() or place.detach().abs().max().item() > 100
-
-    for settings, limit in (
+    """A stability limit is where runs begin to grow: torch in float64, on both sides of each."""
+    limits = [
         ({"momentum": 0.9}, proofs["near-diverging"].values["limit"]),
         ({"momentum": 0.9}, proofs["cuts-overshoot"].values["limits"][0]),
         ({"momentum": 0.9, "nesterov": True}, proofs["cuts-overshoot"].values["limits"][1]),
-    ):
-        assert not grows(0.98 * limit, **settings)
-        assert grows(1.02 * limit, **settings)
+    ]
+    several = [{**settings, "lr": share * limit} for settings, limit in limits for share in (0.98, 1.02)]
+    ends = train_beside(CRITERIA["MSELoss"], 500, several, torch.float64)[-1]
+    assert np.isfinite(ends).all()
+    assert (np.abs(ends).max(axis=1) > 100).tolist() == [False, True] * 3
     assert proofs["near-diverging"].values["share"] == pytest.approx(0.1 / proofs["near-diverging"].values["limit"])
 
 

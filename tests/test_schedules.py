@@ -64,7 +64,7 @@ def test_each_rule_under_each_scheduler(article, path, name):
 def test_four_problems(article, houses):
     """Autograd on a batch is the same loop: Rosenbrock, a file and a small network too."""
     with torch.random.fork_rng():
-        network = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
+        network = torch.nn.Sequential(torch.nn.Linear(1, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1)).double()
     x = torch.linspace(-1, 1, 9, dtype=torch.float64).reshape(-1, 1)
     problems = {
         "rosenbrock": ravine.gallery.rosenbrock(),

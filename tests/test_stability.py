@@ -45,7 +45,7 @@ def curvatures_of_the_article():
 
 def assert_apart(figure):
     """No two texts cover each other or leave the figure, and none is too small."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     texts = [t for where in (figure, *figure.axes) for t in where.texts if t.get_text() and t.get_visible()]
     texts += [t for ax in figure.axes for t in (ax._left_title, ax.xaxis.label) if t.get_text()]
     boxes = [Text.get_window_extent(t) for t in texts]
@@ -177,7 +177,7 @@ def test_the_line_is_the_limit_and_runs_diverge_there(name, request):
     assert words(ax, "limit") == ["stability limit"]
     assert "line: stability limit in theory, exact: the loss is quadratic" in said(figure)
     assert "stability_" not in said(figure)
-    for drawn in (figure, plot.phase(runs, style="dark"), plot.phase(runs, style="article")):
+    for drawn in (figure, plot.phase(runs, style="article")):  # in the dark only colours differ
         assert_apart(drawn)
 
 
@@ -274,7 +274,7 @@ def test_no_line_without_lr_or_beyond_the_map(bowl):
 
 def test_a_border_apart_from_the_limit_stays():
     runs = ravine.sweep(
-        ravine.gallery.rosenbrock(), lr=np.geomspace(1e-4, 2e-2, 30), momentum=MOMENTUM, steps=300, keep="summary"
+        ravine.gallery.rosenbrock(), lr=np.geomspace(1e-4, 2e-2, 30), momentum=MOMENTUM, steps=150, keep="summary"
     )
     (ax,) = panels(plot.phase(runs))
     (line,) = of_gid(ax, "limit")

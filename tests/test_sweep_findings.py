@@ -112,15 +112,14 @@ def test_summaries_and_stores_say_the_same(article, tmp_path):
 def test_what_is_not_known_is_not_said(article, houses):
     lr = np.geomspace(1e-3, 3, 30)
     with torch.random.fork_rng():
-        network = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+        network = torch.nn.Sequential(torch.nn.Linear(1, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
     with torch.no_grad():
         for value in network.parameters():
             value.fill_(0.3)
     x = torch.linspace(-1, 1, 9).reshape(-1, 1)
     silent = {"best", "fastest", "limits"}
-    unknown = ravine.sweep(ravine.Problem.of(network, torch.nn.MSELoss(), (x, x**2)), steps=9, lr=lr).drop_vars(
-        ["minimum_loss", "minimizer", "hessian"], errors="ignore"
-    )
+    unknown = ravine.sweep(ravine.Problem.of(network, torch.nn.MSELoss(), (x, x**2)), steps=9, lr=lr)
+    assert "minimum_loss" not in unknown  # of more than 16 parameters no minimum is searched for
     assert not silent & told(unknown).keys()
     assert "arrive" not in told(unknown)["outcomes"].sentence
     climbing = ravine.sweep(article["MSELoss"], steps=9, lr=lr, maximize=[False, True])

@@ -289,7 +289,7 @@ def test_a_sweep_that_would_not_fit_says_so_before_it_starts(article, monkeypatc
 @pytest.mark.parametrize("engine", [None, "torch"])
 def test_a_summary_is_what_the_paths_would_give(article, engine, monkeypatch):
     monkeypatch.setattr(engines, "MOST_RUNS", 37)  # several blocks, the last one smaller
-    count = 20 if engine is None else 4
+    count = 20 if engine is None else 2
     settings = {"lr": np.geomspace(0.01, 5, count), "momentum": [0.0, 0.5], "weight_decay": [0.0, 2.0], "steps": 40}
     paths = ravine.sweep(article, **settings)
     brief = ravine.sweep(article, keep="summary", engine=engine, **settings)
@@ -418,7 +418,7 @@ def test_seeds_hang_on_the_run_alone(article):
 def test_a_model_that_draws_random_numbers_draws_its_own():
     x = torch.linspace(-1, 1, 20).reshape(-1, 1)
     with torch.random.fork_rng(), torch.no_grad():
-        model = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1))
+        model = torch.nn.Sequential(torch.nn.Linear(1, 6), torch.nn.Dropout(0.5), torch.nn.Linear(6, 1))
         for parameter in model.parameters():
             parameter.fill_(0.3)
     problem = ravine.Problem.of(model, torch.nn.MSELoss(), (x, x))

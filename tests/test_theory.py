@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import cmath
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
+import processes
 import ravine
 from ravine import theory
 
@@ -273,23 +273,21 @@ def test_rate_period_and_regime_against_eigenvalues():
     steps = zip(lrs * (curvatures + columns["weight_decay"]), kinds, strict=True)
     eigenvalues = np.linalg.eigvals([step_matrix(a, *kind) for a, kind in steps]).astype(complex)
     several_told = [
-        of(curvatures, lrs, **columns) for of in (theory.rate, theory.period, theory.regime, theory.half_life)
+        of(curvatures, lrs, **columns).tolist() for of in (theory.rate, theory.period, theory.regime, theory.half_life)
     ]
     of_each = zip(eigenvalues, curvatures, lrs, several, zip(*several_told, strict=True), strict=True)
     for roots, curvature, lr, settings, (told, swing, word, halves) in of_each:
-        roots = roots[np.argsort(-np.abs(roots))]
-        apart = abs(roots[0] - roots[1])
-        largest = abs(roots[0])
+        one, other = sorted(roots.tolist(), key=abs, reverse=True)
+        apart, largest = abs(one - other), abs(one)
         # a double root is known to the square root of the rounding only
         noise = 1e-13 * max(1, largest**2) / max(apart, 1e-7)
-        assert told == pytest.approx(largest, abs=noise), (curvature, lr, settings)
-        if apart < 1e-3 or abs(largest - 1) < 1e-9 or (abs(largest - abs(roots[1])) < 1e-9 and not roots[0].imag):
+        assert abs(told - largest) <= noise, (curvature, lr, settings)
+        if apart < 1e-3 or abs(largest - 1) < 1e-9 or (abs(largest - abs(other)) < 1e-9 and not one.imag):
             continue
-        angle = abs(np.angle(roots[0]))
-        assert 1 / swing == pytest.approx(angle / (2 * np.pi), abs=1e-9)
-        kind = "underdamped" if roots[0].imag else "overdamped" if roots[0].real > 0 else "alternating"
+        assert abs(1 / swing - abs(cmath.phase(one)) / (2 * math.pi)) < 1e-9
+        kind = "underdamped" if one.imag else "overdamped" if one.real > 0 else "alternating"
         assert word == ("diverging" if largest > 1 else kind)
-        assert told**halves == pytest.approx(0.5) if told < 1 else halves == math.inf
+        assert abs(told**halves - 0.5) < 1e-6 if told < 1 else halves == math.inf
         seen.add(word)
     assert seen == {"overdamped", "underdamped", "alternating", "diverging"}
 
@@ -447,11 +445,11 @@ def test_best_momentum_at_an_lr_against_search(nesterov):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_best_pair_against_search(nesterov):
-    momenta = np.linspace(0, 0.99, 199)[:, None, None]
+    momenta = np.linspace(0, 0.99, 100)[:, None, None]
     for modes, decay in (([1.0, 9.0], 0.0), ([0.1, 0.5, 7.0], 0.0), ([1.0, 30.0], 1.5), (ARTICLE, 0.0)):
         best = theory.best_momentum(modes, weight_decay=decay, nesterov=nesterov)
         total = np.asarray(modes) + decay
-        lrs = np.linspace(0.3, 1.2, 251)[:, None] * best.lr
+        lrs = np.linspace(0.3, 1.2, 151)[:, None] * best.lr
         worst = radii(lrs * total, momenta, nesterov).max(-1)
         assert best.rate <= worst.min() + 1e-7
         assert best.rate == pytest.approx(worst.min(), abs=0.03)
@@ -485,8 +483,8 @@ def test_a_grid_is_one_call():
 
 
 def test_theory_works_without_torch():
-    code = "import sys; sys.modules['torch'] = None\nimport ravine\nassert ravine.theory.rate(1.0, 0.5) == 0.5"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "sys.modules['torch'] = None; import ravine; assert ravine.theory.rate(1.0, 0.5) == 0.5"
+    processes.run(f"{processes.FORGET}; {code}", check=True)
 
 
 def test_numbers_give_numbers():

@@ -6,7 +6,7 @@ import importlib.util
 import io
 import os
 import re
-import subprocess
+import shutil
 import sys
 import time
 import warnings
@@ -23,14 +23,17 @@ from ravine.cli.options import GALLERY
 from test_cli import refused, run
 
 DOSE, EFFECT = [0.5, 1.0, 2.0, 3.5], [1.0, 2.5, 3.0, 6.5]
-MAIN = "from ravine.cli import main; main()"
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
+    write_points(tmp_path)
     return tmp_path
+
+
+def write_points(folder):
+    (folder / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,6.5\n")
 
 
 def read(text, folder, name="table.csv", **asked):
@@ -75,12 +78,9 @@ def test_help_lists_the_gallery_as_it_is():
 
 
 def test_completion_knows_commands_and_problems():
-    program = [sys.executable, "-c", f"import sys; sys.argv = ['ravine']; {MAIN}"]
-
     def complete(words, at):
         asked = {"_RAVINE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
-        done = subprocess.run(program, env={**os.environ, **asked}, capture_output=True, text=True, timeout=120)
-        return done.stdout.split()
+        return processes.run(processes.COMMAND, env=asked).out.split()
 
     assert complete("ravine exp", 1) == ["explore", "explain"]
     assert complete("ravine descend ros", 2) == ["rosenbrock"]
@@ -134,8 +134,9 @@ def test_words_mean_what_they_mean_in_python(here):
     run("descend", "Rosenbrock", "--lr", 1e-3, "-o", "d.nc")
 
 
-@pytest.mark.parametrize("many", ["0.1,0.2", "0.001:1:5:log"])
-@pytest.mark.parametrize("option", ["--lr", "--momentum", "--weight-decay"])
+@pytest.mark.parametrize(
+    ("option", "many"), [("--lr", "0.1,0.2"), ("--momentum", "0.001:1:5:log"), ("--weight-decay", "0.1,0.2")]
+)
 def test_several_values_name_the_sweep(here, option, many):
     done = processes.run(processes.COMMAND, "descend", "quadratic", option, many)
     assert done.returncode == 2
@@ -321,6 +322,17 @@ def test_the_same_command_writes_its_own_files_again(here):
     run("sweep", "points.csv", "--lr", "0.05,0.1", "-o", "sweep.nc")
 
 
+@pytest.fixture(scope="module")
+def descended(tmp_path_factory):
+    """Where that call was made, once."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("descended")
+        patch.chdir(folder)
+        write_points(folder)
+        run(*CALL)
+    return folder
+
+
 def changed(here):
     (here / "points.csv").write_text("dose,effect\n0.5,1\n1,2.5\n2,3\n3.5,7\n")
 
@@ -342,8 +354,8 @@ def somebody(name):
     ],
     ids=["another command", "another input", "a study of somebody's", "a picture of somebody's"],
 )
-def test_files_of_others_are_never_overwritten(here, between, call):
-    run(*CALL)
+def test_files_of_others_are_never_overwritten(here, descended, between, call):
+    shutil.copytree(descended, here, dirs_exist_ok=True)
     between(here)
     held = {name: (here / name).read_bytes() for name in ("run.nc", "run.png")}
     assert re.search(r"exists? already: choose another --out, or --force", refused(*call))

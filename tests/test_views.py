@@ -39,7 +39,7 @@ def numbers(ax):
 
 def assert_apart(figure):
     """No two texts of a figure cover each other, and none leaves it."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = [
         (t.get_text(), Text.get_window_extent(t))
         for where in (figure, *figure.axes)

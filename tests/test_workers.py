@@ -308,7 +308,7 @@ def test_a_surface_keeps_the_dtype_of_its_loss(pool):
 
 
 def test_another_store_under_the_same_name_is_cut_as_it_says(tmp_path, monkeypatch):
-    sweep_plan, store = plan_of(ravine.gallery.rosenbrock(), 40, steps=3), tmp_path / "runs.zarr"
+    sweep_plan, store = plan_of(ravine.gallery.rosenbrock(), 16, steps=3), tmp_path / "runs.zarr"
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         for seconds in (0.05, 0.2, 0.1):
             monkeypatch.setattr(recipes.SweepPlan, "_seconds_of_a_run", lambda self, seconds=seconds: seconds)
@@ -837,5 +837,8 @@ def test_the_script_that_the_docs_show(tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text()
     text = page.partition("```py\n")[2].partition("```")[0]
     (tmp_path / "mine.py").write_text(text)
-    done = processes.run(tmp_path / "mine.py", cwd=tmp_path, seconds=300)
+    how = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
+    begun = "import distributed; from multiprocessing import forkserver; forkserver.ensure_running()"  # before threads
+    code = f"{begun}; import runpy; runpy.run_path({str(tmp_path / 'mine.py')!r}, run_name='__main__')"
+    done = processes.run(code, cwd=tmp_path, env=how, seconds=300)
     assert done.out == "6 runs, 0 faults\n", done.err

@@ -220,23 +220,30 @@ def _find_program() -> str:
 def _write_arrays(
     draft: Path, skeleton: xr.Dataset, lead: Sequence[str], tiling: Tiling, fields: Mapping[str, Field]
 ) -> dict[str, list[int]]:
-    """Write what is known before any block, and say how each array is cut along its own dimensions."""
+    """Write what is known before any block, and say how each array is cut along its own dimensions.
+
+    Zarr writes it into memory: on the disk each of its many small files, some of them twice, is a turn of two threads.
+    """
     zarr = import_zarr()
+    held: dict[str, Any] = {}
+    memory = zarr.storage.MemoryStore(held)
     # Zarr 3 has a settled form for texts of any length, not for numpy's of one length
     texts = {
         n: (v.dims, v.values.astype(object), v.attrs) for n, v in skeleton.variables.items() if v.dtype.kind == "U"
     }
     plain = skeleton.assign({n: v for n, v in texts.items() if n in skeleton.data_vars})
     plain = plain.assign_coords({n: v for n, v in texts.items() if n in skeleton.coords})
-    plain.to_zarr(draft, mode="w-", zarr_format=3, consolidated=False)
-    group = zarr.open_group(str(draft), mode="r+")
+    plain.to_zarr(memory, mode="w-", zarr_format=3, consolidated=False)
+    group = zarr.open_group(memory, mode="r+")
     chunks = {name: _create_array(group, name, field, lead, tiling) for name, field in fields.items()}
     with process_state(), warnings.catch_warnings():
         # a reader that does not know the group's index looks at each array instead
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(str(draft))
-    group_file = draft / "zarr.json"
-    group_file.write_bytes(mark_group(group_file.read_bytes(), complete=False))
+        zarr.consolidate_metadata(memory)
+    for name, content in held.items():
+        file, made = draft / name, content.to_bytes()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(mark_group(made, complete=False) if name == "zarr.json" else made)
     return chunks
 
 
