@@ -304,7 +304,7 @@ def test_the_words_say_how_many_points_were_looked_at(case):
 
 
 def test_torch_is_asked_once_for_the_same_bits(article, monkeypatch):
-    """A point of the same data, criterion and grid has the same loss again; of others, and of hooks, nothing is known."""
+    """A point of the same data, criterion and grid has the same loss again; of others nothing is known."""
     monkeypatch.setattr(of_neuron, "_remembered", {})
     asked, huber = [], article["HuberLoss"]
     plain = torch.nn.functional.huber_loss

@@ -20,7 +20,7 @@ SHORT = 10_000
 
 
 def make_coordinates(given: Mapping[str, Any]) -> xr.Coordinates:
-    """Return coordinates by name: rows along the dimension of their own name, variables, and single values.
+    """Return coordinates by name: rows along the dimension of their own name, single values, variables or their parts.
 
     Examples
     --------
@@ -31,7 +31,10 @@ def make_coordinates(given: Mapping[str, Any]) -> xr.Coordinates:
     variables: dict[Any, xr.Variable] = {}
     indexes: dict[Any, xr.indexes.Index] = {}
     for name, value in given.items():
-        variable = value if isinstance(value, xr.Variable) else xr.Variable(name if np.ndim(value) else (), value)
+        if isinstance(value, tuple):
+            variable = xr.Variable(*value)
+        else:
+            variable = value if isinstance(value, xr.Variable) else xr.Variable(name if np.ndim(value) else (), value)
         if variable.dims == (name,):
             indexes[name] = index = _index_of(name, variable.values)
             variables.update(index.create_variables({name: variable}))
