@@ -90,7 +90,8 @@ def key_of_losses(parts: Parts) -> Hashable:
     """Return all on which the bits of a neuron's loss hang, but for where it is; hooks are no others' business."""
     criterion, inputs = parts.criterion, parts.inputs
     turn = tuple(vars(criterion).get(name) for name in ("reduction", "delta", "beta"))
-    how = type(criterion), turn, None if is_plain(criterion) else object(), torch.get_num_threads()
+    plain = isinstance(criterion, torch.nn.Module) and is_plain(criterion)
+    how = type(criterion), turn, None if plain else object(), torch.get_num_threads()  # of its own, and found by nobody
     return digest(*(numpy_of(each).tobytes() for each in (inputs, parts.targets))), inputs.dtype, inputs.shape, *how
 
 

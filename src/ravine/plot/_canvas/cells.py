@@ -24,7 +24,7 @@ class Cells(QuadMesh):
         super().__init__(np.stack(np.meshgrid(across, up), axis=-1), antialiased=False, array=values, **look)
         self.across, self.up = across, up
 
-    @allow_rasterization
+    @allow_rasterization  # type: ignore[untyped-decorator]
     def draw(self, renderer: Any) -> None:
         """Draw the cells that are to be seen."""
         if not self.get_visible():

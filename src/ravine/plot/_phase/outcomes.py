@@ -58,7 +58,7 @@ class Outcomes:
 
     def word(self, row: int, column: int) -> str:
         """Return the outcome of one cell."""
-        return self.words[self.codes[row, column]]
+        return self.words[int(self.codes[row, column])]
 
 
 def outcomes_of(values: xr.DataArray) -> Outcomes:
