@@ -177,6 +177,26 @@ def test_the_number_of_runs_changes_no_bit(article, count, dtype, monkeypatch):
         assert np.allclose(some.position, runs.position[:50], rtol=room, atol=room)
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["all at once", "one of them fails"])
+def test_whole_runs_are_walked_once_for_all_blocks(article, fails, monkeypatch):
+    walks, walk = [], reference.TorchReference._walk
+
+    def watched(self, runs, steps, **how):
+        if steps == 40:
+            walks.append(len(runs))
+            if fails and len(runs) == 16:
+                raise ArithmeticError
+        return walk(self, runs, steps, **how)
+
+    monkeypatch.setattr(reference.TorchReference, "_walk", watched)
+    monkeypatch.setattr(batched, "MOST_RUNS", 25)
+    runs = ravine.sweep(article["MSELoss"], lr=np.geomspace(1e-3, 1, 100), steps=40)
+    if claims_every_bit(runs):
+        assert describe(runs, "loss")["equals_torch"] == "every bit, 16 whole runs of 40 steps compared"
+        assert walks[0] == 16
+        assert len(walks) == (5 if fails else 1)
+
+
 def test_near_a_minimum_nothing_is_refused_for_rounding_alone(article):
     """What is left of a sum that cancels is no measure of its rounding: this sweep once went run by run."""
     for problem in (article["MSELoss"], article["MSELoss"].in_double()):

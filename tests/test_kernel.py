@@ -19,7 +19,7 @@ import bare
 import ravine
 from ravine._engine import compiled_sgd, proven, reference
 from ravine._kernel import build, neuron
-from ravine._landscape import surface
+from ravine._landscape import of_neuron
 from ravine._problem import compiled
 from ravine._problem.criteria import residual_functions
 from ravine._problem.order import TorchValues, same_bits
@@ -249,7 +249,9 @@ def test_losses_of_much_data_are_torchs_too():
     random = np.random.default_rng()
     for samples, criterion, dtype in zip((513, 2100, 9000, 70_000), CRITERIA, DTYPES * 2, strict=True):
         problem = neuron_on(random, samples, criterion, dtype)
-        assert compiled.choose_for_losses(problem.parts, -3.0, 3.0) is not None, samples
+        assert (
+            compiled.choose_for_losses(problem.parts, compiled.key_of_losses(problem.parts), -3.0, 3.0) is not None
+        ), samples
 
 
 @needs_kernel
@@ -280,7 +282,7 @@ def test_a_map_is_the_same_with_it_and_without(article, monkeypatch):
         lands = {}
         for switch, bytes_at_once in (("off", 1_200_000), ("off", 9_000), *((level, 0) for level in BUILT)):
             monkeypatch.setenv(neuron.SWITCH, switch)
-            monkeypatch.setattr(surface, "CHUNK_BYTES", bytes_at_once)
+            monkeypatch.setattr(of_neuron, "CHUNK_BYTES", bytes_at_once)
             lands[switch, bytes_at_once] = land = ravine.surface(problem, axes)
             ways = describe(land, "surface")["engine"]
             assert ("compiled" in str(ways)) == (switch != "off")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 import ravine
+from ravine._landscape import of_neuron
 from ravine._study import contract, provenance
 
 
@@ -297,6 +301,37 @@ def test_the_words_say_how_many_points_were_looked_at(case):
     assert (6 if neuron else 30) <= count <= 34
     tiny = provenance.describe(ravine.surface(case.problem, case.axes, points=2), "surface")["equals_torch"]
     assert tiny.endswith(" of 4 points checked")
+
+
+def test_torch_is_asked_once_for_the_same_bits(article, monkeypatch):
+    """A point of the same data, criterion and grid has the same loss again; of others nothing is known."""
+    monkeypatch.setattr(of_neuron, "_remembered", {})
+    asked, huber = [], article["HuberLoss"]
+    plain = torch.nn.functional.huber_loss
+    watched = lambda *given, **how: asked.append(how.get("reduction")) or plain(*given, **how)  # noqa: E731
+    monkeypatch.setattr(torch.nn.functional, "huber_loss", watched)
+
+    def count(problem, **axes):
+        asked.clear()
+        land = ravine.surface(problem, {"bias": (-5, 8), "weight": (-5, 8)} | axes, points=11)
+        assert provenance.describe(land, "surface")["equals_torch"].startswith("every bit, at ")
+        return land, asked.count("mean")
+
+    first, calls = count(huber)
+    assert calls >= 6
+    again, later = count(huber)
+    assert later == 0
+    assert again.identical(first)
+    assert count(huber, weight=(-5, 9))[1] >= 6
+    moved = huber.parts.targets.clone()
+    moved[0] += 1
+    assert count(huber.with_parts(replace(huber.parts, targets=moved)))[1] >= 6
+    assert count(huber.in_double())[1] >= 6
+    hooked = copy.deepcopy(huber.parts.criterion)
+    hooked.register_forward_hook(lambda *given: None)
+    hooked = huber.with_parts(replace(huber.parts, criterion=hooked))
+    assert count(hooked)[1] >= 6
+    assert count(hooked)[1] >= 6
 
 
 def test_the_lowest_point_is_among_those_looked_at():

@@ -65,8 +65,11 @@ class TorchReference:
     for the model, without a graph, once they were found to have the bits of its backward pass.
     """
 
+    whole: Sequence[tuple[int, Step]] | None
+    """All of its runs, once they were walked side by side; empty where they are walked some at a time."""
+
     def __init__(self, job: Job, which: int) -> None:
-        self.job, self.alone = job, False
+        self.job, self.alone, self.whole = job, False, None
         share = max(1, min(WHOLE_RUNS, MOST_WHOLE_RUNS // len(job.problems)))
         self.runs = which * job.inner.size + job.refusals.some_kinds(share, which)
         self.before = 0
@@ -75,11 +78,14 @@ class TorchReference:
     def again(cls, job: Job, which: int, sweeps: int, before: int, *, alone: bool) -> TorchReference:
         """Return a few whole runs for a sweep whose like was compared before: others after each number of sweeps."""
         found = cls.__new__(cls)
-        found.job, found.alone, found.before = job, alone, before
+        found.job, found.alone, found.whole, found.before = job, alone, None, before
         random = np.random.default_rng([job.seed, which, sweeps])
         runs = job.refusals.some_kinds(WHOLE_RUNS, which + len(job.problems) * sweeps)
         found.runs = which * job.inner.size + np.sort(random.permutation(runs)[:RUNS_AGAIN])
         return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "whole": ()}  # of few blocks, as another process makes, the runs are few
 
     @property
     def problem(self) -> Problem:
@@ -163,7 +169,25 @@ class TorchReference:
         return Agreement(len(runs), equal, float(shares.max()), own)
 
     def _bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, Step]]:
-        """Walk through some steps at once: the first one's number, and the steps as one, without gradients."""
+        """Walk through some steps at once: the first one's number, and the steps as one, without gradients.
+
+        Small runs are all walked side by side when the first are asked for: what Python does in a step is the same.
+        """
+        numbers = len(self.runs) * (self.job.steps + 1) * (self.job.parameters + 2)
+        if self.whole is None and self.alone and numbers * self.job.like.element_size() <= HELD_BYTES:
+            try:
+                self.whole = [*self._walk_in_bundles(self.runs)]
+            except (ArithmeticError, RuntimeError, TypeError, ValueError):  # one of them fails, and not the others
+                self.whole = ()
+        if not self.whole:
+            yield from self._walk_in_bundles(runs)
+            return
+        columns = torch.from_numpy(np.flatnonzero(np.isin(self.runs, runs)))
+        for first, each in self.whole:
+            dealt = None if each.batch_loss is None else each.batch_loss[..., columns]
+            yield first, Step(each.position[..., columns], each.loss[..., columns], None, dealt)
+
+    def _walk_in_bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, Step]]:
         bytes_of_step = len(runs) * (self.job.parameters + 1) * self.job.like.element_size()
         some, held, first = max(1, HELD_BYTES // bytes_of_step), list[Step](), 0
         for step, each in enumerate(self._walk(runs, self.job.steps)):

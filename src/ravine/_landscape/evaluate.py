@@ -17,10 +17,10 @@ from ravine._landscape.grid import Grid
 from ravine._parallel.workers import wrap_executor
 from ravine._problem.check_fit import scalar
 from ravine._problem.dimension import dimension
-from ravine._problem.order import same_bits
 from ravine._problem.problem import Problem
 from ravine._progress import work
 from ravine._study.contract import CONTRACT
+from ravine._study.coordinates import make_coordinates
 from ravine._study.provenance import by_label, provenance
 from ravine._torch import fork_random_state, numpy_of, one_thread
 
@@ -94,9 +94,8 @@ def evaluate_grid(
         values, way = _gathered(rows, executor), ways[1]
         assert values is not None
     singles |= {spot: rows.single(*spot) for spot in extremes(values)}
-    return GridValues(
-        values, way, agreement([(each, values[spot]) for spot, each in singles.items()], len(across) * len(down))
-    )
+    found, there = (numpy_of(torch.stack(each)) for each in ([*singles.values()], [values[spot] for spot in singles]))
+    return GridValues(values, way, agreement(found, there, len(across) * len(down)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +218,8 @@ def grid_dataset(
     dims = (*lead, *reversed(grid.names), *entry.dims)
     attrs = {"long_name": entry.long_name, "provenance": fate}
     values = [numpy_of(each.values) for each in found]
-    return xr.Dataset({name: (dims, values[0] if one else np.stack(values), attrs)}, coords)
+    whole = xr.Variable(dims, values[0] if one else np.stack(values), attrs)
+    return xr.Dataset({name: whole}, make_coordinates(coords))
 
 
 def check_points(grid: Grid) -> list[tuple[int, int]]:
@@ -231,30 +231,32 @@ def check_points(grid: Grid) -> list[tuple[int, int]]:
 
 def extremes(values: torch.Tensor) -> list[tuple[int, int]]:
     """Return row and column of the lowest and the highest finite value: rounding tells there first."""
-    if values.ndim == 2:
-        found = values.argmin(), values.argmax()
-        if all(bool(values.view(-1)[place].isfinite()) for place in found):
-            return [divmod(int(place), values.shape[1]) for place in found]
-    flat = values.reshape(*values.shape[:2], -1).double().sum(-1)
-    if not torch.isfinite(flat).any():
-        return []
-    low, high = torch.where(flat.isfinite(), flat, torch.inf), torch.where(flat.isfinite(), flat, -torch.inf)
-    return [divmod(int(place), values.shape[1]) for place in (low.argmin(), high.argmax())]
+    flat = numpy_of(values)
+    if flat.ndim > 2:
+        flat = flat.reshape(*flat.shape[:2], -1).astype(np.float64).sum(-1)
+    places = int(flat.argmin()), int(flat.argmax())
+    if not np.isfinite(flat.flat[[*places]]).all():
+        finite = np.isfinite(flat)
+        if not finite.any():
+            return []
+        places = int(np.where(finite, flat, np.inf).argmin()), int(np.where(finite, flat, -np.inf).argmax())
+    return [divmod(place, flat.shape[1]) for place in places]
 
 
-def agreement(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], points_in_all: int) -> str:
-    """Say how near numbers are to those that torch gives singly, and at how many points that was looked at.
+def agreement(single: NDArray[Any], values: NDArray[Any], points_in_all: int) -> str:
+    """Say how near values at some points are to those that torch gives singly, and at how many that was looked at.
 
     Examples
     --------
-    >>> agreement([(torch.tensor(1.0), torch.tensor(1.0))], 10201)
-    'every bit, at 1 of 10,201 points checked'
+    >>> agreement(np.array([1.0, np.nan]), np.array([1.0, np.nan]), 10201)
+    'every bit, at 2 of 10,201 points checked'
     """
-    points = f"at {len(pairs)} of {points_in_all:,} points checked"
-    ones, others = (torch.stack(each) for each in zip(*pairs, strict=True))
-    if same_bits(ones, others):
+    points = f"at {len(single)} of {points_in_all:,} points checked"
+    if (single == values).all() or np.array_equal(single, values, equal_nan=True):
         return f"every bit, {points}"
-    return f"within {max(float((one - other).abs().nan_to_num(0.0).max()) for one, other in pairs):.1e}, {points}"
+    with np.errstate(invalid="ignore"):
+        off = np.nan_to_num(abs(single - values))
+    return f"within {float(off.max()):.1e}, {points}"
 
 
 def _numbers_in(problem: Problem) -> int:

@@ -6,39 +6,27 @@ slopes: the gradient of the loss over the grid of a surface, for direction field
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 import xarray as xr
 
 from ravine._format import kind_of, listed
-from ravine._landscape.evaluate import (
-    CHUNK_BYTES,
-    GridValues,
-    agreement,
-    check_points,
-    evaluate_grid,
-    extremes,
-    grid_dataset,
-    loss_at,
-)
+from ravine._landscape.evaluate import GridValues, evaluate_grid, grid_dataset, loss_at
 from ravine._landscape.grid import Grid, Range, grid_of, read_axes
+from ravine._landscape.of_neuron import maps_of_neuron
 from ravine._landscape.on_plane import Accuracy, surface_on
 from ravine._parallel.workers import check_executor
 from ravine._plane.plane import Plane
-from ravine._problem.compiled import choose_for_losses
-from ravine._problem.criteria import losses_of_residual
 from ravine._problem.dimension import dimension
 from ravine._problem.neuron import is_neuron
-from ravine._problem.order import ON_GRID, GridForward, choose_on_grid
 from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
 from ravine._study.contract import axes
 from ravine._system import check_fits
-from ravine._torch import fork_random_state, one_thread, with_gradients
+from ravine._torch import one_thread, with_gradients
 
 
 @with_gradients
@@ -225,71 +213,12 @@ def surface(
         raise ValueError(f"slope=True is for two parameters, and this problem has {problems[0].size}: leave it out")
     with torch.no_grad():
         if along != "problem" and all(is_neuron(each) and each.size == 2 for each in problems):
-            with one_thread(), fork_random_state():
-                found = _affine_maps(problems, grid)
+            with one_thread():
+                found = maps_of_neuron(problems, grid)
         else:
             found = [_general_map(each, grid, executor) for each in problems]
     land = grid_dataset("surface", problem, grid, found, along)
     return land.assign(slope=slopes(problem, land, executor=executor)) if slope else land
-
-
-def _affine_maps(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
-    """All criteria over a grid: by the compiled kernel, else from one prediction per point, data last.
-
-    With the data last each mean adds up in the very order of the scalar loop; the other layout never does.
-    """
-    parts = problems[0].parts
-    assert parts is not None
-    x = parts.inputs[:, 0].contiguous()
-    values = dict(zip(grid.names, (torch.from_numpy(v).to(x) for v in grid.values), strict=True))
-    weights, biases = values["weight"], values["bias"]
-    low, high = min(float(v.min()) for v in grid.values), max(float(v.max()) for v in grid.values)
-    maps = [torch.empty(len(weights), len(biases), dtype=x.dtype) for _ in problems]
-    ways, left = [BROADCAST] * len(problems), dict(enumerate(zip(problems, maps, strict=True)))
-    for k, (each, losses) in enumerate(zip(problems, maps, strict=True)):
-        assert each.parts is not None
-        compiled = choose_for_losses(each.parts, low, high)
-        if compiled is not None:
-            compiled.fill(weights, biases, losses)
-            ways[k] = f"{BROADCAST}, compiled for {compiled.neuron.kernel.level}"
-            del left[k]
-    if left:
-        forward = ON_GRID[choose_on_grid(parts.inputs, low, high)]
-        _broadcast(list(left.values()), forward, weights, biases)
-    if grid.names[0] == "weight":
-        maps = [each.T.contiguous() for each in maps]
-    points = check_points(grid)
-    told = [
-        _agreement(each, grid, losses, [*points[k % SHARED :: SHARED], *extremes(losses)])
-        for k, (each, losses) in enumerate(zip(problems, maps, strict=True))
-    ]
-    return [GridValues(*each) for each in zip(maps, ways, told, strict=True)]
-
-
-BROADCAST = "broadcast of the linear neuron"
-"""What a map of a neuron is called in its provenance."""
-
-
-def _broadcast(
-    wanted: Sequence[tuple[Problem, torch.Tensor]], forward: GridForward, weights: torch.Tensor, biases: torch.Tensor
-) -> None:
-    """Write maps (weights, biases), in two buffers that are used again: fresh pages cost more than the arithmetic."""
-    parts = wanted[0][0].parts
-    assert parts is not None
-    x, y = parts.inputs[:, 0].contiguous(), parts.targets[:, 0].contiguous()
-    losses_of = [losses_of_residual(each.parts.criterion, y) for each, _ in wanted if each.parts is not None]
-    row = 2 * len(x) * x.element_size()
-    some_biases = max(1, min(len(biases), CHUNK_BYTES // row))
-    some_weights = max(1, min(len(weights), CHUNK_BYTES // (some_biases * row)))
-    free = x.new_empty(2, some_weights, some_biases, len(x))
-    for w in range(0, len(weights), some_weights):
-        some = weights[w : w + some_weights, None, None]
-        for b in range(0, len(biases), some_biases):
-            shift = biases[b : b + some_biases, None]
-            room, each = free[:, : len(some), : len(shift)]
-            residual = forward(x, some, shift, room).sub_(y)
-            for losses, (_, out) in zip(losses_of, wanted, strict=True):
-                torch.mean(losses(residual, each), -1, out=out[w : w + some_weights, b : b + some_biases])
 
 
 SMALL_BYTES = 4_000_000
@@ -297,22 +226,6 @@ SMALL_BYTES = 4_000_000
 
 POINTS = 101
 """Grid points along each axis, where nothing else is said."""
-
-SHARED = 6
-"""A criterion is compared at every sixth of the points that are checked: all share their predictions."""
-
-
-def _agreement(problem: Problem, grid: Grid, losses: torch.Tensor, points: Sequence[tuple[int, int]]) -> str:
-    """Compare points with what the layer's own operation gives there; no random number is drawn."""
-    parts, found = problem.parts, []
-    assert parts is not None
-    names = dict(zip(grid.names, (torch.from_numpy(v).to(losses) for v in grid.values), strict=True))
-    weights, biases, across = names["weight"][:, None, None], names["bias"][:, None], grid.names[0] == "weight"
-    for row, column in dict.fromkeys(points):
-        weight, bias = (column, row) if across else (row, column)
-        prediction = F.linear(parts.inputs, weights[weight], biases[bias])
-        found.append((parts.criterion(prediction, parts.targets), losses[row, column]))
-    return agreement(found, losses.numel())
 
 
 def _general_map(problem: Problem, grid: Grid, executor: Executor | None) -> GridValues:

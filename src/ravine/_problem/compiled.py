@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
@@ -11,9 +12,16 @@ from ravine._kernel.neuron import Neuron, Sums, make_neuron, orders_of_sums
 from ravine._problem.criteria import elementwise
 from ravine._problem.order import Order, TorchValues, has_bits
 from ravine._problem.parts import Parts
+from ravine._study.provenance import digest
+from ravine._torch import is_plain, numpy_of
 
 DRAWN = 64
 """Random positions at which an order of sums is tried."""
+
+MOST_KNOWN = 256
+"""Data and criteria that are remembered."""
+
+Found = TypeVar("Found")
 
 
 class Compiled:
@@ -57,23 +65,41 @@ def choose_compiled(parts: Parts, values: TorchValues) -> Compiled | None:
     return None
 
 
-def choose_for_losses(parts: Parts, low: float, high: float) -> Compiled | None:
-    """Choose the same for losses alone, at weights and biases of a range; what the data was found to want is kept."""
+def choose_for_losses(parts: Parts, key: Hashable, low: float, high: float) -> Compiled | None:
+    """Choose the same for losses alone, at weights and biases of a range; what the data was found to want is kept.
+
+    `key` is that of `key_of_losses`.
+    """
     neuron = make_neuron(parts.inputs, parts.targets, parts.criterion)
     if neuron is None:
         return None
-    data = (each.numpy().tobytes() for each in (neuron.inputs, neuron.targets))
-    key = (*data, neuron.criterion, neuron.turn, neuron.kernel, torch.get_num_threads())
+    key = (key, neuron.kernel)
     if key not in _remembered:
         values = _values_on_grid(parts, low, high)
         equal = (s for s in orders_of_sums() if has_bits(Compiled(neuron, s), values, DRAWN, gradients=False))
-        _remembered[key] = next(equal, None)
+        remember(_remembered, key, next(equal, None))
     sums = _remembered[key]
     return None if sums is None else Compiled(neuron, sums)
 
 
-_remembered: dict[tuple[Any, ...], Sums | None] = {}
+_remembered: dict[Hashable, Sums | None] = {}
 """What data and criteria were found to want in this process."""
+
+
+def key_of_losses(parts: Parts) -> Hashable:
+    """Return all on which the bits of a neuron's loss hang, but for where it is; hooks are no others' business."""
+    criterion, inputs = parts.criterion, parts.inputs
+    turn = tuple(vars(criterion).get(name) for name in ("reduction", "delta", "beta"))
+    plain = isinstance(criterion, torch.nn.Module) and is_plain(criterion)
+    how = type(criterion), turn, None if plain else object(), torch.get_num_threads()  # of its own, and found by nobody
+    return digest(*(numpy_of(each).tobytes() for each in (inputs, parts.targets))), inputs.dtype, inputs.shape, *how
+
+
+def remember(known: dict[Hashable, Found], key: Hashable, found: Found) -> None:
+    """Remember what was found, and forget what was found first where that is too much."""
+    while len(known) >= MOST_KNOWN:
+        known.pop(next(iter(known)))
+    known[key] = found
 
 
 def _values_on_grid(parts: Parts, low: float, high: float) -> TorchValues:

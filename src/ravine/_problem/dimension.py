@@ -23,8 +23,9 @@ def dimension(problems: Mapping[str, Problem]) -> str:
             raise TypeError(f"{label!r} is a {type(problem).__name__}, expected a ravine.Problem")
     labelled = list(problems.items())
     first_label, first = labelled[0]
+    shapes, labels = first.shapes, first.labels if first.size <= LABELLED else None
     for label, problem in labelled[1:]:
-        if problem.shapes != first.shapes or (first.size <= LABELLED and problem.labels != first.labels):
+        if problem.shapes != shapes or (labels is not None and problem.labels != labels):
             known = [
                 each.labels[:4] if each.size <= LABELLED else [f"{n} {s}" for n, s in each.shapes.items()][:4]
                 for each in (first, problem)

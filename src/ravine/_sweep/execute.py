@@ -44,6 +44,7 @@ from ravine._store.read import study_of_store
 from ravine._store.remote import local_path
 from ravine._store.store import Store, count_runs, runs_in_words
 from ravine._study.contract import CONTRACT
+from ravine._study.coordinates import make_coordinates
 from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement, by_label, describe_agreement, provenance
 from ravine._sweep.identity import differences, identity_of
@@ -66,7 +67,7 @@ def study_of_blocks(plan: SweepPlan, made: BlockResult, kept: Kept) -> xr.Datase
     if (made.taken < job.steps).any():
         data["steps_taken"] = variable("steps_taken", (), np.maximum(made.taken, 0))
     known, coords = _known_before(plan)
-    return xr.Dataset(data | known, coords)
+    return xr.Dataset(data | known, make_coordinates(coords))
 
 
 def skeleton_of(plan: SweepPlan) -> xr.Dataset:

@@ -207,7 +207,8 @@ def sweep(
     job = make_job(problem, spec, settings, begun, seed)
     if store is None:
         check_memory(job, keep)
-    check_single_run(job)
+    if store is not None or keep == "summary":  # where all paths fit, one does
+        check_single_run(job)
     # a store outlives this process, and workers have one of their own: what is said there stands for itself
     plan = make_plan(job, engine, summary=keep == "summary", remembers=store is None and executor is None)
     runs = in_memory(plan, executor) if store is None else on_disk(plan, store, executor)

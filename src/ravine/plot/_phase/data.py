@@ -15,7 +15,7 @@ from ravine.plot._canvas.scales import CellAxis, cell_axis
 from ravine.plot._canvas.words import label_text, number_text
 from ravine.plot._phase.labels import Best, best_of, best_without
 from ravine.plot._phase.lines import Frontier, frontier_of
-from ravine.plot._phase.regions import ARRIVED, outcomes_of
+from ravine.plot._phase.outcomes import ARRIVED, Outcomes, outcomes_of
 
 Array = NDArray[np.floating[Any]]
 
@@ -32,7 +32,7 @@ class Field:
     label: str
     entry: Any
     values: Array
-    outcomes: NDArray[Any]
+    outcomes: Outcomes
     best: Best | None
     without: Best | None
     frontier: Frontier | None = None
@@ -77,8 +77,8 @@ class Diagram:
 
     def cell_text(self, field: Field, row: int, column: int, exact: bool) -> str:
         """Say what became of one cell."""
-        if field.outcomes[row, column] != ARRIVED:
-            return str(field.outcomes[row, column])
+        if field.outcomes.word(row, column) != ARRIVED:
+            return field.outcomes.word(row, column)
         return ("" if exact else "about ") + self.value_text(float(field.values[row, column]))
 
 
@@ -162,7 +162,7 @@ def _no_axis(values: xr.DataArray, name: str) -> str:
 def _read_field(part: xr.DataArray, dim: str | None, x: CellAxis, y: CellAxis) -> Field:
     """Read one panel; of equally good settings the plainest stands for all."""
     outcomes = outcomes_of(part)
-    values = np.where(outcomes == ARRIVED, part.values.astype(float), np.nan)
+    values = np.where(outcomes.are(ARRIVED), part.values.astype(float), np.nan)
     entry = part[dim].values.item() if dim else None
     single = next((str(part[n].values) for n in ("criterion", "problem") if n in part.coords and not part[n].ndim), "")
     label = single if dim is None else f"{dim} {entry}" if isinstance(entry, bool) else label_text(dim, entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -194,9 +194,8 @@ def best_of(values: Array) -> Best | None:
         return None
     lowest = float(values[finite].min())
     cells = finite & (values == lowest)
-    parts, count = ndimage.label(cells, structure=np.ones((3, 3)))
-    sizes = ndimage.sum_labels(cells, parts, np.arange(1, count + 1))
-    which = int(np.argmax(sizes))
+    parts, _ = ndimage.label(cells, structure=np.ones((3, 3)))
+    which = int(np.argmax(np.bincount(parts.ravel())[1:]))
     box = ndimage.find_objects(parts)[which]  # of a large diagram the best cells are few
     largest, corner = parts[box] == which + 1, [side.start for side in box]
     deep = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
@@ -211,9 +210,12 @@ def best_without(values: Array, y: CellAxis) -> Best | None:
     rows = [k for k, value in enumerate(y.values) if not isinstance(value, str) and value == 0]
     if not rows or len(y.values) == 1:
         return None
-    alone = np.full_like(values, np.nan)
-    alone[rows[0]] = values[rows[0]]
-    return best_of(alone)
+    found = best_of(values[rows[:1]])
+    if found is None:
+        return None
+    cells = np.zeros(values.shape, dtype=bool)
+    cells[rows[0]] = found.cells
+    return replace(found, cells=cells, row=rows[0])
 
 
 def mark_of(
@@ -285,10 +287,10 @@ def draw_best(
 
 def _area(cells: Mask, x: CellAxis, y: CellAxis, free: FreeSpace) -> float:
     """Return how many square points the largest connected part of some cells covers."""
-    parts, count = ndimage.label(cells, structure=np.ones((3, 3)))
+    parts, _ = ndimage.label(cells, structure=np.ones((3, 3)))
     wide, tall = (np.diff(axis.share(axis.edges)) * side for axis, side in zip((x, y), free.size, strict=True))
-    areas = ndimage.sum_labels(np.outer(tall, wide), parts, np.arange(1, count + 1))
-    return float(np.max(areas))
+    rows, columns = cells.nonzero()
+    return float(np.bincount(parts[rows, columns], (tall[rows] * wide[columns])).max())
 
 
 def draw_without(ax: Axes, x: CellAxis, y: CellAxis, best: Best, free: FreeSpace, text: str, theme: Style) -> Label:

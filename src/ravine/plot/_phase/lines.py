@@ -193,15 +193,17 @@ def draw_isolines(
         return
     whole = bool((finite == np.round(finite)).all())
     field = _smooth_field(np.log10(np.maximum(values, shades.low)) if shades.log else values)
-    for level in shades.numbers(MOST_LINES):
-        height = level + 0.5 if whole else level
-        if not finite.min() < height < finite.max():
-            continue
-        contour = ax.contour(x.places, y.places, field, levels=[np.log10(height) if shades.log else height])
-        contour.remove()
-        for line in contour_lines(contour):
+    heights = {float(level): level + 0.5 if whole else level for level in shades.numbers(MOST_LINES)}
+    heights = {level: height for level, height in heights.items() if finite.min() < height < finite.max()}
+    if not heights:
+        return
+    places = [np.log10(height) if shades.log else height for height in heights.values()]
+    contour = ax.contour(x.places, y.places, field, levels=places)
+    contour.remove()
+    for level, lines in zip(heights, contour_lines(contour), strict=True):
+        for line in lines:
             for piece in _smooth_pieces(free.points(line)):
-                _draw_isoline(ax, float(level), free.data(piece), shades, free, theme, size)
+                _draw_isoline(ax, level, free.data(piece), shades, free, theme, size)
 
 
 def _smooth_field(field: Array) -> Any:

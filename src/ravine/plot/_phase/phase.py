@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ravine._format import listed, names
+from ravine.plot._canvas.cells import draw_cells
 from ravine.plot._canvas.labels import FreeSpace, literal
 from ravine.plot._canvas.layout import Headings, Lines, PanelShape, make_layout, widest
 from ravine.plot._canvas.scales import CellAxis, Shades, draw_key, key_numbers, shades_of
@@ -32,15 +33,8 @@ from ravine.plot._phase.labels import (
     write_labels,
 )
 from ravine.plot._phase.lines import draw_frontier, draw_isolines, name_frontier, scope_text
-from ravine.plot._phase.regions import (
-    NOT_MADE,
-    colors_under,
-    count_text,
-    draw_outcomes,
-    name_outcomes,
-    outcome_names,
-    region_style_of,
-)
+from ravine.plot._phase.outcomes import NOT_MADE, count_text
+from ravine.plot._phase.regions import colors_under, draw_outcomes, name_outcomes, region_style_of
 
 FACTS = frozenset({"outcome", "steps", "minimum_loss", "stability_limit", "stability_scope"})
 """Coordinates that are no settings."""
@@ -54,7 +48,7 @@ def diagram_title(diagram: Diagram) -> str:
     found = [(field, field.best) for field in diagram.fields if field.best is not None]
     head = "Fastest" if diagram.arrival else f"Lowest {diagram.quantity}"
     if not found:
-        if any((field.outcomes == NOT_MADE).any() for field in diagram.fields):
+        if any(NOT_MADE in field.outcomes.words for field in diagram.fields):
             return "Nothing to tell so far"
         return "No setting arrives" if diagram.arrival else f"No setting has a {diagram.quantity}"
     if len(diagram.fields) == 1:
@@ -90,7 +84,7 @@ def diagram_subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
     settings = settings_text(xr.Dataset(coords=fixed))
     meant = str(values.attrs.get("long_name", ""))
     said = f"{diagram.key}: {meant}" if meant and meant != diagram.key else diagram.key
-    cells = diagram.fields[0].outcomes.size
+    cells = diagram.fields[0].outcomes.codes.size
     count = f"{cells:,} settings{' each' * (len(diagram.fields) > 1)}"
     limits = scope_text([field.frontier for field in diagram.fields])
     return [part for part in (settings, said, count, limits) if part]
@@ -185,7 +179,7 @@ def phase(
         [field.label for field in diagram.fields],
         [field_caption(diagram, field, theme) for field in diagram.fields],
     )
-    regions: list[str] = sorted({name for field in diagram.fields for name in outcome_names(field.outcomes)})
+    regions: list[str] = sorted({name for field in diagram.fields for name in field.outcomes.regions})
     numbered: list[str] = [word for _, word in key_numbers(shown)] if shown is not None else []
     key = widest([diagram.key, *numbered, *regions], 8) / 72
     shape = PanelShape(RATIO, SIDES, between=0.3, narrowest=1.6, pad=PAD, aside=key + 0.35)
@@ -273,16 +267,8 @@ def _draw_field(
     x, y, theme = diagram.x, diagram.y, look.theme
     size = look.size(8.2)
     if shown is not None:
-        ax.pcolormesh(
-            x.edges,
-            y.edges,
-            np.ma.masked_invalid(field.values),
-            cmap=shown.ramp,
-            norm=shown.norm,
-            rasterized=True,
-            zorder=0.4,
-            gid="values",
-        )
+        values = np.ma.masked_invalid(field.values)
+        draw_cells(ax, x.edges, y.edges, values, cmap=shown.ramp, norm=shown.norm, zorder=0.4, gid="values")
     free = FreeSpace(ax)
     limit = field.frontier
     known = limit.line if limit is not None and limit.exact else None

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.contour import ContourSet
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
-from ravine._format import share_of
+from ravine.plot._canvas.cells import draw_cells
 from ravine.plot._canvas.labels import CELL, Box, FreeSpace, literal, text_size
 from ravine.plot._canvas.scales import CellAxis, Shades
 from ravine.plot._canvas.style import Style, halo
+from ravine.plot._phase.outcomes import ARRIVED, DIVERGED, INVALID, LATE, Outcomes
 
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -55,9 +56,8 @@ def _lies_beside(free: FreeSpace, x: CellAxis, y: CellAxis, known: Array, places
     line = np.stack([np.interp(along, np.arange(len(known)), column) for column in free.points(known).T], axis=1)
     cells = [np.diff(axis.share(axis.edges)).max() * side for axis, side in zip((x, y), free.size, strict=True)]
     reach = 1.5 * np.array(cells) + 2.0
-    spots = free.points(places)
-    across, up = (np.abs(spots[:, k, None] - line[:, k]) <= reach[k] for k in (0, 1))
-    return np.asarray((across & up).any(axis=1))
+    near, _ = KDTree(line / reach).query(free.points(places) / reach, p=np.inf)
+    return np.asarray(near <= 1.0)
 
 
 def _length(line: Array) -> float:
@@ -79,7 +79,8 @@ def outline(ax: Axes, x: CellAxis, y: CellAxis, mask: Mask, *, closed: bool) -> 
     fine, across, up = _divide_cells(ax, x, y, padded)
     contour = ax.contour(across, up, fine, levels=[0.5])
     contour.remove()
-    return contour_lines(contour)
+    (lines,) = contour_lines(contour)
+    return lines
 
 
 SMALL = 7.0
@@ -107,11 +108,13 @@ def _smooth_border(line: Array) -> Array:
     return even
 
 
-def contour_lines(contour: ContourSet) -> list[Array]:
-    """Return the lines of the only level of a contour, each place of them: none is left out as too near."""
-    path = contour.get_paths()[0]
-    path.should_simplify = False
-    return [np.asarray(each) for each in path.to_polygons(closed_only=False)]
+def contour_lines(contour: ContourSet) -> list[list[Array]]:
+    """Return the lines of each level of a contour, each place of them: none is left out as too near."""
+    found = []
+    for path in contour.get_paths():
+        path.should_simplify = False
+        found.append([np.asarray(each) for each in path.to_polygons(closed_only=False)])
+    return found
 
 
 FINE = 2.5
@@ -146,23 +149,6 @@ def draw_hatch(ax: Axes, x: CellAxis, y: CellAxis, mask: Mask, pattern: str, col
     filled.set(edgecolor=color, linewidth=0.0, gid="hatch")
 
 
-ARRIVED = "arrived"
-"""Outcome of the cells that have a value."""
-
-NOT_MADE = "not made"
-"""Outcome of the runs of an interrupted sweep that were not begun."""
-
-DIVERGED, LATE, INVALID, NOTHING = "diverged", "not arrived", "invalid", "no value"
-
-SENTENCES = {
-    ARRIVED: "arrive",
-    DIVERGED: "diverge",
-    LATE: "do not arrive",
-    INVALID: "are invalid",
-    NOT_MADE: "are not made",
-}
-
-
 @dataclass(frozen=True)
 class RegionStyle:
     """How a region is filled, and in which colour it is named."""
@@ -183,75 +169,24 @@ def region_style_of(outcome: str, theme: Style) -> RegionStyle:
     return known.get(outcome, RegionStyle(theme.ground, "....", theme.contour, theme.quiet))
 
 
-def outcomes_of(values: xr.DataArray) -> NDArray[Any]:
-    """Return what became of each cell, as words; `ARRIVED` where it has a value to show.
-
-    From the coordinate ``outcome`` where there is one; otherwise ±inf has diverged, and NaN has no value.
-
-    Examples
-    --------
-    >>> outcomes_of(xr.DataArray([3.0, np.nan, np.inf])).tolist()
-    ['arrived', 'no value', 'diverged']
-    """
-    numbers = values.values.astype(float)
-    finite = np.isfinite(numbers)
-    if "outcome" not in values.coords:
-        return np.where(finite, ARRIVED, np.where(np.isnan(numbers), NOTHING, DIVERGED)).astype(object)
-    outcomes = values["outcome"].broadcast_like(values).transpose(*values.dims).values.astype(str).astype(object)
-    return np.where((outcomes == ARRIVED) & ~finite, NOTHING, outcomes)
-
-
-def outcome_names(outcomes: NDArray[Any]) -> list[str]:
-    """Return the outcomes that occur, `ARRIVED` left out, in order."""
-    return sorted(set(outcomes.ravel().tolist()) - {ARRIVED})
-
-
-def count_text(outcomes: NDArray[Any], within: str, judged: bool) -> str:
-    """Say which share of the settings met which end.
-
-    `within` is how many steps they had, in words; `judged` tells whether arriving was asked at all.
-    """
-    names = [*[ARRIVED] * bool((outcomes == ARRIVED).any()), *outcome_names(outcomes)]
-    order = [name for name in (ARRIVED, DIVERGED, LATE, INVALID, NOTHING) if name in names]
-    order += [name for name in names if name not in order]
-    sentences = SENTENCES | {NOTHING: "have no value"}
-    if judged and ARRIVED in order:
-        sentences[ARRIVED] = f"arrive{within}"
-    elif judged:
-        sentences[LATE] = f"do not arrive{within}"
-    else:
-        sentences[ARRIVED] = "stay finite" if DIVERGED in order else "have a value"
-    if len(order) == 1:
-        return f"all {outcomes.size:,} {sentences.get(order[0], order[0])}"
-    parts = [
-        f"{share_of(int((outcomes == name).sum()), outcomes.size)} {sentences.get(name, f'are {name}')}"
-        for name in order
-    ]
-    return "; ".join(parts)
-
-
 def draw_outcomes(
-    ax: Axes, x: CellAxis, y: CellAxis, outcomes: NDArray[Any], theme: Style, known: Array | None = None
+    ax: Axes, x: CellAxis, y: CellAxis, outcomes: Outcomes, theme: Style, known: Array | None = None
 ) -> list[Array]:
     """Fill the cells without a value, each by its outcome; draw and return where those begin that diverge.
 
     `known` is a line that says so already: beside it no other is drawn.
     """
-    names = outcome_names(outcomes)
+    names = outcomes.regions
     if not names:
         return []
-    codes = np.full(outcomes.shape, -1)
-    for code, name in enumerate(names):
-        codes[outcomes == name] = code
-    colors = ListedColormap([region_style_of(name, theme).fill for name in names])
-    mesh = ax.pcolormesh(
+    places = np.array([names.index(word) if word in names else -1 for word in outcomes.words])
+    mesh = draw_cells(
+        ax,
         x.edges,
         y.edges,
-        np.ma.masked_less(codes, 0),
-        cmap=colors,
-        vmin=-0.5,
-        vmax=len(names) - 0.5,
-        rasterized=True,
+        np.ma.masked_less(places[outcomes.codes], 0),
+        cmap=ListedColormap([region_style_of(name, theme).fill for name in names]),
+        norm=Normalize(-0.5, len(names) - 0.5),
         zorder=0.5,
         gid="outcome",
     )
@@ -259,10 +194,10 @@ def draw_outcomes(
     for name in names:
         own = region_style_of(name, theme)
         if own.hatch:
-            draw_hatch(ax, x, y, outcomes == name, own.hatch, own.edge)
+            draw_hatch(ax, x, y, outcomes.are(name), own.hatch, own.edge)
     # next to cells that have no value either, a border would say nothing
-    beside = (outcomes == ARRIVED) | (outcomes == LATE)
-    return draw_border(ax, x, y, outcomes == DIVERGED, beside, theme, known)
+    beside = outcomes.are(ARRIVED) | outcomes.are(LATE)
+    return draw_border(ax, x, y, outcomes.are(DIVERGED), beside, theme, known)
 
 
 def cells_under(free: FreeSpace, x: CellAxis, y: CellAxis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -285,32 +220,32 @@ def colors_under(
     x: CellAxis,
     y: CellAxis,
     values: Array,
-    outcomes: NDArray[Any],
+    outcomes: Outcomes,
     shades: Shades | None,
     theme: Style,
 ) -> Array:
     """Return the colour under each cell of a panel's room, shape (row, column, 3)."""
     rows, columns = cells_under(free, x, y)
     cells = np.ix_(rows, columns)
-    there, ends = values[cells], outcomes[cells]
+    there, ends = values[cells], outcomes.codes[cells]
     colors = np.zeros((*there.shape, 3))
     if shades is not None:
         colors[:] = shades.ramp(shades.norm(np.nan_to_num(there, nan=shades.low)))[..., :3]
-    for name in outcome_names(ends):
-        colors[ends == name] = to_rgb(region_style_of(name, theme).fill)
+    for name in outcomes.regions:
+        colors[ends == outcomes.code(name)] = to_rgb(region_style_of(name, theme).fill)
     return colors
 
 
 def name_outcomes(
-    ax: Axes, free: FreeSpace, x: CellAxis, y: CellAxis, outcomes: NDArray[Any], within: str, theme: Style, size: float
+    ax: Axes, free: FreeSpace, x: CellAxis, y: CellAxis, outcomes: Outcomes, within: str, theme: Style, size: float
 ) -> list[str]:
     """Write the name of each region where there is room inside it; return the names that found none."""
     rows, columns = cells_under(free, x, y)
-    below = outcomes[np.ix_(rows, columns)]
+    below = outcomes.codes[np.ix_(rows, columns)]
     missing = []
-    for name in outcome_names(outcomes):
+    for name in outcomes.regions:
         inside = FreeSpace(ax)
-        inside.taken = free.taken | (below != name)
+        inside.taken = free.taken | (below != outcomes.code(name))
         if not _write_name(ax, inside, free, _spellings(name, within), region_style_of(name, theme), size, theme):
             missing.append(name)
     return missing
