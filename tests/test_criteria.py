@@ -1,9 +1,10 @@
-"""Criteria that take more than output and targets: a function hands them on, and without one that is said at once."""
+"""Criteria that take more than output and targets, and such as do more than their class does."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from typer.testing import CliRunner
@@ -122,3 +123,39 @@ def test_on_the_command_line_it_is_one_line(verb, tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert result.output.startswith("ravine: GaussianNLLLoss takes (input, target, var), and a criterion is called")
     assert [each.name for each in tmp_path.iterdir()] == ["points.csv"]
+
+
+@pytest.mark.parametrize("how", ["hook", "forward of its own"])
+@pytest.mark.parametrize("kind", [torch.nn.MSELoss, torch.nn.L1Loss, torch.nn.HuberLoss, torch.nn.BCEWithLogitsLoss])
+def test_a_criterion_that_was_changed_is_not_taken_for_what_its_class_does(how, kind):
+    """Its value is the class's, and a square that the class knows nothing of."""
+    criterion = kind()
+    if how == "hook":
+        criterion.register_forward_hook(lambda module, given, loss: loss + given[0].square().mean())
+    else:
+        criterion.forward = lambda a, b: kind()(a, b) + a.square().mean()
+    x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(-1, 1)
+    y = (x > 0.1).double()
+    model = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1).double()
+    torch.nn.init.constant_(model.weight, 1.5)
+    torch.nn.init.constant_(model.bias, -0.5)
+    problem = ravine.Problem.of(model, criterion, (x, y))
+
+    def loss(weight, bias):
+        a = weight * x + bias
+        return float(kind()(a, y) + a.square().mean())
+
+    land = ravine.surface(problem, weight=(-2, 3), bias=(-1, 2), points=5)
+    for weight in land.weight.values:
+        for bias in land.bias.values:
+            assert float(land.surface.sel(weight=weight, bias=bias)) == pytest.approx(loss(weight, bias), rel=1e-12)
+    runs = ravine.sweep(problem, lr=[0.05, 0.1], steps=5)
+    for lr in (0.05, 0.1):
+        run = ravine.descend(problem, lr=lr, steps=5)
+        assert runs.sel(lr=lr).position.values == pytest.approx(run.position.values, rel=1e-12)
+        assert run.loss.values[-1] == pytest.approx(loss(*run.position.values[-1]), rel=1e-12)
+    lowest = scipy.optimize.minimize(lambda place: loss(*place), [0.0, 0.0], method="Nelder-Mead", tol=1e-10)
+    found = ravine.landmarks(problem)
+    if np.isfinite(found.minimum_loss):  # elsewhere it says that it found none
+        assert float(found.minimum_loss) == pytest.approx(lowest.fun, abs=1e-8)
+    assert "separates" not in str(found.attrs) + str(found.minimum_loss.attrs)

@@ -161,6 +161,20 @@ def is_plain(module: torch.nn.Module) -> bool:
     return not any(hooks) and "forward" not in vars(module)
 
 
+def plain_type(module: Any) -> type | None:
+    """Return the class of a module that does what its class does and no more; of anything else nothing is known.
+
+    Examples
+    --------
+    >>> criterion = torch.nn.MSELoss()
+    >>> plain_type(criterion) is torch.nn.MSELoss, plain_type(torch.nn.functional.mse_loss)
+    (True, None)
+    >>> handle = criterion.register_forward_hook(lambda module, inputs, loss: 2 * loss)
+    >>> plain_type(criterion)
+    """
+    return type(module) if isinstance(module, torch.nn.Module) and is_plain(module) else None
+
+
 def call_with(
     module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], args: tuple[Any, ...], kwargs: Any = None
 ) -> Any:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ravine._format import kind_of
 from ravine._kernel.neuron import bytes_of_block
 from ravine._study.provenance import provenance
+from ravine._torch import plain_type
 from ravine._words.words import check_takes_pair, make_criterion
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -37,10 +38,13 @@ ELEMENTWISE = (
 
 
 def elementwise(criterion: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
-    """Return the criterion without its reduction, where there is such a form and the reduction is a mean."""
+    """Return the criterion without its reduction, where there is such a form and the reduction is a mean.
+
+    One with hooks or a `forward` of its own may give anything.
+    """
     if getattr(criterion, "reduction", None) != "mean":
         return None
-    kind = type(criterion)
+    kind = plain_type(criterion)
     if kind is torch.nn.MSELoss:
         return lambda a, b: F.mse_loss(a, b, reduction="none")
     if kind is torch.nn.L1Loss:

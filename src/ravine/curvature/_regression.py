@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ravine._problem.neuron import is_linear
 from ravine._problem.problem import Problem
 from ravine._study.decay import Decay
-from ravine._torch import numpy_of
+from ravine._torch import numpy_of, plain_type
 
 Vector = NDArray[np.float64]
 
@@ -304,7 +304,7 @@ def _shape_of(criterion: Any) -> tuple[float, float] | None:
     """Slope of a criterion's straight part, and the size of the residual from which it is straight."""
     if getattr(criterion, "reduction", None) not in ("mean", "sum"):
         return None
-    kind = type(criterion)
+    kind = plain_type(criterion)
     if kind is torch.nn.MSELoss:
         return 1.0, np.inf
     if kind is torch.nn.L1Loss:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ravine._problem.neuron import is_linear
 from ravine._problem.problem import Problem
-from ravine._torch import numpy_of
+from ravine._torch import numpy_of, plain_type
 
 Vector = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ def _margins(problem: Problem) -> Vector | None:
     inputs, outputs = np.asarray(numpy_of(parts.inputs.double())), parts.model.out_features
     if getattr(criterion, "weight", None) is not None or getattr(criterion, "pos_weight", None) is not None:
         return None
-    kind, count = type(criterion), len(inputs)
+    kind, count = plain_type(criterion), len(inputs)
     signs = {torch.nn.BCEWithLogitsLoss: 2 * targets - 1, torch.nn.SoftMarginLoss: targets}.get(kind)
     if signs is not None and signs.size == count * outputs and (np.abs(signs) == 1).all():
         units = np.einsum("no,op->nop", signs.reshape(count, outputs), np.eye(outputs))
