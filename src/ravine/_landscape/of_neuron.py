@@ -17,7 +17,7 @@ from ravine._problem.criteria import losses_of_residual
 from ravine._problem.order import ON_GRID, GridForward, choose_on_grid
 from ravine._problem.parts import Parts
 from ravine._problem.problem import Problem
-from ravine._torch import fork_random_state, numpy_of
+from ravine._torch import numpy_of
 
 Numbers = NDArray[np.floating[Any]]
 
@@ -90,8 +90,7 @@ def _single_losses(parts: Parts, key: Hashable, weights: Numbers, biases: Number
     if key not in _remembered:
         at = (torch.from_numpy(each).to(parts.inputs) for each in (weights[:, None, None], biases[:, None]))
         layer = [F.linear(parts.inputs, weight, bias) for weight, bias in zip(*at, strict=True)]
-        with fork_random_state():  # whoever has hooked into the criterion may draw numbers
-            found = torch.stack([parts.criterion(prediction, parts.targets) for prediction in layer])
+        found = torch.stack([parts.criterion(prediction, parts.targets) for prediction in layer])
         remember(_remembered, key, numpy_of(found))
     return _remembered[key]
 

@@ -13,7 +13,7 @@ from ravine._problem.criteria import elementwise
 from ravine._problem.order import Order, TorchValues, has_bits
 from ravine._problem.parts import Parts
 from ravine._study.provenance import digest
-from ravine._torch import is_plain, numpy_of
+from ravine._torch import numpy_of
 
 DRAWN = 64
 """Random positions at which an order of sums is tried."""
@@ -87,11 +87,10 @@ _remembered: dict[Hashable, Sums | None] = {}
 
 
 def key_of_losses(parts: Parts) -> Hashable:
-    """Return all on which the bits of a neuron's loss hang, but for where it is; hooks are no others' business."""
+    """Return all on which the bits of a neuron's loss hang, but for where it is."""
     criterion, inputs = parts.criterion, parts.inputs
     turn = tuple(vars(criterion).get(name) for name in ("reduction", "delta", "beta"))
-    plain = isinstance(criterion, torch.nn.Module) and is_plain(criterion)
-    how = type(criterion), turn, None if plain else object(), torch.get_num_threads()  # of its own, and found by nobody
+    how = type(criterion), turn, torch.get_num_threads()
     return digest(*(numpy_of(each).tobytes() for each in (inputs, parts.targets))), inputs.dtype, inputs.shape, *how
 
 
