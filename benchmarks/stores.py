@@ -15,12 +15,16 @@ from sweeps import MOMENTA
 from turns import Goal, Row
 
 
-def sweep_into_a_store(keep: Literal["path", "summary"], goal: Goal) -> Row:
-    """The cost of a sweep that is written to disk against that of one in memory, at the fastest engine."""
+def sweep_into_a_store(keep: Literal["path", "summary"], goal: Goal, *, written: bool = False) -> Row:
+    """The cost of a sweep that is written to disk against that of one in memory, which xarray may then write too."""
     rates = np.geomspace(1e-3, 1, 600)
 
     def kept() -> xr.Dataset:
         return ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep=keep)
+
+    def kept_and_written() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            kept().to_zarr(Path(folder, "runs.zarr"))
 
     def stored() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -31,7 +35,8 @@ def sweep_into_a_store(keep: Literal["path", "summary"], goal: Goal) -> Row:
             found = ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep=keep, store=Path(folder, "runs.zarr"))
             xr.testing.assert_identical(found.load(), kept())
 
-    return Row(f"store-{keep}", stored, kept, goal, check, turns=5)
+    name = f"store-{keep}{'-beside-xarray' * written}"
+    return Row(name, stored, kept_and_written if written else kept, goal, check, turns=5)
 
 
 def one_run_of_a_store() -> Row:

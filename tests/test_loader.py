@@ -126,7 +126,7 @@ def test_small_batches_are_joined_and_large_ones_are_not(digits):
     assert rows_evaluated(model, data, 512) == [*[512] * 6, 228]
 
 
-@pytest.mark.parametrize(("side", "rows"), [(8, [550, 50]), (32, [50] * 12)])
+@pytest.mark.parametrize(("side", "rows"), [(16, [300, 300]), (32, [100] * 6), (64, [50] * 12)])
 def test_of_images_fewer_are_joined_the_larger_they_are(side, rows):
     with torch.random.fork_rng():
         model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
