@@ -23,8 +23,8 @@ def edges_of(count, log, random):
     return 10.0 ** (middles / middles[-1] * 3) if log else middles
 
 
-def pixels(draw, across, up, values, logs, turned, dpi):
-    figure = Figure(figsize=(3.1, 2.3), dpi=dpi)
+def pixels(draw, across, up, values, logs, turned, dpi, size=(3.1, 2.3)):
+    figure = Figure(figsize=size, dpi=dpi)
     canvas = FigureCanvasAgg(figure)
     ax = figure.add_axes((0.12, 0.13, 0.77, 0.8))
     ax.set(xscale="log" if logs[0] else "linear", yscale="log" if logs[1] else "linear")
@@ -52,8 +52,8 @@ def test_pixels_are_those_of_a_mesh(columns, rows, logs, turned):
     random = np.random.default_rng([columns, turned])
     across, up = edges_of(columns, logs[0], random), edges_of(rows, logs[1], random)
     values = np.ma.masked_less(random.lognormal(size=(rows, columns)), 0.3)
-    for dpi in (61, 150):
-        given = across, up, values, logs, turned, dpi
+    for dpi, size in ((61, (3.1, 2.3)), (150, (3.1, 2.3)), (100, (3.0, 2.5))):  # the last ends on half a pixel
+        given = across, up, values, logs, turned, dpi, size
         drawn = pixels(own, *given)
         assert len(np.unique(drawn.reshape(-1, 4), axis=0)) > 20
         assert (drawn == pixels(mesh, *given)).all()
@@ -96,7 +96,9 @@ def test_what_is_not_to_be_rasterized_is_drawn_as_shapes():
 
 def test_a_million_cells_are_not_coloured(monkeypatch):
     seen = []
-    monkeypatch.setattr(Cells, "to_rgba", lambda self, values: seen.append(values.shape) or np.ones((*values.shape, 4)))
+    monkeypatch.setattr(
+        Cells, "to_rgba", lambda self, values, alpha: seen.append(values.shape) or np.ones((*values.shape, 4))
+    )
     edges = np.arange(1001.0)
     pixels(own, edges, edges, np.zeros((1000, 1000)), (False, False), False, 50)
     (shape,) = seen

@@ -350,3 +350,8 @@ def test_the_lowest_point_is_among_those_looked_at():
         place = problem.starting_at(weight=[[here["weight[0,0]"], model.weight[0, 1].item()]], bias=here["bias"])
         true = float(ravine.descend(place, steps=0).loss[0])
         assert not told.startswith("every bit") or float(land.surface.min()) == true
+
+
+def test_a_map_of_one_point_at_which_nothing_is_finite(article):
+    land = ravine.surface(article, weight=[3e38], bias=[3e38])
+    assert np.isinf(land.surface.sel(criterion="MSELoss")).all()

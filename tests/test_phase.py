@@ -893,3 +893,11 @@ def test_runs_that_were_not_made_have_not_failed_to_arrive():
         assert figure.texts[0].get_text().startswith(heading)
         words = " ".join(text.get_text() for text in [*figure.texts, *figure.axes[0].texts])
         assert f"{100 - 10 * first} % are not made" in words or "all 100 are not made" in words
+
+
+def test_a_limit_of_zero_lies_nowhere_on_a_logarithmic_axis():
+    runs = ravine.sweep(
+        ravine.gallery.quadratic(10), steps=60, lr=np.geomspace(0.01, 10, 12), momentum=[0.0, 0.5, 0.9, 1.0]
+    )
+    ax = ravine.plot.phase(runs).axes[0]
+    assert {"limit"} <= {line.get_gid() for line in ax.lines}

@@ -633,3 +633,12 @@ def test_a_loss_that_fails_far_out_is_an_error_of_that_cell():
 
     runs = ravine.sweep(ravine.Problem(loss, start={"x": 1.0}), lr=[0.1, 2.0, 0.2], steps=10)
     assert runs.error.values.tolist() == ["", "only defined up to 10", ""]
+
+
+@pytest.mark.parametrize("of", [lambda runs: runs.indexes["lr"], lambda runs: runs.loss[..., -1].to_pandas().index])
+def test_who_names_an_index_anew_changes_one_study_alone(of):
+    bowl = ravine.gallery.quadratic()
+    of(ravine.sweep(bowl, lr=[0.1, 0.2], steps=3)).name = "another"
+    runs = ravine.sweep(bowl, lr=[0.1, 0.2], steps=3)
+    assert runs.indexes["lr"].name == "lr"
+    assert float(runs.sel(lr=0.2).lr) == 0.2

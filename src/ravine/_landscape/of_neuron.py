@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._landscape.evaluate import CHUNK_BYTES, GridValues, agreement, check_points, extremes
 from ravine._landscape.grid import Grid
-from ravine._problem.compiled import choose_for_losses, key_of_losses, remember
+from ravine._problem.compiled import choose_for_losses, key_of_losses, recall
 from ravine._problem.criteria import losses_of_residual
 from ravine._problem.order import ON_GRID, GridForward, choose_on_grid
 from ravine._problem.parts import Parts
@@ -52,7 +52,7 @@ def maps_of_neuron(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
     points, told = [(column, row) if across else (row, column) for row, column in check_points(grid)], []
     numbers = numpy_of(weights), numpy_of(biases)
     for k, (parts, losses) in enumerate(zip(every, maps, strict=True)):
-        rows, columns = np.array([*dict.fromkeys([*points[k % SHARED :: SHARED], *extremes(losses)])]).T
+        rows, columns = np.array([*dict.fromkeys([*(points[k % SHARED :: SHARED] or points[:1]), *extremes(losses)])]).T
         single = _single_losses(parts, keys[k], numbers[0][rows], numbers[1][columns])
         told.append(agreement(single, numpy_of(losses)[rows, columns], losses.numel()))
     if across:
@@ -86,13 +86,13 @@ def _single_losses(parts: Parts, key: Hashable, weights: Numbers, biases: Number
 
     What torch gave for the same bits (`key`, and those of the points) is remembered: it would give them again.
     """
-    key = (key, weights.tobytes(), biases.tobytes())
-    if key not in _remembered:
+
+    def ask_torch() -> Numbers:
         at = (torch.from_numpy(each).to(parts.inputs) for each in (weights[:, None, None], biases[:, None]))
         layer = [F.linear(parts.inputs, weight, bias) for weight, bias in zip(*at, strict=True)]
-        found = torch.stack([parts.criterion(prediction, parts.targets) for prediction in layer])
-        remember(_remembered, key, numpy_of(found))
-    return _remembered[key]
+        return numpy_of(torch.stack([parts.criterion(prediction, parts.targets) for prediction in layer]))
+
+    return recall(_remembered, (key, weights.tobytes(), biases.tobytes()), ask_torch)
 
 
 _remembered: dict[Hashable, Numbers] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 import torch
@@ -73,12 +73,13 @@ def choose_for_losses(parts: Parts, key: Hashable, low: float, high: float) -> C
     neuron = make_neuron(parts.inputs, parts.targets, parts.criterion)
     if neuron is None:
         return None
-    key = (key, neuron.kernel)
-    if key not in _remembered:
+
+    def find_sums() -> Sums | None:
         values = _values_on_grid(parts, low, high)
         equal = (s for s in orders_of_sums() if has_bits(Compiled(neuron, s), values, DRAWN, gradients=False))
-        remember(_remembered, key, next(equal, None))
-    sums = _remembered[key]
+        return next(equal, None)
+
+    sums = recall(_remembered, (key, neuron.kernel), find_sums)
     return None if sums is None else Compiled(neuron, sums)
 
 
@@ -90,15 +91,20 @@ def key_of_losses(parts: Parts) -> Hashable:
     """Return all on which the bits of a neuron's loss hang, but for where it is."""
     criterion, inputs = parts.criterion, parts.inputs
     turn = tuple(vars(criterion).get(name) for name in ("reduction", "delta", "beta"))
-    how = type(criterion), turn, torch.get_num_threads()
+    mode = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.get_num_threads()
+    how = type(criterion), turn, *mode
     return digest(*(numpy_of(each).tobytes() for each in (inputs, parts.targets))), inputs.dtype, inputs.shape, *how
 
 
-def remember(known: dict[Hashable, Found], key: Hashable, found: Found) -> None:
-    """Remember what was found, and forget what was found first where that is too much."""
+def recall(known: dict[Hashable, Found], key: Hashable, find: Callable[[], Found]) -> Found:
+    """Return what is known under a key, found now where it is not; what was found first goes where that is too much."""
+    if key in known:
+        return known[key]
+    found = find()
     while len(known) >= MOST_KNOWN:
-        known.pop(next(iter(known)))
+        known.pop(next(iter(known)), None)
     known[key] = found
+    return found
 
 
 def _values_on_grid(parts: Parts, low: float, high: float) -> TorchValues:

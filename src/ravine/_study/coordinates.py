@@ -48,9 +48,10 @@ def _index_of(name: str, values: NDArray[Any]) -> PandasIndex:
         return PandasIndex(values, name, coord_dtype=values.dtype)
     if values.nbytes > SHORT:
         return PandasIndex(pd.Index(values, name=name), name, coord_dtype=values.dtype)
-    return _short_index(name, values.dtype, values.tobytes())
+    # one without a name is copied as it gets this one: pandas lets anyone name an index anew
+    return PandasIndex(_short_index(values.dtype, values.tobytes()), name, coord_dtype=values.dtype)
 
 
 @functools.lru_cache(maxsize=256)
-def _short_index(name: str, dtype: np.dtype[Any], held: bytes) -> PandasIndex:
-    return PandasIndex(pd.Index(np.frombuffer(held, dtype), name=name), name, coord_dtype=dtype)
+def _short_index(dtype: np.dtype[Any], held: bytes) -> pd.Index[Any]:
+    return pd.Index(np.frombuffer(held, dtype))

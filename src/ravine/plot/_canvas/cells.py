@@ -42,11 +42,11 @@ class Cells(QuadMesh):
         x0, y0, x1, y1 = (0.0, 0.0, wide, tall) if clip is None else clip.extents
         left, across = _cells_at_pixels(columns, max(x0, 0.0), min(x1, wide))
         # rows of pixels are counted from above
-        top, down = _cells_at_pixels(
-            tall - rows, tall - min(np.floor(y1 + 0.5), tall), tall - max(np.floor(y0 + 0.5), 0.0)
-        )
+        top, down = _cells_at_pixels(tall - rows, max(tall - y1, 0.0), min(tall - y0, tall))
         values: Any = self.get_array()
-        image = np.floor(255 * self.to_rgba(values[np.ix_(down, across)])[::-1] + 0.5).astype(np.uint8)
+        image = np.floor(255 * self.to_rgba(values[np.ix_(down, across)], alpha=self.get_alpha())[::-1] + 0.5).astype(
+            np.uint8
+        )
         context = renderer.new_gc()
         context.set_clip_path(self.get_clip_path())
         if image.size:
@@ -74,4 +74,5 @@ def draw_cells(ax: Axes, across: Array, up: Array, values: Any, **look: Any) -> 
     """Draw the cells between edges along both axes, whose limits are theirs already."""
     cells = Cells(across, up, values, rasterized=True, **look)
     ax.add_collection(cells, autolim=False)
+    ax.update_datalim([(across[0], up[0]), (across[-1], up[-1])])
     return cells

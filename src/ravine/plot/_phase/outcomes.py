@@ -80,7 +80,7 @@ def outcomes_of(values: xr.DataArray) -> Outcomes:
     words, codes = [ARRIVED, NOTHING], np.full(told.shape, -1)
     for code, word in enumerate(words):
         codes[told == word] = code
-    while codes.min() < 0:  # words are few, and sorting a million of them takes longer
+    while codes.size and codes.min() < 0:  # words are few, and sorting a million of them takes longer
         word = str(told.flat[codes.argmin()])
         codes[told == word] = len(words)
         words.append(word)

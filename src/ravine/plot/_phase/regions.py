@@ -56,6 +56,7 @@ def _lies_beside(free: FreeSpace, x: CellAxis, y: CellAxis, known: Array, places
     line = np.stack([np.interp(along, np.arange(len(known)), column) for column in free.points(known).T], axis=1)
     cells = [np.diff(axis.share(axis.edges)).max() * side for axis, side in zip((x, y), free.size, strict=True)]
     reach = 1.5 * np.array(cells) + 2.0
+    line = line[np.isfinite(line).all(axis=1)]  # a limit of 0 lies nowhere on a logarithmic axis
     near, _ = KDTree(line / reach).query(free.points(places) / reach, p=np.inf)
     return np.asarray(near <= 1.0)
 
