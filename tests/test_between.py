@@ -357,7 +357,7 @@ def test_what_is_said_of_a_line(line, case):
     ("accuracy", "sentence"),
     [
         ([0.9, 0.7, 0.5], "Accuracy is nowhere below the lower of its ends (90 % and 50 %)."),
-        ([0.9, 0.25, 0.5], "Accuracy falls to 25 % 50 % of the way; at the ends it is 90 % and 50 %."),
+        ([0.9, 0.25, 0.5], "Accuracy falls to 25 %, 50 % of the way; at the ends it is 90 % and 50 %."),
         (
             [0.9, np.nan, 0.5],
             "Accuracy is nowhere below the lower of its ends (90 % and 50 %); at 1 of 3 points there is none, the "

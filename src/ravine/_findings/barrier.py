@@ -101,7 +101,7 @@ def _accuracy(line: xr.Dataset) -> Finding | None:
     if least >= min(one, other):
         words = f"Accuracy is nowhere below the lower of its ends ({ends})"
     else:
-        words = f"Accuracy falls to {percent(least, 3)} {percent(share)} of the way; at the ends it is {ends}"
+        words = f"Accuracy falls to {percent(least, 3)}, {percent(share)} of the way; at the ends it is {ends}"
     missing = np.flatnonzero(np.isnan(found))
     if len(missing):
         values["missing"] = float(len(missing))

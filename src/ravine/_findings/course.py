@@ -110,4 +110,6 @@ def _tail(losses: np.ndarray, values: dict[str, float | str | bool]) -> str:
         return f". It rises at the end: over the last tenth its mean is {times(1 + change)} that of the tenth before"
     way, side = ("still falls", "below") if change < 0 else ("rises", "above")
     mean = f"over the last tenth its mean is {percent(abs(change))} {side} that of the tenth before"
+    if change < 0 and losses[-count:].min() > losses.min():  # it was lower before, and goes to and fro since
+        return f". {mean[0].upper()}{mean[1:]}"
     return f". It {way} at the end: {mean}"

@@ -72,14 +72,15 @@ def momentum(run: Run) -> Finding | None:
             return None  # what counts in the long run is not what this run shows
     if np.isfinite(best.momentum) and best.rate < with_it and not _much_alike(best.rate, with_it):
         texts = told_apart(float(best.momentum), 1.0, 2)
+        held = "at this lr and dampening" if run.rule["dampening"] else "at this lr"
         if best.momentum == 0:
             sentence += f" At this lr none at all is best ({percent(1 - best.rate)} a step)."
         elif texts is not None:  # momentum 1 does not converge
-            sentence += f" The best momentum at this lr is {texts[0]} ({percent(1 - best.rate)} a step)."
+            sentence += f" The best momentum {held} is {texts[0]} ({percent(1 - best.rate)} a step)."
     narrow = _pays_from(run) if with_it > without and not alike else None
     if narrow is not None:
         values["pays_from_condition"] = narrow
-        sentence += f" In a valley as steep but narrower than {at_most(narrow, 2)} to 1 it would pay."
+        sentence += f" In a valley as steep, with a condition number over {at_most(narrow, 2)}, it would pay."
     if not run.everywhere:
         sentence = run.locally + sentence[0].lower() + sentence[1:]
     return Finding("momentum", sentence, values, run.scope, source=GOH)
@@ -281,8 +282,8 @@ def dampening(run: Run) -> Finding | None:
             values |= {"period": float(slow.max()), "period_without": float(quick.max())}
             values |= {"shortest_period": float(slow.min()), "shortest_period_without": float(quick.min())}
             sentence = (
-                f"Dampening {setting(rule.dampening)} scales each new push by {number(kept)}; the swings are slower "
-                f"({span(slow)} steps instead of {span(quick)}) but die no faster."
+                f"Dampening {setting(rule.dampening)} {does}; the swings are slower ({span(slow)} steps instead of "
+                f"{span(quick)}) but die no faster."
             )
     return Finding("dampening", sentence, values, "exact", source=RULE)
 

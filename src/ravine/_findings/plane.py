@@ -36,7 +36,10 @@ def of_what(facts: Mapping[str, Any]) -> str:
 
 
 def held(runs: xr.Dataset) -> Iterator[Finding]:
-    """Set what a plane holds of the runs against what one would hold of a random walk with their steps."""
+    """Set what a plane holds of the runs against what one would hold of a random walk.
+
+    Its steps have the lengths of the runs', and their momentum.
+    """
     facts = plane_of(runs)
     if facts is None:
         return
@@ -45,11 +48,11 @@ def held(runs: xr.Dataset) -> Iterator[Finding]:
     if share is None or walk is None:
         return
     holds = f"The plane holds {percent(share)} {of_what(facts)}"
-    sentence = f"{holds}; a random walk with steps of these lengths would give {percent(walk)}."
+    sentence = f"{holds}; a random walk with steps like these would give {percent(walk)}."
     if abs(share - walk) <= ALIKE:
-        sentence = f"{holds}, about what a random walk with steps of these lengths would give ({percent(walk)})."
+        sentence = f"{holds}, about what a random walk with steps like these would give ({percent(walk)})."
     elif share < walk:
-        sentence = f"{holds}, less than a random walk with steps of these lengths would give ({percent(walk)})."
+        sentence = f"{holds}, less than a random walk with steps like these would give ({percent(walk)})."
     yield Finding("plane", sentence, {"explained": share, "null": walk}, "measured", source=WALK)
 
 

@@ -123,7 +123,7 @@ def margin(run: Run) -> Finding | None:
         sentence = f"The limit of the learning rate is {texts[1]}, and lr {texts[0]} at {percent(share)} of it{others}."
     elif share < 0.9:
         digits = 2 if share < 0.5 else 3  # twice 0.5 is over 0.976
-        raised = f"You could raise the learning rate about {number(1 / share, digits)} times before this diverges"
+        raised = f"You could raise the learning rate about {at_least(1 / share, digits)} times before this diverges"
         sentence = f"{raised} (limit {number(limit)})."
     else:
         near = told_apart(run.lr, limit, 4) or texts
@@ -142,7 +142,7 @@ def _other_limit(run: Run, values: dict[str, float]) -> str:
     values["limit_of_start"] = own
     return (
         f"; it is that of {_asleep(run)}, along which this start has no error: "
-        f"but for rounding this run would not diverge up to {at_least(own)}"
+        f"but for rounding this run would not diverge up to lr {at_least(own)}"
     )
 
 
@@ -196,7 +196,7 @@ def _spared(run: Run, over: str, values: dict[str, float], worst: int) -> Findin
     values["limit_of_start"] = own = run.limit(awake=True)
     sentence = (
         f"{run.locally}{over}, yet it comes near: it starts without an error along {where}, the one that would {fate}; "
-        f"but for rounding this run would not diverge up to {at_least(own)}."
+        f"but for rounding this run would not diverge up to lr {at_least(own)}."
     )
     return Finding("beyond the limit", sentence, values, run.scope, source=SOURCE)
 
@@ -205,7 +205,7 @@ def _over(run: Run, limit: float) -> str:
     assert run.rule is not None
     if not limit > 0:
         damped = f" and dampening {setting(run.rule['dampening'])}" * bool(run.rule["dampening"])
-        return f"with momentum {setting(run.rule['momentum'])}{damped} no small learning rate converges"
+        return f"with momentum {setting(run.rule['momentum'])}{damped} no learning rate converges, however small"
     if run.lr <= limit * (1 + EDGE):
         return f"lr {number(run.lr, 5)} is at its limit"
     texts = told_apart(run.lr, limit, 5 if run.lr < 1.1 * limit else 3)
@@ -368,7 +368,7 @@ def over_schedule(run: Run) -> Finding | None:
     else:
         highest, limit = told_apart(high, float(limits[0])) or (number(high), number(limits[0]))
         bounds = f"the limit is {limit} at each moment"
-    said = f"{bounds}, and the schedule runs from lr {number(low)} to {highest}"
+    said = f"{bounds}, and the lr of the schedule lies between {number(low)} and {highest}"
     if len(over):
         values["first_over"] = float(over[0])
         said += f": over it at {steps(len(over))} of {so_many(len(rates))}, the first being step {steps(over[0])}"

@@ -83,13 +83,13 @@ def _all_still(run: Run, since: int) -> Finding:
     spacing = ulps(place[place > 0], run.eps)
     why = f"what is left of each update is less than half the distance to the next number in {run.dtype}"
     if len(spacing) and " and " not in run.dtype:
-        coarse = float(spacing.max())
-        values["spacing"] = coarse
-        why += f", which is {number(coarse)} at {number(float(place.max()))}"
+        finest = float(spacing.min())  # what is lost there is lost everywhere
+        values["spacing"] = finest
+        why += f", which is {number(finest)} at {number(float(place[place > 0].min()))}"
         if run.rule is not None and not run.conditions.moved and not run.rule["weight_decay"] and len(late):
             lr = float(late.max())
             if lr > 0:
-                lost = float(spacing.min()) / 2 / lr
+                lost = finest / 2 / lr
                 values |= {"lost_below": lost, "lr": lr}
                 why += f": at lr {number(lr)} a gradient below {at_least(lost)} is lost"
     if since == 0 and zero is not None and zero.any():

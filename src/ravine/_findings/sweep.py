@@ -135,7 +135,7 @@ def best(sweep: Sweep) -> Finding | None:
     if count == 1:
         sentence = f"Soonest arrives the run with {names(where)}, at step {steps(soonest)}."
     else:
-        shared = f", all with {names(where)}" if where else ""
+        shared = f", {'both' if count == 2 else 'all'} with {names(where)}" if where else ""
         sentence = f"Soonest, at step {steps(soonest)}, arrive {count:,} runs{shared}."
     return Finding("best", sentence, values, "measured")
 

@@ -27,8 +27,8 @@ def clipped(run: Run) -> Finding | None:
         return Finding("clipping", f"{sentence}.", values, "measured")
     values["last"] = float(cut[-1])
     at = "every step" if len(cut) == run.taken else f"{steps(len(cut))} of {so_many(run.taken)}"
-    until = f", at last at step {steps(cut[-1])}" * (len(cut) < run.taken)
-    sentence = f"The gradient is clipped to {setting(bound)} at {at}{until}: the longest is {number(norms.max())}"
+    until = f", the last of them step {steps(cut[-1])}" * (len(cut) < run.taken)
+    sentence = f"The gradient is clipped to {setting(bound)} at {at}{until}; the longest is {number(norms.max())}"
     return Finding("clipping", f"{sentence}.", values, "measured")
 
 

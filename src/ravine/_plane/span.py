@@ -101,7 +101,14 @@ def _of_paths(paths: Sequence[Path], gram: Matrix, weights: Matrix, shares: Vect
     origin = _origin(paths)
     directions = combine([path.positions for path in paths], origin, weights * signs[:, None])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    return Span(origin, directions, _box(coordinates * signs), _about(paths), _pair(shares), _pair(null))
+    return Span(
+        origin,
+        directions,
+        _box(coordinates * signs),
+        _about(paths),
+        _pair(shares),
+        _pair(null) if origin.size > 2 else None,
+    )
 
 
 def _straight(paths: Sequence[Path], gram: Matrix, found: int) -> Span:
@@ -124,7 +131,9 @@ def _straight(paths: Sequence[Path], gram: Matrix, found: int) -> Span:
     reach = np.zeros((len(gram), 2))
     reach[:, 0] = gram[:, farthest] / np.sqrt(gram[farthest, farthest])
     null = principal(centred(_walk_of(paths[0], gram[: len(paths[0].steps), : len(paths[0].steps)])))[0]
-    return Span(origin, directions, _box(reach), about, (1.0, 0.0), _pair(null / null.sum()))
+    return Span(
+        origin, directions, _box(reach), about, (1.0, 0.0), _pair(null / null.sum()) if origin.size > 2 else None
+    )
 
 
 def _about(paths: Sequence[Path]) -> str:

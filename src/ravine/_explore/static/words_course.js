@@ -44,7 +44,10 @@ function sayTail(losses) {
   if (Math.abs(change) <= PLAIN) return `. Over the last tenth its mean is that of the tenth before, within ${percent(PLAIN)}`;
   if (change > MANIFOLD) return `. It rises at the end: over the last tenth its mean is ${times(1 + change)} that of the tenth before`;
   const [way, side] = change < 0 ? ['still falls', 'below'] : ['rises', 'above'];
-  return `. It ${way} at the end: over the last tenth its mean is ${percent(Math.abs(change))} ${side} that of the tenth before`;
+  const said = `over the last tenth its mean is ${percent(Math.abs(change))} ${side} that of the tenth before`;
+  // it was lower before, and goes to and fro since
+  if (change < 0 && Math.min(...losses.slice(-count)) > Math.min(...losses)) return `. O${said.slice(1)}`;
+  return `. It ${way} at the end: ${said}`;
 }
 
 export function still(facts) {
@@ -72,7 +75,7 @@ function sayAllStill(facts, since) {
   const place = [p[2 * taken], p[2 * taken + 1]].map(Math.abs), spacing = place.filter((each) => each > 0).map((each) => distanceToNext(each, eps));
   let why = `what is left of each update is less than half the distance to the next number in ${kind.dtype}`;
   if (spacing.length) {
-    why += `, which is ${number(Math.max(...spacing))} at ${number(Math.max(...place))}`;
+    why += `, which is ${number(Math.min(...spacing))} at ${number(Math.min(...place.filter((each) => each > 0)))}`;
     if (rule && !settings.weight_decay && lr > 0) why += `: at lr ${number(lr)} a gradient below ${atLeast(Math.min(...spacing) / 2 / lr)} is lost`;
   }
   if (!since && zero?.some(Boolean)) why += ` (${sayCount(zero.filter(Boolean).length)} have no gradient at all)`;

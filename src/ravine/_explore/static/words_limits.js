@@ -45,7 +45,7 @@ export function margin(facts) {
     said += others ? `${others}.` : '. Beyond it a run does not settle there.';
   } else if (others) said = `The limit of the learning rate is ${texts[1]}, and lr ${texts[0]} at ${percent(share)} of it${others}.`;
   else if (share < 0.9) {
-    const raised = `You could raise the learning rate about ${number(1 / share, share < 0.5 ? 2 : 3)} times before this diverges`;
+    const raised = `You could raise the learning rate about ${atLeast(1 / share, share < 0.5 ? 2 : 3)} times before this diverges`;
     said = `${raised} (limit ${number(limit)}).`;
   } else {
     const near = toldApart(lr, limit, 4) ?? texts;
@@ -61,7 +61,7 @@ function sayOtherLimit(facts) {
   const own = facts.limitOfStart();
   if (!(own > facts.limit() * (1 + EDGE))) return '';
   const asleep = along(facts.modes, awake.lastIndexOf(false)) || 'a direction';
-  return `; it is that of ${asleep}, along which this start has no error: but for rounding this run would not diverge up to ${atLeast(own)}`;
+  return `; it is that of ${asleep}, along which this start has no error: but for rounding this run would not diverge up to lr ${atLeast(own)}`;
 }
 
 export function beyond(facts) {
@@ -91,14 +91,14 @@ export function beyond(facts) {
 // over a limit that it does not feel, because of where it started
 function spare(facts, over, worst, rate) {
   const where = along(facts.modes, worst) || 'a direction', fate = rate > 1 + EDGE ? 'grow' : 'not die';
-  const said = `${localPrefix(facts)}${over}, yet it comes near: it starts without an error along ${where}, the one that would ${fate}; but for rounding this run would not diverge up to ${atLeast(facts.limitOfStart())}.`;
+  const said = `${localPrefix(facts)}${over}, yet it comes near: it starts without an error along ${where}, the one that would ${fate}; but for rounding this run would not diverge up to lr ${atLeast(facts.limitOfStart())}.`;
   return finding('beyond the limit', said, scopeOf(facts));
 }
 
 function sayOver({ lr, momentum, dampening }, limit) {
   if (!(limit > 0)) {
     const damped = dampening ? ` and dampening ${number(dampening, 6)}` : '';
-    return `with momentum ${number(momentum, 6)}${damped} no small learning rate converges`;
+    return `with momentum ${number(momentum, 6)}${damped} no learning rate converges, however small`;
   }
   if (lr <= limit * (1 + EDGE)) return `lr ${number(lr, 5)} is at its limit`;
   const texts = toldApart(lr, limit, lr < 1.1 * limit ? 5 : 3);

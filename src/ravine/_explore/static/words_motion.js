@@ -40,11 +40,12 @@ export function momentum(facts) {
   }
   if (Number.isFinite(best.momentum) && best.rate < withIt && !muchAlike(best.rate, withIt)) {
     const texts = toldApart(best.momentum, 1, 2), pace = percent(1 - best.rate);
+    const held = facts.settings.dampening ? 'at this lr and dampening' : 'at this lr';
     if (best.momentum === 0) sentence += ` At this lr none at all is best (${pace} a step).`;
-    else if (texts) sentence += ` The best momentum at this lr is ${texts[0]} (${pace} a step).`;
+    else if (texts) sentence += ` The best momentum ${held} is ${texts[0]} (${pace} a step).`;
   }
   const narrow = withIt > without && !alike ? paysFrom(facts) : null;
-  if (narrow !== null) sentence += ` In a valley as steep but narrower than ${atMost(narrow, 2)} to 1 it would pay.`;
+  if (narrow !== null) sentence += ` In a valley as steep, with a condition number over ${atMost(narrow, 2)}, it would pay.`;
   return finding('momentum', lower(facts, sentence), scopeOf(facts));
 }
 
@@ -187,7 +188,7 @@ export function dampening(facts) {
     const lives = here(facts.halfLives()), others = here(facts.halfLives({ dampening: 0 }));
     const alike = lives.every((each, k) => Math.abs(each - others[k]) <= 1e-8 + 1e-9 * Math.abs(others[k]) || each === others[k]);
     if ([...slow, ...quick].every(Number.isFinite) && alike && slow.every((each, k) => each > quick[k])) {
-      said = `Dampening ${number(tau, 6)} scales each new push by ${number(kept)}; the swings are slower (${span(slow)} steps instead of ${span(quick)}) but die no faster.`;
+      said = `Dampening ${number(tau, 6)} ${does}; the swings are slower (${span(slow)} steps instead of ${span(quick)}) but die no faster.`;
     }
   }
   return finding('dampening', said, 'exact');
