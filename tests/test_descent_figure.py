@@ -590,3 +590,13 @@ def test_one_scale_for_several_surfaces():
     assert edges[-1] == 27
     assert contours.shared_gaps([np.full((3, 3), 2.0)]) is None
     assert contours.shared_gaps([np.full((3, 3), np.nan)]) is None
+
+
+def test_panels_of_the_article_stand_below_each_other(article):
+    """However wide the numbers beside their colour bars are."""
+    runs, land = ravine.descend(article, lr=0.1, steps=3), ravine.surface(article, points=9)
+    figure = plot.descent(runs, land, style="article")
+    figure.draw_without_rendering()
+    maps = [ax.get_position().bounds for ax in figure.axes if ax.get_title()]
+    for one, below in zip(maps[:2], maps[2:], strict=True):
+        assert (one[0], one[2], one[3]) == pytest.approx((below[0], below[2], below[3]), abs=1e-6)

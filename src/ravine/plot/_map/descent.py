@@ -335,12 +335,13 @@ def _draw_plain(panels: Sequence[Panel], pair: tuple[str, str], theme: Style) ->
         tall = min(tall, rows * (PLAIN_WIDE / columns * shape_of(PanelGrid(list(panels), None, [])).ratio + 0.9))
     figure = new_figure(6.4, tall + strips * rows, theme)
     figure.set_layout_engine("constrained")
-    grid = figure.add_gridspec(rows, columns)
+    # one grid for all, so that what stands below each other is laid out alike
+    each = [tall / rows, *[PLAIN_STRIP] * len(kinds)]
+    grid = figure.add_gridspec(rows * len(each), columns, height_ratios=each * rows)
     for k, panel in enumerate(panels):
-        inner = grid[divmod(k, columns)].subgridspec(
-            1 + len(kinds), 1, height_ratios=[tall / rows, *[PLAIN_STRIP] * len(kinds)]
-        )
-        ax = figure.add_subplot(inner[0])
+        row, column = divmod(k, columns)
+        cells = [grid[row * len(each) + place, column] for place in range(len(each))]
+        ax = figure.add_subplot(cells[0])
         surface(panel.land, ax, style=theme.name)
         path(panel.runs[0], ax, axes=pair, style=theme.name)
         if len(panels) > 1:
@@ -349,7 +350,7 @@ def _draw_plain(panels: Sequence[Panel], pair: tuple[str, str], theme: Style) ->
             ax.set_ylabel("")
         elif plane_under(panel.runs[0], panel.land) is not None:
             name_sides(ax, *_fitting_names(ax, panel, pair, 9.0, (PLAIN_WIDE * 72, (tall - 0.9) / rows * 72)))
-        for row, kind in enumerate(kinds):
-            strip = figure.add_subplot(inner[1 + row], label=kind)
-            draw_strip(strip, kind, panel, theme, last=row == len(kinds) - 1)
+        for kind, cell in zip(kinds, cells[1:], strict=True):
+            strip = figure.add_subplot(cell, label=kind)
+            draw_strip(strip, kind, panel, theme, last=kind == kinds[-1])
     return figure
