@@ -18,18 +18,12 @@ import torch
 
 import planes
 import ravine
+from ravine.article.figures import RUNS
 
 S = torch.optim.lr_scheduler
 FILE = Path(__file__).parent / "data" / "words.txt"
 WIDTH = 120
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "plain": {"lr": 0.1},
-    "momentum": {"lr": 0.1, "momentum": 0.9},
-    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-    "weight decay": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 2.0},
-    "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.8},
-}
 SCENES: dict[str, Callable[[], Any]] = {}
 """What was run, in a few words, and the study or the findings of it."""
 
@@ -87,7 +81,7 @@ def houses(**settings: Any) -> ravine.Problem:
 
 
 for criterion in ("MSELoss", "L1Loss", "HuberLoss"):
-    for knob, given in SETTINGS.items():
+    for knob, given in RUNS.items():
         if criterion != "HuberLoss" or knob in ("plain", "weight decay"):
             SCENES[f"the article, {criterion}, {knob}"] = partial(on, criterion, **given)
 
