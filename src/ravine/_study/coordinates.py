@@ -54,4 +54,5 @@ def _index_of(name: str, values: NDArray[Any]) -> PandasIndex:
 
 @functools.lru_cache(maxsize=256)
 def _short_index(dtype: np.dtype[Any], held: bytes) -> pd.Index[Any]:
-    return pd.Index(np.frombuffer(held, dtype))
+    index: pd.Index[Any] = pd.Index(np.frombuffer(held, dtype))
+    return index

@@ -67,7 +67,11 @@ def _margins(problem: Problem) -> Vector | None:
     if getattr(criterion, "weight", None) is not None or getattr(criterion, "pos_weight", None) is not None:
         return None
     kind, count = plain_type(criterion), len(inputs)
-    signs = {torch.nn.BCEWithLogitsLoss: 2 * targets - 1, torch.nn.SoftMarginLoss: targets}.get(kind)
+    signs = None
+    if kind is torch.nn.BCEWithLogitsLoss:
+        signs = 2 * targets - 1
+    elif kind is torch.nn.SoftMarginLoss:
+        signs = targets
     if signs is not None and signs.size == count * outputs and (np.abs(signs) == 1).all():
         units = np.einsum("no,op->nop", signs.reshape(count, outputs), np.eye(outputs))
         pulls = units.reshape(count * outputs, outputs)
