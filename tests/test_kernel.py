@@ -400,7 +400,7 @@ def test_a_wheel_is_built_with_a_compiler_and_without(compiler, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("samples", [3, 9, 50, 67])
+@pytest.mark.parametrize("samples", [3, 9, 24, 50, 67])  # of vectors of 16, 32 and 64 bytes some leave over, some not
 def test_slopes_that_torchs_vectors_leave_over_are_torchs(samples, dtype):
     """torch divides and multiplies in another order there, where a criterion turns at another number than 1."""
     random, nothing = torch.Generator().manual_seed(samples), torch.zeros(samples, dtype=dtype)
@@ -411,3 +411,14 @@ def test_slopes_that_torchs_vectors_leave_over_are_torchs(samples, dtype):
             leaf = row.clone().requires_grad_()
             (expected,) = torch.autograd.grad(criterion(leaf, nothing), leaf)
             assert same_bits(slopes, expected), criterion
+
+
+def test_how_many_slopes_torch_works_out_at_once_is_asked_of_torch():
+    """Nobody's state of autograd, default device or random numbers has a say in it, nor is any of it changed."""
+    before = torch.get_rng_state()
+    known = [neuron.slopes_at_once(dtype) for dtype in DTYPES]
+    assert known[0] in (1, 2 * known[1])
+    neuron.slopes_at_once.cache_clear()
+    with torch.no_grad(), torch.device("meta"):
+        assert [neuron.slopes_at_once(dtype) for dtype in DTYPES] == known
+    assert torch.equal(torch.get_rng_state(), before)

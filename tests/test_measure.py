@@ -182,8 +182,10 @@ def test_thinned_and_ragged_losses():
 
 def test_mini_batches_say_how_they_are_thinned():
     x = torch.linspace(-1, 1, 40).reshape(-1, 1)
-    problem = ravine.Problem.of(torch.nn.utils.skip_init(torch.nn.Linear, 1, 1), torch.nn.MSELoss(), (x, 3 * x + 1))
-    problem = problem.starting_at(weight=0.0, bias=0.0)
+    line = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1)
+    torch.nn.init.zeros_(line.weight)
+    torch.nn.init.zeros_(line.bias)
+    problem = ravine.Problem.of(line, torch.nn.MSELoss(), (x, 3 * x + 1))
     run = ravine.descend(problem, lr=0.2, steps=30, batch_size=8, loss_every=7)
     assert np.flatnonzero(measure.evaluated(run)).tolist() == [0, 7, 14, 21, 28, 30]
     assert not bool(measure.diverged(run))

@@ -330,8 +330,10 @@ def test_a_model_that_is_no_line_shows_its_end_alone(article):
             return super().forward(x) ** 2
 
     x = torch.linspace(0, 1, 20).reshape(-1, 1)
-    model = Squared(1, 1, device="meta").to_empty(device="cpu")
-    problem = ravine.Problem.of(model, FOUR[0], (x, x**2)).starting_at(weight=0.5, bias=0.5)
+    model = torch.nn.utils.skip_init(Squared, 1, 1)
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    problem = ravine.Problem.of(model, FOUR[0], (x, x**2))
     run = ravine.descend(problem, lr=0.05, steps=20)
     ax = plot.panel(run, ravine.surface(problem, weight=(-1, 2), bias=(-1, 1), points=11)).axes[2]
     (line,) = of_gid(ax, "fit")

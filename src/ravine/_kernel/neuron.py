@@ -32,6 +32,9 @@ SETTINGS = ("minus_lr", "momentum", "undamped", "weight_decay", "sign", "decays"
 PLACES = 4
 """Rows that say where a run of SGD stands: its weight, its bias, and torch's momentum buffers of both."""
 
+MOST_AT_ONCE = 256
+"""Bytes of numbers that no processor works out at once: twice those of two of the widest vectors."""
+
 MOST_ROOM = 50_000_000
 """Bytes in which losses and slopes of all samples are held, at most: beyond, torch's own passes cost no more."""
 
@@ -64,22 +67,35 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Sums:
-    """In which order torch adds on a processor, see neuron.c; `width` and `block` are bytes of numbers at once."""
+    """In which order torch adds on a processor, see neuron.c; `width` is bytes of numbers at once."""
 
     fused: bool
     width: int
-    block: int
-
-
-def bytes_of_block() -> int:
-    """Return how many bytes of numbers torch works out at once, one by one where fewer are left: two vectors."""
-    return 128 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 64
 
 
 def orders_of_sums() -> list[Sums]:
     """Return the orders to try, likelier ones first: widths are those of all releases of torch so far."""
-    block = bytes_of_block()
-    return [Sums(*each) for each in itertools.product((True, False), (32, 16), (block, 192 - block))]
+    return [Sums(*each) for each in itertools.product((True, False), (32, 16))]
+
+
+@cache
+def slopes_at_once(dtype: torch.dtype) -> int:
+    """Return how many slopes of Huber and SmoothL1 torch works out at once, one by one where fewer are left.
+
+    It is two vectors, but not of the widest that a processor has: torch builds each operation for some of them. So
+    torch is asked. Many equal residuals have one slope where it divides and multiplies in one order, and another
+    one where it does so in the other.
+    """
+    size = MOST_AT_ONCE // dtype.itemsize
+    nothing = torch.zeros(size - 1, dtype=dtype, device="cpu")
+    for beta, hundredth in itertools.product((0.2, 0.3, 0.7), range(1, 100)):
+        residual = torch.full_like(nothing, beta * hundredth / 100, requires_grad=True)
+        with torch.enable_grad():
+            loss = torch.nn.functional.smooth_l1_loss(residual, nothing, beta=beta)
+        (slopes,) = torch.autograd.grad(loss, residual)
+        if slopes[0] != slopes[-1]:
+            return size - int((slopes != slopes[0]).nonzero()[0])
+    return 1  # every order gives the same
 
 
 class Neuron:
@@ -167,7 +183,7 @@ class Neuron:
 
     def _call(self, name: str, sums: Sums, *rest: Any) -> None:
         samples, size = len(self.inputs), self.inputs.element_size()
-        bulk = samples - samples % (sums.block // size)
+        bulk = samples - samples % slopes_at_once(self.inputs.dtype)
         width = sums.width // size if samples >= sums.width // size else 1  # fewer are added up as vectors of one
         how = (self.criterion, sums.fused, width, bulk)
         data = (self.inputs.data_ptr(), self.targets.data_ptr(), samples, self.share, self.turn)

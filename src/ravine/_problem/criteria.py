@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ravine._format import kind_of
-from ravine._kernel.neuron import bytes_of_block
+from ravine._kernel.neuron import slopes_at_once
 from ravine._study.provenance import provenance
 from ravine._torch import plain_type
 from ravine._words.words import check_takes_pair, make_criterion
@@ -98,8 +98,8 @@ def _in_vectors(slopes: Slopes, turn: float, divides: bool, targets: torch.Tenso
 
     In that loop delta and beta have stayed doubles; of slopes that beta divides, the share is multiplied with first.
     """
-    left_over = len(targets) % (bytes_of_block() // targets.element_size())
-    if not left_over or turn == 1:  # by 1 nothing rounds
+    left_over = len(targets) % slopes_at_once(targets.dtype) if turn != 1 else 0  # by 1 nothing rounds
+    if not left_over:
         return slopes
     share = float(targets.new_tensor(1 / len(targets)))
 
