@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,8 @@ def sweep_into_a_store(keep: Literal["path", "summary"], goal: Goal, *, written:
         return ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep=keep)
 
     def kept_and_written() -> None:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr's, of text that has no specification: ravine writes it otherwise
             kept().to_zarr(Path(folder, "runs.zarr"))
 
     def stored() -> None:
@@ -33,7 +35,7 @@ def sweep_into_a_store(keep: Literal["path", "summary"], goal: Goal, *, written:
     def check() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = ravine.sweep(MSE, lr=rates, momentum=MOMENTA, keep=keep, store=Path(folder, "runs.zarr"))
-            xr.testing.assert_identical(found.load(), kept())
+            xr.testing.assert_equal(found.load(), kept())  # how many whole runs were compared may differ
 
     name = f"store-{keep}{'-beside-xarray' * written}"
     return Row(name, stored, kept_and_written if written else kept, goal, check, turns=5)

@@ -105,12 +105,14 @@ def print_table(rows: Sequence[Row]) -> None:
     table = Table(title="CPU time, one thread")
     for heading in ("row", "equal", "ratio of", "median", "quartiles", "goal", "met"):
         table.add_column(heading, justify="left" if heading in ("row", "equal", "ratio of") else "right")
-    for row in track(rows, "measuring", console=Console(stderr=True), transient=True):
-        low, middle, high = statistics.quantiles(measured(row), n=4)
-        met = {True: "yes", False: "no", None: ""}[row.goal.met(middle)]
-        spread = f"{rounded(low)} to {rounded(high)}"
-        table.add_row(row.name, row.equal, row.goal.kind, rounded(middle), spread, str(row.goal), met)
-    Console(width=max(100, Console().width)).print(table)
+    try:
+        for row in track(rows, "measuring", console=Console(stderr=True), transient=True):
+            low, middle, high = statistics.quantiles(measured(row), n=4)
+            met = {True: "yes", False: "no", None: ""}[row.goal.met(middle)]
+            spread = f"{rounded(low)} to {rounded(high)}"
+            table.add_row(row.name, row.equal, row.goal.kind, rounded(middle), spread, str(row.goal), met)
+    finally:  # what was seen before a row failed, or before Ctrl-C
+        Console(width=max(100, Console().width)).print(table)
 
 
 def rounded(ratio: float) -> str:
