@@ -129,8 +129,9 @@ def test_the_article_over_a_thousand_steps_and_beyond_every_limit(page):
 @pytest.mark.parametrize("count", [12, pytest.param(120, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", GALLERY)
 def test_the_gallery(page, name, count):
+    """Half of the runs begin so far away that numbers soon, or at once, are larger than their dtype holds."""
     random = np.random.default_rng(GALLERY.index(name))
-    for k in range(count):
+    for k in range(2 * count):
         made = (
             ravine.gallery.quadratic(float(random.uniform(1, 300)))
             if name == "quadratic"
@@ -139,7 +140,8 @@ def test_the_gallery(page, name, count):
         problem = made.in_double() if k % 2 else made
         card, dtype = make_card(problem), problem.start["x"].dtype
         scale = {"rosenbrock": 1e-3, "quadratic": 0.3, "saddle": 0.3}.get(name, 0.01)
-        settings, start = random_settings(random, scale), (random.normal(size=2) * 2).tolist()
+        away = 1.0 if k < count else 10.0 ** random.uniform(0, np.log10(torch.finfo(dtype).max) - 1)
+        settings, start = random_settings(random, scale), (random.normal(size=2) * 2 * away).tolist()
         leaves = {
             label: torch.tensor(value, dtype=dtype, requires_grad=True)
             for label, value in zip("xy", start, strict=True)
