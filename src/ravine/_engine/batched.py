@@ -171,7 +171,8 @@ class BatchEngine:
                     settings = settings.moved_to(schedule.at(step, places))
                     rule.read(settings)
                 if gradient is not None:
-                    position = rule.step(position, gradient)
+                    ahead = record.place(step + 1) if job.is_wide and count > 1 else None
+                    position = rule.step(position, gradient, ahead)
                 record.done = step
                 advance(part)
 
