@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ import torch
 from ravine._engine.activations import Activation, read_activation
 from ravine._engine.gradients import ALIGNED_BYTES
 from ravine._engine.on_batches import Trial
+from ravine._kernel.layers import Layers, Tanh, make_layers, make_tanh
 from ravine._problem.criteria import residual_functions
 from ravine._problem.order import TorchValues, has_bits, same_bits
 from ravine._problem.problem import Problem
@@ -27,6 +29,7 @@ from ravine._torch import is_plain, one_thread
 Form = Callable[[], torch.Tensor]
 """A way to a product."""
 
+COMPILED = "compiled"
 AT_ONCE = "at once"
 TURNED = "transposed at once"
 MULTIPLIED = "multiplied at once"
@@ -113,6 +116,7 @@ class Network:
         assert layers is not None
         self.layers: Sequence[Layer] = layers
         self.forms: dict[tuple[int, str], str] = {}
+        self.compiled, self.tanh = make_layers(self.problem.like), make_tanh(self.problem.like)
         self.rooms: dict[tuple[int, int], Room] = {}
         for trial in self.trials:
             self._choose_forms(trial)
@@ -178,12 +182,20 @@ class Network:
         forms = {AT_ONCE: lambda: at_once(product.dense), TURNED: turned}
         if layer.outputs == 1:
             forms = {TURNED: turned, **forms}
+        compiled = self._compiled(room.samples, layer.outputs, layer.inputs)
+        if compiled is not None:
+            forms = {COMPILED: lambda: compiled.multiply(hidden, weight.mT, product.dense, bias), **forms}
         forms |= {APART: lambda: at_once(product.apart), ONE_BY_ONE: one_by_one}
         room.outputs[number] = found = self._product(room.samples, f"{number} forward", forms)
         if layer.activation is None:
             return found
         forward, active = layer.activation.forward, room.active[number]
-        return self._element_wise(room.samples, f"{number} activation", forward, active, found)
+        compiled_too = self.tanh if layer.activation.is_tanh else None
+        return self._element_wise(room.samples, f"{number} activation", forward, active, found, compiled=compiled_too)
+
+    def _compiled(self, rows: int, columns: int, terms: int) -> Layers | None:
+        """Return the compiled products where there is one of such matrices."""
+        return self.compiled if self.compiled is not None and self.compiled.takes(rows, columns, terms) else None
 
     def _backward(self, number: int, room: Room, slope: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         layer, weight = self.layers[number], room.weights[number]
@@ -211,6 +223,9 @@ class Network:
         }
         if layer.outputs == 1:  # nothing is summed
             forms = {MULTIPLIED: lambda: torch.mul(slope, weight, out=product.dense), **forms}
+        compiled = self._compiled(room.samples, layer.inputs, layer.outputs)
+        if compiled is not None:
+            forms = {COMPILED: lambda: compiled.multiply(slope, weight, product.dense), **forms}
         return self._product(room.samples, f"{number} inputs", forms)
 
     def _by_weight(self, number: int, layer: Layer, room: Room, slope: torch.Tensor, before: torch.Tensor) -> None:
@@ -231,6 +246,9 @@ class Network:
         forms = {AT_ONCE: at_once, TURNED: turned}
         if layer.outputs > layer.inputs:  # products with few rows, and many numbers in each, are the faster ones
             forms = {TURNED: turned, **forms}
+        compiled = self._compiled(layer.outputs, layer.inputs, room.samples)
+        if compiled is not None:
+            forms = {COMPILED: lambda: compiled.multiply(slope.mT, before, place), **forms}
         forms |= {APART: lambda: torch.bmm(slope.mT, before, out=place), ONE_BY_ONE: one_by_one}
         self._product(room.samples, f"{number} weight", forms)
 
@@ -244,11 +262,17 @@ class Network:
         self._product(room.samples, f"{number} bias", forms)
 
     def _element_wise(
-        self, samples: int, name: str, function: Callable[..., object], out: torch.Tensor, *given: torch.Tensor
+        self,
+        samples: int,
+        name: str,
+        function: Callable[..., object],
+        out: torch.Tensor,
+        *given: torch.Tensor,
+        compiled: Tanh | None = None,
     ) -> torch.Tensor:
         """Take a function of each element; where torch has another for a single run's, once for each run."""
 
-        def at_once() -> torch.Tensor:
+        def at_once(function: Callable[..., object] = function) -> torch.Tensor:
             function(*(each.flatten(1) for each in given), out.flatten(1))
             return out
 
@@ -257,7 +281,10 @@ class Network:
                 function(*(each[run] for each in given), row)
             return out
 
-        return self._product(samples, name, {AT_ONCE: at_once, ONE_BY_ONE: one_by_one})
+        forms = {AT_ONCE: at_once, ONE_BY_ONE: one_by_one}
+        if compiled is not None:
+            forms = {COMPILED: partial(at_once, compiled), **forms}
+        return self._product(samples, name, forms)
 
     def _product(self, samples: int, name: str, forms: Mapping[str, Form]) -> torch.Tensor:
         """Take the form that was chosen; where none was yet, the first that has the bits of the last, one by one."""
@@ -275,9 +302,10 @@ class Network:
     def __str__(self) -> str:
         """Say how many products, sums and activations are taken in which way."""
         counts = Counter(self.forms.values())
-        ways = (AT_ONCE, TURNED, MULTIPLIED, APART, ONE_BY_ONE)
+        ways = (COMPILED, AT_ONCE, TURNED, MULTIPLIED, APART, ONE_BY_ONE)
         told = [f"{counts[how]} {how}" for how in ways if counts[how]]
-        return ", ".join([told[0].replace(" ", " operations ", 1), *told[1:]])
+        noun = " operation " if told[0].startswith("1 ") else " operations "
+        return ", ".join([told[0].replace(" ", noun, 1), *told[1:]])
 
 
 class Product:
