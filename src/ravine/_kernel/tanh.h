@@ -17,7 +17,6 @@
 /* Write tanh of eight numbers; return which of them are in doubt. What is no number is. */
 ALWAYS __mmask8 tanh_of_eight(__m256 x, __m256 *found)
 {
-    static const double terms[] = {1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0};
     const __m512i no_sign = LIKE_ALL_BITS(INT64_MAX);
     __m512d wide = _mm512_cvtps_pd(x);
     __m512d size = _mm512_castsi512_pd(_mm512_and_si512(_mm512_castpd_si512(wide), no_sign));
@@ -27,12 +26,20 @@ ALWAYS __mmask8 tanh_of_eight(__m256 x, __m256 *found)
     __m512d n = _mm512_sub_pd(shifted, LIKE_ALL(0x1.8p52));
     __m512d rest = _mm512_fnmadd_pd(n, LIKE_ALL(0x1.62e42fefa39efp-1), twice);
     __m512i exponent = _mm512_add_epi64(_mm512_castpd_si512(shifted), LIKE_ALL_BITS(1023));
-    __m512d power = _mm512_castsi512_pd(_mm512_slli_epi64(exponent, 52)), p = LIKE_ALL(1.0 / 362880), result;
+    __m512d power = _mm512_castsi512_pd(_mm512_slli_epi64(exponent, 52));
+    /* the terms in pairs, pairs of pairs and so on: a chain of them would be waited for */
+    __m512d square = _mm512_mul_pd(rest, rest), fourth = _mm512_mul_pd(square, square);
+    __m512d first = _mm512_fmadd_pd(LIKE_ALL(0.5), rest, LIKE_ALL(1.0));
+    __m512d second = _mm512_fmadd_pd(LIKE_ALL(1.0 / 24), rest, LIKE_ALL(1.0 / 6));
+    __m512d third = _mm512_fmadd_pd(LIKE_ALL(1.0 / 720), rest, LIKE_ALL(1.0 / 120));
+    __m512d last = _mm512_fmadd_pd(LIKE_ALL(1.0 / 40320), rest, LIKE_ALL(1.0 / 5040));
+    __m512d p, result;
     __m512i bits;
     __mmask8 close, large;
 
-    for (int k = 0; k < (int)(sizeof terms / sizeof *terms); k++)
-        p = _mm512_fmadd_pd(p, rest, LIKE_ALL(terms[k]));
+    last = _mm512_fmadd_pd(LIKE_ALL(1.0 / 362880), square, last);
+    third = _mm512_fmadd_pd(last, square, third);
+    p = _mm512_fmadd_pd(third, fourth, _mm512_fmadd_pd(second, square, first));
     p = _mm512_fmadd_pd(_mm512_mul_pd(p, rest), power, _mm512_sub_pd(power, LIKE_ALL(1.0)));
     result = _mm512_div_pd(p, _mm512_add_pd(p, LIKE_ALL(2.0)));
     bits = _mm512_and_si512(_mm512_castpd_si512(result), LIKE_ALL_BITS((1 << 29) - 1));
@@ -58,18 +65,31 @@ ptrdiff_t tanh_float(ptrdiff_t rows, ptrdiff_t columns, const float *given, ptrd
 #if HAS_TANH
     const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
 
-    for (ptrdiff_t row = 0; row < rows; row++)
-        for (ptrdiff_t first = 0; first < columns; first += 8) {
-            __mmask8 some = columns - first < 8 ? (__mmask8)((1 << (columns - first)) - 1) : 0xff, doubt;
-            __m256 x = _mm256_maskz_loadu_ps(some, given + row * given_row + first), found;
-            __m256i here = _mm256_add_epi32(lanes, _mm256_set1_epi32((int32_t)(row * columns + first)));
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        const float *from = given + row * given_row;
+        float *to = out + row * out_row;
+        ptrdiff_t first = 0;
+        __m256 x, found;
+        __m256i here;
 
-            doubt = tanh_of_eight(x, &found) & some;
-            _mm256_mask_storeu_ps(out + row * out_row + first, some, found);
+        for (; first < columns; first += 8) {
+            __mmask8 doubt, some = 0xff;
+            if (columns - first >= 8) {
+                x = _mm256_loadu_ps(from + first);
+                doubt = tanh_of_eight(x, &found);
+                _mm256_storeu_ps(to + first, found);
+            } else {
+                some = (__mmask8)((1 << (columns - first)) - 1);
+                x = _mm256_maskz_loadu_ps(some, from + first);
+                doubt = tanh_of_eight(x, &found) & some;
+                _mm256_mask_storeu_ps(to + first, some, found);
+            }
+            here = _mm256_add_epi32(lanes, _mm256_set1_epi32((int32_t)(row * columns + first)));
             _mm256_storeu_si256((__m256i *)(places + count), _mm256_maskz_compress_epi32(doubt, here));
             _mm256_storeu_ps(doubtful + count, _mm256_maskz_compress_ps(doubt, x));
-            count += __builtin_popcount(doubt);
+            count += __builtin_popcount(doubt); /* nearly each time another one: no branch would be foreseen */
         }
+    }
 #else
     (void)rows, (void)columns, (void)given, (void)given_row, (void)out, (void)out_row, (void)places, (void)doubtful;
 #endif
