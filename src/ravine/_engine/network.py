@@ -2,8 +2,9 @@
 
 What each run has lies apart from the next, at the places that a tensor of its own would have. So element-wise
 operations work out the vectors, and what they leave over, as they do in a single run; and a batched product whose
-result lies apart is torch's own product for one run, taken for each of them. Faster is the matrix library's own batch,
-which has other bits for some shapes, such as a single output: which products may take it is found by trial.
+result lies apart is torch's own product for one run, taken for each of them. Faster are the matrix library's own batch,
+which has other bits for some shapes, such as a single output, and the compiled kernel: what may be taken is found by
+trial.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@
  * how many samples torch's vectors leave over where it works out slopes (its code for these rounds otherwise), and
  * whether an optimizer's step is fused.
  *
+ * Products of layers and tanh, which are held against torch where they are taken, stand in layers.h and tanh.h.
+ *
  * build.py compiles this file once for each set of instructions; it needs nothing but C's own library.
  */
 #include <math.h>
