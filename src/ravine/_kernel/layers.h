@@ -1,10 +1,33 @@
 /* Products of layers, of many runs one after the other, in one precision; neuron.c says what REAL, FMA and NAME are.
  *
- * A number of a product is a chain of fused multiply-adds from 0 on, in the order in which its terms stand, and the bias
- * is added at the end: so do the libraries that torch calls, where a product is not long. Lanes are numbers of one row.
+ * A number of a product is a chain of fused multiply-adds from 0 on, in the order in which its terms stand, and the
+ * bias is added at the end: so do the libraries that torch calls, where a product is not long. Lanes are numbers of one
+ * row.
  */
 
-#define TALL NAME(tall) /* a row of it is one number of the left factor times two vectors of the right one */
+/* Write the lines of a right factor that is turned, terms side by side, as rows of columns. */
+ALWAYS void NAME(turn)(int columns, int terms, const REAL *lines, ptrdiff_t line, REAL *room)
+{
+    int k = 0;
+
+#if defined __AVX512F__
+    for (; sizeof(REAL) == sizeof(float) && k + 4 <= terms; k += 4)
+        for (int c = 0; c < columns; c += 4) {
+            const float *from = (const float *)(lines + c * line + k);
+            float *to = (float *)(room + k * columns + c);
+            __m128 first = _mm_loadu_ps(from), second = _mm_loadu_ps(from + line);
+            __m128 third = _mm_loadu_ps(from + 2 * line), fourth = _mm_loadu_ps(from + 3 * line);
+            _MM_TRANSPOSE4_PS(first, second, third, fourth);
+            _mm_storeu_ps(to, first);
+            _mm_storeu_ps(to + columns, second);
+            _mm_storeu_ps(to + 2 * columns, third);
+            _mm_storeu_ps(to + 3 * columns, fourth);
+        }
+#endif
+    for (; k < terms; k++)
+        for (int c = 0; c < columns; c++)
+            room[k * columns + c] = lines[c * line + k];
+}
 
 ALWAYS void NAME(piece)(int rows, int vectors, int terms, const REAL *a, ptrdiff_t a_row, ptrdiff_t a_term,
                         const REAL *b, ptrdiff_t b_term, const REAL *bias, REAL *out, ptrdiff_t out_row)
@@ -42,7 +65,8 @@ ALWAYS void NAME(strip)(int vectors, int rows, int terms, const REAL *a, ptrdiff
     int r = 0;
 
     for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE)
-        NAME(piece)(ROWS_AT_ONCE, vectors, terms, a + r * a_row, a_row, a_term, b, b_term, bias, out + r * out_row, out_row);
+        NAME(piece)(ROWS_AT_ONCE, vectors, terms, a + r * a_row, a_row, a_term, b, b_term, bias, out + r * out_row,
+                    out_row);
     for (; r < rows; r++)
         NAME(piece)(1, vectors, terms, a + r * a_row, a_row, a_term, b, b_term, bias, out + r * out_row, out_row);
 }
@@ -60,10 +84,7 @@ int NAME(products)(int runs, int rows, int columns, int terms, const REAL *a, pt
         ptrdiff_t line = b_line;
         int c = 0;
         if (turned) {
-            for (int from = 0; from < columns; from += 8)
-                for (int k = 0; k < terms; k++)
-                    for (int j = from; j < from + 8 && j < columns; j++)
-                        room[k * columns + j] = b[j * b_line + k];
+            NAME(turn)(columns, terms, b, b_line, room);
             right = room;
             line = columns;
         }

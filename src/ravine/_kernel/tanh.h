@@ -56,8 +56,8 @@ ALWAYS __mmask8 tanh_of_eight(__m256 x, __m256 *found)
 
 int has_tanh(void) { return HAS_TANH; }
 
-/* Write tanh of rows of numbers; places of those that are in doubt, in the order of rows without gaps, and what they are
- * given, go into lists with room for all and eight more. Return how many there are. */
+/* Write tanh of rows of numbers; places of those that are in doubt, in the order of rows without gaps, and what they
+ * are given, go into lists with room for all and eight more. Return how many there are. */
 ptrdiff_t tanh_float(ptrdiff_t rows, ptrdiff_t columns, const float *given, ptrdiff_t given_row, float *out,
                      ptrdiff_t out_row, int32_t *places, float *doubtful)
 {
