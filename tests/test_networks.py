@@ -102,6 +102,20 @@ def test_each_activation(name, random):
     assert check_runs(random, problem, torch.optim.SGD, runs, **axes), facts_of(runs)["why"]
 
 
+@pytest.mark.parametrize("between", [None, nn.SiLU(), nn.Tanh()], ids=str)
+def test_a_single_number_between_layers(between, random):
+    """What gives its place to something else is not asked for again, also where nothing is between layers."""
+    samples, widths = int(random.integers(30, 70)), [3, 1, int(random.integers(2, 9)), 1]
+    layers = [linear(random, a, b, torch.float32) for a, b in itertools.pairwise(widths)]
+    chain = layers if between is None else [layers[0], between, layers[1], between, layers[2]]
+    x, y = (torch.from_numpy(random.normal(size=(samples, width))).float() for width in (3, 1))
+    problem = ravine.Problem.of(nn.Sequential(*chain), nn.MSELoss(), (x, y))
+    axes = {"lr": [0.01, 0.1, 0.2], "momentum": [0.0, 0.9]}
+    runs = ravine.sweep(problem, steps=8, **axes)
+    exact = check_runs(random, problem, torch.optim.SGD, runs, **axes)
+    assert exact or between is None, facts_of(runs)["why"]  # of layers in a row some shapes have other bits
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_random_architectures_under_each_optimizer(kind, random):
     """One layer to three, biases or none, a run of few parameters and of many."""

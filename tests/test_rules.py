@@ -110,8 +110,12 @@ def facts_of(runs):
 @pytest.mark.quick
 @each_dtype
 @each_kind
-def test_each_run_is_torch_s(kind, dtype, random):
-    """Random gradients, some infinite, zero or NaN, so that an operation too many would show."""
+@pytest.mark.parametrize("by_run", [False, True])
+def test_each_run_is_torch_s(kind, dtype, by_run, random):
+    """Random gradients, some infinite, zero or NaN, so that an operation too many would show.
+
+    A run's numbers may lie together, as a gradient's do then; where a step leads is written into a path, or not.
+    """
     runs, steps, made = 120, 8, RULES[classes.path_of(kind)]
     several = chosen_from(random_axes(kind, random, 40), random, 4 * runs)
     several = list(itertools.islice((given for given in several if not refused(kind, given, dtype)), runs))
@@ -128,11 +132,16 @@ def test_each_run_is_torch_s(kind, dtype, random):
             optimizer.step()
         expected.append(leaf.detach())
     columns = {name: np.array([given[name] for given in several], dtype=np.float64).T for name in several[0]}
+    path = torch.full((runs, steps, 3), torch.nan, dtype=dtype).permute(1, 2, 0) if by_run else [None] * steps
+    if by_run:
+        position, gradients = position.T.contiguous().T, gradients.mT.contiguous().mT
+    before = gradients.clone()
     with np.errstate(all="ignore"):
         batch = made(Settings(columns, made.defaults, runs, position), position)
         for step in range(steps):
-            position = batch.step(position, gradients[step])
+            position = batch.step(position, gradients[step], path[step])
     assert bare.same_bits(position, torch.stack(expected, dim=1))
+    assert bare.same_bits(gradients, before)
 
 
 @pytest.mark.quick
@@ -352,7 +361,7 @@ def test_a_rule_with_other_bits_is_told(article, monkeypatch):
     """What comes out otherwise here is no secret: sixteen whole runs of torch's own are held against it."""
     taken = RULES["torch.optim.adam:Adam"]
     step = taken.step
-    monkeypatch.setattr(taken, "step", lambda self, param, grad: step(self, param, grad) * (1 + 2e-7))
+    monkeypatch.setattr(taken, "step", lambda self, param, grad, out=None: step(self, param, grad) * (1 + 2e-7))
     runs = ravine.sweep(article["MSELoss"], torch.optim.Adam, lr=np.geomspace(1e-3, 1, 30), steps=20)
     assert facts_of(runs)["equals_torch"].startswith("within ")
     assert "; 0 of 16 whole runs in every bit" in facts_of(runs)["equals_torch"]

@@ -19,6 +19,7 @@ class Activation:
     backward: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], object]
     of_output: bool
     """Whether the derivative is made from what the function gave, or from what it was given."""
+    is_tanh: bool = False
 
 
 def read_activation(module: Any) -> Activation | None:
@@ -37,6 +38,7 @@ def read_activation(module: Any) -> Activation | None:
             lambda x, out: aten.tanh.out(x, out=out),
             lambda g, y, out: aten.tanh_backward.grad_input(g, y, grad_input=out),
             of_output=True,
+            is_tanh=True,
         )
     if kind is torch.nn.Sigmoid:
         return Activation(

@@ -27,8 +27,8 @@ from ravine._torch import one_thread, set_seed
 MOST_RUNS = 50_000
 """Runs at once beyond which nothing is gained, however small the problem."""
 
-HELD_BYTES = 8_000_000
-"""What a batch holds between its losses and its gradients: from 2 to 12 MB the cost of a run is flat."""
+HELD_BYTES = 4_000_000
+"""What a batch holds between its losses and its gradients: below 2 MB calls, above 6 MB memory cost more."""
 
 ROOM_BYTES = 64_000_000
 """Losses recorded at once where only summaries are kept."""
@@ -171,7 +171,8 @@ class BatchEngine:
                     settings = settings.moved_to(schedule.at(step, places))
                     rule.read(settings)
                 if gradient is not None:
-                    position = rule.step(position, gradient)
+                    ahead = record.place(step + 1) if job.is_wide and count > 1 else None
+                    position = rule.step(position, gradient, ahead)
                 record.done = step
                 advance(part)
 

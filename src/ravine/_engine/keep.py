@@ -54,10 +54,15 @@ class Buffer:
         squares = None if self.squares is None else self.squares[:, one]
         return Buffer(self.loss[:, one], position, squares, {name: each[:, one] for name, each in self.also.items()})
 
+    def place(self, step: int) -> torch.Tensor | None:
+        """Return where the positions of a step are written down, if they are."""
+        return None if self.position is None else self.position[step]
+
     def write(self, step: int, position: torch.Tensor) -> None:
         """Write down where the runs are; the loss is written by who evaluates it."""
-        if self.position is not None:
-            self.position[step] = position
+        place = self.place(step)
+        if place is not None and place.data_ptr() != position.data_ptr():  # else the step has led there
+            place.copy_(position)
         if self.squares is not None:
             torch.sum(position.double().square_(), 0, out=self.squares[step])
 

@@ -2,14 +2,18 @@
 
 What each run has lies apart from the next, at the places that a tensor of its own would have. So element-wise
 operations work out the vectors, and what they leave over, as they do in a single run; and a batched product whose
-result lies apart is torch's own product for one run, taken for each of them. Faster is the matrix library's own batch,
-which has other bits for some shapes, such as a single output: which products may take it is found by trial.
+result lies apart is torch's own product for one run, taken for each of them. Faster are the matrix library's own batch,
+which has other bits for some shapes, such as a single output, and the compiled kernel: what may be taken is found by
+trial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ import torch
 from ravine._engine.activations import Activation, read_activation
 from ravine._engine.gradients import ALIGNED_BYTES
 from ravine._engine.on_batches import Trial
+from ravine._kernel.layers import Layers, Tanh, make_layers, make_tanh
 from ravine._problem.criteria import residual_functions
 from ravine._problem.order import TorchValues, has_bits, same_bits
 from ravine._problem.problem import Problem
@@ -24,6 +29,14 @@ from ravine._torch import is_plain, one_thread
 
 Form = Callable[[], torch.Tensor]
 """A way to a product."""
+
+COMPILED = "compiled"
+AT_ONCE = "at once"
+TURNED = "transposed at once"
+MULTIPLIED = "multiplied at once"
+APART = "run after run"
+ONE_BY_ONE = "one by one"
+"""Ways by which products, sums and activations of many runs are taken."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,10 @@ class Layer:
     weight: slice
     bias: slice | None = None
     activation: Activation | None = None
+
+    def passes(self, last: bool) -> bool:
+        """Tell whether nobody asks for its product again once the next step is worked out from it."""
+        return last if self.activation is None else self.activation.of_output
 
 
 def read_layers(problem: Problem) -> list[Layer] | None:
@@ -99,7 +116,8 @@ class Network:
         layers = read_layers(self.problem)
         assert layers is not None
         self.layers: Sequence[Layer] = layers
-        self.forms: dict[tuple[int, str], int] = {}
+        self.forms: dict[tuple[int, str], str] = {}
+        self.compiled, self.tanh = make_layers(self.problem.like), make_tanh(self.problem.like)
         self.rooms: dict[tuple[int, int], Room] = {}
         for trial in self.trials:
             self._choose_forms(trial)
@@ -140,31 +158,50 @@ class Network:
         return room.gradient.T
 
     def _forward(self, number: int, layer: Layer, room: Room, hidden: torch.Tensor) -> torch.Tensor:
-        weight, bias = room.weights[number], room.biases[number]
+        weight, bias, product = room.weights[number], room.biases[number], room.given[number]
 
         def at_once(out: torch.Tensor) -> torch.Tensor:
             if bias is None:
                 return torch.bmm(hidden, weight.mT, out=out)
             return torch.baddbmm(bias[:, None], hidden, weight.mT, out=out)
 
+        def turned() -> torch.Tensor:
+            single = layer.outputs == 1  # which lie as they should
+            out = product.dense.mT if single else room.turned(layer.outputs, room.samples)
+            if bias is None:
+                torch.bmm(weight, hidden.mT, out=out)
+            else:
+                torch.baddbmm(bias[:, :, None], weight, hidden.mT, out=out)
+            return product.dense if single else product.dense.copy_(out.mT)
+
         def one_by_one() -> torch.Tensor:
-            for run, out in enumerate(room.apart[number]):
+            for run, out in enumerate(product.apart):
                 one, other = hidden[run], weight[run].t()
                 torch.mm(one, other, out=out) if bias is None else torch.addmm(bias[run], one, other, out=out)
-            return room.apart[number]
+            return product.apart
 
-        forms = (lambda: at_once(room.dense[number]), lambda: at_once(room.apart[number]), one_by_one)
-        found = self._product(room.samples, f"{number} forward", forms)
-        room.given[number] = found
+        forms = {AT_ONCE: lambda: at_once(product.dense), TURNED: turned}
+        if layer.outputs == 1:
+            forms = {TURNED: turned, **forms}
+        compiled = self._compiled(room.samples, layer.outputs, layer.inputs)
+        if compiled is not None:
+            forms = {COMPILED: lambda: compiled.multiply(hidden, weight.mT, product.dense, bias), **forms}
+        forms |= {APART: lambda: at_once(product.apart), ONE_BY_ONE: one_by_one}
+        room.outputs[number] = found = self._product(room.samples, f"{number} forward", forms)
         if layer.activation is None:
             return found
         forward, active = layer.activation.forward, room.active[number]
-        return self._element_wise(room.samples, f"{number} activation", forward, active, found)
+        compiled_too = self.tanh if layer.activation.is_tanh else None
+        return self._element_wise(room.samples, f"{number} activation", forward, active, found, compiled=compiled_too)
+
+    def _compiled(self, rows: int, columns: int, terms: int) -> Layers | None:
+        """Return the compiled products where there is one of such matrices."""
+        return self.compiled if self.compiled is not None and self.compiled.takes(rows, columns, terms) else None
 
     def _backward(self, number: int, room: Room, slope: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         layer, weight = self.layers[number], room.weights[number]
         if layer.activation is not None:
-            seen = room.active[number] if layer.activation.of_output else room.given[number]
+            seen = room.active[number] if layer.activation.of_output else room.outputs[number]
             backward = layer.activation.backward
             slope = self._element_wise(room.samples, f"{number} slope", backward, room.slope[number], slope, seen)
         before = inputs if number == 0 else room.output(number - 1)
@@ -173,34 +210,47 @@ class Network:
             self._by_bias(number, room, slope, room.gradient[:, layer.bias])
         if number == 0:
             return slope
+        product = room.back[number]
 
         def one_by_one() -> torch.Tensor:
-            for run, out in enumerate(room.back_apart[number]):
+            for run, out in enumerate(product.apart):
                 torch.mm(slope[run], weight[run], out=out)
-            return room.back_apart[number]
+            return product.apart
 
-        return self._product(
-            room.samples,
-            f"{number} inputs",
-            (
-                lambda: torch.bmm(slope, weight, out=room.back_dense[number]),
-                lambda: torch.bmm(slope, weight, out=room.back_apart[number]),
-                one_by_one,
-            ),
-        )
+        forms = {
+            AT_ONCE: lambda: torch.bmm(slope, weight, out=product.dense),
+            APART: lambda: torch.bmm(slope, weight, out=product.apart),
+            ONE_BY_ONE: one_by_one,
+        }
+        if layer.outputs == 1:  # nothing is summed
+            forms = {MULTIPLIED: lambda: torch.mul(slope, weight, out=product.dense), **forms}
+        compiled = self._compiled(room.samples, layer.inputs, layer.outputs)
+        if compiled is not None:
+            forms = {COMPILED: lambda: compiled.multiply(slope, weight, product.dense), **forms}
+        return self._product(room.samples, f"{number} inputs", forms)
 
     def _by_weight(self, number: int, layer: Layer, room: Room, slope: torch.Tensor, before: torch.Tensor) -> None:
         place = room.gradient[:, layer.weight].view(len(slope), layer.outputs, layer.inputs)
 
         def at_once() -> torch.Tensor:
-            return place.copy_(torch.bmm(slope.mT, before, out=room.weight_dense[number]))
+            return place.copy_(torch.bmm(slope.mT, before, out=room.by_weight[number].dense))
+
+        def turned() -> torch.Tensor:
+            out = room.turned(layer.inputs, layer.outputs)
+            return place.copy_(torch.bmm(before.mT, slope, out=out).mT)
 
         def one_by_one() -> torch.Tensor:
             for run, out in enumerate(place):
                 out.copy_(torch.mm(slope[run].t(), before[run]))
             return place
 
-        forms = (at_once, lambda: torch.bmm(slope.mT, before, out=place), one_by_one)
+        forms = {AT_ONCE: at_once, TURNED: turned}
+        if layer.outputs > layer.inputs:  # products with few rows, and many numbers in each, are the faster ones
+            forms = {TURNED: turned, **forms}
+        compiled = self._compiled(layer.outputs, layer.inputs, room.samples)
+        if compiled is not None:
+            forms = {COMPILED: lambda: compiled.multiply(slope.mT, before, place), **forms}
+        forms |= {APART: lambda: torch.bmm(slope.mT, before, out=place), ONE_BY_ONE: one_by_one}
         self._product(room.samples, f"{number} weight", forms)
 
     def _by_bias(self, number: int, room: Room, slope: torch.Tensor, place: torch.Tensor) -> None:
@@ -209,14 +259,21 @@ class Network:
                 torch.sum(slope[run], 0, out=out)
             return place
 
-        self._product(room.samples, f"{number} bias", (lambda: torch.sum(slope, 1, out=place), one_by_one))
+        forms = {AT_ONCE: lambda: torch.sum(slope, 1, out=place), ONE_BY_ONE: one_by_one}
+        self._product(room.samples, f"{number} bias", forms)
 
     def _element_wise(
-        self, samples: int, name: str, function: Callable[..., object], out: torch.Tensor, *given: torch.Tensor
+        self,
+        samples: int,
+        name: str,
+        function: Callable[..., object],
+        out: torch.Tensor,
+        *given: torch.Tensor,
+        compiled: Tanh | None = None,
     ) -> torch.Tensor:
         """Take a function of each element; where torch has another for a single run's, once for each run."""
 
-        def at_once() -> torch.Tensor:
+        def at_once(function: Callable[..., object] = function) -> torch.Tensor:
             function(*(each.flatten(1) for each in given), out.flatten(1))
             return out
 
@@ -225,17 +282,19 @@ class Network:
                 function(*(each[run] for each in given), row)
             return out
 
-        return self._product(samples, name, (at_once, one_by_one))
+        forms = {AT_ONCE: at_once, ONE_BY_ONE: one_by_one}
+        if compiled is not None:
+            forms = {COMPILED: partial(at_once, compiled), **forms}
+        return self._product(samples, name, forms)
 
-    def _product(self, samples: int, name: str, forms: Sequence[Form]) -> torch.Tensor:
+    def _product(self, samples: int, name: str, forms: Mapping[str, Form]) -> torch.Tensor:
         """Take the form that was chosen; where none was yet, the first that has the bits of the last, one by one."""
         if (samples, name) in self.forms:
             return forms[self.forms[samples, name]]()
-        expected = forms[-1]().clone()
-        last = len(forms) - 1
-        place = next((k for k, form in enumerate(forms[:last]) if _writes(form, expected)), last)
-        self.forms[samples, name] = place
-        return forms[place]()
+        expected = forms[ONE_BY_ONE]().clone()
+        equal = (how for how, form in forms.items() if how != ONE_BY_ONE and _writes(form, expected))
+        self.forms[samples, name] = next(equal, ONE_BY_ONE)
+        return forms[self.forms[samples, name]]()
 
     def _choose_forms(self, trial: Trial) -> None:
         evaluate = self if trial.problem is self.problem else trial.by(self)
@@ -243,39 +302,73 @@ class Network:
 
     def __str__(self) -> str:
         """Say how many products, sums and activations are taken in which way."""
-        counts = [sum(form == place for form in self.forms.values()) for place in (0, 1, 2)]
-        words = ("{} operations at once", "{} run after run", "{} one by one")
-        return ", ".join(word.format(count) for word, count in zip(words, counts, strict=True) if count)
+        counts = Counter(self.forms.values())
+        ways = (COMPILED, AT_ONCE, TURNED, MULTIPLIED, APART, ONE_BY_ONE)
+        told = [f"{counts[how]} {how}" for how in ways if counts[how]]
+        noun = " operation " if told[0].startswith("1 ") else " operations "
+        return ", ".join([told[0].replace(" ", noun, 1), *told[1:]])
+
+
+class Product:
+    """Where a product of each run is written: with those of other runs in one piece, or apart from them."""
+
+    def __init__(self, dense: torch.Tensor, apart: torch.Tensor, *shape: int) -> None:
+        runs, numbers = len(apart), math.prod(shape)
+        self.dense, self.apart = dense[: runs * numbers].view(runs, *shape), apart[:, :numbers].view(runs, *shape)
 
 
 class Room:
-    """Where the numbers of so many runs lie while a network is evaluated; used again and again."""
+    """Where the numbers of so many runs lie while a network is evaluated; used again and again.
+
+    What is needed no more gives its place to the next: the less memory a run takes, the more of it stays close by.
+    """
 
     def __init__(self, layers: Sequence[Layer], problem: Problem, samples: int, runs: int) -> None:
         parts, like = problem.parts, problem.like
         assert parts is not None
-        self.layers, self.samples = layers, samples
+        self.layers, self.samples, self.runs = layers, samples, runs
+        most = max(samples * max(layer.outputs, layer.inputs) for layer in layers)
+        most = max(most, *(layer.outputs * layer.inputs for layer in layers))
 
         def apart(rows: int, columns: int) -> torch.Tensor:
             return rows_apart(like, runs, rows * columns).view(runs, rows, columns)
 
+        def own(*shape: int) -> Product:
+            numbers = math.prod(shape)
+            return Product(like.new_empty(runs * numbers), rows_apart(like, runs, numbers), *shape)
+
+        self.scratch, scratch_apart = like.new_empty(runs * most), rows_apart(like, runs, most)
+        self.other_scratch, slope = like.new_empty(runs * most), rows_apart(like, runs, most)
+
+        def passing(*shape: int) -> Product:
+            return Product(self.scratch, scratch_apart, *shape)
+
         self.inputs = apart(samples, layers[0].inputs)
         self.weights = [apart(layer.outputs, layer.inputs) for layer in layers]
         self.biases = [None if layer.bias is None else rows_apart(like, runs, layer.outputs) for layer in layers]
-        self.dense = [like.new_empty(runs, samples, layer.outputs) for layer in layers]
-        self.apart = [apart(samples, layer.outputs) for layer in layers]
-        self.given = list(self.dense)
+        self.given = [
+            passing(samples, layer.outputs) if layer.passes(layer is layers[-1]) else own(samples, layer.outputs)
+            for layer in layers
+        ]
+        self.outputs = [each.dense for each in self.given]
         self.active = [apart(samples, layer.outputs) for layer in layers]
-        self.slope = [apart(samples, layer.outputs) for layer in layers]
-        self.back_dense = [like.new_empty(runs, samples, layer.inputs) for layer in layers]
-        self.back_apart = [apart(samples, layer.inputs) for layer in layers]
-        self.weight_dense = [like.new_empty(runs, layer.outputs, layer.inputs) for layer in layers]
+        self.slope = [Product(self.scratch, slope, samples, layer.outputs).apart for layer in layers]
+        # what is worked out next from a slope that an activation has changed stands elsewhere
+        self.back = [
+            own(samples, layer.inputs) if before.activation is None else passing(samples, layer.inputs)
+            for before, layer in zip([layers[0], *layers], layers, strict=False)
+        ]
+        self.by_weight = [passing(layer.outputs, layer.inputs) for layer in layers]
         self.gradient = like.new_empty(runs, problem.size)
         numbers = samples * layers[-1].outputs
         self.slopes, self.each = rows_apart(like, runs, numbers), like.new_empty(runs, numbers)
         functions = residual_functions(parts.criterion, like.new_empty(numbers))
         assert functions is not None
         self.functions = functions
+
+    def turned(self, rows: int, columns: int) -> torch.Tensor:
+        """Return room for the transposed of a product."""
+        return self.other_scratch[: self.runs * rows * columns].view(self.runs, rows, columns)
 
     def place(self, position: torch.Tensor, inputs: torch.Tensor | None) -> None:
         """Put parameters, and inputs that runs have of their own, where they are used."""
@@ -289,7 +382,7 @@ class Room:
 
     def output(self, number: int) -> torch.Tensor:
         """Return what a layer gave, after its activation."""
-        return self.given[number] if self.layers[number].activation is None else self.active[number]
+        return self.outputs[number] if self.layers[number].activation is None else self.active[number]
 
 
 def _writes(form: Form, expected: torch.Tensor) -> bool:

@@ -344,6 +344,11 @@ class Gap:
     def add(self, name: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
         """Compare numbers of shape (…, runs)."""
         runs = ours.shape[-1]
+        if bool((ours == theirs).all()) and bool(torch.isfinite(theirs.sum())):  # as nearly always: nothing is apart
+            largest = theirs.abs().reshape(-1, runs).amax(0).double()
+            self.size[name] = torch.maximum(self.size.get(name, largest), largest)
+            self.apart.setdefault(name, torch.zeros_like(largest))
+            return
         self.equal &= ((ours == theirs) | (ours.isnan() & theirs.isnan())).reshape(-1, runs).all(0)
         one, other = ours.double(), theirs.double()
         both = torch.isfinite(one) & torch.isfinite(other)

@@ -31,7 +31,7 @@ LEVELS = {
 }
 """Sets of instructions by name, fastest first, and what the compiler is told of them."""
 
-SOURCES = ("neuron.c", "neuron.h", "sgd.h")
+SOURCES = ("neuron.c", "neuron.h", "sgd.h", "layers.h", "tanh.h")
 
 MANY = ("x86_64", "AMD64")
 """Processors for which there is more than the portable one."""

@@ -10,6 +10,8 @@
  * how many samples torch's vectors leave over where it works out slopes (its code for these rounds otherwise), and
  * whether an optimizer's step is fused.
  *
+ * Products of layers and tanh, which are held against torch where they are taken, stand in layers.h and tanh.h.
+ *
  * build.py compiles this file once for each set of instructions; it needs nothing but C's own library.
  */
 #include <math.h>
@@ -66,6 +68,7 @@ enum place { WEIGHT, BIAS, WEIGHT_BUFFER, BIAS_BUFFER, PLACES };
 #define WIDEST ((int)(32 / sizeof(REAL)))
 #define LEVELS 4
 #define ROWS 4
+#define ROWS_AT_ONCE (VECTOR_BYTES == 64 ? 8 : 4) /* of a product: as many sums as there are registers for */
 #define FEW_ROUNDS 16 /* from which on torch's sums have levels */
 
 #define ALL(number) ((VECTOR){0} + (REAL)(number))
@@ -80,6 +83,7 @@ enum place { WEIGHT, BIAS, WEIGHT_BUFFER, BIAS_BUFFER, PLACES };
 #define NAME(what) what##_float
 #include "neuron.h"
 #include "sgd.h"
+#include "layers.h"
 #undef REAL
 #undef BITS
 #undef LARGEST
@@ -95,3 +99,6 @@ enum place { WEIGHT, BIAS, WEIGHT_BUFFER, BIAS_BUFFER, PLACES };
 #define NAME(what) what##_double
 #include "neuron.h"
 #include "sgd.h"
+#include "layers.h"
+
+#include "tanh.h"

@@ -26,11 +26,11 @@ class Adadelta:
         self.minus_lr, self.eps = settings.tensor(-settings["lr"]), settings.tensor(settings["eps"])
         self.rho, self.weight = settings.tensor(settings["rho"]), settings.tensor(1 - settings["rho"])
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         param, grad = self.begin(param, grad)
         self.square_avg.mul_(self.rho).addcmul_(grad * self.weight, grad)
         std = self.square_avg.add(self.eps).sqrt_()
         delta = self.acc_delta.add(self.eps).sqrt_().div_(std).mul_(grad)
         self.acc_delta.mul_(self.rho).addcmul_(delta * self.weight, delta)
-        return torch.addcmul(param, self.minus_lr, delta)
+        return torch.addcmul(param, self.minus_lr, delta, out=out)

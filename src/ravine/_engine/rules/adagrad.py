@@ -33,11 +33,11 @@ class Adagrad:
         self.settings, self.begin = settings, Beginning(settings)
         self.eps = settings.tensor(settings["eps"])
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         self.steps += 1
         param, grad = self.begin(param, grad)
         clr = self.settings["lr"] / (1 + (self.steps - 1) * self.settings["lr_decay"])
         self.state_sum.addcmul_(grad, grad)
         std = self.state_sum.sqrt().add_(self.eps)
-        return torch.addcdiv(param, grad * self.settings.tensor(-clr), std)
+        return torch.addcdiv(param, grad * self.settings.tensor(-clr), std, out=out)

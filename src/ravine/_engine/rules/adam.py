@@ -37,7 +37,7 @@ class Adam:
         self.rest2, self.eps = settings.tensor(settings["beta2"]), settings.tensor(settings["eps"])
         self.amsgrad = settings.having("amsgrad")
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         self.steps += 1
         step, settings = float(self.steps), self.settings
@@ -52,7 +52,7 @@ class Adam:
             torch.maximum(self.max_exp_avg_sq, self.exp_avg_sq, out=self.max_exp_avg_sq)
             top = pick(self.amsgrad, self.max_exp_avg_sq, top)
         denom = top.sqrt().div_(settings.tensor(bias_correction2_sqrt)).add_(self.eps)
-        return torch.addcdiv(param, self.exp_avg * settings.tensor(-step_size), denom)
+        return torch.addcdiv(param, self.exp_avg * settings.tensor(-step_size), denom, out=out)
 
 
 class AdamW(Adam):

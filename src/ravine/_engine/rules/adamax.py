@@ -33,7 +33,7 @@ class Adamax:
         self.beta1, self.weight1 = settings.distinct("beta1"), settings.tensor(1 - settings["beta1"])
         self.beta2, self.eps = settings.tensor(settings["beta2"]), settings.tensor(settings["eps"])
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         self.steps += 1
         step = float(self.steps)
@@ -42,4 +42,4 @@ class Adamax:
         torch.maximum(self.exp_inf.mul_(self.beta2), grad.abs().add_(self.eps), out=self.exp_inf)
         bias_correction = self.beta1.spread(self.beta1.each(lambda beta1: 1 - beta1**step))
         clr = self.settings["lr"] / bias_correction
-        return torch.addcdiv(param, self.exp_avg * self.settings.tensor(-clr), self.exp_inf)
+        return torch.addcdiv(param, self.exp_avg * self.settings.tensor(-clr), self.exp_inf, out=out)

@@ -41,7 +41,7 @@ class NAdam:
         self.weight1, self.weight2 = settings.tensor(1 - settings["beta1"]), settings.tensor(1 - settings["beta2"])
         self.rest2, self.eps = settings.tensor(settings["beta2"]), settings.tensor(settings["eps"])
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         self.steps += 1
         step, settings = float(self.steps), self.settings
@@ -58,4 +58,4 @@ class NAdam:
         now = minus_lr * (1.0 - mu) / (1.0 - product)
         ahead = minus_lr * mu_next / (1.0 - product * mu_next)
         param = torch.addcdiv(param, grad * settings.tensor(now), denom)
-        return torch.addcdiv(param, self.exp_avg * settings.tensor(ahead), denom)
+        return torch.addcdiv(param, self.exp_avg * settings.tensor(ahead), denom, out=out)

@@ -36,7 +36,7 @@ class RAdam:
         self.weight1, self.weight2 = settings.tensor(1 - settings["beta1"]), settings.tensor(1 - settings["beta2"])
         self.lr, self.rest2, self.eps = (settings.tensor(settings[name]) for name in ("lr", "beta2", "eps"))
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         self.steps += 1
         step, tensor, spread = float(self.steps), self.settings.tensor, self.beta2.spread
@@ -54,7 +54,7 @@ class RAdam:
                 self.exp_avg_sq.sqrt().add_(self.eps).reciprocal_().mul_(tensor(spread(bias_correction2_sqrt)))
             )
             update = pick(sure, update * adaptive_lr * tensor(spread(rect)), update)
-        return param.sub(update)
+        return torch.sub(param, update, out=out)
 
 
 def _rectification(beta2: float, step: float) -> float:

@@ -36,7 +36,7 @@ class RMSprop:
         self.momentum = settings.tensor(settings["momentum"])
         self.centered, self.moves = settings.having("centered"), settings.which(settings["momentum"] > 0)
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         param, grad = self.begin(param, grad)
         self.square_avg.mul_(self.alpha).addcmul_(grad * self.weight, grad)
@@ -48,6 +48,8 @@ class RMSprop:
         if self.moves is not False:
             self.buf.mul_(self.momentum).addcdiv_(grad, avg)
         if self.moves is True:
-            return torch.addcmul(param, self.minus_lr, self.buf)
-        plain = torch.addcdiv(param, grad * self.minus_lr, avg)
+            return torch.addcmul(param, self.minus_lr, self.buf, out=out)
+        plain = torch.addcdiv(param, grad * self.minus_lr, avg, out=out)
+        if self.moves is False:
+            return plain
         return pick(self.moves, torch.addcmul(param, self.minus_lr, self.buf), plain)

@@ -29,8 +29,8 @@ class Rule(Protocol):
     def read(self, settings: Settings) -> None:
         """Take settings from the next step on: what a scheduler has moved is read anew, what runs remember stays."""
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-        """Return where a step leads; what is handed in stays as it is."""
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return where a step leads, in `out` if the rule can write there; what else is handed in stays as it is."""
 
 
 class Settings:
@@ -111,6 +111,18 @@ def pick(which: Which, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     if isinstance(which, bool):
         return one if which else other
     return torch.where(which, one, other)
+
+
+def pick_in_place(which: Which, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Do the same with (parameters, runs), where the one thing counts for nothing in the rest of the runs.
+
+    Where the numbers of a run lie together, those of the rest are written over it.
+    """
+    if isinstance(which, bool) or one.is_contiguous():
+        return pick(which, one, other)
+    rest = torch.nonzero(~which)[:, 0]
+    one.T.index_copy_(0, rest, other.T.index_select(0, rest))
+    return one
 
 
 class Distinct:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ravine._engine.rules.rule import Beginning, Settings, pick
+from ravine._engine.rules.rule import Beginning, Settings, pick, pick_in_place
 from ravine._study.rule import DEFAULTS
 
 
@@ -28,11 +28,11 @@ class SGD:
         """Take settings from the next step on."""
         self.begin = Beginning(settings)
         self.minus_lr, self.momentum = settings.tensor(-settings["lr"]), settings.tensor(settings["momentum"])
-        self.undamped = settings.tensor(1 - settings["dampening"])
+        self.undamped = settings.tensor(1 - settings["dampening"]) if settings["dampening"].any() else None
         self.moves = settings.having("momentum")
         self.ahead = settings.which((settings["nesterov"] != 0) & (settings["momentum"] != 0))
 
-    def step(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def step(self, param: torch.Tensor, grad: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return where a step leads."""
         param, grad = self.begin(param, grad)
         update = grad
@@ -40,9 +40,10 @@ class SGD:
             if self.buf is None:  # undamped, as torch's first buffer is
                 self.buf = grad.clone()
             else:
-                self.buf.mul_(self.momentum).addcmul_(self.undamped, grad)
+                self.buf.mul_(self.momentum)
+                self.buf.add_(grad) if self.undamped is None else self.buf.addcmul_(self.undamped, grad)
             update = self.buf
             if self.ahead is not False:
                 update = pick(self.ahead, torch.addcmul(grad, self.momentum, self.buf), update)
-            update = pick(self.moves, update, grad)
-        return torch.addcmul(param, self.minus_lr, update)
+            update = pick_in_place(self.moves, update, grad)
+        return torch.addcmul(param, self.minus_lr, update, out=out)
