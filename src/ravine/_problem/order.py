@@ -78,6 +78,11 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
+def identical(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Tell whether all numbers are the same, the signs of zeros too; NaN is NaN."""
+    return same_bits(one, other) and bool(((one.signbit() == other.signbit()) | one.isnan()).all())
+
+
 def has_bits(evaluate: Evaluate, values: TorchValues, runs: int, *, gradients: bool = True) -> bool:
     """Tell whether evaluating `runs` positions at once gives torch's own bits, at whichever place in the block."""
     losses = values.loss.new_empty(runs)
