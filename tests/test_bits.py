@@ -449,6 +449,24 @@ def test_one_bit_that_is_off_is_seen_wherever_it_stands(article, what, step, at_
     assert engine.compare(whole, record).equal == 15
 
 
+@pytest.mark.parametrize("runs", [1, 2, 3, 5, 112, 500])
+def test_every_position_is_tried_however_small_the_block(runs):
+    """A form that is off at one position alone is not taken: a block of two once left a third of them out."""
+    count = 112
+    places = torch.arange(count).double()
+    values = order.TorchValues(places[None], places, torch.ones_like(places[None]))
+    for off in (0, 79, 80, 81, count - 1):
+
+        def evaluate(position, losses, gradients, off=off):
+            losses.copy_(position[0])
+            found = torch.ones_like(position)
+            found[0, position[0] == off] = torch.nextafter(found[0, 0], torch.tensor(2.0).double())
+            return found
+
+        assert not order.has_bits(evaluate, values, runs)
+        assert order.has_bits(lambda *told: evaluate(*told, off=-1), values, runs)
+
+
 def test_agreement_is_counted_over_blocks():
     whole = Agreement(3, 3, steps=10)
     whole.join(Agreement(2, 1, off=1e-7, own=2e-6, steps=10))
