@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cloudpickle
@@ -30,6 +31,7 @@ CRITERIA = ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
 DTYPES = [torch.float32, torch.float64]
 SIZES = [(1, 1), (1, 3), (5, 2), (5, 4), (50, 1), (50, 3), (50, 5), (1000, 2), (10_000, 1)]
 CAPABLE = platform.machine() in ("x86_64", "AMD64") and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+ONE_CYCLE = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.3, total_steps=21)
 ENVIRONMENTS = [{"MKL_CBWR": "COMPATIBLE"}, {"MKL_CBWR": "AVX2"}, {"ATEN_CPU_CAPABILITY": "default"}]
 
 
@@ -190,11 +192,33 @@ def test_whole_runs_are_walked_once_for_all_blocks(article, fails, monkeypatch):
 
     monkeypatch.setattr(reference.TorchReference, "_walk", watched)
     monkeypatch.setattr(batched, "MOST_RUNS", 25)
-    runs = ravine.sweep(article["MSELoss"], lr=np.geomspace(1e-3, 1, 100), steps=40)
-    if claims_every_bit(runs):
-        assert describe(runs, "loss")["equals_torch"] == "every bit, 16 whole runs of 40 steps compared"
+    runs = ravine.sweep(article["MSELoss"], lr=np.geomspace(1e-3, 1, 100), steps=40, keep="summary")
+    words = describe(runs, "final_loss")["equals_torch"]
+    if words.startswith("every bit"):
+        assert words == "every bit, 16 whole runs of 40 steps compared, by their losses"
         assert walks[0] == 16
         assert len(walks) == (5 if fails else 1)
+
+
+@pytest.mark.parametrize("how", [{}, {"scheduler": ONE_CYCLE}], ids=["plain", "scheduled"])
+def test_torch_is_led_along_each_whole_run_once_where_paths_are_kept(article, how, monkeypatch):
+    followed, follow = [], reference.TorchReference._follows
+
+    def watched(self, runs, position, loss):
+        followed.extend(runs.tolist())
+        return follow(self, runs, position, loss)
+
+    def walked(self, runs):
+        raise AssertionError("what equals torch needs no walk")
+
+    settings = {"lr": np.geomspace(1e-3, 0.3, 100), "momentum": 0.5, "steps": 20, **how}
+    if claims_every_bit(ravine.sweep(article["MSELoss"], **settings)):
+        monkeypatch.setattr(reference.TorchReference, "_follows", watched)
+        monkeypatch.setattr(reference.TorchReference, "_bundles", walked)
+        monkeypatch.setattr(batched, "MOST_RUNS", 25)
+        runs = ravine.sweep(article["MSELoss"], **settings)
+        assert describe(runs, "loss")["equals_torch"] == "every bit, 16 whole runs of 20 steps compared"
+        assert len(followed) == len(set(followed)) == 16
 
 
 def test_near_a_minimum_nothing_is_refused_for_rounding_alone(article):
@@ -404,6 +428,43 @@ def test_one_run_that_is_off_changes_the_words(article):
         assert str(after).startswith("within ")
         assert "; 15 of 16 whole runs in every bit; torch in float32 is " in str(after)
         assert 0 < after.off < 3e-7
+
+
+@pytest.mark.parametrize("at_once", [1, 6, 21], ids=str)
+@pytest.mark.parametrize("step", [0, 7, 20])
+@pytest.mark.parametrize("what", ["position", "loss"])
+def test_one_bit_that_is_off_is_seen_wherever_it_stands(article, what, step, at_once, monkeypatch):
+    made = plan_of(article["MSELoss"], {"lr": np.geomspace(1e-3, 0.5, 40)})
+    engine, whole = made.engines[0], slice(0, 40)
+    result = made.make(whole, lambda amount: None)
+    if not CAPABLE:
+        return
+    loss, position = (torch.from_numpy(result.kept[name][1].copy()) for name in ("loss", "position"))
+    record = Buffer(loss.T.contiguous(), position.permute(1, 2, 0).contiguous(), None)
+    monkeypatch.setattr(reference, "HELD_BYTES", at_once * 16 * (2 * 50 + 64) * 4)
+    assert engine.compare(whole, record).equal == 16
+    run = int(engine.reference.runs[9])
+    numbers = record.position[step, 1] if what == "position" else record.loss[step]
+    numbers[run : run + 1].view(torch.int32).bitwise_xor_(1)
+    assert engine.compare(whole, record).equal == 15
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 5, 112, 500])
+def test_every_position_is_tried_however_small_the_block(runs):
+    """A form that is off at one position alone is not taken: a block of two once left a third of them out."""
+    count = 112
+    places = torch.arange(count).double()
+    values = order.TorchValues(places[None], places, torch.ones_like(places[None]))
+    for off in (0, 79, 80, 81, count - 1):
+
+        def evaluate(position, losses, gradients, off=off):
+            losses.copy_(position[0])
+            found = torch.ones_like(position)
+            found[0, position[0] == off] = torch.nextafter(found[0, 0], torch.tensor(2.0).double())
+            return found
+
+        assert not order.has_bits(evaluate, values, runs)
+        assert order.has_bits(lambda *told: evaluate(*told, off=-1), values, runs)
 
 
 def test_agreement_is_counted_over_blocks():

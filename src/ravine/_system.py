@@ -106,11 +106,21 @@ def format_bytes(count: float) -> str:
     return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"
 
 
+def _read_short(path: str | Path) -> bytes:
+    """Read a file of the system, which is short; a third of the time that pathlib takes."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, 65536)
+    finally:
+        os.close(file)
+
+
 def _machine_free() -> Iterator[int]:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+        for line in _read_short("/proc/meminfo").splitlines():
+            if line.startswith(b"MemAvailable:"):
                 yield int(line.split()[1]) * 1024
+                break
     except OSError:
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
             yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -119,7 +129,7 @@ def _machine_free() -> Iterator[int]:
 def _cgroup_free(groups: Path, root: Path) -> Iterator[int]:
     """Give what each group around this process leaves; a limit that is not set is no number, or a very large one."""
     try:
-        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in os.fsdecode(_read_short(groups)).splitlines()]
     except OSError:
         return
     for _, controllers, path in (line for line in lines if len(line) == 3):
@@ -134,7 +144,7 @@ def _cgroup_free(groups: Path, root: Path) -> Iterator[int]:
             if each != home and home not in each.parents:
                 break
             try:
-                yield int((each / limit).read_text()) - int((each / used).read_text())
+                yield int(_read_short(f"{each}/{limit}")) - int(_read_short(f"{each}/{used}"))
             except (OSError, ValueError):
                 continue
 
@@ -144,12 +154,14 @@ def _ulimit_free() -> Iterator[int]:
         import resource
     except ImportError:  # not on Windows
         return
+    limits = [resource.getrlimit(each)[0] for each in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    if all(most == resource.RLIM_INFINITY for most in limits):
+        return
     try:
-        words = Path("/proc/self/statm").read_text().split()
+        words = _read_short("/proc/self/statm").split()
     except OSError:
         return
     page = resource.getpagesize()
-    for limit, pages in ((resource.RLIMIT_AS, int(words[0])), (resource.RLIMIT_DATA, int(words[5]))):
-        most = resource.getrlimit(limit)[0]
+    for most, pages in zip(limits, (int(words[0]), int(words[5])), strict=True):
         if most != resource.RLIM_INFINITY:
             yield most - pages * page

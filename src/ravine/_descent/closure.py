@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -22,7 +25,16 @@ def needs_closure(rule: torch.optim.Optimizer) -> bool:
 
 def closure_of(rule: torch.optim.Optimizer) -> inspect.Parameter | None:
     """Return the parameter of an optimizer's step that takes a closure."""
-    return inspect.signature(rule.step).parameters.get("closure")
+    step, own = rule.step, type(rule).step
+    if getattr(step, "__func__", None) is own:
+        return _closure_of(own)
+    return inspect.signature(step).parameters.get("closure")
+
+
+@functools.lru_cache(maxsize=64)
+def _closure_of(step: Callable[..., Any]) -> inspect.Parameter | None:
+    """Read the signature of a class's step once; one of a single optimizer, as a scheduler sets it, is not held."""
+    return inspect.signature(step).parameters.get("closure")
 
 
 def closure_use(problem: Problem, spec: RunSpec) -> ClosureUse:
@@ -30,6 +42,10 @@ def closure_use(problem: Problem, spec: RunSpec) -> ClosureUse:
 
     torch's own classes say it by their signature. Others are tried, one step each way.
     """
+    kind = spec.optimizer
+    if isinstance(kind, type) and kind.__module__.startswith("torch.optim"):
+        closure = _closure_of(kind.step)  # type: ignore[attr-defined]
+        return closure is not None and closure.default is inspect.Parameter.empty
     _, rule, _ = begin(problem, spec)
     if type(rule).__module__.startswith("torch.optim"):
         return needs_closure(rule)

@@ -15,6 +15,7 @@ from ravine._descent.trace import Rows, Trace
 from ravine._problem.parts import Parts
 from ravine._problem.problem import Problem
 from ravine._study.contract import CONTRACT
+from ravine._study.coordinates import make_coordinates
 from ravine._study.decay import Leaf, minimised_decay
 from ravine._study.labels import LABELLED, label_variable
 from ravine._study.provenance import provenance
@@ -100,7 +101,7 @@ def dataset_of(
         coords["parameter_"] = coords["parameter"].values
     if "seed" in spelled["code"]:
         coords["seed"] = spelled["code"]["seed"]
-    return xr.Dataset(data, coords)
+    return xr.Dataset(data, make_coordinates(coords))
 
 
 def dtype_of(problem: Problem) -> str:

@@ -153,15 +153,17 @@ def read_gradients(leaves: Collection[torch.Tensor], trace: Trace) -> list[torch
             found.append(torch.zeros_like(leaf))
         else:
             trace.sparse |= leaf.grad.layout != torch.strided
-            found.append(_dense(leaf.grad.detach()).clone())
+            found.append(_copy_of(leaf.grad))
     return found
 
 
 def read_velocity(rule: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:
     """Return a copy of torch's momentum buffer of one parameter; NaN before there is one."""
     buffer = rule.state.get(parameter, {}).get("momentum_buffer")
-    return torch.full_like(parameter, torch.nan) if buffer is None else _dense(buffer.detach()).clone()
+    return torch.full_like(parameter, torch.nan) if buffer is None else _copy_of(buffer)
 
 
-def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+def _copy_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor, dense and without its graph; most have none, and to detach them is as dear as to copy them."""
+    held = tensor.detach() if tensor.requires_grad else tensor
+    return (held if held.layout == torch.strided else held.to_dense()).clone()

@@ -99,10 +99,13 @@ class TorchEngine:
 class BatchEngine:
     """All runs of a block at once: the optimizer's rule on gradients that are evaluated together."""
 
-    def __init__(self, gradient: str, evaluate: Evaluate, reference: TorchReference, probe: TorchValues) -> None:
+    def __init__(
+        self, gradient: str, evaluate: Evaluate, reference: TorchReference, probe: TorchValues, held: int | None = None
+    ) -> None:
+        """`held` are the numbers that one run holds between its loss and its gradient, where that is known."""
         self.name, self.why = f"{reference.job.optimizer_name}'s rule on a batch, gradient {gradient}", ""
         self.evaluate, self.reference, self.probe = evaluate, reference, probe
-        self.held = max(1, numbers_held(reference.problem))
+        self.held = max(1, numbers_held(reference.problem)) if held is None else held
         self.at_home = True
         self.kind: Hashable = None
         self.descent: CompiledSGD | None = None
@@ -184,7 +187,7 @@ class BatchEngine:
         """Remember for sweeps of this kind how all that was compared came out."""
         if self.kind is not None and self.descent is not None:
             reference = self.reference
-            known = Proven(self.probe, self.descent, reference.alone, self.why, len(reference.runs))
+            known = Proven(self.probe, self.descent, self.held, reference.alone, self.why, len(reference.runs))
             remember(self.kind, known, agreement, again=reference.before > 0)
 
     def compare(self, runs: slice, record: Buffer) -> Agreement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ def _known_engine(job: Job, which: int, kind: Hashable | None) -> BatchEngine | 
     with torch.no_grad(), one_thread():
         if not has_bits(compiled, values, values.count):
             return None
-    engine = BatchEngine(WRITTEN_OUT, compiled, reference, proven.values)
+    engine = BatchEngine(WRITTEN_OUT, compiled, reference, proven.values, proven.held)
     engine.descent, engine.why = proven.descent, proven.why
     return engine
 
@@ -282,9 +282,14 @@ def why_not_stacked(job: Job) -> Obstacle | None:
         if name not in job.rule.defaults:
             if any(value is not None and value is not False for value in values):
                 return Obstacle(f"{name} chooses an implementation with other bits", LEAVE_OUT)
-        elif not all(_is_like(value, job.rule.defaults[name]) for value in values):
+        elif not _are_like(values, job.rule.defaults[name]):
             return Obstacle(f"{name} is given as something other than numbers", "give numbers")
     return None
+
+
+def _are_like(values: Sequence[Any], usual: Any) -> bool:
+    kinds = {*map(type, values)}
+    return (kinds == {float} and not isinstance(usual, tuple)) or all(_is_like(value, usual) for value in values)
 
 
 def _is_like(value: Any, usual: Any) -> bool:

@@ -128,16 +128,17 @@ class Alone:
         functions = residual_functions(parts.criterion, self.column[:, 0])
         assert functions is not None
         self.losses_of, self.slopes_of = functions
-        runs, (samples, features) = len(starts), self.inputs.shape
+        runs, (samples, self.features) = len(starts), self.inputs.shape
         self.rows, self.residual = aligned_rows(starts), aligned_rows(starts.new_empty(runs, samples))
         self.each, self.gradients = starts.new_empty(runs, samples), torch.zeros_like(self.rows)
-        layers = [(row[:features].reshape(1, -1), row[features:]) for row in self.rows]
-        slopes = [row[None] for row in self.residual]
-        columns = [row[:, None] for row in self.residual]
-        products = [row[None, :features] for row in self.gradients]
-        self.layers, self.products = list(zip(layers, columns, strict=True)), list(zip(slopes, products, strict=True))
-        self.by_bias = self.gradients[:, features]
-        self.leaves = [[row] for row in self.rows]
+        # views of all rows at once: one by one they cost as much as the products
+        self.weights, self.biases = self.rows[:, None, : self.features].unbind(), self.rows[:, self.features :].unbind()
+        self.slopes = self.residual[:, None].unbind()
+
+    @property
+    def leaves(self) -> list[list[torch.Tensor]]:
+        """The runs as an optimizer takes them: a tensor each."""
+        return [[row] for row in self.rows.unbind()]
 
     def position(self) -> torch.Tensor:
         """Return where the runs are, (parameters, runs)."""
@@ -146,22 +147,23 @@ class Alone:
     def evaluate(self, gradients: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the losses (runs,), and the gradients (runs, parameters) where they are wanted, written over."""
         with torch.no_grad():
-            for (weight, bias), column in self.layers:
-                torch.sub(F.linear(self.inputs, weight, bias), self.column, out=column)
+            rows = zip(self.weights, self.biases, strict=True)
+            predictions = torch.cat([F.linear(self.inputs, weight, bias) for weight, bias in rows])
+            torch.sub(predictions.reshape(self.each.shape), self.column[:, 0], out=self.residual)
             losses = torch.mean(self.losses_of(self.residual, self.each), -1)
             if not gradients:
                 return losses, None
             self.slopes_of(self.residual)  # which are written over it
-            for slope, product in self.products:
-                product.copy_(torch.mm(slope, self.inputs))  # written by mm itself, it may have other bits
-            torch.sum(self.residual, -1, out=self.by_bias)
+            # written to its place by mm itself, a product may have other bits
+            self.gradients[:, : self.features] = torch.cat([torch.mm(slope, self.inputs) for slope in self.slopes])
+            torch.sum(self.residual, -1, out=self.gradients[:, self.features])
             return losses, self.gradients
 
     def on_batches(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the losses of batches of one size, one for each run, and the gradients (runs, parameters)."""
         with torch.no_grad():
-            pairs = zip(self.layers, batches, strict=True)
-            predictions = torch.stack([F.linear(x, weight, bias)[:, 0] for ((weight, bias), _), (x, _) in pairs])
+            rows = zip(self.weights, self.biases, batches, strict=True)
+            predictions = torch.stack([F.linear(x, weight, bias)[:, 0] for weight, bias, (x, _) in rows])
             targets = torch.stack([y[:, 0] for _, y in batches])
             functions = residual_functions(self.criterion, targets[0])
             assert functions is not None
@@ -169,9 +171,9 @@ class Alone:
             residual = predictions.sub_(targets)
             losses = torch.mean(losses_of(residual, torch.empty_like(residual)), -1)
             slopes = slopes_of(residual)
-            for slope, (_, product), (x, _) in zip(aligned_rows(slopes), self.products, batches, strict=True):
-                product.copy_(torch.mm(slope[None], x))
-            torch.sum(slopes, -1, out=self.by_bias)
+            pairs = zip(aligned_rows(slopes)[:, None].unbind(), batches, strict=True)
+            self.gradients[:, : self.features] = torch.cat([torch.mm(slope, x) for slope, (x, _) in pairs])
+            torch.sum(slopes, -1, out=self.gradients[:, self.features])
             return losses, self.gradients
 
     def on_batches_at(

@@ -67,8 +67,10 @@ def make_job(
 def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[Axis]) -> None:
     """Refuse words where there is a switch, and anything but numbers where there is a number, before any run."""
     taken = parameters_of(optimizer)
-    values = [*fixed.items(), *((axis.name, value) for axis in axes for value in axis.values)]
-    of_loop = loop_settings(optimizer, dict(values))
+    of_loop = loop_settings(optimizer, {**fixed, **{axis.name: axis.values for axis in axes}})
+    # the others are numbers
+    doubtful = [axis for axis in axes if axis.labels.dtype.kind != "f" or axis.name in of_loop]
+    values = [*fixed.items(), *((axis.name, value) for axis in doubtful for value in axis.values)]
     for name, value in values:
         check_switch(name, value, taken)
         if name in of_loop:

@@ -61,12 +61,15 @@ def axis_of(name: str, given: Any) -> Axis:
         raise ValueError(
             f"{name} has {given.ndim} dimensions (shape {tuple(given.shape)}); a list of values has one: {remedy}"
         )
-    values = tuple(_plain(each) for each in (given.tolist() if hasattr(given, "tolist") else given))
+    if isinstance(given, np.ndarray) and given.dtype.kind in "iuf" and given.itemsize <= 8:
+        values, labels = tuple(given.tolist()), given.astype(np.float64)
+    else:
+        values = tuple(_plain(each) for each in (given.tolist() if hasattr(given, "tolist") else given))
+        labels = _labels(values) if values else np.empty(0)
     if not values:
         raise ValueError(f"{name} is empty: give at least one value, or leave it out")
-    labels = _labels(values)
-    _, places, counts = np.unique(labels, return_index=True, return_counts=True)
-    if counts.max() > 1:
+    if len(np.unique(labels)) < len(labels):
+        _, places, counts = np.unique(labels, return_index=True, return_counts=True)
         again = labels[places[int(counts.argmax())]].item()
         raise ValueError(f"{name} holds {again!r} {counts.max()} times: each of its values must differ")
     return Axis(name, values, labels)
@@ -123,5 +126,12 @@ class Product:
 
     def values(self, run: int) -> dict[str, Any]:
         """Return what one run is given."""
-        places = self.places(np.array([run]))
-        return {axis.name: axis.values[int(places[axis.name][0])] for axis in self.axes}
+        return {axis.name: axis.values[place] for axis, place in zip(self.axes, self.place(run), strict=True)}
+
+    def place(self, run: int) -> tuple[int, ...]:
+        """Return where on each axis one run stands."""
+        found = []
+        for length in reversed(self.shape):
+            run, place = divmod(run, length)
+            found.append(place)
+        return tuple(reversed(found))

@@ -33,10 +33,14 @@ MOST_KINDS = 64
 
 @dataclass(frozen=True)
 class Proven:
-    """A kind: what torch gave, the descent that has its bits, and how many whole runs, of how many sweeps, said so."""
+    """A kind: what torch gave, the descent that has its bits, and how many whole runs, of how many sweeps, said so.
+
+    ``held`` are the numbers that one run holds between its loss and its gradient.
+    """
 
     values: TorchValues
     descent: CompiledSGD
+    held: int
     alone: bool
     why: str
     runs: int

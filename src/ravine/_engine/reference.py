@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from ravine._descent.descend import random_state_kept
-from ravine._engine.gradients import Alone, numbers_held
+from ravine._engine.gradients import ALIGNED_BYTES, Alone, aligned_rows, numbers_held
 from ravine._engine.job import Job
 from ravine._engine.keep import Buffer
 from ravine._engine.on_batches import Trial
 from ravine._problem.check_fit import scalar
-from ravine._problem.order import TorchValues, has_bits
+from ravine._problem.order import TorchValues, has_bits, identical
 from ravine._problem.problem import Problem
 from ravine._study.provenance import Agreement
 from ravine._torch import one_thread
@@ -154,6 +154,9 @@ class TorchReference:
     def _compare(self, runs: NDArray[np.int64], begin: int, record: Buffer) -> Agreement:
         """Hold some runs of a block that begins with a certain run against torch's."""
         columns, gap = torch.from_numpy(runs - begin), Gap(len(runs))
+        path = record.position if self.alone and self.job.spec.feed is None else None
+        if path is not None and self._follows(runs, path[..., columns], record.loss[:, columns]):
+            return Agreement(len(runs), len(runs))
         for first, bundle in self._bundles(runs):
             here = slice(first, first + len(bundle.loss))
             gap.add("loss", record.loss[here][..., columns], bundle.loss)
@@ -167,6 +170,40 @@ class TorchReference:
         worst = runs[[int(shares.argmax())]]
         own = 0.0 if self.job.like.dtype == torch.float64 else self._gap_to_double(worst)
         return Agreement(len(runs), equal, float(shares.max()), own)
+
+    def _follows(self, runs: NDArray[np.int64], position: torch.Tensor, loss: torch.Tensor) -> bool:
+        """Tell whether torch, from where these runs begin, comes to all positions (step, parameter, run) and losses.
+
+        As long as it does, its gradients are those where the batch says that the runs are: so those of many steps are
+        evaluated at once, and torch's own steps lead through them. Where a bit is another, the runs are to be walked.
+        """
+        rows = aligned_rows(_starts_of([self.job.problem_of(run) for run in runs.tolist()]))
+        leaves = rows.unbind()
+        optimizer, schedules = self._optimizer_of(runs, [[leaf] for leaf in leaves])
+        take_step, last, parts = inspect.unwrap(type(optimizer).step), len(position) - 1, self.problem.parts
+        assert parts is not None
+        here = torch.zeros_like(rows)
+        for leaf, slope in zip(leaves, here.unbind(), strict=True):
+            leaf.grad = slope
+        some = max(1, HELD_BYTES // (len(runs) * (2 * len(parts.inputs) + ALIGNED_BYTES) * loss.element_size()))
+        for first in range(0, len(position), some):
+            places = position[first : first + some].transpose(1, 2)
+            losses, gradients = Alone(self.problem, places.reshape(-1, rows.shape[1])).evaluate(True)
+            if gradients is None or not identical(losses, loss[first : first + some].reshape(-1)):
+                return False
+            held = []
+            for step, slopes in enumerate(gradients.reshape(places.shape).unbind(), first):
+                held.append(rows.clone())
+                if step == last:
+                    break
+                here.copy_(slopes)
+                with torch.no_grad():
+                    take_step(optimizer)
+                for schedule in schedules:
+                    schedule.step()
+            if not identical(torch.stack(held), places):
+                return False
+        return True
 
     def _bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, Step]]:
         """Walk through some steps at once: the first one's number, and the steps as one, without gradients.
@@ -216,10 +253,11 @@ class TorchReference:
         problems = [self.job.problem_of(run) for run in runs.tolist()]
         alone = self.alone and not double
         models: Alone | Live = Alone(problems[0], _starts_of(problems)) if alone else Live(problems, double)
-        optimizer, schedules = self._optimizer_of(runs, models.leaves)
+        leaves = models.leaves
+        optimizer, schedules = self._optimizer_of(runs, leaves)
         take_step = step_of(optimizer)
         if isinstance(models, Alone):
-            for (row,), gradient in zip(models.leaves, models.gradients, strict=True):
+            for (row,), gradient in zip(leaves, models.gradients, strict=True):
                 row.grad = gradient
         dealt = [] if on_all or self.job.spec.feed is None else self._deal(runs, double)
         for step in range(steps + 1):
@@ -256,7 +294,8 @@ class TorchReference:
             if spec.scheduler is not None:
                 schedules.append(spec.schedule_for(own[-1]))
                 own[-1]._opt_called = True  # type: ignore[attr-defined]  # its step is taken by the one for all
-        whole = spec.rule_for({str(k): leaf for k, leaf in enumerate(parameters)})
+        # under a scheduler the last one's own step is watched
+        whole = spec.rule_for({str(k): leaf for k, leaf in enumerate(parameters)}) if schedules else own[-1]
         whole.param_groups = [group for each in own for group in each.param_groups]
         for each in own:
             whole.state.update(each.state)

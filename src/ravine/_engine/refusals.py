@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -60,12 +61,19 @@ class Refusals:
         """What torch said of settings, by what it may see in them; empty where it takes them."""
         return {}
 
+    @cached_property
+    def drawn(self) -> dict[int, int]:
+        """Settings that torch takes, by the number they were drawn with."""
+        return {}
+
     def of_runs(self, runs: slice) -> NDArray[np.object_]:
         """Ask torch which settings it refuses, and why: one message for each run, empty where it takes them.
 
         An optimizer whose rule is known is asked once for each kind of doubt, any other once for each setting.
         """
         size, count = self.inner.size, runs.stop - runs.start
+        if count % size == 0 and runs.start % size == 0 and self.rule is not None and not self.spec.groups:
+            return np.tile(self._of_all(), count // size)
         # stretches up to the number of settings hold none twice
         errors = self.at(np.arange(runs.start, min(runs.stop, runs.start + size)) % size)
         return np.tile(errors, -(-count // size))[:count] if count > size else errors
@@ -77,6 +85,19 @@ class Refusals:
             errors[alike] = self._answer(int(settings[alike[0]]))
         return errors
 
+    def _of_all(self) -> NDArray[np.object_]:
+        """Ask about all settings of the product: of the kinds along each axis every combination is there."""
+        errors = np.full(self.inner.shape, "", dtype=object)
+        kinds = [self.doubts.get(axis.name, np.zeros(1, dtype=np.int64)) for axis in self.inner.axes]
+        firsts = [np.unique(each, return_index=True)[1] for each in kinds]
+        for places in itertools.product(*firsts):
+            message = self._answer(int(np.ravel_multi_index(places, self.inner.shape)) if places else 0)
+            if message:
+                alike = [each == each[place] for each, place in zip(kinds, places, strict=True)]
+                wide = [np.broadcast_to(a, n) for a, n in zip(alike, self.inner.shape, strict=True)]
+                errors[np.ix_(*wide)] = message
+        return errors.reshape(-1)
+
     def some_valid(self, draw: int) -> int:
         """Return a setting that torch takes, drawn at random, the same for the same number.
 
@@ -85,9 +106,14 @@ class Refusals:
         Exception
             Torch's own, if it refuses all settings.
         """
+        if draw not in self.drawn:
+            self.drawn[draw] = self._draw_valid(draw)
+        return self.drawn[draw]
+
+    def _draw_valid(self, draw: int) -> int:
         size = self.inner.size
         for setting in np.random.default_rng(draw).integers(size, size=TRIES).tolist():
-            if not self.of_runs(slice(setting, setting + 1))[0]:
+            if not self._answer(setting):
                 return int(setting)
         for first in range(0, size, STRETCH):
             taken = np.flatnonzero(self.of_runs(slice(first, min(first + STRETCH, size))) == "")
@@ -121,8 +147,8 @@ class Refusals:
         """Ask torch about one setting, or find what it said of another that it sees alike."""
         if self.rule is None or self.spec.groups:
             return self._message(setting)
-        places = self.inner.places(np.array([setting]))
-        seen = tuple(int(doubts[places[name][0]]) for name, doubts in self.doubts.items())
+        places = zip(self.inner.axes, self.inner.place(setting), strict=True)
+        seen = tuple(int(self.doubts[axis.name][place]) for axis, place in places if axis.name in self.doubts)
         if seen not in self.answers:
             self.answers[seen] = self._message(setting)
         return self.answers[seen]

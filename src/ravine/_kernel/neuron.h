@@ -91,16 +91,30 @@ static __attribute__((noinline)) VECTOR NAME(slope_left_over)(enum loss loss, VE
     return all;
 }
 
-/* One sample in all lanes. */
-ALWAYS PAIR NAME(sample)(const struct NAME(task) task, int left_over, const struct NAME(data) *data, int i,
-                         const struct NAME(positions) *at)
+/* The residual of one sample in all lanes. */
+ALWAYS LANES_OF NAME(residual)(const struct NAME(task) task, const struct NAME(data) *data, int i,
+                               const struct NAME(positions) *at)
 {
-    const REAL x = data->x[i], y = data->y[i], share = (REAL)data->share, turn = (REAL)data->turn;
-    PAIR found = {0};
+    const REAL x = data->x[i], y = data->y[i];
+    LANES_OF found;
 
     EACH {
         VECTOR product = task.row ? ALL(at->one_weight * x) : at->weight.v[v] * x;
-        VECTOR d = product + at->bias.v[v] - y;
+
+        found.v[v] = product + at->bias.v[v] - y;
+    }
+    return found;
+}
+
+/* The loss of one sample, and its slope. */
+ALWAYS PAIR NAME(sample)(const struct NAME(task) task, int left_over, const struct NAME(data) *data,
+                         const LANES_OF *residual)
+{
+    const REAL share = (REAL)data->share, turn = (REAL)data->turn;
+    PAIR found = {0};
+
+    EACH {
+        VECTOR d = residual->v[v];
 
         found.cost.v[v] = NAME(cost)(task.loss, d, turn);
         if (task.slopes)
@@ -110,10 +124,17 @@ ALWAYS PAIR NAME(sample)(const struct NAME(task) task, int left_over, const stru
     return found;
 }
 
+/* Whether of each sample its residual is held, of which loss and slope are soon made again: a store costs more. */
+#define IS_SHORT(task) ((task).loss == MSE || (task).loss == L1)
+
 ALWAYS PAIR NAME(term)(const struct NAME(task) task, const struct NAME(data) *data, const struct NAME(positions) *at,
                        const PAIR *held, int i)
 {
-    return task.slopes ? held[i] : NAME(sample)(task, 0, data, i, at);
+    if (!task.slopes) {
+        const LANES_OF residual = NAME(residual)(task, data, i, at);
+        return NAME(sample)(task, 0, data, &residual);
+    }
+    return IS_SHORT(task) ? NAME(sample)(task, 0, data, (const LANES_OF *)held + i) : held[i];
 }
 
 ALWAYS void NAME(add)(const struct NAME(task) task, PAIR *sum, const PAIR *more)
@@ -173,29 +194,38 @@ ALWAYS PAIR NAME(total)(const struct NAME(task) task, const struct NAME(data) *d
                         const PAIR *held)
 {
     const int samples = data->samples, width = data->width, round = ROWS * width, rounds = samples / round;
-    const int vectors = samples / width * width, whole = rounds ? rounds * round : width, rows = rounds ? ROWS : 1;
+    const int vectors = samples / width * width, whole = rounds ? rounds * round : width;
     PAIR sum = {0};
 
     NAME(extend)(task, &sum, data, at, held, vectors, 1, samples - vectors);
-    for (int e = 0; e < width && vectors; e++) {
-        PAIR lane = {0};
+    const int more = (vectors - whole) / width;
 
-        for (int k = 0; k < rows; k++) {
-            const int place = k * width + e;
-            PAIR one = NAME(term)(task, data, at, held, place);
+    if (rounds >= FEW_ROUNDS) {
+        for (int e = 0; e < width; e++) {
+            PAIR lane = NAME(sum_of_rounds)(task, data, at, held, e, round, rounds);
 
-            if (rounds >= FEW_ROUNDS)
-                one = NAME(sum_of_rounds)(task, data, at, held, place, round, rounds);
-            else
-                NAME(extend)(task, &one, data, at, held, place + round, round, rounds - 1);
-            if (k == 0)
-                NAME(extend)(task, &one, data, at, held, whole + e, width, (vectors - whole) / width);
-            if (k == 0)
-                lane = one;
-            else
+            NAME(extend)(task, &lane, data, at, held, whole + e, width, more);
+            for (int k = 1; k < ROWS; k++) {
+                PAIR one = NAME(sum_of_rounds)(task, data, at, held, k * width + e, round, rounds);
                 NAME(add)(task, &lane, &one);
+            }
+            NAME(add)(task, &sum, &lane);
         }
-        NAME(add)(task, &sum, &lane);
+    } else if (vectors) {
+        for (int e = 0; e < width; e++) {
+            PAIR lane = NAME(term)(task, data, at, held, e);
+
+            NAME(extend)(task, &lane, data, at, held, round + e, round, rounds - 1);
+            NAME(extend)(task, &lane, data, at, held, whole + e, width, more);
+            if (rounds) {
+                for (int k = 1; k < ROWS; k++) {
+                    PAIR one = NAME(term)(task, data, at, held, k * width + e);
+                    NAME(extend)(task, &one, data, at, held, k * width + e + round, round, rounds - 1);
+                    NAME(add)(task, &lane, &one);
+                }
+            }
+            NAME(add)(task, &sum, &lane);
+        }
     }
     return sum;
 }
@@ -213,10 +243,14 @@ ALWAYS void NAME(evaluate_lanes)(const struct NAME(task) task, const struct NAME
         LANES_OF chain = {0};
 
         for (int i = 0; i < data->samples; i++) {
-            PAIR each = i < some ? NAME(sample)(task, 0, data, i, at) : NAME(sample)(task, 1, data, i, at);
+            const LANES_OF residual = NAME(residual)(task, data, i, at);
+            PAIR each = i < some ? NAME(sample)(task, 0, data, &residual) : NAME(sample)(task, 1, data, &residual);
 
             EACH chain.v[v] = NAME(multiply_add)(task.fused, each.slope.v[v], ALL(data->x[i]), chain.v[v]);
-            held[i] = each;
+            if (IS_SHORT(task))
+                ((LANES_OF *)held)[i] = residual;
+            else
+                held[i] = each;
         }
         found->by_weight = chain;
     }

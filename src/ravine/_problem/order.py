@@ -27,9 +27,6 @@ Evaluate = Callable[..., torch.Tensor | None]
 FEW_SAMPLES = 400
 """Samples up to which a gradient is tried sample by sample: each of them costs a pass over all runs."""
 
-BLOCKS_TRIED = 40
-"""Blocks at most in which positions are tried where a block is smaller than they are many."""
-
 _remembered: dict[tuple[Any, ...], Order] = {}
 """What was found in this process; it is tried first, and never taken without a trial."""
 
@@ -78,10 +75,15 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
+def identical(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Tell whether all numbers are the same, the signs of zeros too; NaN is NaN."""
+    return same_bits(one, other) and bool(((one.signbit() == other.signbit()) | one.isnan()).all())
+
+
 def has_bits(evaluate: Evaluate, values: TorchValues, runs: int, *, gradients: bool = True) -> bool:
     """Tell whether evaluating `runs` positions at once gives torch's own bits, at whichever place in the block."""
     losses = values.loss.new_empty(runs)
-    for block in range(min(BLOCKS_TRIED, -(-values.count // runs))):
+    for block in range(-(-values.count // runs)):  # all positions: a form may be off at few of them
         columns = (torch.arange(runs) + block * runs) % values.count
         found = evaluate(values.position[:, columns], losses, gradients)
         if not same_bits(losses, values.loss[columns]):

@@ -178,10 +178,11 @@ def in_memory(plan: SweepPlan, executor: Executor | None) -> xr.Dataset:
             output.lose(made.taken == done, after=done)
         finished = int((made.taken == job.steps).sum())
         warnings.warn(f"interrupted: {finished:,} of {job.size:,} runs were finished", stacklevel=5)
-    if (made.errors != "").all():
+    failed = made.errors != ""
+    if failed.all():
         raise RuntimeError(f"every run failed; the first with: {made.errors[0]}")
     plan.remember(made)
-    output.lose(made.errors != "")
+    output.lose(failed)
     return study_of_blocks(plan, made, output.variables())
 
 

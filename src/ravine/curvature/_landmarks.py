@@ -171,7 +171,7 @@ def minima_of_runs(
         alone = [_minimum(problem, end, 0.0) for problem, end in zip(problems, ends, strict=True)]
         variables |= variables_of(alone, choices, formula_of(0.0), prefix="data_")
         variables.pop("data_hessian")
-    return {name: each for name, each in variables.items() if not bool(each.isnull().all())}
+    return {name: each for name, each in variables.items() if not np.isnan(each.values).all()}
 
 
 def _minimum(problem: Problem, end: Vector, decay: Decay) -> Minimum:
