@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import bare
 import ravine
 from ravine import plot
 from ravine.plot._canvas import style as paper
-from ravine.plot._canvas.labels import Box, FreeSpace
+from ravine.plot._canvas.labels import Box, FreeSpace, text_size
+from ravine.plot._canvas.layout import wrap
 from ravine.plot._map import contours, inset
 
 
@@ -569,6 +571,33 @@ def test_room_finds_the_nearest_free_place():
     assert room.beside([100, 100], 60, 12, 4, 500) is None
     assert room.corner(20, 20, 2) is None
     assert room.beside([10, 10], 1000, 12, 4, 500) is None
+
+
+def test_a_clearance_is_known_when_a_box_is_taken():
+    chance = np.random.default_rng(4)
+    for _ in range(20):
+        figure = Figure(figsize=chance.uniform(1, 4, 2))
+        room = FreeSpace(figure.add_axes((0.1, 0.1, 0.8, 0.8)))
+        room.mark(chance.uniform(-10, 300, (chance.integers(6), 2)), 3.0)
+        clear = room.clearance(border=True)
+        for _ in range(3):
+            box = Box(*chance.uniform(-20, 300, 2), *chance.uniform(0, 80, 2))
+            room.box(box)
+            clear = room.clearance_beside(clear, box)
+            assert np.array_equal(clear, room.clearance(border=True))
+
+
+def test_lines_are_as_long_as_they_can_be():
+    text = (
+        "It swings on its way, there and back, in ever smaller turns: iiiiii iiiiiiiii WWWWWW a WWWWWWWWW, and rests."
+    )
+    for inches in np.linspace(0.05, 6, 60):
+        lines = wrap(text, inches, 8.2).split("\n")
+        assert " ".join(lines) == text
+        for line, after in pairwise(lines):
+            longer = f"{line} {after.split(' ')[0]}"
+            assert text_size(line, 8.2)[0] <= inches * 72 or " " not in line
+            assert text_size(longer, 8.2)[0] > inches * 72
 
 
 def test_room_knows_where_a_line_crosses_even_from_far_outside():

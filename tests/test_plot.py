@@ -13,7 +13,10 @@ import pytest
 import torch
 import xarray as xr
 from matplotlib import cbook
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 import bare
 import ravine
@@ -185,6 +188,36 @@ def test_files_of_every_kind_are_the_same_each_time(article, tmp_path):
         assert one == other
         assert one.startswith(head)
     assert b"FontFile2" in (tmp_path / "0.pdf").read_bytes()  # fonts are embedded as TrueType
+
+
+def test_a_png_has_the_pixels_and_the_facts_that_pillow_would_have_written(article):
+    figure = plot.losses(ravine.descend(article["MSELoss"], steps=5))
+    for more in ({}, {"dpi": 60}, {"transparent": True}, {"bbox_inches": "tight"}):
+        images = []
+        for ours in ({}, {"pil_kwargs": {}}):  # with wishes of one's own it is Pillow's affair
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", **more, **ours)
+            images.append(Image.open(buffer))
+        one, other = images
+        assert one.mode == ("RGBA" if "transparent" in more else "RGB")
+        assert np.array_equal(one.convert("RGBA"), other.convert("RGBA"))
+        assert one.info == other.info
+
+
+def test_a_text_is_as_large_as_its_font_whatever_was_drawn_before(article):
+    run = ravine.descend(article["MSELoss"], steps=2)
+    figure = plot.losses(run)
+    usual = write(figure)
+    for font in ("DejaVu Sans Mono", "DejaVu Serif"):
+        with mpl.rc_context({"font.family": [font]}):
+            figure.canvas.draw()
+            drawn = [text.get_window_extent().width for text in figure.axes[0].get_xticklabels()]
+            plain = Figure(dpi=figure.dpi)
+            FigureCanvasAgg(plain)
+            numbers = figure.axes[0].get_xticklabels()
+            told = [plain.text(0, 0, each.get_text(), font=each.get_font()) for each in numbers]
+            assert drawn == [each.get_window_extent().width for each in told]
+    assert write(figure) == usual
 
 
 def test_the_users_settings_play_no_part(article):

@@ -101,10 +101,16 @@ class FreeSpace:
 
     def box(self, box: Box) -> None:
         """Take a rectangle."""
-        left, right = box.x - box.width / 2, box.x + box.width / 2
-        low, high = box.y - box.height / 2, box.y + box.height / 2
-        a, b = (max(int(np.floor(each / CELL)), 0) for each in (left, low))
-        self.taken[b : max(int(np.ceil(high / CELL)), 0), a : max(int(np.ceil(right / CELL)), 0)] = True
+        (first, last), (low, high) = self._cells_of(box)
+        self.taken[low:high, first:last] = True
+
+    def _cells_of(self, box: Box) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return which columns a rectangle covers, and which rows: from the first to the one after the last."""
+        rows, columns = self.taken.shape
+        return (
+            _cells_between(box.x - box.width / 2, box.x + box.width / 2, columns),
+            _cells_between(box.y - box.height / 2, box.y + box.height / 2, rows),
+        )
 
     def has_room(self, width: float, height: float) -> NDArray[np.bool_]:
         """Tell for each cell whether a box with its lower left corner there is free and inside."""
@@ -167,6 +173,17 @@ class FreeSpace:
         distance: Array = ndimage.distance_transform_edt(~taken) * CELL
         return distance[1:-1, 1:-1] if border else distance
 
+    def clearance_beside(self, clearance: Array, box: Box) -> Array:
+        """Return what a clearance has become since a rectangle was taken: no need to look at all cells anew."""
+        (first, last), (low, high) = self._cells_of(box)
+        if last <= first or high <= low:
+            return clearance
+        rows, columns = (np.arange(side) for side in clearance.shape)
+        across = np.maximum(np.maximum(first - columns, columns - last + 1), 0)
+        up = np.maximum(np.maximum(low - rows, rows - high + 1), 0)
+        away: Array = np.sqrt((up**2)[:, None] + (across**2)[None, :]) * CELL
+        return np.minimum(clearance, away)
+
     def at(self, field: Array, spots: Array) -> Array:
         """Read a field of cells at these points; 0 outside the panel."""
         rows, columns = self.taken.shape
@@ -174,6 +191,10 @@ class FreeSpace:
         inside = (cells >= 0).all(axis=1) & (cells < [columns, rows]).all(axis=1)
         cells = np.clip(cells, 0, [columns - 1, rows - 1])
         return np.where(inside, field[cells[:, 1], cells[:, 0]], 0.0)
+
+
+def _cells_between(low: float, high: float, count: int) -> tuple[int, int]:
+    return max(int(np.floor(low / CELL)), 0), min(max(int(np.ceil(high / CELL)), 0), count)
 
 
 def _crosses(anchor: Array, middles: Array, boxes: Sequence[Box]) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ import re
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -346,13 +347,22 @@ def wrap(text: str, inches: float, size: float, weight: str = "normal", family: 
     """Break a text into lines that fit, a number never apart from its unit."""
     kept = re.sub(r"(?<=\d) (?=%|steps?\b)|(?<=\bstep) (?=\d)", FIXED, text)
 
-    def fits(words: Sequence[str]) -> bool:
-        return text_size(" ".join(words), size, weight=weight, family=family)[0] <= inches * 72
+    def measure(words: Sequence[str]) -> float:
+        return text_size(" ".join(words), size, weight=weight, family=family)[0]
 
     lines, rest = list[str](), kept.split(" ")
     while rest:
-        # by halves: to measure a text is what costs
-        count = len(rest) if fits(rest) else bisect(range(2, len(rest)), 0, key=lambda k: not fits(rest[:k])) + 1
+        count, width = len(rest), measure(rest)
+        if width > inches * 72:
+            # from where letters of one width would end on, word by word: to measure a text is what costs
+            ends = list(accumulate(len(word) + 1 for word in rest))
+            count = max(1, min(bisect(ends, ends[-1] * inches * 72 / width), count - 1))
+            if measure(rest[:count]) <= inches * 72:
+                while count < len(rest) - 1 and measure(rest[: count + 1]) <= inches * 72:
+                    count += 1
+            else:
+                while count > 1 and measure(rest[:count]) > inches * 72:
+                    count -= 1
         lines.append(" ".join(rest[:count]))
         rest = rest[count:]
     return "\n".join(lines).replace(FIXED, " ")

@@ -14,11 +14,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure as PlainFigure
 
 from ravine._system import process_state
+from ravine.plot._canvas.canvas import Canvas
 from ravine.plot._canvas.ticks import NumberFormatter
 
 Given = ParamSpec("Given")
@@ -245,8 +245,6 @@ class Figure(PlainFigure):
     def savefig(self, fname: str | os.PathLike[str] | IO[bytes], **options: Any) -> None:
         """Write the figure; 150 dots per inch unless ``dpi`` says otherwise."""
         given = str(fname)
-        if options.get("format", given[-3:]) == "png":  # a third of the time of level 6 for an eighth more bytes
-            options.setdefault("pil_kwargs", {"compress_level": 1})
         if given.endswith((".svg", ".pdf")):  # no date: the same picture gives the same file
             options.setdefault("metadata", {"Date" if given.endswith(".svg") else "CreationDate": None})
         with own_settings():
@@ -297,7 +295,7 @@ DARKER = 0.35
 def new_figure(width: float, height: float, style: Style) -> Figure:
     """Return an empty figure of this size in inches."""
     figure = Figure(figsize=(width, height), facecolor=style.ground)
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     return figure
 
 

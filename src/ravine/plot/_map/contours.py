@@ -191,13 +191,13 @@ def number_lines(
     Among places that are far enough the one nearest to the last number is taken, so that the numbers stand
     in a row like those of a hiking map. A line without a place for its number steps back among the others.
     """
-    colors, last = [], None
+    colors, last, clear = [], None, free.clearance(border=True)
     written = write_numbers(np.asarray(lines.levels), log=True)
     texts = [text.replace(" ", "") for text in written]  # what breaks the line is the halo, and a space has none
     for level, text, path in zip(lines.levels, texts, lines.get_paths(), strict=True):
         width, height = text_size(text, size)
         path.should_simplify = False  # it would be to a ninth of a data unit, whatever that is on paper
-        found = _find_place(path.to_polygons(closed_only=False), free, width + 5, height, last)
+        found = _find_place(path.to_polygons(closed_only=False), free, clear, width + 5, height, last)
         colors.append(theme.hairline if found is None else theme.contour)
         if found is None:  # a strong line without a number would only raise the question
             continue
@@ -220,7 +220,9 @@ def number_lines(
         lean = np.deg2rad(angle)
         wide = abs(np.cos(lean)) * width + abs(np.sin(lean)) * height
         tall = abs(np.sin(lean)) * width + abs(np.cos(lean)) * height
-        free.box(Box(float(spot[0]), float(spot[1]), wide, tall))
+        box = Box(float(spot[0]), float(spot[1]), wide, tall)
+        free.box(box)
+        clear = free.clearance_beside(clear, box)
         last = spot
     lines.set_edgecolor(colors)
     lines.set_linewidth([0.5 if color == theme.hairline else 0.75 for color in colors])
@@ -231,10 +233,9 @@ ROOMY = 15.0
 
 
 def _find_place(
-    pieces: list[Any], free: FreeSpace, width: float, height: float, last: Array | None
+    pieces: list[Any], free: FreeSpace, clear: Array, width: float, height: float, last: Array | None
 ) -> tuple[Array, float] | None:
     """Return the best place for a number on a line, in points, and its angle in degrees."""
-    clear = free.clearance(border=True)
     best, most = None, -np.inf
     for piece in pieces:
         spots = free.points(piece)

@@ -1,0 +1,70 @@
+"""What our figures are drawn on: matplotlib's canvas, with PNGs of our own and a memory for the sizes of texts."""
+
+from __future__ import annotations
+
+from typing import IO, Any, cast
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import cbook
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.font_manager import FontProperties
+
+from ravine.plot._canvas.png import encode_png
+
+Size = tuple[float, float, float]
+
+FONTS = ("font.family", *(f"font.{name}" for name in ("sans-serif", "serif", "monospace", "cursive", "fantasy")))
+"""The settings that say which fonts a family means."""
+
+KEPT = 4096
+"""Texts whose size is remembered."""
+
+_sizes: dict[tuple[object, ...], Size] = {}
+
+
+class Renderer(RendererAgg):
+    """matplotlib's renderer, which remembers how large a text is in other figures too: numbers and names come again."""
+
+    def get_text_width_height_descent(self, s: str, prop: FontProperties, ismath: Any) -> Size:
+        """Return width, height and descent in pixels."""
+        measure: Any = super().get_text_width_height_descent
+        if ismath:
+            return cast("Size", measure(s, prop, ismath))
+        params: Any = mpl.rcParams
+        key = (s, prop.copy(), self.dpi, params["text.hinting"], *(tuple(params[each]) for each in FONTS))
+        size = _sizes.get(key)
+        if size is None:
+            if len(_sizes) >= KEPT:
+                _sizes.clear()
+            size = _sizes[key] = cast("Size", measure(s, prop, ismath))
+        return size
+
+
+class Canvas(FigureCanvasAgg):
+    """matplotlib's canvas, which writes PNG by `encode_png` where no wish of the user's is Pillow's affair."""
+
+    def get_renderer(self) -> RendererAgg:
+        """Return the renderer for the figure's size and resolution."""
+        renderer: Any = super().get_renderer()  # type: ignore[no-untyped-call]
+        renderer.__class__ = Renderer
+        return cast("RendererAgg", renderer)
+
+    def print_png(
+        self,
+        filename_or_obj: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        pil_kwargs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write the figure to a PNG file; what else matplotlib hands to canvases that are not its own is seen to."""
+        if metadata is not None or pil_kwargs is not None:
+            plain: Any = super().print_png
+            plain(filename_or_obj, metadata=metadata, pil_kwargs=pil_kwargs)
+            return
+        self.draw()  # type: ignore[no-untyped-call]
+        mine: Any = self
+        file: IO[bytes]
+        with cbook.open_file_cm(filename_or_obj, "wb") as file:
+            file.write(encode_png(np.asarray(mine.buffer_rgba()), self.figure.dpi))
