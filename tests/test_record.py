@@ -19,7 +19,8 @@ import bare
 import ravine
 from ravine._record import budget, snapshots
 from ravine._record.members import find_optimizers
-from ravine._store.recording import About, read_entries
+from ravine._record.watch import Window
+from ravine._store.recording import About, Writer, read_entries
 from ravine._study.rule import rule_of
 
 
@@ -377,6 +378,13 @@ def test_one_criterion_of_two_models_is_refused():
     with second:
         assert len(criterion._forward_hooks) == 1
     assert not criterion._forward_hooks
+    late = ravine.record(g, rule, criterion)
+    with ravine.record(d, other, criterion, every=10):
+        criterion(d(torch.ones(3, 1)), torch.ones(3, 1)).backward()
+        other.step()  # after it the hook waits for step 10
+        assert not criterion._forward_hooks
+        with pytest.raises(ValueError, match="another model's recording"):
+            late.__enter__()
 
 
 def test_adapters_on_a_frozen_base():
@@ -647,7 +655,8 @@ def clock(monkeypatch):
         copied(self)
 
     clock = Clock()
-    monkeypatch.setattr(snapshots.time, "perf_counter", lambda: clock.now)
+    for name in ("perf_counter", "thread_time"):
+        monkeypatch.setattr(snapshots.time, name, lambda: clock.now)
     monkeypatch.setattr(snapshots.Snapshots, "_copy", slow)
     return clock
 
@@ -685,6 +694,86 @@ def test_of_a_tiny_model_every_step_is_kept(clock):
         train_plainly(model, rule, 150, clock.tick)
     assert recorder.every == 1
     assert recorder.share > 0.2
+
+
+def test_a_first_snapshot_that_has_to_wait_is_no_measure(clock, monkeypatch):
+    """Another process had the processor meanwhile: this thread worked for a moment of that."""
+    monkeypatch.setattr(snapshots.time, "thread_time", lambda: clock.now / 5000)
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    clock.step, clock.shot = 1.0, 5.0
+
+    def wait_once(step):
+        clock.tick(step)
+        clock.shot = 0.005
+
+    with ravine.record(model, rule) as recorder:
+        train_plainly(model, rule, 100, wait_once)
+    assert recorder.every == 1
+    assert recorder.dataset().sizes["step"] > 90
+
+
+def test_what_hooks_and_thinning_take_is_counted(clock, monkeypatch):
+    kept = Writer.keep
+
+    def slow(writer, rows):
+        clock.now += 3.0
+        kept(writer, rows)
+
+    monkeypatch.setattr(Writer, "keep", slow)
+    mean = Window.mean
+
+    def thoughtful(window):
+        clock.now += 0.25
+        return mean(window)
+
+    monkeypatch.setattr(Window, "mean", thoughtful)
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    clock.shot = 0.5
+    with ravine.record(model, rule) as recorder:
+        train_plainly(model, rule, 300, clock.tick)
+    shots = recorder.dataset().sizes["step"]
+    assert recorder.every == 64
+    assert recorder.share * clock.now == pytest.approx(clock.now - 300 * clock.step)
+    assert recorder.share * clock.now == pytest.approx(shots * 0.5 + (shots - 1) * 0.25 + 6 * 3.0)
+
+
+def test_hooks_hang_where_a_snapshot_is_due_and_nowhere_else():
+    model, criterion = network(), torch.nn.MSELoss()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = data()
+    seen, losses = [], []
+    with ravine.record(model, rule, criterion, every=5) as recorder:
+        for _ in range(17):
+            seen.append((len(criterion._forward_hooks), len(rule._optimizer_step_pre_hooks)))
+            rule.zero_grad()
+            loss = criterion(model(x), y)
+            losses.append(loss.item())
+            loss.backward()
+            rule.step()
+            assert len(rule._optimizer_step_post_hooks) == 1
+    assert seen == [(1, 1) if step % 5 == 0 else (0, 0) for step in range(17)]
+    assert recorder.dataset().step.values.tolist() == [0, 5, 10, 15, 17]
+    assert recorder.dataset().batch_loss[:-1].values.tolist() == losses[::5]
+    assert not rule._optimizer_step_post_hooks
+
+
+def test_a_compiled_loss_is_heard_at_each_snapshot():
+    """Also of batches of another size, which are compiled anew at steps that have none."""
+    model, criterion = network(), torch.nn.MSELoss()
+    rule = torch.optim.SGD(model.parameters(), lr=0.01)
+    compiled = torch.compile(lambda x, y: criterion(model(x), y), backend="eager")
+    with ravine.record(model, rule, criterion, every=4) as recorder:
+        for step in range(24):
+            rule.zero_grad()
+            x, y = data(6 if step % 5 == 3 else 8)
+            compiled(x, y).backward()
+            rule.step()
+    torch._dynamo.reset()
+    assert recorder.dataset().step.values.tolist() == [*range(0, 25, 4)]
+    assert np.isfinite(recorder.dataset().batch_loss[:-1]).all()
+    assert not criterion._forward_hooks
 
 
 def test_one_snapshot_that_takes_long_thins_nothing_out_for_ever(clock):

@@ -111,7 +111,7 @@ def test_processes_but_the_first_record_nothing(lightning):
 
 def test_the_pace_of_a_resumed_training_is_that_of_its_own_steps(lightning, monkeypatch):
     seen = []
-    monkeypatch.setattr(Budget, "affords_another", lambda budget: False)
+    monkeypatch.setattr(Budget, "affords_another", lambda budget, every: False)
     monkeypatch.setattr(Budget, "affords_one_in", lambda budget, every, steps: seen.append(steps) or True)
     callback, module = lightning(), torch.nn.Linear(2, 1)
     rule = torch.optim.SGD(module.parameters(), lr=0.1)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ravine._format import number
 from ravine._plane.gram import Matrix, Vector, blocks
 from ravine._plane.paths import names_in, read_shapes
 from ravine._problem.in_place import InPlace
@@ -135,6 +136,11 @@ def facts_of_loss(place: InPlace) -> dict[str, Any]:
         told["batches"] = len(place.batches.items)
         if place.batches.remarks:
             told["data"] = "; ".join(place.batches.remarks)
+    if place.turned is not None:
+        told["criterion"] = (
+            f"of joined batches with the classes first, off by {number(place.turned.off, 2)} of the plain call's loss "
+            "at the start"
+        )
     if place.draws:
         told["random"] = "the same random numbers at every point"
     return told

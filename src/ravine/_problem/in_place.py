@@ -12,18 +12,22 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ravine._problem.accuracy import WatchHits
-from ravine._problem.batches import Batches
+from ravine._problem.batches import Batches, rows_of
 from ravine._problem.check_fit import scalar
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.from_loader import own_parameters
 from ravine._problem.over_batches import OverBatches, loss_of_batch
 from ravine._problem.problem import Problem
+from ravine._problem.turned import Turned, turns
 from ravine._system import process_state
 from ravine._torch import fork_random_state, keep_freed_memory
 
 Statistics = Literal["frozen", "batch"]
 """Where BatchNorm takes mean and variance from: the model as it was handed over, or the data at each place."""
 
+
+CHANNELS = 4
+"""Channels from which on a convolution takes them last."""
 
 Keeper = Callable[[], AbstractContextManager[Any]]
 """What is put back after each evaluation."""
@@ -33,8 +37,9 @@ class InPlace:
     """The loss of a problem, evaluated at one place after another in a copy of its own.
 
     A module is copied once and its parameters are written over: that costs nothing beside a call of it, and the bits
-    are those of setting the parameters and calling the model on each batch. One that cannot be copied is called by
-    `torch.func.functional_call`, and its modes are put back. The loss is added up over batches in float64.
+    are those of setting the parameters and calling the model on each batch. Batches that were joined are evaluated in
+    the layout that is fastest, which may add up in another order as joining does. A module that cannot be copied is
+    called by `torch.func.functional_call`, and its modes are put back. The loss is added up over batches in float64.
 
     Parameters
     ----------
@@ -68,6 +73,8 @@ class InPlace:
         self._keepers: list[Keeper] = []
         self.sizes = [value.numel() for value in start.values()]
         self.batches: Batches | None = None
+        self.turned: Turned | None = None
+        """The cross entropy of joined batches, where it is taken with the classes first."""
         if problem.parts is not None or (isinstance(problem.loss, OverBatches) and not problem.loss.shared):
             self._of_module(problem, statistics)
         elif isinstance(problem.loss, OverBatches):
@@ -154,18 +161,26 @@ class InPlace:
         else:
             assert parts is not None
             items = ((parts.inputs, parts.targets),)
-        if _suits_channels_last(model, items):
-            model.to(memory_format=torch.channels_last)
-            items = tuple((x.contiguous(memory_format=torch.channels_last), y) for x, y in items)
+        dealt = parts.dealt if parts is not None else 0
+        joined = dealt > 0 and all(rows_of(item) > dealt for item in items)
+        if joined and _suits_channels_last(model, items):
+            items = _with_channels_last(model, items)
         self.buffers = dict(model.named_buffers())
         self.batches = held.batches and held.batches.of(items)
         stateful = parts.stateful if parts is not None else _is_stateful(criterion, model, items)
+
+        one = items[0]
+        if dealt and not stateful and turns(criterion):
+            turned = Turned(criterion, dealt)
+            with process_state(), attributes_kept(model), buffers_kept(model), torch.no_grad(), fork_random_state():
+                several = [item for item in items if rows_of(item) > dealt]
+                if several and all(turned.agrees(model(inputs), targets) for inputs, targets in several):
+                    self.turned = criterion = turned
 
         def of_batch(item: Any) -> torch.Tensor:
             return scalar(loss_of_batch(model, make_copy(criterion) if stateful else criterion, item))
 
         self._of_batch = of_batch
-        one = items[0]
         self._once = functools.partial(self.batches.value, of_batch) if self.batches else lambda: float(of_batch(one))
         writes = next(model.buffers(), None) is not None and held.mode == "train"
         if _leaves_traces(model, lambda: of_batch(one)):
@@ -228,7 +243,10 @@ def _is_norm(module: torch.nn.Module) -> bool:
 
 
 def _suits_channels_last(model: torch.nn.Module, items: Sequence[Any]) -> bool:
-    """Tell whether there are convolutions of images, which are faster with the channels last; not transposed ones."""
+    """Tell whether there are convolutions of images, which are faster with the channels last; not transposed ones.
+
+    Sums are then added up in another order: it is for joined batches.
+    """
     kinds = {type(each) for each in model.modules()}
     if torch.nn.Conv2d not in kinds or torch.nn.ConvTranspose2d in kinds:
         return False
@@ -236,6 +254,16 @@ def _suits_channels_last(model: torch.nn.Module, items: Sequence[Any]) -> bool:
         isinstance(item, tuple) and torch.is_tensor(item[0]) and item[0].ndim == 4 and item[0].is_floating_point()
         for item in items
     )
+
+
+def _with_channels_last(model: Any, items: Sequence[Any]) -> tuple[Any, ...]:
+    """Put the channels last, but for those of grey and coloured images: of so few a convolution is slower that way."""
+    model.to(memory_format=torch.channels_last)
+    few: list[Any] = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels < CHANNELS]
+    for each in few:
+        each.to(memory_format=torch.contiguous_format)
+    last = torch.channels_last
+    return tuple((x if x.shape[1] < CHANNELS else x.contiguous(memory_format=last), y) for x, y in items)
 
 
 def _leaves_traces(model: torch.nn.Module, call: Callable[[], Any]) -> bool:

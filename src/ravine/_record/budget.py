@@ -7,52 +7,107 @@ import time
 from collections import deque
 
 FREE = 0.02
-"""Seconds that snapshots may take of any training: nobody notices, and a tiny model is recorded step by step."""
+"""Seconds that the snapshots of a tiny model may take, whatever its training takes: nobody notices them.
+
+Tiny is one of which `MANY` take no longer. Of a larger one those could not be had either, and what is taken too early
+is dropped again as soon as the training lasts: it gets less, and soon nothing.
+"""
+
+MANY = 128
+"""Snapshots of a tiny model that are free."""
 
 SHARE = 0.02
-"""Share of the training's time that they may take beyond: of one that lasts a second they then take 4 %."""
+"""Share of the training's own time that snapshots may take beyond.
+
+By their own clock: what a training has to fetch back into the processor's caches afterwards is as much as half of that
+again, and hooks take another 1 % of steps of a quarter of a millisecond. In all it is less than 5 %.
+"""
 
 SEEN = 5
 """Snapshots from whose costs that of the next one is foreseen."""
 
 STALL = 4.0
-"""How many times the usual cost one snapshot counts at most: a disk that stalls once thins nothing out."""
+"""How many times the usual cost one snapshot counts at most: a disk that stalls once thins nothing out.
+
+Before three are known, it is how many times the work of one: what lasts longer may be another process's turn.
+"""
+
+
+class Clock:
+    """How long something took, and for how long of that this thread had the processor; both in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = self.worked = 0.0
+        self._began: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._began = time.perf_counter(), time.thread_time()
+
+    def stop(self) -> None:
+        """Count no further."""
+        if self._began is not None:
+            self.seconds += time.perf_counter() - self._began[0]
+            self.worked += time.thread_time() - self._began[1]
+            self._began = None
 
 
 class Budget:
-    """The time that snapshots took, and what they may take.
+    """The time that a recording took, and what its snapshots may take.
+
+    Parameters
+    ----------
+    start
+        When the recording began, by `time.perf_counter`; what was done since then is its cost.
 
     Attributes
     ----------
     spent
-        Seconds that went into snapshots.
+        Seconds that went into the recording: its beginning, snapshots, and thinning them out.
     """
 
-    def __init__(self) -> None:
-        self.spent = self._charged = 0.0
+    def __init__(self, start: float | None = None) -> None:
+        now = time.perf_counter()
+        self._start = now if start is None else start
+        self.spent = now - self._start
+        self._charged = self._usual = self._end = 0.0
         self._costs: deque[float] = deque(maxlen=SEEN)
-        self._start = time.perf_counter()
-        self._end = 0.0
 
     @property
     def share(self) -> float:
-        """Share of the time since the beginning that went into snapshots."""
+        """Share of the time since the beginning that went into the recording."""
         whole = self._end - self._start if self._end else self._elapsed
         return self.spent / whole if whole > 0 else 0.0
 
-    def pay(self, seconds: float) -> None:
+    def pay(self, cost: Clock) -> None:
         """Enter what one snapshot took."""
-        self.spent += seconds
-        self._costs.append(seconds)
-        self._charged += min(seconds, STALL * self._usual)
+        self.spent += cost.seconds
+        self._costs.append(cost.seconds)
+        known = len(self._costs) > 2
+        self._usual = statistics.median(self._costs) if known else min(min(self._costs), STALL * cost.worked)
+        self._charged += min(cost.seconds, STALL * self._usual)
 
-    def affords_another(self) -> bool:
-        """Tell whether another snapshot may be taken now, if one is to be taken at the end as well."""
-        return self._charged + 2 * self._usual <= FREE + SHARE * self._elapsed
+    def pay_for_thinning(self, seconds: float) -> None:
+        """Enter what it took to drop snapshots and to move others."""
+        self.spent += seconds
+        self._charged += seconds
+
+    def affords_another(self, every: int) -> bool:
+        """Tell whether another snapshot may be taken now, if one is to be taken at the end as well.
+
+        Each distance may take three quarters of what is still free, or half: one that is found to be too small must
+        leave something to those after it, which drop half of what was paid for.
+        """
+        free = FREE * (1 - 0.25 / every) / max(1.0, self._usual * MANY / FREE) ** 4
+        return self._charged + 2 * self._usual <= free + SHARE * self._own
 
     def affords_one_in(self, every: int, step: int) -> bool:
-        """Tell whether one at every so many steps may be taken, as fast as they were made up to this one."""
-        return self._usual <= SHARE * every * self._elapsed / step
+        """Tell whether one at every so many steps may be taken, as fast as they were made up to this one.
+
+        What is dropped does not come back: only where the fastest of those seen would be too slow.
+        """
+        own, least = self._own, min(self._usual, *self._costs) if self._costs else 0.0
+        return own <= 0 or least <= SHARE * every * own / step
 
     def close(self) -> None:
         """Stop the clock."""
@@ -63,5 +118,6 @@ class Budget:
         return time.perf_counter() - self._start
 
     @property
-    def _usual(self) -> float:
-        return statistics.median(self._costs) if self._costs else 0.0
+    def _own(self) -> float:
+        """Seconds that the training took without what the recording took."""
+        return self._elapsed - self.spent

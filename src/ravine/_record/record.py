@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -29,7 +29,7 @@ from ravine._record.members import (
     settings_of,
 )
 from ravine._record.snapshots import Snapshots, remove_folder
-from ravine._record.watch import Hook, Window, check_listened, is_trained_on, loss_in, tell
+from ravine._record.watch import Hook, Window, is_trained_on, leave, listen, loss_in, tell
 from ravine._store.recording import About, open_recording
 from ravine._store.remote import local_path
 from ravine._study.provenance import provenance
@@ -67,8 +67,8 @@ def record(
     every
         Take a snapshot at every so many steps: of 10 those of step 0, 10, 20, …, and the last. ``"auto"`` begins with
         each step and doubles the distance when there are 256 snapshots (every second one is then dropped), and where
-        they would take more than 2 % of the training's time so far and a fiftieth of a second. ``repr`` tells what
-        they took.
+        they would take more than 2 % of the training's own time so far; those of a tiny model may take a fiftieth of a
+        second besides. ``repr`` tells what all of the recording took.
     positions
         Whether the positions are kept. Without them, and buffers, there are the losses, the lr and ``update_ratio``
         alone: what `ravine.plot.layers` draws. A snapshot then takes 8 bytes a layer, and some more, on disk; one copy
@@ -155,6 +155,10 @@ class Recorder:
             raise FileExistsError(f"{self._wanted} exists already: choose another name, or open it with ravine.open")
         self._shots: Snapshots | None = None
         self._handles: list[Any] = []
+        self._awake: list[Any] = []
+        """Handles of the hooks that hang at steps with a snapshot alone."""
+        self._stays = False
+        """Whether a compiler has seen these hooks: what it made of them is called as long as it is there."""
         self._entered = self._ended = False
 
     def __repr__(self) -> str:
@@ -172,24 +176,23 @@ class Recorder:
         if self._entered:
             raise RuntimeError("a recorder records once: make another one with ravine.record")
         if self.criterion is not None:
-            check_listened(self.criterion, self.model)
+            listen(self.criterion, self)
         self._entered = True
-        self._begin()
-        for rule in self.optimizers:
-            self._hang(rule.register_step_pre_hook, self._before, rule)
-            self._hang(rule.register_step_post_hook, self._after, rule)
-        if self.criterion is not None:
-            self._hang(self.criterion.register_forward_hook, self._saw, self.criterion)
-        else:
-            self._hang(self.model.register_forward_hook, self._saw, self.model)
+        self._begin(time.perf_counter())
+        self._handles = [rule.register_step_post_hook(Hook(self._after, rule)) for rule in self.optimizers]
+        self._wake()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stays = False
+        self._rest()
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self.criterion is not None:
+            leave(self.criterion, self)
         self._safely(self._finish)
         if self._shots is not None:
             if self.stopped:
@@ -242,10 +245,10 @@ class Recorder:
 
     @property
     def share(self) -> float:
-        """Share of the time since it began that the snapshots took."""
+        """Share of the time since it began that the recording took."""
         return self._shots.budget.share if self._shots is not None else 0.0
 
-    def _begin(self) -> None:
+    def _begin(self, start: float) -> None:
         tensors = self.members.tensors
         buffers = named_buffers(self.model) if self.positions else {}
         coords, settings, leaves = settings_of(self.optimizers, self.members)
@@ -292,10 +295,21 @@ class Recorder:
             self.path = self._wanted
             self.path.mkdir(parents=True)
         every = 0 if self.given == "auto" else self.given
-        self._shots = Snapshots(self.path, self.members, buffers, about, every, self.steps)
+        self._shots = Snapshots(self.path, self.members, buffers, about, every, self.steps, start)
 
-    def _hang(self, register: Callable[..., Any], call: Callable[..., None], owner: Any) -> None:
-        self._handles.append(register(Hook(partial(self._safely, call), owner, self)))
+    def _wake(self) -> None:
+        """Hang what a snapshot needs: the loss, and the parameters before the step."""
+        if not self._awake:
+            self._awake = [rule.register_step_pre_hook(Hook(self._before, rule)) for rule in self.optimizers]
+            owner = self.model if self.criterion is None else self.criterion
+            self._awake.append(owner.register_forward_hook(Hook(self._saw, owner)))
+
+    def _rest(self) -> None:
+        """Take that off until the next snapshot: torch calls a module with a hook in a way that takes microseconds."""
+        if not self._stays:
+            for handle in self._awake:
+                handle.remove()
+            self._awake = []
 
     def _safely(self, call: Callable[..., None], *given: Any) -> None:
         """Call what records; an error in it is told once and ends the recording."""
@@ -304,26 +318,42 @@ class Recorder:
         try:
             call(*given)
         except Exception as reason:
-            self.stopped = f"{type(reason).__name__}: {reason}"
-            tell(
-                f"the recording stopped after step {self.steps} ({self.stopped}); the training goes on, and the "
-                f"{len(self._shots.steps)} snapshots before are kept"
-            )
+            self._stop(reason)
+
+    def _stop(self, reason: Exception) -> None:
+        self.stopped = f"{type(reason).__name__}: {reason}"
+        tell(
+            f"the recording stopped after step {self.steps} ({self.stopped}); the training goes on, and the "
+            f"{len(self._taking.steps)} snapshots before are kept"
+        )
+
+    # -- hooks: most steps have no snapshot, and at those only the last one is there and counts ------------------------
 
     def _saw(self, owner: Any, inputs: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            self._stays = True
         if self._due:
-            loss = output if owner is self.criterion else loss_in(output)
-            if is_trained_on(loss):
-                self._window.add(loss)
+            self._safely(self._hear, output if owner is self.criterion else loss_in(output))
+
+    def _before(self, rule: torch.optim.Optimizer, args: Sequence[Any], kwargs: Any) -> None:
+        if self._due or self._taking.waiting is not None:
+            self._safely(self._timed, self._begin_step, rule, args, kwargs)
+
+    def _timed(self, call: Callable[..., None], *given: Any) -> None:
+        self._taking.cost.start()
+        call(*given)
+        self._taking.cost.stop()
+
+    def _hear(self, loss: Any) -> None:
+        if is_trained_on(loss):
+            self._window.add(loss)
 
     def _state(self, value: Any) -> None:
         if self._due:
             self._window.state(value)
 
-    def _before(self, rule: torch.optim.Optimizer, args: Sequence[Any], kwargs: Any) -> None:
+    def _begin_step(self, rule: torch.optim.Optimizer, args: Sequence[Any], kwargs: Any) -> None:
         taking = self._taking
-        if not self._due and taking.waiting is None:  # as at most steps: nothing to do may cost nothing
-            return
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         self._window.begin_step(closure=closure is not None)
         if self._counts[rule] < self.steps:  # of several optimizers it is not the first one
@@ -334,18 +364,28 @@ class Recorder:
             taking.take(self.steps, self._settings_now())
 
     def _after(self, rule: torch.optim.Optimizer, args: Sequence[Any], kwargs: Any) -> None:
-        skips = getattr(rule, "found_inf", None)
-        if skips is not None and float(skips):  # a fused optimizer was told by the GradScaler to do nothing
+        if self.stopped or self._shots is None:
             return
-        first = self._counts[rule] == self.steps
-        self._counts[rule] += 1
+        try:  # here, and not by a call of what calls: each takes as long as all that most steps ask for
+            skips = getattr(rule, "found_inf", None)
+            if skips is not None and float(skips):  # a fused optimizer was told by the GradScaler to do nothing
+                return
+            first = self._counts[rule] == self.steps
+            self._counts[rule] += 1
+            if first:
+                self.steps += 1
+                lr = rule.param_groups[0].get("lr")
+                if lr is not self._lr and isinstance(lr, float | int) and lr != self._lr:
+                    self._moved = True
+            if self._due or (first and (self._shots.waiting is not None or not self.steps % self._shots.every)):
+                self._timed(self._end_step, first)
+        except Exception as reason:
+            self._stop(reason)
+
+    def _end_step(self, first: bool) -> None:
         taking = self._taking
-        if first:
-            if taking.waiting is not None:
-                self._loss = self._window.mean()
-            self.steps += 1
-            lr = rule.param_groups[0].get("lr")
-            self._moved |= isinstance(lr, float | int) and lr != self._lr
+        if first and taking.waiting is not None:
+            self._loss = self._window.mean()
         if self._due:
             self._window.clear()
         if not first:
@@ -354,7 +394,10 @@ class Recorder:
             taking.commit(self.steps, self._loss)
         self._due = taking.arrive(self.steps)
         if self._due:
+            self._wake()
             self._tell_unfrozen()
+        elif taking.waiting is None:
+            self._rest()
 
     @property
     def _taking(self) -> Snapshots:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._record.budget import Budget
+from ravine._record.budget import Budget, Clock
 from ravine._record.members import Buffers, Members
 from ravine._store.recording import About, Writer
 
@@ -22,23 +22,33 @@ MOST = 256
 """Snapshots that are kept with every="auto"; one more, and every second one goes."""
 
 BLOCK = 1 << 16
-"""Numbers of which an update is measured at a time: what is read twice stays in the cache."""
+"""Numbers of which an update is measured at a time: what is read twice stays in the cache.
+
+Models of no more are measured as a whole, whatever the number of their tensors.
+"""
 
 
 class Snapshots:
     """The snapshots of one recording, one at every so many steps.
 
     A snapshot is taken where an update starts, and written when that update is made: then its loss is known, and how
-    far it led. `every` is 0 where the distance is to be found; `first` is the step at which a resumed training begins.
+    far it led. `every` is 0 where the distance is to be found; `first` is the step at which a resumed training begins,
+    and `start` when the recording began.
     """
 
     def __init__(
-        self, folder: Path, members: Members, buffers: Buffers, about: About, every: int, first: int = 0
+        self,
+        folder: Path,
+        members: Members,
+        buffers: Buffers,
+        about: About,
+        every: int,
+        first: int = 0,
+        start: float | None = None,
     ) -> None:
         self.members, self.buffers, self.about, self.first = members, buffers, about, first
         self.automatic, self.every = every == 0, every or 1
         self.writer = Writer(folder, about)
-        self.budget = Budget()
         # 256, or as many as half of the free disk holds
         self.most = max(4, min(MOST, shutil.disk_usage(folder).free // 2 // max(1, about.width)))
         self.row = torch.empty(sum(each.numel() for each in members.tensors.values()), dtype=members.dtype)
@@ -49,12 +59,17 @@ class Snapshots:
             for each, piece in zip(members.tensors.values(), torch.split(self.row, sizes), strict=True)
         ]
         """Each tensor, and its part of the row, twice."""
+        self.whole = Update(members, self.row) if self.row.numel() <= BLOCK else None
+        self.change = np.empty(0 if self.whole else min(BLOCK, max(sizes)), _wide(self.numbers.dtype))
+        """Where an update is put that is measured: memory taken anew costs more than what is done in it."""
         self.devices = {each.device for each in members.tensors.values()} - {torch.device("cpu")}
         self.buffered = self._read_buffers()
         self.waiting: tuple[int, Mapping[str, float]] | None = None
         self.skipped = -1
         """The last step whose snapshot was too dear, while those before were not yet paid for."""
-        self._cost = 0.0
+        self.cost = Clock()
+        """What the next snapshot took up to now; whoever calls these methods starts it and stops it."""
+        self.budget = Budget(start)
 
     @property
     def steps(self) -> list[int]:
@@ -72,25 +87,21 @@ class Snapshots:
         """
         if step % self.every:
             return False
-        if self.automatic and not self.budget.affords_another():
-            if not self.budget.affords_one_in(self.every, step - self.first):
-                self._thin()
+        if self.automatic and not self._affords(step):
             self.skipped = step
             return False
         if self.buffers:
-            now = self._start_clock()
+            self.start_clock()
             self.buffered = self._read_buffers()
-            self._cost += time.perf_counter() - now
         return True
 
     def take(self, step: int, settings: Mapping[str, float]) -> None:
         """Copy the parameters, from which the next update starts."""
         if self.waiting is not None and self.waiting[0] == step:
             return
-        now = self._start_clock()
+        self.start_clock()
         self._copy()
         self.waiting = step, settings
-        self._cost += time.perf_counter() - now
 
     def commit(self, step: int, loss: float) -> None:
         """Write the snapshot that waits, if its update is made by now."""
@@ -98,45 +109,61 @@ class Snapshots:
             return
         self._make_room()
         if self.is_due(self.waiting[0]):  # else it goes with those that were dropped meanwhile
-            now = self._start_clock()
+            self.start_clock()
             self._write(*self.waiting, loss, self._ratios())
-            self.budget.pay(self._cost + time.perf_counter() - now)
-        self.waiting, self._cost = None, 0.0
+            self.cost.stop()
+            self.budget.pay(self.cost)
+        self.waiting, self.cost = None, Clock()
+        self.cost.start()
 
     def finish(self, step: int, settings: Mapping[str, float]) -> None:
         """Write the last snapshot, whichever step that is."""
         self._make_room()
-        now = self._start_clock()
+        self.cost = Clock()
+        self.start_clock()
         self.buffered = self._read_buffers()
         self._copy()
         self._write(step, settings, np.nan, None)
-        self.budget.pay(time.perf_counter() - now)
+        self.cost.stop()
+        self.budget.pay(self.cost)
         self.budget.close()
 
-    def _start_clock(self) -> float:
-        """Return the time, once what the training has queued on its devices is done: that is no cost of a snapshot."""
+    def start_clock(self) -> None:
+        """Count what a snapshot takes from now on, once what the training has queued is done: that is no cost of it."""
+        self.cost.stop()
         for device in self.devices:
             module = getattr(torch, device.type, None)
             if device.type == "mps":
                 torch.mps.synchronize()
             elif module is not None and hasattr(module, "synchronize"):
                 module.synchronize(device)
-        return time.perf_counter()
+        self.cost.start()
 
     def _write(self, step: int, settings: Mapping[str, float], loss: float, ratios: list[float] | None) -> None:
         moving = [settings.get(name, np.nan) for name in self.about.moving]
         self.writer.add(step, self.numbers, self.buffered, moving, loss, ratios)
 
+    def _affords(self, step: int) -> bool:
+        """Tell whether a snapshot of this step is paid for; the distance doubles where it is too small for good."""
+        if self.budget.affords_another(self.every):
+            return True
+        if self.budget.affords_one_in(self.every, step - self.first):
+            return False
+        self._thin(2 * self.every)
+        return step % self.every == 0 and self.budget.affords_another(self.every)
+
     def _make_room(self) -> None:
         while self.automatic and len(self.steps) >= self.most:
-            self._thin()
+            self._thin(2 * self.every)
 
-    def _thin(self) -> None:
-        """Drop every second snapshot, and take half as many from now on."""
+    def _thin(self, every: int) -> None:
+        """Keep the snapshots of a larger distance alone, and take no others from now on."""
+        self.cost.stop()  # it is no part of what one snapshot takes
         now = time.perf_counter()
-        self.every *= 2
+        self.every = every
         self.writer.keep([row for row, step in enumerate(self.steps) if self.is_due(step)])
-        self.budget.spent += time.perf_counter() - now
+        self.budget.pay_for_thinning(time.perf_counter() - now)
+        self.cost.start()
 
     @torch.no_grad()
     def _copy(self) -> None:
@@ -146,7 +173,11 @@ class Snapshots:
     def _ratios(self) -> list[float]:
         """Return the norm of the update over that of the parameters it started from, for each layer."""
         with np.errstate(over="ignore", invalid="ignore"):  # of a training that diverges
-            squares = [_squares(_numbers_of(each, self.row.dtype), old) for each, _, old in self.pieces]
+            if self.whole is not None:
+                squares = self.whole.squares()
+            else:
+                dtype = self.row.dtype
+                squares = [_squares(_numbers_of(each, dtype), old, self.change) for each, _, old in self.pieces]
         of_tensor = dict(zip(self.members.tensors, squares, strict=True))
         found = []
         for names in self.members.layers.values():
@@ -161,18 +192,53 @@ class Snapshots:
         return np.concatenate(rows) if rows else None
 
 
+class Update:
+    """The update of a small model, measured as a whole: what numpy asks for each call is more than what it does."""
+
+    def __init__(self, members: Members, row: torch.Tensor) -> None:
+        tensors = [*members.tensors.values()]
+        sizes = [each.numel() for each in tensors]
+        self.old, new = row.numpy(), torch.empty_like(row)
+        self.new = new.numpy()
+        parts = torch.split(new, sizes)
+        self.pieces = [(each, part.view(each.shape)) for each, part in zip(tensors, parts, strict=True)]
+        ends = np.cumsum(sizes, dtype=np.int64)
+        self.filled = np.flatnonzero(sizes)
+        """Tensors that hold any number: of others a sum would be that of their neighbour."""
+        self.starts = (ends - np.array(sizes, np.int64))[self.filled]
+        self.numbers = np.empty((2, len(self.old)))
+        self.found = np.zeros((2, len(sizes)))
+
+    @torch.no_grad()
+    def squares(self) -> list[tuple[float, float]]:
+        """Return for each tensor the sum of the squares of its change, and of what was changed."""
+        for each, part in self.pieces:
+            part.copy_(each)
+        np.subtract(self.new, self.old, out=self.numbers[0], dtype=np.float64)
+        self.numbers[1] = self.old
+        np.square(self.numbers, out=self.numbers)
+        if len(self.filled):
+            self.found[:, self.filled] = np.add.reduceat(self.numbers, self.starts, axis=1)
+        moved, lengths = self.found.tolist()
+        return list(zip(moved, lengths, strict=True))
+
+
 def _numbers_of(tensor: torch.Tensor, dtype: torch.dtype) -> NDArray[Any]:
     """Return a tensor's numbers in a dtype that numpy has: its own memory where it lies on the CPU in that dtype."""
     return tensor.detach().to(device="cpu", dtype=dtype).reshape(-1).numpy()
 
 
-def _squares(new: NDArray[Any], old: NDArray[Any]) -> tuple[float, float]:
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that squares are made in: those of float16 would overflow."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def _squares(new: NDArray[Any], old: NDArray[Any], room: NDArray[Any]) -> tuple[float, float]:
     """Return the sum of the squares of a change, and of what was changed; some numbers at a time, read once."""
     moved = length = 0.0
-    wide = np.float32 if old.dtype == np.float16 else old.dtype  # whose squares would overflow
     for begin in range(0, len(old), BLOCK):
-        before = old[begin : begin + BLOCK].astype(wide, copy=False)
-        change = np.subtract(new[begin : begin + BLOCK], before, dtype=wide)
+        before = old[begin : begin + BLOCK].astype(room.dtype, copy=False)
+        change = np.subtract(new[begin : begin + BLOCK], before, out=room[: len(before)])
         moved += float(change @ change)
         length += float(before @ before)
     return moved, length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -41,8 +42,8 @@ class Hook:
     [1]
     """
 
-    def __init__(self, call: Callable[..., None], owner: Any, listener: Any = None) -> None:
-        self.call, self.owner, self.listener = call, owner, listener
+    def __init__(self, call: Callable[..., None], owner: Any) -> None:
+        self.call, self.owner = call, owner
 
     def __call__(self, owner: Any, *given: Any) -> None:
         if owner is self.owner:  # replicas of a parallel module share their hooks
@@ -58,14 +59,24 @@ class Hook:
         return _give_ignore, ()
 
 
-def check_listened(criterion: torch.nn.Module, model: torch.nn.Module) -> None:
-    """Refuse a criterion that gives its losses to the recording of another model as well."""
-    hooks = criterion._forward_hooks.values()
-    if any(isinstance(each, Hook) and each.listener.model is not model for each in hooks):
+def listen(criterion: torch.nn.Module, recorder: Any) -> None:
+    """Enter that a recorder takes the losses of a criterion, unless that gives them to another model's recorder too."""
+    others = _listeners.setdefault(criterion, weakref.WeakSet())
+    if any(each.model is not recorder.model for each in others):
         raise ValueError(
             f"this {name_of(criterion)} is the criterion of another model's recording too, and whose loss it gives "
             "cannot be told: give each recording a criterion of its own, or none and recorder.loss(value)"
         )
+    others.add(recorder)
+
+
+def leave(criterion: torch.nn.Module, recorder: Any) -> None:
+    """Enter that a recorder takes them no more."""
+    _listeners.get(criterion, weakref.WeakSet()).discard(recorder)
+
+
+_listeners: weakref.WeakKeyDictionary[torch.nn.Module, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+"""Recorders that take the losses of a criterion; their hooks hang on it only now and then."""
 
 
 def tell(said: str) -> None:

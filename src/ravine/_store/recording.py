@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ravine._format import listed
 from ravine._study.contract import CONTRACT, check
 from ravine._study.labels import Shapes, label_variable, size_of
-from ravine._system import check_fits, write_text
+from ravine._system import check_fits
 
 ABOUT, END, FORMAT = "recording.json", "end.json", 1
 """What is said when a recording begins and when it ends, and the form that it has."""
@@ -33,8 +33,8 @@ POSITION, BUFFERS, ENTRIES = "position.bin", "buffers.bin", "entries.bin"
 NOTHING = -1
 """The step of a row that holds nothing."""
 
-MOVED = 1 << 24
-"""Bytes of rows that are moved at once."""
+MOVED = 1 << 18
+"""Bytes of rows that are moved at once: what is read is written while it is in the cache."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class About:
 
     def save(self, folder: Path) -> None:
         """Write it beside the numbers."""
-        write_text(json.dumps({"format": FORMAT, **vars(self)}), folder / ABOUT)
+        _write(json.dumps({"format": FORMAT, **vars(self)}), folder / ABOUT)
 
     @classmethod
     def read(cls, folder: Path) -> About:
@@ -144,32 +144,39 @@ class Writer:
 
         As many are moved at once as lie behind their new places: what is written over is not needed any more.
         """
-        new = 0
+        new, most = 0, max(1, MOVED // max(1, self.about.width))
+        room = np.empty(0, np.uint8)
         while new < len(rows):
-            end = min(len(rows), rows[new], new + max(1, MOVED // max(1, self.about.width)))
+            end = min(len(rows), rows[new], new + most)
             if rows[new] > new:
-                self._move(rows[new:end], new)
+                room = self._move(rows[new:end], new, room)
             new = max(end, new + 1)
         self._enter(range(len(rows), len(self.steps)))
         del self.steps[len(rows) :], self.kept[len(rows) :]
 
-    def _move(self, rows: Sequence[int], to: int) -> None:
-        """Move rows that lie behind where they go to, so that each is whole in one of its places at any instant."""
+    def _move(self, rows: Sequence[int], to: int, room: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Move rows that lie behind where they go to, so that each is whole in one of its places at any instant.
+
+        They are read into `room`, which is returned, larger where it was too small.
+        """
         places = range(to, to + len(rows))
         self._enter(places)
         for name in self.about.of_rows:
-            width = self._width(name)
-            held = self._read(name, rows[0], rows[-1] + 1 - rows[0])
-            self._put(name, to * width, held.reshape(-1, width)[np.subtract(rows, rows[0])])
+            width, count = self._width(name), rows[-1] + 1 - rows[0]
+            if len(room) < count * width:
+                room = np.empty(count * width, np.uint8)
+            held = self._read(name, rows[0], room[: count * width]).reshape(-1, width)
+            self._put(name, to * width, held if count == len(rows) else held[np.subtract(rows, rows[0])])
         self._enter(places, [self.kept[row] for row in rows])
         self.steps[to : places.stop] = [self.steps[row] for row in rows]
         self.kept[to : places.stop] = [self.kept[row] for row in rows]
+        return room
 
     def end(self, facts: Mapping[str, Any]) -> None:
         """Say what is known at the end, and give back the room that nothing lies in."""
         for name in self.about.of_rows:
             self.files[name].truncate(len(self.steps) * self._width(name))
-        write_text(json.dumps(dict(facts)), self.folder / END)
+        _write(json.dumps(dict(facts)), self.folder / END)
 
     def close(self) -> None:
         """Close the files."""
@@ -179,15 +186,15 @@ class Writer:
     def _width(self, name: str) -> int:
         return self.about.width if name == POSITION else size_of(self.about.buffers) * 8
 
-    def _read(self, name: str, row: int, count: int) -> NDArray[np.uint8]:
+    def _read(self, name: str, row: int, held: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Read as many bytes as are asked for, from a row on."""
         width, file = self._width(name), self.files[name]
-        held = np.empty(count * width, np.uint8)
         file.seek(row * width)
         into = held.data
         while len(into):
             got = file.readinto(into)
             if not got:
-                raise OSError(f"{self.folder / name} ends before row {row + count}")
+                raise OSError(f"{self.folder / name} ends before row {row + len(held) // width}")
             into = into[got:]
         return held
 
@@ -212,6 +219,20 @@ class Writer:
         left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         while len(left):  # a disk that fills up takes a part of it first
             left = left[file.write(left) :]
+
+
+def _write(text: str, path: Path) -> None:
+    """Write a text whole or not at all.
+
+    The draft needs no folder of its own, as nobody else writes here: removing one may take milliseconds.
+    """
+    draft = path.with_name(f".{path.name}")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def is_recording(folder: Path) -> bool:
