@@ -109,6 +109,20 @@ def test_tanh_is_torchs(random):
 
 
 @needs_tanh
+@pytest.mark.parametrize("share", [2**12, pytest.param(1, marks=pytest.mark.slow)])
+def test_tanh_of_every_number(share):
+    """One number in so many; with ``-m slow`` all from the smallest normal one to infinity, of both signs."""
+    tanh, many = layers.make_tanh(torch.ones(1)), 2**23
+    first, last = (int(torch.tensor(edge).view(torch.int32)) for edge in (torch.finfo(torch.float32).tiny, torch.inf))
+    for begin in range(first, last + 1, many * share):
+        bits = torch.arange(begin, min(begin + many * share, last + 1), share, dtype=torch.int32)
+        given = torch.stack([bits.view(torch.float32), -bits.view(torch.float32)])
+        found = torch.empty_like(given)
+        tanh(given, found)
+        assert torch.equal(found.view(torch.int32), torch.tanh(given).view(torch.int32)), begin
+
+
+@needs_tanh
 def test_tanh_in_threads(random):
     """Each has lists of its own."""
     tanh, given = layers.make_tanh(torch.ones(1)), normal(random, 4, 30, 500)
