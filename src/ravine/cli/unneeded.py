@@ -78,7 +78,7 @@ def put_off(typed: Mapping[str, Any]) -> None:
     """
     if "torch" not in sys.modules:
         sys.modules[COMPILER] = CompilerLater(COMPILER)
-        sys.meta_path.insert(0, PartsLater())
+        sys.meta_path.append(PartsLater())  # nobody else finds a part where the whole has no path
     wanted = {"cluster", "trust"} & set(typed) or any(":" in str(each) for each in typed.values())
     if "xarray" not in sys.modules and not wanted:
         sys.modules.setdefault(DASK, None)  # type: ignore[arg-type]  # as if it were not installed
