@@ -60,8 +60,7 @@ def report_errors(command: Callable[Given, None]) -> Callable[Given, None]:
     def inner(*args: Given.args, **kwargs: Given.kwargs) -> None:
         key, before = _Command(command.__name__, kwargs), dict[Path, Any]()
         tokens = _command.set(key), _before.set(before)
-        if kwargs.get("cluster") is None:
-            put_off()
+        put_off(kwargs)
         try:
             command(*args, **kwargs)
             key.note_written(before)

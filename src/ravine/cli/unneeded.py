@@ -2,15 +2,14 @@
 
 Of what `ravine descend` took beyond torch itself, more than half was such imports. torch asks for its compiler at the
 first step of any optimizer, only to tell it that nothing is to be compiled; xarray asks for dask where that is
-installed, only to see that no array is dask's. Code of the user's own may use both: before it is imported, all is
-brought back.
+installed, only to see that no array is dask's. Code of the user's own may use both, and finds them.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -71,21 +70,22 @@ class PartsLater:
         module.__spec__ = self.made
 
 
-def put_off() -> None:
-    """Put off what no command of ours needs; nothing happens to what is there already."""
+def put_off(typed: Mapping[str, Any]) -> None:
+    """Put off what no command of ours needs; nothing happens to what is there already.
+
+    What was typed tells whether dask may be wanted: by workers, or by a module of the user's, whose name has a colon.
+    xarray settles once whether it is there, so that it cannot be brought back as the compiler can.
+    """
     if "torch" not in sys.modules:
         sys.modules[COMPILER] = CompilerLater(COMPILER)
-        sys.meta_path.insert(0, PartsLater())
-    if "xarray" not in sys.modules:
+        sys.meta_path.append(PartsLater())  # nobody else finds a part where the whole has no path
+    wanted = {"cluster", "trust"} & set(typed) or any(":" in str(each) for each in typed.values())
+    if "xarray" not in sys.modules and not wanted:
         sys.modules.setdefault(DASK, None)  # type: ignore[arg-type]  # as if it were not installed
 
 
 def bring_back() -> None:
-    """Let everything be imported that is asked for, as in any process."""
+    """Let the compiler be imported by whoever asks for it, as in any process."""
     if isinstance(sys.modules.get(COMPILER), CompilerLater):
         del sys.modules[COMPILER]
         sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, PartsLater)]
-    if sys.modules.get(DASK, "none") is None:
-        del sys.modules[DASK]
-        seen = getattr(sys.modules.get("xarray.namedarray.pycompat"), "_cached_duck_array_modules", {})
-        seen.pop(DASK, None)
