@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ravine._format import listed
+from ravine._format import listed, number
 from ravine._landscape.fast import interpolate
 from ravine._landscape.grid import Grid, Range, axis_values, check_count
 from ravine._landscape.plane_rows import PlaneRows, walk
@@ -76,6 +76,11 @@ def _known_of(rows: PlaneRows, how: str, **more: str) -> tuple[xr.Dataset, dict[
         error = place.standard_error()
     facts = plane.facts(place.statistics, **sample_facts(place, error))
     told = facts_of_loss(place) | ({"threads": 1} if rows.alone else {}) | more
+    if rows.shortcut is not None:
+        told["first_layer"] = (
+            "of joined batches along each row by its slope, which moved the loss by at most "
+            f"{number(rows.shortcut.off, 2)} of it at 3 points"
+        )
     fate = provenance(how, **told, others=f"a plane through all {plane.size:,}")
     squares = squares_on(plane, *grid.values)
     about = {"long_name": CONTRACT["squares"].long_name, "provenance": fate}

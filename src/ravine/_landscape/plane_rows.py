@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import nullcontext
+import math
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,24 @@ from ravine._landscape.grid import Grid
 from ravine._parallel.workers import WorkerPool
 from ravine._plane.paths import names_in
 from ravine._plane.plane import Plane
+from ravine._problem.first_layer import FirstLayer
 from ravine._problem.in_place import InPlace
 from ravine._problem.problem import Problem
 from ravine._torch import fork_random_state, one_thread
+
+CLOSE = 1e-6
+"""How near losses by way of the first layer must be to plain ones, as a share of the largest."""
+
+
+FEWEST = 64
+"""Points of a grid that are worth looking for it: that takes eight evaluations."""
+
+
+class Shortcut(NamedTuple):
+    """The first layer of a model as it goes along a plane, and how far losses were off where both were looked at."""
+
+    layer: FirstLayer
+    off: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +60,7 @@ class PlaneRows:
     def over(self, grid: Grid) -> PlaneRows:
         """Return the rows of another grid over the same plane, evaluated in the same copy."""
         other = replace(self, grid=grid)
-        vars(other)["place"] = self.place
+        vars(other)["place"], vars(other)["shortcut"] = self.place, self.shortcut
         return other
 
     @cached_property
@@ -52,17 +68,52 @@ class PlaneRows:
         """The private copy whose parameters are written over."""
         return InPlace(self.problem, self.plane.statistics, names_in(self.plane.shapes, self.problem))
 
+    @cached_property
+    def shortcut(self) -> Shortcut | None:
+        """The first layer along the plane's first direction, where that gives the same losses to `CLOSE`."""
+        if math.prod(self.grid.shape) < FEWEST:
+            return None
+        with torch.no_grad(), self._still():
+            layer = self.place.find_first_layer(torch.from_numpy(self.plane.directions[0]))
+            if layer is None:
+                return None
+            across, down = self.grid.values
+            spots = [(0, 0), (len(across) // 2, len(down) // 2), (len(across) - 1, len(down) - 1)]
+            plain = np.array([self._along(down[j], across[[k]], None)[0] for k, j in spots])
+            found = np.array([self._along(down[j], across[[k]], layer)[0] for k, j in spots])
+            if not np.isfinite(plain).all():
+                return None
+            off = float(np.abs(found - plain).max() / max(np.abs(plain).max(), np.finfo(float).tiny))
+            return Shortcut(layer, off) if off <= CLOSE else None
+
     def __call__(self, number: int) -> NDArray[np.float64]:
         """Evaluate one row."""
-        place, (across, down) = self.place, self.grid.values
-        first, second = (torch.from_numpy(each) for each in self.plane.directions)
-        row = torch.add(torch.from_numpy(self.plane.origin), second, alpha=float(down[number]))
-        point, values = torch.empty_like(row), np.empty(len(across))
-        with torch.no_grad(), one_thread() if self.alone else nullcontext(), fork_random_state():
-            if place.draws:
+        across, down = self.grid.values
+        layer = self.shortcut and self.shortcut.layer
+        with torch.no_grad(), self._still():
+            return self._along(down[number], across, layer)
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        with one_thread() if self.alone else nullcontext(), fork_random_state():
+            if self.place.draws:
                 torch.set_rng_state(self.random)
+            yield
+
+    def _along(self, y: float, across: NDArray[Any], layer: FirstLayer | None) -> NDArray[np.float64]:
+        """Evaluate places along the first direction, with the first layer or as they are."""
+        place = self.place
+        first, second = (torch.from_numpy(each) for each in self.plane.directions)
+        row = torch.add(torch.from_numpy(self.plane.origin), second, alpha=float(y))
+        point, values = torch.empty_like(row), np.empty(len(across))
+        with ExitStack() as stack:
+            if layer is not None:
+                place.move_to(row)
+                stack.enter_context(layer.line())
             for k, x in enumerate(across.tolist()):
                 place.move_to(torch.add(row, first, alpha=x, out=point))
+                if layer is not None:
+                    layer.x = x
                 values[k] = place.value()
         return values
 

@@ -15,6 +15,7 @@ from ravine._problem.accuracy import WatchHits
 from ravine._problem.batches import Batches, rows_of
 from ravine._problem.check_fit import scalar
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
+from ravine._problem.first_layer import FirstLayer, find_layer
 from ravine._problem.from_loader import own_parameters
 from ravine._problem.over_batches import OverBatches, loss_of_batch
 from ravine._problem.problem import Problem
@@ -75,6 +76,8 @@ class InPlace:
         self.batches: Batches | None = None
         self.turned: Turned | None = None
         """The cross entropy of joined batches, where it is taken with the classes first."""
+        self._joined: tuple[Any, list[Any]] | None = None
+        """The copy of the module and its inputs, where all batches were joined."""
         if problem.parts is not None or (isinstance(problem.loss, OverBatches) and not problem.loss.shared):
             self._of_module(problem, statistics)
         elif isinstance(problem.loss, OverBatches):
@@ -110,6 +113,19 @@ class InPlace:
         """Return the loss where the parameters now are; a loss that draws random numbers draws the same ones again."""
         with torch.no_grad(), self._kept(), fork_random_state() if self.draws else nullcontext():
             return self._once()
+
+    def find_first_layer(self, direction: torch.Tensor) -> FirstLayer | None:
+        """Find the model's first layer, to be followed along a direction; only of batches that were joined."""
+        if self._joined is None:
+            return None
+        with torch.no_grad(), self._kept(), buffers_kept(self._joined[0]), fork_random_state():
+            found = find_layer(*self._joined, self.leaves)
+            if found is not None:
+                before = [leaf.clone() for leaf in self.leaves]
+                self.move_to(direction)
+                found.set_direction()
+                self.move_to(torch.cat([each.reshape(-1).double() for each in before]))
+        return found
 
     @contextmanager
     def with_buffers(self, values: Mapping[str, torch.Tensor]) -> Iterator[None]:
@@ -165,6 +181,8 @@ class InPlace:
         joined = dealt > 0 and all(rows_of(item) > dealt for item in items)
         if joined and _suits_channels_last(model, items):
             items = _with_channels_last(model, items)
+        if joined:
+            self._joined = model, [inputs for inputs, _ in items]
         self.buffers = dict(model.named_buffers())
         self.batches = held.batches and held.batches.of(items)
         stateful = parts.stateful if parts is not None else _is_stateful(criterion, model, items)
