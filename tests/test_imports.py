@@ -57,3 +57,62 @@ def test_pyplot_is_never_imported():
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     processes.run(code, check=True)
+
+
+def _run_cold(code, cwd):
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=cwd, stdout=subprocess.DEVNULL)
+
+
+COMMAND = """
+import atexit, sys
+sys.argv = ["ravine", *{words}]
+atexit.register(lambda: print(*{wanted}, file=open("seen", "w")))
+from ravine.cli import main
+main()
+"""
+
+
+def test_a_command_imports_neither_a_compiler_nor_dask(tmp_path):
+    loaded = '(name for name in ("sympy", "torch._dynamo.eval_frame", "dask", "distributed") if sys.modules.get(name))'
+    words = ["descend", "article", "--steps", "5", "-o", "run.nc"]
+    _run_cold(COMMAND.format(words=words, wanted=loaded), tmp_path)
+    assert not (tmp_path / "seen").read_text().split()
+    everything = '(name for name in ("torch", "matplotlib") if name in sys.modules)'
+    _run_cold(COMMAND.format(words=["explain", "run.nc"], wanted=everything), tmp_path)
+    assert not (tmp_path / "seen").read_text().split()  # it reads, and neither computes nor draws
+
+
+def test_a_module_of_the_users_finds_all_there_is(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import dask.array, torch, xarray, ravine\n"
+        "assert xarray.DataArray(dask.array.ones((4, 4), chunks=2), dims=('x', 'y')).sum().compute() == 16\n"
+        "loss = torch.compile(lambda x: x**2, backend='eager')\n"
+        "problem = ravine.Problem(lambda p: loss(p['x']), start={'x': 1.0})\n"
+    )
+    words = ["descend", "mine:problem", "--steps", "5", "-o", "run.nc"]
+    _run_cold(COMMAND.format(words=words, wanted="[sys.modules['dask'].array.Array.__name__]"), tmp_path)
+    assert (tmp_path / "seen").read_text().split() == ["Array"]
+    assert (tmp_path / "run.nc").exists()
+
+
+def test_who_asks_for_the_compiler_gets_it(tmp_path):
+    """Before and after torch was imported, whole or in part; each module is there once, and optimizers step as ever."""
+    asking = (
+        "import torch._dynamo.utils as part",
+        "import torch; part = torch._dynamo.utils",
+        "import torch; torch.optim.SGD([torch.zeros(1)]); import torch._dynamo.utils as part",
+    )
+    for line in asking:
+        code = (
+            "import sys\nfrom ravine.cli.unneeded import CompilerLater, put_off\nfor _ in range(2): put_off({})\n"
+            "assert type(sys.modules['torch._dynamo']) is CompilerLater and sys.modules['dask'] is None\n"
+            f"{line}\n"
+            "import torch, torch._dynamo.eval_frame\n"
+            "assert torch._dynamo is sys.modules['torch._dynamo'] and type(torch._dynamo) is not CompilerLater\n"
+            "assert part is torch._dynamo.utils is sys.modules['torch._dynamo.utils']\n"
+            "assert part.__spec__.origin == part.__file__\n"
+            "x = torch.nn.Parameter(torch.ones(1)); (x * x).backward(); torch.optim.SGD([x], lr=0.25).step()\n"
+            "assert x.item() == 0.5\n"
+            "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item() == 2"
+        )
+        _run_cold(code, tmp_path)

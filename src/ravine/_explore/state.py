@@ -16,7 +16,7 @@ from ravine import gallery
 from ravine._descent.loop import record_run
 from ravine._descent.run_spec import RunSpec
 from ravine._problem.dimension import dimension
-from ravine._problem.neuron import is_neuron
+from ravine._problem.neuron import is_neuron, neuron
 from ravine._problem.problem import Problem
 from ravine._study.rule import DEFAULTS
 from ravine._torch import numpy_of, one_thread
@@ -299,10 +299,7 @@ def _random_neuron(random: np.random.Generator) -> Problem:
     kind = list(CRITERIA)[int(random.integers(4))]
     setting = CRITERIA[kind]
     criterion = kind() if setting is None else kind(**{setting: round(float(random.uniform(0.2, 2)), 3)})
-    model = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1).to(dtype)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
+    model = neuron(torch.zeros(1, 1, dtype=dtype), torch.zeros(1, dtype=dtype))
     return Problem.of(model, criterion, (x, y))
 
 

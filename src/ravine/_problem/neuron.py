@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ravine._problem.criteria import elementwise
-from ravine._torch import is_plain
+from ravine._torch import fork_random_state, is_plain
 
 if TYPE_CHECKING:
     from ravine._problem.problem import Problem
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 def neuron(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
     """Return a linear layer with these parameters; no random number is drawn."""
-    layer: torch.nn.Linear = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0])  # type: ignore[no-untyped-call]
-    layer = layer.to(weight.dtype)
+    with fork_random_state(
+        devices=()
+    ):  # torch's skip_init goes by way of meta tensors, which take sympy to be imported
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0], device="cpu").to(weight.dtype)
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)

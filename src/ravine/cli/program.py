@@ -79,9 +79,7 @@ def run() -> None:
 
 def leave_whole(code: int) -> None:
     """Leave with everything written, but without taking torch apart, which takes as long as a small command's work."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and tells pools of them to end first
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -16,12 +16,12 @@ import ravine
 from ravine import measure
 from ravine._findings.sweep import of_a_sweep
 from ravine._format import listed
-from ravine._problem.problem import Problem
 from ravine._study.provenance import describe, labelled
 from ravine._system import write_whole
 from ravine.plot._canvas.words import outcome
 
 if TYPE_CHECKING:
+    from ravine._problem.problem import Problem
     from ravine.plot._canvas.style import Figure
 
 

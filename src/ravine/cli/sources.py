@@ -19,6 +19,7 @@ from ravine._problem.problem import Problem
 from ravine._problems import is_in_gallery, make_from_gallery
 from ravine._store.trust import is_in_store
 from ravine._words import words
+from ravine.cli.unneeded import bring_back
 
 
 def load_problem(
@@ -151,6 +152,7 @@ def _import_name(source: str) -> Any:
     sys.path.insert(0, here)
     try:
         _refuse_stores(module_name)
+        bring_back()
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as reason:
         if reason.name != module_name:

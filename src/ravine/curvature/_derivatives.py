@@ -60,8 +60,8 @@ class Function:
     def hessian(self, place: Vector) -> tuple[float, Vector, Vector]:
         """Loss, gradient and Hessian at a place: the gradient of each entry of the gradient."""
         leaf, loss, gradient = self._twice(place)
-        units = torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device)
-        rows = _numbers(torch.stack([_differentiate(gradient, leaf, unit) for unit in units]))
+        # entry by entry, not along units: a tensor to go along makes torch import what it traces shapes with, sympy too
+        rows = _numbers(torch.stack([_differentiate(entry, leaf, again=False) for entry in gradient]))
         return float(loss), _numbers(gradient), (rows + rows.T) / 2
 
     def gradient(self, place: Vector) -> Vector:
@@ -200,12 +200,15 @@ def _random_states(like: torch.Tensor) -> list[torch.Tensor]:
     return states + (torch.cuda.get_rng_state_all() if like.is_cuda else [])
 
 
-def _differentiate(output: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor | None = None) -> torch.Tensor:
+def _differentiate(
+    output: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor | None = None, *, again: bool = True
+) -> torch.Tensor:
     """Gradient of the loss, to be differentiated again, or of the gradient along a vector; zero where nothing hangs."""
     if not output.requires_grad:
         return torch.zeros_like(leaf)
+    again = again and along is None
     (found,) = torch.autograd.grad(
-        output, leaf, along, retain_graph=True, create_graph=along is None, allow_unused=True, materialize_grads=True
+        output, leaf, along, retain_graph=True, create_graph=again, allow_unused=True, materialize_grads=True
     )
     return found
 
