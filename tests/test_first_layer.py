@@ -15,7 +15,7 @@ from ravine._problem.first_layer import FirstLayer
 from ravine._problem.in_place import InPlace
 
 CE = torch.nn.CrossEntropyLoss()
-POINTS = 9
+POINTS = 15
 
 
 def drawn(*shape):

@@ -26,8 +26,8 @@ CLOSE = 1e-6
 """How near losses by way of the first layer must be to plain ones, as a share of the largest."""
 
 
-FEWEST = 64
-"""Points of a grid that are worth looking for it: that takes eight evaluations."""
+FEWEST = 200
+"""Points of a grid that are worth looking for it: that takes as long as eight evaluations."""
 
 
 class Shortcut(NamedTuple):
