@@ -104,7 +104,7 @@ def test_who_asks_for_the_compiler_gets_it(tmp_path):
     )
     for line in asking:
         code = (
-            "import sys\nfrom ravine.cli.unneeded import CompilerLater, put_off\nfor _ in range(2): put_off({})\n"
+            "import sys\nfrom ravine.cli.lazy_imports import CompilerLater, put_off\nfor _ in range(2): put_off({})\n"
             "assert type(sys.modules['torch._dynamo']) is CompilerLater and sys.modules['dask'] is None\n"
             f"{line}\n"
             "import torch, torch._dynamo.eval_frame\n"

@@ -136,10 +136,10 @@ def facts_of_loss(place: InPlace) -> dict[str, Any]:
         told["batches"] = len(place.batches.items)
         if place.batches.remarks:
             told["data"] = "; ".join(place.batches.remarks)
-    if place.turned is not None:
+    if place.classes_first is not None:
         told["criterion"] = (
-            f"of joined batches with the classes first, off by {number(place.turned.off, 2)} of the plain call's loss "
-            "at the start"
+            f"of joined batches with the classes first, off by {number(place.classes_first.off, 2)} of the plain "
+            "call's loss at the start"
         )
     if place.draws:
         told["random"] = "the same random numbers at every point"

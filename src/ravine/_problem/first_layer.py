@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from ravine._torch import is_plain
 
 FAN_IN = 8
 """Inputs of one output from which on adding up is more work than going along a line."""
@@ -72,7 +74,7 @@ def find_layer(model: Any, batches: Sequence[torch.Tensor], moved: Sequence[torc
             return None
         found = calls[0][0]
         inputs.append(calls[0][1])
-    if found is None or not _is_plain(found):
+    if found is None or not _has_weight_and_bias(found):
         return None
     held, ids = [*found.parameters()], {id(each) for each in moved}
     outputs = sum(type(found).forward(found, each).nbytes for each in inputs[:1]) * len(inputs)
@@ -94,7 +96,7 @@ def _watch(model: Any, batch: torch.Tensor) -> list[tuple[Any, torch.Tensor]]:
             several.add(id(layer))
 
     kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    layers = [each for each in model.modules() if type(each) in kinds and _is_plain(each)]
+    layers = [each for each in model.modules() if type(each) in kinds and _has_weight_and_bias(each)]
     handles: list[Any] = [each.register_forward_pre_hook(note, with_kwargs=True) for each in layers]
     try:
         model(batch)
@@ -106,14 +108,9 @@ def _watch(model: Any, batch: torch.Tensor) -> list[tuple[Any, torch.Tensor]]:
     return calls
 
 
-def _is_plain(layer: Any) -> bool:
-    hooks: list[Callable[..., Any]] = [
-        *layer._forward_hooks.values(),
-        *layer._forward_pre_hooks.values(),
-        *layer._backward_hooks.values(),
-        *layer._backward_pre_hooks.values(),
-    ]
-    return not hooks and "forward" not in vars(layer) and {*layer._parameters} == {"weight", "bias"}
+def _has_weight_and_bias(layer: Any) -> bool:
+    """Tell whether a layer is no more than its class makes it."""
+    return is_plain(layer) and {*layer._parameters} == {"weight", "bias"}
 
 
 def _lies_in(given: torch.Tensor, batch: torch.Tensor) -> bool:

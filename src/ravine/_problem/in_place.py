@@ -15,11 +15,11 @@ from ravine._problem.accuracy import WatchHits
 from ravine._problem.batches import Batches, rows_of
 from ravine._problem.check_fit import scalar
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
+from ravine._problem.cross_entropy import ClassesFirst, is_cross_entropy
 from ravine._problem.first_layer import FirstLayer, find_layer
 from ravine._problem.from_loader import own_parameters
 from ravine._problem.over_batches import OverBatches, loss_of_batch
 from ravine._problem.problem import Problem
-from ravine._problem.turned import Turned, turns
 from ravine._system import process_state
 from ravine._torch import fork_random_state, keep_freed_memory
 
@@ -74,7 +74,7 @@ class InPlace:
         self._keepers: list[Keeper] = []
         self.sizes = [value.numel() for value in start.values()]
         self.batches: Batches | None = None
-        self.turned: Turned | None = None
+        self.classes_first: ClassesFirst | None = None
         """The cross entropy of joined batches, where it is taken with the classes first."""
         self._joined: tuple[Any, list[Any]] | None = None
         """The copy of the module and its inputs, where all batches were joined."""
@@ -188,12 +188,12 @@ class InPlace:
         stateful = parts.stateful if parts is not None else _is_stateful(criterion, model, items)
 
         one = items[0]
-        if dealt and not stateful and turns(criterion):
-            turned = Turned(criterion, dealt)
+        if dealt and not stateful and is_cross_entropy(criterion):
+            faster = ClassesFirst(criterion, dealt)
             with process_state(), attributes_kept(model), buffers_kept(model), torch.no_grad(), fork_random_state():
                 several = [item for item in items if rows_of(item) > dealt]
-                if several and all(turned.agrees(model(inputs), targets) for inputs, targets in several):
-                    self.turned = criterion = turned
+                if several and all(faster.agrees(model(inputs), targets) for inputs, targets in several):
+                    self.classes_first = criterion = faster
 
         def of_batch(item: Any) -> torch.Tensor:
             return scalar(loss_of_batch(model, make_copy(criterion) if stateful else criterion, item))

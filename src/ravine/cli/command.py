@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 import typer
 
 from ravine.cli import leave
-from ravine.cli.unneeded import put_off
+from ravine.cli.lazy_imports import put_off
 
 Given = ParamSpec("Given")
 

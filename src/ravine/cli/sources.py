@@ -19,7 +19,7 @@ from ravine._problem.problem import Problem
 from ravine._problems import is_in_gallery, make_from_gallery
 from ravine._store.trust import is_in_store
 from ravine._words import words
-from ravine.cli.unneeded import bring_back
+from ravine.cli.lazy_imports import bring_back
 
 
 def load_problem(

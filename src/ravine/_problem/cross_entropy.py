@@ -8,33 +8,31 @@ from typing import Any
 import torch
 
 from ravine._problem.criteria import Criterion
+from ravine._torch import plain_type
 
 CLOSE = 1e-6
 """How near the loss must be to that of the plain call, relatively."""
 
 
-def turns(criterion: Any) -> bool:
+def is_cross_entropy(criterion: Any) -> bool:
     """Tell whether this is torch's own cross entropy, without hooks or a forward of its own."""
     if isinstance(criterion, FunctionType):  # perhaps a copy
         return criterion.__code__ is torch.nn.functional.cross_entropy.__code__
-    if type(criterion) is not torch.nn.CrossEntropyLoss or "forward" in vars(criterion):
-        return False
-    hooks = (criterion._forward_hooks, criterion._forward_pre_hooks)
-    return not any(hooks) and not any((criterion._backward_hooks, criterion._backward_pre_hooks))
+    return plain_type(criterion) is torch.nn.CrossEntropyLoss
 
 
-class Turned:
+class ClassesFirst:
     """A cross entropy that takes the scores of joined batches with the classes first.
 
     Torch works out the logarithm of a softmax number by number where a row holds fewer than its vectors do: of ten
     classes in float32 with AVX-512, one after another. Along the samples it has vectors whatever the classes. The
-    terms are the same; they may be added up in another order, and so only joined batches are turned, which are added
-    up in another order anyway.
+    terms are the same; they may be added up in another order, and so only joined batches are taken this way, which
+    are added up in another order anyway.
 
     Parameters
     ----------
     criterion
-        What `turns` says yes to.
+        One that `is_cross_entropy`.
     dealt
         Samples of a batch as it came: one of more was joined.
 
@@ -73,8 +71,8 @@ class Turned:
         """Tell whether it gives the loss of the plain call, where that is finite, and note how far off it is."""
         if not self.suits(scores, targets):
             return False
-        plain, turned = self.criterion(scores, targets), self(scores, targets)
+        plain, found = self.criterion(scores, targets), self(scores, targets)
         if plain.ndim or not torch.isfinite(plain):
             return False
-        self.off = max(self.off, float(abs(turned - plain) / abs(plain).clamp_min(torch.finfo(plain.dtype).tiny)))
+        self.off = max(self.off, float(abs(found - plain) / abs(plain).clamp_min(torch.finfo(plain.dtype).tiny)))
         return self.off <= CLOSE

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import ravine
+from ravine._problem.cross_entropy import ClassesFirst, is_cross_entropy
 from ravine._problem.in_place import CHANNELS, InPlace
-from ravine._problem.turned import Turned, turns
 
 F = torch.nn.functional
 CE = torch.nn.CrossEntropyLoss
@@ -72,8 +72,8 @@ def test_joined_batches_have_the_loss_of_those_that_were_dealt(criterion):
     before = copy.deepcopy(model.state_dict())
     problem, batches = problem_of(model, criterion, drawn(300, 8))
     place = InPlace(problem, "frozen")
-    assert place.turned is not None
-    assert place.turned.off <= 1e-6
+    assert place.classes_first is not None
+    assert place.classes_first.off <= 1e-6
     plane = ravine.Plane.random(problem)
     land = ravine.surface(problem, plane=plane, points=3)
     for i, y in enumerate((-1, 0, 1)):
@@ -109,9 +109,9 @@ def overridden():
 
 
 def test_what_is_not_torchs_own_is_called_as_it_is():
-    assert turns(CE())
+    assert is_cross_entropy(CE())
     for criterion in (Own(), hooked(), overridden(), torch.nn.MSELoss(), torch.nn.NLLLoss(), lambda a, b: 0):
-        assert not turns(criterion)
+        assert not is_cross_entropy(criterion)
     seen = []
 
     class Looking(CE):
@@ -122,7 +122,7 @@ def test_what_is_not_torchs_own_is_called_as_it_is():
     problem, _ = problem_of(seeded(lambda: perceptron(4)), Looking(), drawn(300, 8))
     place = InPlace(problem, "frozen")
     place.value()
-    assert place.turned is None
+    assert place.classes_first is None
     assert {*seen} <= {(64, 4), (128, 4), (300, 4)}
 
 
@@ -130,29 +130,29 @@ def test_what_is_as_it_was_dealt_keeps_its_bits():
     for make, inputs in ((lambda: perceptron(4), drawn(1300, 8)), (convolutional, drawn(1300, 1, 8, 8))):
         model = seeded(make)
         problem, batches = problem_of(model, CE(), inputs, size=1200)
-        assert InPlace(problem, "frozen").turned is None
+        assert InPlace(problem, "frozen").classes_first is None
         plane = ravine.Plane.random(problem)
         land = ravine.surface(problem, plane=plane, points=2)
         for i, y in enumerate((-1, 1)):
             for j, x in enumerate((-1, 1)):
                 assert float(land.surface[i, j]) == plainly(model, CE(), batches, plane.at(x, y))
     whole = ravine.Problem.of(seeded(perceptron), CE(), (drawn(50, 8), torch.zeros(50, dtype=torch.long)))
-    assert InPlace(whole, "frozen").turned is None
+    assert InPlace(whole, "frozen").classes_first is None
 
 
-def test_where_vectors_are_full_or_shapes_are_others_nothing_is_turned():
-    turned = Turned(CE(), 10)
+def test_where_vectors_are_full_or_shapes_are_others_the_plain_call_stays():
+    faster = ClassesFirst(CE(), 10)
     scores, targets = drawn(20, 4), torch.zeros(20, dtype=torch.long)
-    assert turned.suits(scores, targets)
-    wide = turned.vector // 4
-    assert not turned.suits(drawn(20, wide), targets)
-    assert turned.suits(drawn(20, wide - 1), targets)
-    assert not turned.suits(drawn(20, wide // 2).double(), targets)
-    assert not turned.suits(scores[:10], targets[:10])
-    assert not turned.suits(scores, drawn(20, 4))
-    assert not turned.suits(drawn(20, 4, 3), torch.zeros(20, 3, dtype=torch.long))
-    assert not turned.suits(scores[0], targets[0])
-    assert not turned.agrees(torch.full((20, 4), torch.nan), targets)
+    assert faster.suits(scores, targets)
+    wide = faster.vector // 4
+    assert not faster.suits(drawn(20, wide), targets)
+    assert faster.suits(drawn(20, wide - 1), targets)
+    assert not faster.suits(drawn(20, wide // 2).double(), targets)
+    assert not faster.suits(scores[:10], targets[:10])
+    assert not faster.suits(scores, drawn(20, 4))
+    assert not faster.suits(drawn(20, 4, 3), torch.zeros(20, 3, dtype=torch.long))
+    assert not faster.suits(scores[0], targets[0])
+    assert not faster.agrees(torch.full((20, 4), torch.nan), targets)
 
 
 @pytest.mark.parametrize("channels", [1, 3, CHANNELS])
