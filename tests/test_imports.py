@@ -104,15 +104,29 @@ def test_who_asks_for_the_compiler_gets_it(tmp_path):
     )
     for line in asking:
         code = (
-            "import sys\nfrom ravine.cli.lazy_imports import CompilerLater, put_off\nfor _ in range(2): put_off({})\n"
-            "assert type(sys.modules['torch._dynamo']) is CompilerLater and sys.modules['dask'] is None\n"
+            "import sys\nfrom ravine.cli.lazy_imports import CompilerStub, defer_imports\n"
+            "for _ in range(2): defer_imports([])\n"
+            "assert type(sys.modules['torch._dynamo']) is CompilerStub and sys.modules['dask'] is None\n"
             f"{line}\n"
             "import torch, torch._dynamo.eval_frame\n"
-            "assert torch._dynamo is sys.modules['torch._dynamo'] and type(torch._dynamo) is not CompilerLater\n"
+            "assert torch._dynamo is sys.modules['torch._dynamo'] and type(torch._dynamo) is not CompilerStub\n"
             "assert part is torch._dynamo.utils is sys.modules['torch._dynamo.utils']\n"
             "assert part.__spec__.origin == part.__file__\n"
+            "kept = vars(torch.optim.Optimizer.add_param_group.__wrapped__).get('__dynamo_disable')\n"
+            "assert kept is None or kept is not torch.optim.Optimizer.add_param_group.__wrapped__\n"
             "x = torch.nn.Parameter(torch.ones(1)); (x * x).backward(); torch.optim.SGD([x], lr=0.25).step()\n"
             "assert x.item() == 0.5\n"
             "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item() == 2"
         )
         _run_cold(code, tmp_path)
+
+
+def test_a_command_of_ones_own_process_leaves_imports_alone(tmp_path):
+    """typer's runner, or whoever calls the app, is no process of a command's."""
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom ravine.cli import app\n"
+        "assert CliRunner().invoke(app, ['descend', 'article', '--steps', '2', '-o', 'run.nc']).exit_code == 0\n"
+        "import dask, torch._dynamo\n"
+        "assert hasattr(torch._dynamo, 'eval_frame')"
+    )
+    _run_cold(code, tmp_path)

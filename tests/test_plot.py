@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import re
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib import cbook
+from matplotlib import cbook, font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font
 from matplotlib.text import Text
 from PIL import Image
 
@@ -24,6 +26,7 @@ from artists import line_of
 from ravine import plot
 from ravine.plot._canvas import style as paper
 from ravine.plot._canvas import words
+from ravine.plot._canvas.canvas import Canvas
 from ravine.plot._map import marks
 
 
@@ -201,6 +204,8 @@ def test_a_png_is_the_one_that_is_asked_for(article):
         assert image.info.get("Author") == ("I" if "metadata" in asked else None)
         sizes.append(len(buffer.getvalue()))
     assert sizes[1] > 5 * sizes[0]
+    with pytest.raises(TypeError, match="pil_kwarg"):
+        figure.savefig(io.BytesIO(), format="png", pil_kwarg={})
 
 
 def test_a_text_is_as_large_as_its_font_whatever_was_drawn_before(article):
@@ -217,6 +222,25 @@ def test_a_text_is_as_large_as_its_font_whatever_was_drawn_before(article):
             told = [plain.text(0, 0, each.get_text(), font=each.get_font()) for each in numbers]
             assert drawn == [each.get_window_extent().width for each in told]
     assert write(figure) == usual
+
+
+def test_a_font_that_is_registered_later_counts(monkeypatch):
+    def width(canvas):
+        figure = Figure(dpi=100)
+        renderer = canvas(figure).get_renderer()
+        return figure.text(0, 0, "a long name", family=["House Font", "DejaVu Sans"]).get_window_extent(renderer).width
+
+    fonts = font_manager.fontManager
+    before = width(Canvas)
+    entry = dataclasses.replace(
+        font_manager.ttfFontProperty(get_font(fonts.findfont("DejaVu Serif"))), name="House Font"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(fonts, "ttflist", [*fonts.ttflist, entry])
+        fonts._findfont_cached.cache_clear()
+        assert before != width(Canvas) == width(FigureCanvasAgg)
+    fonts._findfont_cached.cache_clear()
+    assert width(Canvas) == before
 
 
 def test_the_users_settings_play_no_part(article):

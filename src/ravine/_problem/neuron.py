@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 
 def neuron(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
-    """Return a linear layer with these parameters; no random number is drawn."""
-    with fork_random_state(
-        devices=()
-    ):  # torch's skip_init goes by way of meta tensors, which take sympy to be imported
+    """Return a linear layer with these parameters; the random state stays where it was."""
+    # not by torch's skip_init: it goes by way of meta tensors, which take sympy to be imported
+    with fork_random_state(devices=()):
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0], device="cpu").to(weight.dtype)
     with torch.no_grad():
         layer.weight.copy_(weight)

@@ -16,7 +16,6 @@ from typing import Any, ParamSpec
 import typer
 
 from ravine.cli import leave
-from ravine.cli.lazy_imports import put_off
 
 Given = ParamSpec("Given")
 
@@ -60,7 +59,6 @@ def report_errors(command: Callable[Given, None]) -> Callable[Given, None]:
     def inner(*args: Given.args, **kwargs: Given.kwargs) -> None:
         key, before = _Command(command.__name__, kwargs), dict[Path, Any]()
         tokens = _command.set(key), _before.set(before)
-        put_off(kwargs)
         try:
             command(*args, **kwargs)
             key.note_written(before)

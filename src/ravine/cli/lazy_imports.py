@@ -9,53 +9,60 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 COMPILER, DASK = "torch._dynamo", "dask"
 
+WITH_WORKERS = {"sweep", "resume"}
+"""Commands that may hand blocks to a cluster, or import the modules that a store was made with."""
 
-class CompilerLater(ModuleType):
+KEPT_ON = "__dynamo_disable"
+"""Where torch keeps the compiler's answer about a function (torch/_compile.py)."""
+
+
+class CompilerStub(ModuleType):
     """Stands for torch's compiler while nothing is compiled; whoever asks for more gets the compiler itself.
 
     Examples
     --------
-    >>> later = CompilerLater(COMPILER)
-    >>> later.graph_break(), later.disable(len, True, wrapping=False)([1, 2])
+    >>> stub = CompilerStub(COMPILER)
+    >>> stub.graph_break(), stub.disable(len, True, wrapping=False)([1, 2])
     (None, 2)
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.__path__ = []  # a package: its parts are imported by way of `PartsLater`
+        self.__path__ = []  # a package: its parts are imported by way of `CompilerParts`
+        self.answered: list[Any] = []
 
     @staticmethod
     def graph_break(msg: str = "") -> None:
         """Do what torch does outside of a compilation: nothing."""
 
-    @staticmethod
-    def disable(fn: Callable[..., Any], recursive: bool = True, **_: Any) -> Callable[..., Any]:
-        """Return the function: nothing compiles it."""
+    def disable(self, fn: Callable[..., Any], recursive: bool = True, **_: Any) -> Callable[..., Any]:
+        """Return the function: nothing compiles it as long as this is here."""
+        self.answered.append(fn)
         return fn
 
     def __getattr__(self, name: str) -> Any:
         """Bring the compiler itself; who looks through all modules for what each has does not want it."""
         if name.startswith("__"):
             raise AttributeError(name)
-        bring_back()
+        restore_imports()
         return getattr(importlib.import_module(COMPILER), name)
 
 
-class PartsLater:
+class CompilerParts:
     """Finds parts of the compiler where some are imported after all: brings the whole of it, and hands those over."""
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
         """Say where a part is to be had; of other modules it knows nothing."""
         if not name.startswith(f"{COMPILER}."):
             return None
-        bring_back()
+        restore_imports()
         importlib.import_module(name)
         return ModuleSpec(name, self)  # type: ignore[arg-type]
 
@@ -70,22 +77,25 @@ class PartsLater:
         module.__spec__ = self.made
 
 
-def put_off(typed: Mapping[str, Any]) -> None:
-    """Put off what no command of ours needs; nothing happens to what is there already.
+def defer_imports(words: Sequence[str]) -> None:
+    """Put off what no command of ours needs; nothing happens to what is there already. Only for a process of our own.
 
-    What was typed tells whether dask may be wanted: by workers, or by a module of the user's, whose name has a colon.
-    xarray settles once whether it is there, so that it cannot be brought back as the compiler can.
+    What was typed tells whether dask may be wanted: by commands that have workers, or by a module of the user's, whose
+    name has a colon. xarray settles once whether it is there, so that it cannot come back as the compiler can.
     """
     if "torch" not in sys.modules:
-        sys.modules[COMPILER] = CompilerLater(COMPILER)
-        sys.meta_path.append(PartsLater())  # nobody else finds a part where the whole has no path
-    wanted = {"cluster", "trust"} & set(typed) or any(":" in str(each) for each in typed.values())
+        sys.modules[COMPILER] = CompilerStub(COMPILER)
+        sys.meta_path.append(CompilerParts())  # nobody else finds a part where the whole has no path
+    wanted = WITH_WORKERS & set(words) or any(":" in each for each in words)
     if "xarray" not in sys.modules and not wanted:
         sys.modules.setdefault(DASK, None)  # type: ignore[arg-type]  # as if it were not installed
 
 
-def bring_back() -> None:
+def restore_imports() -> None:
     """Let the compiler be imported by whoever asks for it, as in any process."""
-    if isinstance(sys.modules.get(COMPILER), CompilerLater):
+    stub = sys.modules.get(COMPILER)
+    if isinstance(stub, CompilerStub):
         del sys.modules[COMPILER]
-        sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, PartsLater)]
+        sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, CompilerParts)]
+        for fn in stub.answered:  # torch keeps what it was told, on the function
+            vars(fn).pop(KEPT_ON, None)

@@ -14,6 +14,7 @@ import typer
 import ravine
 from ravine.cli.command import DEBUG, report_errors
 from ravine.cli.commands import animate, article, code, descend, explain, explore, landscape, plot, store, sweep
+from ravine.cli.lazy_imports import defer_imports
 from ravine.cli.quiet_pipe import QuietPipe
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ def run() -> None:
     """Run the command line; a mistyped option is answered in one line too."""
     warnings.showwarning = lambda message, *_: typer.echo(f"ravine: {message}", err=True)
     sys.stdout = QuietPipe(sys.stdout)
+    defer_imports(sys.argv[1:])
     try:
         leave_whole(app(standalone_mode=False) or 0)
     except Exception as reason:

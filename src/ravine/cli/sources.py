@@ -19,7 +19,7 @@ from ravine._problem.problem import Problem
 from ravine._problems import is_in_gallery, make_from_gallery
 from ravine._store.trust import is_in_store
 from ravine._words import words
-from ravine.cli.lazy_imports import bring_back
+from ravine.cli.lazy_imports import restore_imports
 
 
 def load_problem(
@@ -152,7 +152,7 @@ def _import_name(source: str) -> Any:
     sys.path.insert(0, here)
     try:
         _refuse_stores(module_name)
-        bring_back()
+        restore_imports()
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as reason:
         if reason.name != module_name:

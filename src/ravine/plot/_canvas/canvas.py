@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont
 
 Size = tuple[float, float, float]
 
@@ -31,7 +31,8 @@ class Renderer(RendererAgg):
         if ismath:
             return cast("Size", measure(s, prop, ismath))
         params: Any = mpl.rcParams
-        key = (s, prop.copy(), self.dpi, params["text.hinting"], *(tuple(params[each]) for each in FONTS))
+        means = (findfont(prop), *(tuple(params[each]) for each in FONTS))  # a font may be registered on the way
+        key = (s, prop.copy(), self.dpi, params["text.hinting"], params["text.hinting_factor"], *means)
         size = _sizes.get(key)
         if size is None:
             if len(_sizes) >= KEPT:
@@ -55,8 +56,12 @@ class Canvas(FigureCanvasAgg):
         *,
         metadata: dict[str, Any] | None = None,
         pil_kwargs: dict[str, Any] | None = None,
-        **_: Any,
+        dpi: float | None = None,
+        facecolor: Any = None,
+        edgecolor: Any = None,
+        orientation: str | None = None,
+        bbox_inches_restore: Any = None,
     ) -> None:
-        """Write the figure to a PNG file; what else matplotlib hands to canvases that are not its own is seen to."""
+        """Write the figure to a PNG file; matplotlib has seen to what it hands over from `dpi` on."""
         plain: Any = super().print_png
         plain(filename_or_obj, metadata=metadata, pil_kwargs={"compress_level": LEVEL} | (pil_kwargs or {}))
