@@ -61,7 +61,9 @@ class Function:
         """Loss, gradient and Hessian at a place: the gradient of each entry of the gradient."""
         leaf, loss, gradient = self._twice(place)
         # entry by entry, not along units: a tensor to go along makes torch import what it traces shapes with, sympy too
-        rows = _numbers(torch.stack([_differentiate(entry, leaf, again=False) for entry in gradient]))
+        # and picked one by one: of entries taken apart at once, each would go back through all
+        entries = (gradient[k] for k in range(len(leaf)))
+        rows = _numbers(torch.stack([_differentiate(entry, leaf, again=False) for entry in entries]))
         return float(loss), _numbers(gradient), (rows + rows.T) / 2
 
     def gradient(self, place: Vector) -> Vector:
