@@ -194,6 +194,7 @@ def test_whole_runs_are_walked_once_for_all_blocks(article, fails, monkeypatch):
     monkeypatch.setattr(batched, "MOST_RUNS", 25)
     runs = ravine.sweep(article["MSELoss"], lr=np.geomspace(1e-3, 1, 100), steps=40, keep="summary")
     words = describe(runs, "final_loss")["equals_torch"]
+    assert words.startswith("every bit") or not CAPABLE
     if words.startswith("every bit"):
         assert words == "every bit, 16 whole runs of 40 steps compared, by their losses"
         assert walks[0] == 16
@@ -212,13 +213,16 @@ def test_torch_is_led_along_each_whole_run_once_where_paths_are_kept(article, ho
         raise AssertionError("what equals torch needs no walk")
 
     settings = {"lr": np.geomspace(1e-3, 0.3, 100), "momentum": 0.5, "steps": 20, **how}
-    if claims_every_bit(ravine.sweep(article["MSELoss"], **settings)):
-        monkeypatch.setattr(reference.TorchReference, "_follows", watched)
-        monkeypatch.setattr(reference.TorchReference, "_bundles", walked)
-        monkeypatch.setattr(batched, "MOST_RUNS", 25)
-        runs = ravine.sweep(article["MSELoss"], **settings)
-        assert describe(runs, "loss")["equals_torch"] == "every bit, 16 whole runs of 20 steps compared"
-        assert len(followed) == len(set(followed)) == 16
+    exact = claims_every_bit(ravine.sweep(article["MSELoss"], **settings))
+    if not CAPABLE and not exact:
+        pytest.skip("no order with torch's bits is known here")
+    assert exact
+    monkeypatch.setattr(reference.TorchReference, "_follows", watched)
+    monkeypatch.setattr(reference.TorchReference, "_bundles", walked)
+    monkeypatch.setattr(batched, "MOST_RUNS", 25)
+    runs = ravine.sweep(article["MSELoss"], **settings)
+    assert describe(runs, "loss")["equals_torch"] == "every bit, 16 whole runs of 20 steps compared"
+    assert len(followed) == len(set(followed)) == 16
 
 
 def test_near_a_minimum_nothing_is_refused_for_rounding_alone(article):
@@ -430,6 +434,7 @@ def test_one_run_that_is_off_changes_the_words(article):
         assert 0 < after.off < 3e-7
 
 
+@pytest.mark.skipif(not CAPABLE, reason="no order with torch's bits is known here")
 @pytest.mark.parametrize("at_once", [1, 6, 21], ids=str)
 @pytest.mark.parametrize("step", [0, 7, 20])
 @pytest.mark.parametrize("what", ["position", "loss"])
@@ -437,8 +442,6 @@ def test_one_bit_that_is_off_is_seen_wherever_it_stands(article, what, step, at_
     made = plan_of(article["MSELoss"], {"lr": np.geomspace(1e-3, 0.5, 40)})
     engine, whole = made.engines[0], slice(0, 40)
     result = made.make(whole, lambda amount: None)
-    if not CAPABLE:
-        return
     loss, position = (torch.from_numpy(result.kept[name][1].copy()) for name in ("loss", "position"))
     record = Buffer(loss.T.contiguous(), position.permute(1, 2, 0).contiguous(), None)
     monkeypatch.setattr(reference, "HELD_BYTES", at_once * 16 * (2 * 50 + 64) * 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +19,19 @@ from ravine._kernel import layers, neuron
 from ravine._problem.order import same_bits
 
 DTYPES = [torch.float32, torch.float64]
-needs_products = pytest.mark.skipif(
-    layers.make_layers(torch.ones(1)) is None, reason="no kernel for vectors of 512 bits was built"
-)
+KERNEL = neuron.load_kernel()
+WIDE = KERNEL is not None and KERNEL.level == "avx512"
+FASTER = KERNEL is not None and layers.is_faster(KERNEL)
+needs_products = pytest.mark.skipif(not WIDE, reason="no kernel for vectors of 512 bits was built")
 needs_tanh = pytest.mark.skipif(
-    layers.make_tanh(torch.ones(1)) is None, reason="tanh by the kernel is none of torch's here, or no faster"
+    not WIDE or layers.find_tanh(KERNEL) is None, reason="tanh by the kernel is none of torch's here"
 )
+
+
+@pytest.fixture(autouse=True)
+def wherever_it_was_built(monkeypatch):
+    """Also where torch's own is as fast, and stays."""
+    monkeypatch.setattr(layers, "is_faster", lambda kernel: kernel.level == "avx512")
 
 
 @pytest.fixture
@@ -80,6 +88,26 @@ def test_what_is_no_such_product():
     for wrong in ((left.double(), right, out), (left, right[:1], out), (left, right, torch.ones(2, 16, 3).mT)):
         with pytest.raises(ValueError, match="no such product"):
             made.multiply(*wrong)
+    out = torch.full((2, 3, 17), 7.0)
+    with pytest.raises(ValueError, match=f"multiples of {made.in_vector} numbers, got 17"):
+        made.multiply(left, torch.ones(2, 8, 17), out)
+    assert out.eq(7.0).all()
+
+
+@pytest.mark.skipif(not WIDE, reason="no kernel for vectors of 512 bits was built")
+def test_torchs_own_stays_where_it_is_as_fast(monkeypatch):
+    """It depends on the processor's maker and torch's library, and on no clock."""
+    monkeypatch.undo()
+    like = torch.ones(1)
+    assert (layers.make_layers(like) is not None) == FASTER
+    assert FASTER or layers.make_tanh(like) is None
+    processor = Path("/proc/cpuinfo")
+    if processor.exists():
+        by_amd = "AuthenticAMD" in processor.read_text()
+        assert (by_amd and torch.backends.mkl.is_available()) == FASTER
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert layers.make_layers(like) is None
+    assert layers.make_tanh(like) is None
 
 
 @pytest.mark.quick
@@ -149,18 +177,23 @@ def test_a_tanh_that_is_not_torchs_is_refused(monkeypatch):
         found = torchs(given, **how)
         return torch.where((given > 0.5) & (given < 0.501), torch.nextafter(found, torch.ones(())), found)
 
-    layers._tried_tanh.cache_clear()
+    assert layers.make_tanh(torch.ones(1)) is not None
+    layers.find_tanh.cache_clear()
     monkeypatch.setattr(torch, "tanh", other)
     try:
         assert layers.make_tanh(torch.ones(1)) is None
     finally:
-        layers._tried_tanh.cache_clear()
+        layers.find_tanh.cache_clear()
 
 
-def network_of(random, samples=40):
+PRODUCTS = {f"1 {what}" for what in ("forward", "inputs", "weight")}
+"""Those of the hidden layer of such a network."""
+
+
+def network_of(random, samples=40, activation=nn.Tanh):
     """A network all of whose hidden products the kernel takes, torch's values at some positions, and forms for it."""
     first, second, third = (nn.utils.skip_init(nn.Linear, *widths) for widths in ((3, 32), (32, 16), (16, 1)))
-    model = nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), third)
+    model = nn.Sequential(first, activation(), second, activation(), third)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(normal(random, *parameter.shape) / parameter.shape[-1] ** 0.5)
@@ -174,10 +207,33 @@ def network_of(random, samples=40):
     return made, same_bits(losses, values.loss) and same_bits(gradient, values.gradient)
 
 
+def compiled_in(made):
+    return {name for (_, name), how in made.forms.items() if how == network.KERNEL}
+
+
+@pytest.mark.skipif(not FASTER, reason="torch's own products are as fast here")
+def test_a_network_takes_the_kernel(random, monkeypatch):
+    """All its hidden products, and tanh; one without tanh does not try it."""
+    monkeypatch.undo()
+    made, equal = network_of(random)
+    assert equal
+    active = {"0 activation", "1 activation"} if layers.make_tanh(torch.ones(1)) is not None else set()
+    assert compiled_in(made) >= PRODUCTS | active
+    assert str(made).startswith(f"{len(compiled_in(made))} operations compiled, ")
+    monkeypatch.setattr(network, "make_tanh", lambda like: pytest.fail("nobody asked for tanh"))
+    made, equal = network_of(random, activation=nn.ReLU)
+    assert equal
+    assert compiled_in(made) >= PRODUCTS
+
+
 @needs_products
 def test_what_is_off_in_its_last_bit_is_not_taken(random, monkeypatch):
-    _, equal = network_of(random)
+    made, equal = network_of(random)
     assert equal
+    taken = compiled_in(made) & PRODUCTS
+    if not taken and not FASTER:
+        pytest.skip("products of torch's library have other bits here")
+    assert taken
     multiply = layers.Layers.multiply
 
     def off(self, left, right, out, bias=None):
@@ -187,5 +243,4 @@ def test_what_is_off_in_its_last_bit_is_not_taken(random, monkeypatch):
     monkeypatch.setattr(layers.Layers, "multiply", off)
     other, still = network_of(random)
     assert still
-    names = {f"1 {what}" for what in ("forward", "inputs", "weight")}
-    assert not any(how == network.COMPILED for (_, name), how in other.forms.items() if name in names)
+    assert not compiled_in(other) & PRODUCTS

@@ -34,6 +34,7 @@ ACTIVATIONS = {
     "gelu by tanh": nn.GELU("tanh"),
     "silu": nn.SiLU(),
 }
+CAPABLE = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 WRITTEN = "'s rule on a batch, gradient written out"
 
 
@@ -105,15 +106,17 @@ def test_each_activation(name, random):
 @pytest.mark.parametrize("between", [None, nn.SiLU(), nn.Tanh()], ids=str)
 def test_a_single_number_between_layers(between, random):
     """What gives its place to something else is not asked for again, also where nothing is between layers."""
-    samples, widths = int(random.integers(30, 70)), [3, 1, int(random.integers(2, 9)), 1]
-    layers = [linear(random, a, b, torch.float32) for a, b in itertools.pairwise(widths)]
-    chain = layers if between is None else [layers[0], between, layers[1], between, layers[2]]
-    x, y = (torch.from_numpy(random.normal(size=(samples, width))).float() for width in (3, 1))
-    problem = ravine.Problem.of(nn.Sequential(*chain), nn.MSELoss(), (x, y))
-    axes = {"lr": [0.01, 0.1, 0.2], "momentum": [0.0, 0.9]}
-    runs = ravine.sweep(problem, steps=8, **axes)
-    exact = check_runs(random, problem, torch.optim.SGD, runs, **axes)
-    assert exact or between is None, facts_of(runs)["why"]  # of layers in a row some shapes have other bits
+    for last in (int(random.integers(2, 5)), int(random.integers(5, 9))):
+        samples = int(random.integers(30, 70))
+        layers = [linear(random, a, b, torch.float32) for a, b in itertools.pairwise([3, 1, last, 1])]
+        chain = layers if between is None else [layers[0], between, layers[1], between, layers[2]]
+        x, y = (torch.from_numpy(random.normal(size=(samples, width))).float() for width in (3, 1))
+        problem = ravine.Problem.of(nn.Sequential(*chain), nn.MSELoss(), (x, y))
+        axes = {"lr": [0.01, 0.1, 0.2], "momentum": [0.0, 0.9]}
+        runs = ravine.sweep(problem, steps=8, **axes)
+        exact = check_runs(random, problem, torch.optim.SGD, runs, **axes)
+        # of linear layers in a row some of the wider ones have other bits
+        assert exact or (between is None and (last > 4 or not CAPABLE)), facts_of(runs)["why"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -68,7 +68,7 @@ def _check_kinds(optimizer: Optimizer, fixed: Mapping[str, Any], axes: Sequence[
     """Refuse words where there is a switch, and anything but numbers where there is a number, before any run."""
     taken = parameters_of(optimizer)
     of_loop = loop_settings(optimizer, {**fixed, **{axis.name: axis.values for axis in axes}})
-    # the others are numbers
+    # labels that are floats are neither words nor objects, so there is nothing to refuse; the loop's have bounds too
     doubtful = [axis for axis in axes if axis.labels.dtype.kind != "f" or axis.name in of_loop]
     values = [*fixed.items(), *((axis.name, value) for axis in doubtful for value in axis.values)]
     for name, value in values:

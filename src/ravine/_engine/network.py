@@ -3,8 +3,7 @@
 What each run has lies apart from the next, at the places that a tensor of its own would have. So element-wise
 operations work out the vectors, and what they leave over, as they do in a single run; and a batched product whose
 result lies apart is torch's own product for one run, taken for each of them. Faster are the matrix library's own batch,
-which has other bits for some shapes, such as a single output, and the compiled kernel: what may be taken is found by
-trial.
+which has other bits for some shapes, such as a single output, and the compiled kernel: a trial finds what may be taken.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from ravine._torch import is_plain, one_thread
 Form = Callable[[], torch.Tensor]
 """A way to a product."""
 
-COMPILED = "compiled"
+KERNEL = "compiled"
 AT_ONCE = "at once"
-TURNED = "transposed at once"
-MULTIPLIED = "multiplied at once"
-APART = "run after run"
+TRANSPOSED_PRODUCT = "transposed at once"
+ELEMENTWISE_PRODUCT = "multiplied at once"
+RUN_AFTER_RUN = "run after run"
 ONE_BY_ONE = "one by one"
 """Ways by which products, sums and activations of many runs are taken."""
 
@@ -117,7 +116,8 @@ class Network:
         assert layers is not None
         self.layers: Sequence[Layer] = layers
         self.forms: dict[tuple[int, str], str] = {}
-        self.compiled, self.tanh = make_layers(self.problem.like), make_tanh(self.problem.like)
+        has_tanh = any(layer.activation is not None and layer.activation.is_tanh for layer in layers)
+        self.compiled, self.tanh = make_layers(self.problem.like), make_tanh(self.problem.like) if has_tanh else None
         self.rooms: dict[tuple[int, int], Room] = {}
         for trial in self.trials:
             self._choose_forms(trial)
@@ -180,13 +180,13 @@ class Network:
                 torch.mm(one, other, out=out) if bias is None else torch.addmm(bias[run], one, other, out=out)
             return product.apart
 
-        forms = {AT_ONCE: lambda: at_once(product.dense), TURNED: turned}
+        forms = {AT_ONCE: lambda: at_once(product.dense), TRANSPOSED_PRODUCT: turned}
         if layer.outputs == 1:
-            forms = {TURNED: turned, **forms}
+            forms = {TRANSPOSED_PRODUCT: turned, **forms}
         compiled = self._compiled(room.samples, layer.outputs, layer.inputs)
         if compiled is not None:
-            forms = {COMPILED: lambda: compiled.multiply(hidden, weight.mT, product.dense, bias), **forms}
-        forms |= {APART: lambda: at_once(product.apart), ONE_BY_ONE: one_by_one}
+            forms = {KERNEL: lambda: compiled.multiply(hidden, weight.mT, product.dense, bias), **forms}
+        forms |= {RUN_AFTER_RUN: lambda: at_once(product.apart), ONE_BY_ONE: one_by_one}
         room.outputs[number] = found = self._product(room.samples, f"{number} forward", forms)
         if layer.activation is None:
             return found
@@ -219,14 +219,14 @@ class Network:
 
         forms = {
             AT_ONCE: lambda: torch.bmm(slope, weight, out=product.dense),
-            APART: lambda: torch.bmm(slope, weight, out=product.apart),
+            RUN_AFTER_RUN: lambda: torch.bmm(slope, weight, out=product.apart),
             ONE_BY_ONE: one_by_one,
         }
         if layer.outputs == 1:  # nothing is summed
-            forms = {MULTIPLIED: lambda: torch.mul(slope, weight, out=product.dense), **forms}
+            forms = {ELEMENTWISE_PRODUCT: lambda: torch.mul(slope, weight, out=product.dense), **forms}
         compiled = self._compiled(room.samples, layer.inputs, layer.outputs)
         if compiled is not None:
-            forms = {COMPILED: lambda: compiled.multiply(slope, weight, product.dense), **forms}
+            forms = {KERNEL: lambda: compiled.multiply(slope, weight, product.dense), **forms}
         return self._product(room.samples, f"{number} inputs", forms)
 
     def _by_weight(self, number: int, layer: Layer, room: Room, slope: torch.Tensor, before: torch.Tensor) -> None:
@@ -244,13 +244,13 @@ class Network:
                 out.copy_(torch.mm(slope[run].t(), before[run]))
             return place
 
-        forms = {AT_ONCE: at_once, TURNED: turned}
+        forms = {AT_ONCE: at_once, TRANSPOSED_PRODUCT: turned}
         if layer.outputs > layer.inputs:  # products with few rows, and many numbers in each, are the faster ones
-            forms = {TURNED: turned, **forms}
+            forms = {TRANSPOSED_PRODUCT: turned, **forms}
         compiled = self._compiled(layer.outputs, layer.inputs, room.samples)
         if compiled is not None:
-            forms = {COMPILED: lambda: compiled.multiply(slope.mT, before, place), **forms}
-        forms |= {APART: lambda: torch.bmm(slope.mT, before, out=place), ONE_BY_ONE: one_by_one}
+            forms = {KERNEL: lambda: compiled.multiply(slope.mT, before, place), **forms}
+        forms |= {RUN_AFTER_RUN: lambda: torch.bmm(slope.mT, before, out=place), ONE_BY_ONE: one_by_one}
         self._product(room.samples, f"{number} weight", forms)
 
     def _by_bias(self, number: int, room: Room, slope: torch.Tensor, place: torch.Tensor) -> None:
@@ -284,7 +284,7 @@ class Network:
 
         forms = {AT_ONCE: at_once, ONE_BY_ONE: one_by_one}
         if compiled is not None:
-            forms = {COMPILED: partial(at_once, compiled), **forms}
+            forms = {KERNEL: partial(at_once, compiled), **forms}
         return self._product(samples, name, forms)
 
     def _product(self, samples: int, name: str, forms: Mapping[str, Form]) -> torch.Tensor:
@@ -303,10 +303,10 @@ class Network:
     def __str__(self) -> str:
         """Say how many products, sums and activations are taken in which way."""
         counts = Counter(self.forms.values())
-        ways = (COMPILED, AT_ONCE, TURNED, MULTIPLIED, APART, ONE_BY_ONE)
-        told = [f"{counts[how]} {how}" for how in ways if counts[how]]
-        noun = " operation " if told[0].startswith("1 ") else " operations "
-        return ", ".join([told[0].replace(" ", noun, 1), *told[1:]])
+        ways = (KERNEL, AT_ONCE, TRANSPOSED_PRODUCT, ELEMENTWISE_PRODUCT, RUN_AFTER_RUN, ONE_BY_ONE)
+        words = [f"{counts[how]} {how}" for how in ways if counts[how]]
+        noun = " operation " if words[0].startswith("1 ") else " operations "
+        return ", ".join([words[0].replace(" ", noun, 1), *words[1:]])
 
 
 class Product:

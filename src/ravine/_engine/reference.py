@@ -180,7 +180,7 @@ class TorchReference:
         rows = aligned_rows(_starts_of([self.job.problem_of(run) for run in runs.tolist()]))
         leaves = rows.unbind()
         optimizer, schedules = self._optimizer_of(runs, [[leaf] for leaf in leaves])
-        take_step, last, parts = inspect.unwrap(type(optimizer).step), len(position) - 1, self.problem.parts
+        take_step, last, parts = step_of(optimizer), len(position) - 1, self.problem.parts
         assert parts is not None
         here = torch.zeros_like(rows)
         for leaf, slope in zip(leaves, here.unbind(), strict=True):
@@ -197,8 +197,7 @@ class TorchReference:
                 if step == last:
                     break
                 here.copy_(slopes)
-                with torch.no_grad():
-                    take_step(optimizer)
+                take_step()
                 for schedule in schedules:
                     schedule.step()
             if not identical(torch.stack(held), places):

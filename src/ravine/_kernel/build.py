@@ -50,8 +50,8 @@ def compile_all(folder: Path = HERE) -> list[Path]:
         compiler = ["cc"]
 
     def compile_one(level: str) -> subprocess.CompletedProcess[str]:
-        told = [*FLAGS, *EXACT, *LEVELS[level], f'-DSOURCE="{source_of(level)}"']
-        command = [*compiler, *told, str(HERE / "neuron.c"), "-o", str(folder / library_name(level)), "-lm"]
+        arguments = [*FLAGS, *EXACT, *LEVELS[level], f'-DSOURCE="{source_of(level)}"']
+        command = [*compiler, *arguments, str(HERE / "neuron.c"), "-o", str(folder / library_name(level)), "-lm"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     levels = [level for level in LEVELS if level == "portable" or platform.machine() in MANY]

@@ -71,8 +71,12 @@ ALWAYS void NAME(strip)(int vectors, int rows, int terms, const REAL *a, ptrdiff
         NAME(piece)(1, vectors, terms, a + r * a_row, a_row, a_term, b, b_term, bias, out + r * out_row, out_row);
 }
 
+/* Of so many numbers, or a multiple of it, are the rows of a product. */
+int NAME(numbers_in_vector)(void) { return IN_VECTOR; }
+
 /* Multiply the matrices of so many runs. Strides are numbers from one run, row and term to the next; columns of the
- * right factor lie side by side, or, where it is turned, its terms do: then `room` holds columns times terms. */
+ * right factor lie side by side, or, where it is turned, its terms do: then `room` holds columns times terms.
+ * Return 0, or 1 where there is no such product, and nothing was written. */
 int NAME(products)(int runs, int rows, int columns, int terms, const REAL *a, ptrdiff_t a_run, ptrdiff_t a_row,
                    ptrdiff_t a_term, const REAL *b, ptrdiff_t b_run, ptrdiff_t b_line, int turned, const REAL *bias,
                    ptrdiff_t bias_run, REAL *out, ptrdiff_t out_run, REAL *room)

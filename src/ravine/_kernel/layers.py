@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from collections.abc import Callable
 from functools import cache
 
@@ -21,9 +20,6 @@ FEWEST_TERMS = 8
 TRIED = 2**20
 """Numbers at which tanh is held against torch's, evenly among all of float32 that are not as good as 0 or 1."""
 
-SHARE = 0.8
-"""Of the time that torch takes for tanh, the kernel's must be less than this."""
-
 
 class Layers:
     """What the kernel offers to layers of one dtype."""
@@ -36,7 +32,7 @@ class Layers:
         right = [pointer, size, size, number]
         self.products.argtypes = [*[number] * 4, pointer, *[size] * 3, *right, pointer, size, pointer, size, pointer]
         self.products.restype = number
-        self.in_vector = kernel.lanes[dtype] // 4
+        self.in_vector: int = getattr(kernel.library, f"numbers_in_vector_{precision}")()
 
     def takes(self, rows: int, columns: int, terms: int) -> bool:
         """Tell whether a product of such matrices is one of those that are faster here."""
@@ -48,29 +44,39 @@ class Layers:
     ) -> torch.Tensor:
         """Multiply matrices (runs, rows, terms) by others (runs, terms, columns), and add a bias (runs, columns)."""
         (runs, rows, terms), columns = left.shape, right.shape[2]
-        turned = right.stride(2) != 1
+        transposed = right.stride(2) != 1
         fits = right.shape == (runs, terms, columns) and out.shape == (runs, rows, columns)
-        lies = out.stride()[1:] == (columns, 1) and right.stride(1 if turned else 2) == 1
+        lies = out.stride()[1:] == (columns, 1) and right.stride(1 if transposed else 2) == 1
         if bias is not None:
             fits, lies = fits and bias.shape == (runs, columns), lies and bias.stride(1) == 1
         tensors = (left, right, out) if bias is None else (left, right, out, bias)
         if not fits or not lies or any(each.dtype != self.dtype or each.device.type != "cpu" for each in tensors):
             raise ValueError(f"no such product: {[(tuple(each.shape), each.stride(), each.dtype) for each in tensors]}")
-        room = out.new_empty(columns * terms if turned else 0)  # held until the call is over
+        room = out.new_empty(columns * terms if transposed else 0)  # held until the call is over
         begin = (None, 0) if bias is None else (bias.data_ptr(), bias.stride(0))
-        line = right.stride(2 if turned else 1)
-        factors = (left.data_ptr(), *left.stride(), right.data_ptr(), right.stride(0), line, turned)
-        self.products(runs, rows, columns, terms, *factors, *begin, out.data_ptr(), out.stride(0), room.data_ptr())
+        line = right.stride(2 if transposed else 1)
+        factors = (left.data_ptr(), *left.stride(), right.data_ptr(), right.stride(0), line, transposed)
+        written = (out.data_ptr(), out.stride(0), room.data_ptr())
+        if self.products(runs, rows, columns, terms, *factors, *begin, *written):
+            raise ValueError(f"rows of a product are multiples of {self.in_vector} numbers, got {columns}")
         return out
 
 
-def make_layers(like: torch.Tensor) -> Layers | None:
-    """Return what the kernel offers to layers of a tensor's dtype; None where it is no faster than torch.
+def is_faster(kernel: Kernel) -> bool:
+    """Tell whether the kernel's products and tanh are faster than torch's here.
 
-    torch's matrix library has code for 256 bits at once on every processor that has it, not for 512.
+    On AMD's processors MKL, which torch calls for both, has code for 256 bits at once, and generic code for tanh. On
+    Intel's it has code for 512, and other libraries have their own: beside those the kernel was never timed, and what
+    torch calls stays. No clock is asked: a sweep tells what of it was compiled, and has to tell the same again.
     """
+    by_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return by_mkl and kernel.level == "avx512" and bool(kernel.library.made_by_amd())
+
+
+def make_layers(like: torch.Tensor) -> Layers | None:
+    """Return what the kernel offers to layers of a tensor's dtype; None where it is no faster than torch."""
     kernel = load_kernel()
-    if kernel is None or kernel.level != "avx512" or like.dtype not in kernel.lanes or like.device.type != "cpu":
+    if kernel is None or like.dtype not in kernel.lanes or like.device.type != "cpu" or not is_faster(kernel):
         return None
     return Layers(kernel, like.dtype)
 
@@ -80,19 +86,22 @@ Tanh = Callable[[torch.Tensor, torch.Tensor], object]
 
 
 def make_tanh(like: torch.Tensor) -> Tanh | None:
-    """Return tanh by the kernel for a tensor's dtype; None where it is none of torch's, or no faster.
+    """Return tanh by the kernel for a tensor's dtype; None where it is none of torch's, or no faster."""
+    kernel = load_kernel()
+    if kernel is None or like.dtype != torch.float32 or like.device.type != "cpu" or not is_faster(kernel):
+        return None
+    return find_tanh(kernel)
+
+
+@cache
+def find_tanh(kernel: Kernel) -> Tanh | None:
+    """Return the kernel's tanh; None where it has none, or one that is not torch's.
 
     What a library rounds the other way only lies close to the middle between two numbers, and torch itself is asked
     for these. So a million numbers tell whether all others are torch's.
     """
-    kernel = load_kernel()
-    if kernel is None or like.dtype != torch.float32 or like.device.type != "cpu" or not kernel.library.has_tanh():
+    if not kernel.library.has_tanh():
         return None
-    return _tried_tanh(kernel)
-
-
-@cache
-def _tried_tanh(kernel: Kernel) -> Tanh | None:
     pointer, size = ctypes.c_void_p, ctypes.c_ssize_t
     work, write = kernel.library.tanh_float, kernel.library.write_places_float
     work.argtypes, work.restype = [size, size, pointer, size, pointer, size, pointer, pointer], size
@@ -108,8 +117,8 @@ def _tried_tanh(kernel: Kernel) -> Tanh | None:
             kept.lists = torch.empty(most, dtype=torch.int32), torch.empty(most)
         places, doubtful = kept.lists
         where = (out.data_ptr(), out.stride(0))
-        told = (given.data_ptr(), given.stride(0), *where, places.data_ptr(), doubtful.data_ptr())
-        count = work(rows, columns, *told)
+        arguments = (given.data_ptr(), given.stride(0), *where, places.data_ptr(), doubtful.data_ptr())
+        count = work(rows, columns, *arguments)
         found = torch.tanh(doubtful[:count])
         write(count, places.data_ptr(), found.data_ptr(), columns, *where)
 
@@ -120,14 +129,5 @@ def _tried_tanh(kernel: Kernel) -> Tanh | None:
     numbers = torch.stack([numbers, -numbers])
     found, expected = torch.empty_like(numbers), torch.tanh(numbers)
     tanh(numbers, found)
-    if not torch.equal(found.view(torch.int32), expected.view(torch.int32)):
-        return None
-    some, out = numbers[:, :4096].contiguous(), found[:, :4096].contiguous()
-    ours = min(_seconds(lambda: tanh(some, out)) for _ in range(5))
-    return tanh if ours < SHARE * min(_seconds(lambda: torch.tanh(some, out=out)) for _ in range(5)) else None
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
+    kept.lists = None  # larger than those of most networks
+    return tanh if torch.equal(found.view(torch.int32), expected.view(torch.int32)) else None

@@ -18,6 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#if defined __x86_64__
+#include <cpuid.h>
+#endif
 
 #define ALWAYS static inline __attribute__((always_inline))
 
@@ -45,6 +48,18 @@
 #define SOURCE ""
 #endif
 const char *source_of_kernel(void) { return SOURCE; }
+
+/* Whether AMD made this processor: which code torch's libraries have for it depends on that. */
+int made_by_amd(void)
+{
+#if defined __x86_64__
+    unsigned most, first, second, third;
+    return __get_cpuid(0, &most, &first, &third, &second) && first == signature_AMD_ebx &&
+           second == signature_AMD_edx && third == signature_AMD_ecx;
+#else
+    return 0;
+#endif
+}
 
 enum loss { MSE, L1, HUBER, SMOOTH_L1 };
 

@@ -166,8 +166,8 @@ class Neuron:
             raise ValueError(f"records of {steps} steps of {runs} runs expected, runs side by side")
         where = None if position is None else position.data_ptr()
         room = self._make_room()  # held until the call is over
-        told = (room.data_ptr(), fused, steps, begun, runs, settings.data_ptr(), state.data_ptr())
-        self._call("descend", sums, *told, where, *strides, losses.data_ptr(), losses.stride(0))
+        arguments = (room.data_ptr(), fused, steps, begun, runs, settings.data_ptr(), state.data_ptr())
+        self._call("descend", sums, *arguments, where, *strides, losses.data_ptr(), losses.stride(0))
 
     @property
     def _numbers_held(self) -> int:
