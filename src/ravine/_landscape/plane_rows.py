@@ -76,7 +76,7 @@ class PlaneRows:
         """The first layer along the plane's first direction, where that gives the same losses to `CLOSE`."""
         if math.prod(self.grid.shape) < FEWEST:
             return None
-        with torch.no_grad(), self._still():
+        with torch.no_grad(), self._evaluation_context():
             layer = self.place.find_first_layer(torch.from_numpy(self.plane.directions[0]))
             if layer is None:
                 return None
@@ -95,11 +95,11 @@ class PlaneRows:
         """Evaluate one row."""
         across, down = self.grid.values
         layer = self.shortcut and self.shortcut.layer
-        with torch.no_grad(), self._still():
+        with torch.no_grad(), self._evaluation_context():
             return self._along(down[number], across, layer)
 
     @contextmanager
-    def _still(self) -> Iterator[None]:
+    def _evaluation_context(self) -> Iterator[None]:
         with one_thread() if self.alone else nullcontext(), fork_random_state():
             if self.place.draws:
                 torch.set_rng_state(self.random)
