@@ -724,6 +724,22 @@ def test_a_first_snapshot_that_has_to_wait_is_no_measure(clock, monkeypatch):
     assert recorder.dataset().sizes["step"] > 90
 
 
+def test_a_clock_of_the_thread_that_moves_now_and_then_makes_no_snapshot_free(clock, monkeypatch):
+    """On Windows it moves every 15.6 ms, and says that it is exact to 100 ns."""
+    monkeypatch.setattr(budget, "TICK", 1e-7)
+    monkeypatch.setattr(snapshots.time, "thread_time", lambda: clock.now // 0.015625 * 0.015625)
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    clock.step, clock.shot = 1e-4, 4e-3
+    with ravine.record(model, rule) as recorder:
+        paid = recorder._shots.budget
+        train_plainly(model, rule, 2, clock.tick)
+        assert paid._charged == paid._usual == pytest.approx(4e-3)
+        train_plainly(model, rule, 8, clock.tick)
+        assert clock.spent == pytest.approx(4e-3)  # one cannot be had again in a millisecond
+    assert recorder.dataset().step.values.tolist() == [0, 10]
+
+
 def test_what_hooks_and_thinning_take_is_counted(clock, monkeypatch):
     kept = Writer.keep
 
