@@ -11,6 +11,7 @@ import torch
 
 import ravine
 from ravine._landscape import plane_rows
+from ravine._landscape.on_plane import _moved_by
 from ravine._problem.first_layer import FirstLayer
 from ravine._problem.in_place import InPlace
 
@@ -119,7 +120,71 @@ def looked_at(model, problem, batches, statistics="frozen"):
 def test_joined_batches_go_along_the_first_layer(make, shape):
     model = make()
     told = looked_at(model, *problem_of(model, *shape))
-    assert told.startswith("of joined batches along each row by its slope, which moved the loss by at most ")
+    assert told.startswith("of joined batches along each row by its slope, which ")
+    assert "5 losses" in told
+
+
+def test_how_far_losses_moved_is_said():
+    assert _moved_by(0.0) == "left each of 5 losses as it was, in every bit"
+    assert _moved_by(1.23e-8) == "moved none of 5 losses by more than 1.2 × 10⁻⁸ of the largest"
+
+
+class Clipping(Net):
+    """A network that clips its first weights as it is called, as it is done against large ones."""
+
+    def __init__(self, way, most):
+        super().__init__(first=seeded(torch.nn.Linear, 16, 16))
+        self.clipped_by, self.most = way, most
+
+    def forward(self, x):
+        weight = self.first.weight
+        if self.clipped_by == "data":
+            weight.data.clamp_(-self.most, self.most)
+        elif self.clipped_by == "for the call alone":  # as networks of binary weights are trained
+            held = weight.data
+            weight.data = held.clamp(-self.most, self.most)
+            found = super().forward(x)
+            weight.data = held
+            return found
+        else:
+            with torch.no_grad():
+                weight.clamp_(-self.most, self.most)
+        return super().forward(x)
+
+
+CORNERS = [(-1, -1), (1, -1), (-1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("way", ["no grad", "data", "for the call alone"])
+@pytest.mark.parametrize("corner", CORNERS)
+def test_where_a_call_clips_weights_it_is_not_taken(way, corner):
+    """Of one weight, and near one corner alone: everywhere else nothing is clipped."""
+    model = Clipping(way, torch.full((16, 16), torch.inf))
+    problem, _ = problem_of(model, 16)
+    plane = ravine.Plane.random(problem)
+    names = list(problem.start)
+    before = sum(problem.start[name].numel() for name in names[: names.index("first.weight")])
+    sizes = {each: np.abs(plane.at(*each)[before : before + 256]) for each in CORNERS}
+    others = np.max([sizes[each] for each in CORNERS if each != corner], axis=0)
+    chosen = int(np.argmax(sizes[corner] - others))
+    model.most.view(-1)[chosen] = float(sizes[corner][chosen] + others[chosen]) / 2
+    problem, batches = problem_of(model, 16)
+    land = ravine.surface(problem, plane=plane, points=POINTS)
+    assert "first_layer" not in json.loads(land.surface.attrs["provenance"])
+    assert np.abs(land.surface - plainly(model, plane, batches)).max() <= 1e-6 * land.surface.max()
+
+
+def test_tied_first_layers():
+    """One module under two names is called twice; two that share their weights have one of them followed."""
+    model = Net("once")
+    model.again = model.first
+    assert looked_at(model, *problem_of(model, 16)) is not None
+    model.last = torch.nn.Sequential(torch.nn.Tanh(), model.again, seeded(torch.nn.Linear, 16, 4))
+    assert looked_at(model, *problem_of(model, 16)) is None
+    tied = seeded(torch.nn.Linear, 16, 16)
+    tied.weight = model.first.weight
+    model.last[1], model.again = tied, None
+    assert looked_at(model, *problem_of(model, 16)) is not None
 
 
 def hooked():

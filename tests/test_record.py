@@ -387,6 +387,17 @@ def test_one_criterion_of_two_models_is_refused():
             late.__enter__()
 
 
+def test_a_recording_that_cannot_begin_leaves_its_criterion_to_others(tmp_path):
+    g, d, criterion = network(2, 8), network(1, 8), torch.nn.BCEWithLogitsLoss()
+    failed = ravine.record(g, torch.optim.Adam(g.parameters()), criterion, path=tmp_path / "taken")
+    (tmp_path / "taken").mkdir()  # in between
+    with pytest.raises(FileExistsError):
+        failed.__enter__()
+    with ravine.record(d, torch.optim.Adam(d.parameters()), criterion):
+        assert len(criterion._forward_hooks) == 1
+    assert not criterion._forward_hooks
+
+
 def test_adapters_on_a_frozen_base():
     class Adapted(torch.nn.Module):
         def __init__(self, base):
@@ -713,6 +724,22 @@ def test_a_first_snapshot_that_has_to_wait_is_no_measure(clock, monkeypatch):
     assert recorder.dataset().sizes["step"] > 90
 
 
+def test_a_clock_of_the_thread_that_moves_now_and_then_makes_no_snapshot_free(clock, monkeypatch):
+    """On Windows it moves every 15.6 ms, and says that it is exact to 100 ns."""
+    monkeypatch.setattr(budget, "TICK", 1e-7)
+    monkeypatch.setattr(snapshots.time, "thread_time", lambda: clock.now // 0.015625 * 0.015625)
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    clock.step, clock.shot = 1e-4, 4e-3
+    with ravine.record(model, rule) as recorder:
+        paid = recorder._shots.budget
+        train_plainly(model, rule, 2, clock.tick)
+        assert paid._charged == paid._usual == pytest.approx(4e-3)
+        train_plainly(model, rule, 8, clock.tick)
+        assert clock.spent == pytest.approx(4e-3)  # one cannot be had again in a millisecond
+    assert recorder.dataset().step.values.tolist() == [0, 10]
+
+
 def test_what_hooks_and_thinning_take_is_counted(clock, monkeypatch):
     kept = Writer.keep
 
@@ -757,6 +784,34 @@ def test_hooks_hang_where_a_snapshot_is_due_and_nowhere_else():
     assert recorder.dataset().step.values.tolist() == [0, 5, 10, 15, 17]
     assert recorder.dataset().batch_loss[:-1].values.tolist() == losses[::5]
     assert not rule._optimizer_step_post_hooks
+
+
+@pytest.mark.parametrize("other_every", [1, 2, 4])
+def test_hooks_of_several_optimizers_come_off_as_well(other_every):
+    """A snapshot is written when the next step begins: then they hang for one step more."""
+    model, criterion = network(), torch.nn.MSELoss()
+    rules = [torch.optim.SGD(model[k].parameters(), lr=0.1) for k in (0, 2)]
+    x, y = data()
+    seen, losses, places = [], [], [flat(model)]
+    with ravine.record(model, rules, criterion, every=5) as recorder:
+        for step in range(17):
+            hooks = [len(each._optimizer_step_pre_hooks) for each in rules]
+            seen.append((len(criterion._forward_hooks), *hooks))
+            model.zero_grad()
+            loss = criterion(model(x), y)
+            losses.append(loss.item())
+            loss.backward()
+            rules[0].step()
+            if step % other_every == other_every - 1:  # as generators are trained less often
+                rules[1].step()
+            places.append(flat(model))
+    steps = [0, 5, 10, 15, 17]
+    assert recorder.dataset().step.values.tolist() == steps
+    assert np.array_equal(recorder.dataset().position, np.stack(places)[steps])
+    assert recorder.dataset().batch_loss[:-1].values.tolist() == losses[::5]
+    assert seen == [(1, 1, 1) if step % 5 < 2 else (0, 0, 0) for step in range(17)]
+    for each in rules:
+        assert not {**each._optimizer_step_pre_hooks, **each._optimizer_step_post_hooks}
 
 
 def test_a_compiled_loss_is_heard_at_each_snapshot():

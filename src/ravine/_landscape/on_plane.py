@@ -77,10 +77,7 @@ def _known_of(rows: PlaneRows, how: str, **more: str) -> tuple[xr.Dataset, dict[
     facts = plane.facts(place.statistics, **sample_facts(place, error))
     told = facts_of_loss(place) | ({"threads": 1} if rows.alone else {}) | more
     if rows.shortcut is not None:
-        told["first_layer"] = (
-            "of joined batches along each row by its slope, which moved the loss by at most "
-            f"{number(rows.shortcut.off, 2)} of it at 3 points"
-        )
+        told["first_layer"] = f"of joined batches along each row by its slope, which {_moved_by(rows.shortcut.off)}"
     fate = provenance(how, **told, others=f"a plane through all {plane.size:,}")
     squares = squares_on(plane, *grid.values)
     about = {"long_name": CONTRACT["squares"].long_name, "provenance": fate}
@@ -89,6 +86,13 @@ def _known_of(rows: PlaneRows, how: str, **more: str) -> tuple[xr.Dataset, dict[
         coords["criterion"] = problem.criterion
     known = xr.Dataset({"squares": ((grid.names[1], grid.names[0]), squares, about)}, coords)
     return known, {"long_name": CONTRACT["surface"].long_name, "provenance": fate, "plane": facts}
+
+
+def _moved_by(off: float) -> str:
+    """Say how far the first layer's slope moved the losses of `PlaneRows.shortcut`."""
+    if not off:
+        return "left each of 5 losses as it was, in every bit"
+    return f"moved none of 5 losses by more than {number(off, 2)} of the largest"
 
 
 def _grid_of(plane: Plane, axes: Mapping[str, Range], points: int) -> Grid:

@@ -137,10 +137,11 @@ def facts_of_loss(place: InPlace) -> dict[str, Any]:
         if place.batches.remarks:
             told["data"] = "; ".join(place.batches.remarks)
     if place.classes_first is not None:
-        told["criterion"] = (
-            f"of joined batches with the classes first, off by {number(place.classes_first.off, 2)} of the plain "
-            "call's loss at the start"
+        off = place.classes_first.off
+        near = (
+            f"off by at most {number(off, 2)} of the plain call's loss" if off else "the plain call's loss in every bit"
         )
+        told["criterion"] = f"of joined batches with the classes first, {near} at the start"
     if place.draws:
         told["random"] = "the same random numbers at every point"
     return told

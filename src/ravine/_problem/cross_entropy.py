@@ -33,7 +33,7 @@ class ClassesFirst:
     ----------
     criterion
         One that `is_cross_entropy`.
-    dealt
+    batch_rows
         Samples of a batch as it came: one of more was joined.
 
     Attributes
@@ -42,8 +42,8 @@ class ClassesFirst:
         How far off the plain call it was at most, relatively, where both were looked at.
     """
 
-    def __init__(self, criterion: Criterion, dealt: int) -> None:
-        self.criterion, self.dealt = criterion, dealt
+    def __init__(self, criterion: Criterion, batch_rows: int) -> None:
+        self.criterion, self.batch_rows = criterion, batch_rows
         self.off = 0.0
         self.vector = 64 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
         """Bytes that the processor works on at once."""
@@ -61,7 +61,7 @@ class ClassesFirst:
             and torch.is_tensor(targets)
             and scores.ndim == 2
             and targets.ndim == 1
-            and len(targets) > self.dealt
+            and len(targets) > self.batch_rows
             and scores.device.type == "cpu"
             and 1 < scores.shape[1] < self.vector // scores.element_size()
             and not targets.is_floating_point()

@@ -76,34 +76,44 @@ def find_layer(model: Any, batches: Sequence[torch.Tensor], moved: Sequence[torc
         inputs.append(calls[0][1])
     if found is None or not _has_weight_and_bias(found):
         return None
-    held, ids = [*found.parameters()], {id(each) for each in moved}
-    outputs = sum(type(found).forward(found, each).nbytes for each in inputs[:1]) * len(inputs)
-    fan_in = held[0][0].numel()
-    return FirstLayer(found, inputs) if fan_in >= FAN_IN and outputs <= MOST and {*map(id, held)} <= ids else None
+    held = [*found.parameters()]
+    if held[0][0].numel() < FAN_IN or not {*map(id, held)} <= {id(each) for each in moved}:
+        return None
+    largest = type(found).forward(found, max(inputs, key=torch.numel)).nbytes
+    return FirstLayer(found, inputs) if largest * len(inputs) <= MOST else None
 
 
 def _watch(model: Any, batch: torch.Tensor) -> list[tuple[Any, torch.Tensor]]:
-    """Call a model, and tell which layers were called with the numbers of the batch where they lie, and with which."""
+    """Call a model, and tell which layers were called with the numbers of the batch where they lie, and with which.
+
+    None where the model writes to its parameters, before it calls such a layer or afterwards: where weights are clipped
+    outputs are no straight line.
+    """
     calls: list[tuple[Any, torch.Tensor]] = []
-    version, several = batch._version, set[int]()
+    several = set[int]()
     counts: dict[int, int] = {}
+
+    def versions() -> list[tuple[int, int]]:
+        return [(each.data_ptr(), each._version) for each in (batch, *model.parameters())]
 
     def note(layer: Any, args: Any, kwargs: Any) -> None:
         counts[id(layer)] = counts.get(id(layer), 0) + 1
         if len(args) == 1 and not kwargs and torch.is_tensor(args[0]) and _lies_in(args[0], batch):
             calls.append((layer, args[0]))
+            seen.append(versions())
         if counts[id(layer)] > 1:
             several.add(id(layer))
 
     kinds = (torch.nn.Linear, torch.nn.Conv2d)
     layers = [each for each in model.modules() if type(each) in kinds and _has_weight_and_bias(each)]
+    seen = [versions()]
     handles: list[Any] = [each.register_forward_pre_hook(note, with_kwargs=True) for each in layers]
     try:
         model(batch)
     finally:
         for each in handles:
             each.remove()
-    if batch._version != version or any(id(layer) in several for layer, _ in calls):
+    if any(each != seen[0] for each in (*seen, versions())) or any(id(layer) in several for layer, _ in calls):
         return []
     return calls
 

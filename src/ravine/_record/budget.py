@@ -32,6 +32,9 @@ STALL = 4.0
 Before three are known, it is how many times the work of one: what lasts longer may be another process's turn.
 """
 
+TICK = time.get_clock_info("thread_time").resolution
+"""Seconds below which a thread's clock has not moved: on Windows it does so every 15.6 ms, whatever it says."""
+
 
 class Clock:
     """How long something took, and for how long of that this thread had the processor; both in seconds."""
@@ -84,7 +87,8 @@ class Budget:
         self.spent += cost.seconds
         self._costs.append(cost.seconds)
         known = len(self._costs) > 2
-        self._usual = statistics.median(self._costs) if known else min(min(self._costs), STALL * cost.worked)
+        worked = cost.worked if cost.worked >= TICK else cost.seconds
+        self._usual = statistics.median(self._costs) if known else min(min(self._costs), STALL * worked)
         self._charged += min(cost.seconds, STALL * self._usual)
 
     def pay_for_thinning(self, seconds: float) -> None:

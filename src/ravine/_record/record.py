@@ -155,9 +155,9 @@ class Recorder:
             raise FileExistsError(f"{self._wanted} exists already: choose another name, or open it with ravine.open")
         self._shots: Snapshots | None = None
         self._handles: list[Any] = []
-        self._awake: list[Any] = []
+        self._due_hooks: list[Any] = []
         """Handles of the hooks that hang at steps with a snapshot alone."""
-        self._stays = False
+        self._traced = False
         """Whether a compiler has seen these hooks: what it made of them is called as long as it is there."""
         self._entered = self._ended = False
 
@@ -178,16 +178,21 @@ class Recorder:
         if self.criterion is not None:
             listen(self.criterion, self)
         self._entered = True
-        self._begin(time.perf_counter())
+        try:
+            self._begin(time.perf_counter())
+        except BaseException:  # __exit__ is not called then
+            if self.criterion is not None:
+                leave(self.criterion, self)
+            raise
         self._handles = [rule.register_step_post_hook(Hook(self._after, rule)) for rule in self.optimizers]
-        self._wake()
+        self._attach_due_hooks()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stays = False
-        self._rest()
+        self._traced = False
+        self._detach_due_hooks()
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -297,19 +302,19 @@ class Recorder:
         every = 0 if self.given == "auto" else self.given
         self._shots = Snapshots(self.path, self.members, buffers, about, every, self.steps, start)
 
-    def _wake(self) -> None:
+    def _attach_due_hooks(self) -> None:
         """Hang what a snapshot needs: the loss, and the parameters before the step."""
-        if not self._awake:
-            self._awake = [rule.register_step_pre_hook(Hook(self._before, rule)) for rule in self.optimizers]
+        if not self._due_hooks:
+            self._due_hooks = [rule.register_step_pre_hook(Hook(self._before, rule)) for rule in self.optimizers]
             owner = self.model if self.criterion is None else self.criterion
-            self._awake.append(owner.register_forward_hook(Hook(self._saw, owner)))
+            self._due_hooks.append(owner.register_forward_hook(Hook(self._saw, owner)))
 
-    def _rest(self) -> None:
+    def _detach_due_hooks(self) -> None:
         """Take that off until the next snapshot: torch calls a module with a hook in a way that takes microseconds."""
-        if not self._stays:
-            for handle in self._awake:
+        if not self._traced:
+            for handle in self._due_hooks:
                 handle.remove()
-            self._awake = []
+            self._due_hooks = []
 
     def _safely(self, call: Callable[..., None], *given: Any) -> None:
         """Call what records; an error in it is told once and ends the recording."""
@@ -331,7 +336,7 @@ class Recorder:
 
     def _saw(self, owner: Any, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
-            self._stays = True
+            self._traced = True
         if self._due:
             self._safely(self._hear, output if owner is self.criterion else loss_in(output))
 
@@ -377,7 +382,9 @@ class Recorder:
                 lr = rule.param_groups[0].get("lr")
                 if lr is not self._lr and isinstance(lr, float | int) and lr != self._lr:
                     self._moved = True
-            if self._due or (first and (self._shots.waiting is not None or not self.steps % self._shots.every)):
+            shots = self._shots
+            hang = self._due_hooks and not self._traced
+            if self._due or (first and (shots.waiting is not None or hang or not self.steps % shots.every)):
                 self._timed(self._end_step, first)
         except Exception as reason:
             self._stop(reason)
@@ -394,10 +401,10 @@ class Recorder:
             taking.commit(self.steps, self._loss)
         self._due = taking.arrive(self.steps)
         if self._due:
-            self._wake()
+            self._attach_due_hooks()
             self._tell_unfrozen()
         elif taking.waiting is None:
-            self._rest()
+            self._detach_due_hooks()
 
     @property
     def _taking(self) -> Snapshots:
