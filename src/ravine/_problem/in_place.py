@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ravine._problem.accuracy import WatchHits
 from ravine._problem.batches import Batches, rows_of
 from ravine._problem.check_fit import scalar
+from ravine._problem.compiled_tanh import compile_tanh
 from ravine._problem.copies import attributes_kept, buffers_kept, evaluation_mode, keeps_state, make_copy
 from ravine._problem.cross_entropy import ClassesFirst, is_cross_entropy
 from ravine._problem.first_layer import FirstLayer, find_layer
@@ -163,6 +164,8 @@ class InPlace:
         held: Any = parts if parts is not None else loss
         with process_state():
             model, criterion = make_copy(held.model), make_copy(held.criterion)
+        if model is not held.model:
+            compile_tanh(model)
         named = dict(model.named_parameters()) | own_parameters(criterion)
         self.leaves = [named[name] for name in problem.start]
         if held.mode == "eval":
