@@ -42,11 +42,21 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
+def write_whole(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """Give a place to write to, and move what was written there to its name once it is complete.
 
-    The old file stays whole until then; an interrupt leaves nothing behind.
+    The old file stays whole until then; an interrupt leaves nothing behind. The place is a folder of its own, unless
+    nobody else writes in that of the file (`alone`): to remove one may take milliseconds.
     """
+    if alone:
+        draft = path.with_name(f".{path.name}")
+        try:
+            yield draft
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         draft = Path(folder) / path.name
@@ -54,9 +64,9 @@ def write_whole(path: Path) -> Iterator[Path]:
         draft.replace(path)
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write a text whole or not at all, in UTF-8 and with the same line ends on every system."""
-    with write_whole(path) as draft:
+def write_text(text: str, path: Path, *, alone: bool = False) -> None:
+    """Write a text whole or not at all, in UTF-8 and with the same line ends on every system; see `write_whole`."""
+    with write_whole(path, alone=alone) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ravine._format import listed
 from ravine._study.contract import CONTRACT, check
 from ravine._study.labels import Shapes, label_variable, size_of
-from ravine._system import check_fits
+from ravine._system import check_fits, write_text
 
 ABOUT, END, FORMAT = "recording.json", "end.json", 1
 """What is said when a recording begins and when it ends, and the form that it has."""
@@ -81,7 +81,7 @@ class About:
 
     def save(self, folder: Path) -> None:
         """Write it beside the numbers."""
-        _write(json.dumps({"format": FORMAT, **vars(self)}), folder / ABOUT)
+        write_text(json.dumps({"format": FORMAT, **vars(self)}), folder / ABOUT, alone=True)
 
     @classmethod
     def read(cls, folder: Path) -> About:
@@ -176,7 +176,7 @@ class Writer:
         """Say what is known at the end, and give back the room that nothing lies in."""
         for name in self.about.of_rows:
             self.files[name].truncate(len(self.steps) * self._width(name))
-        _write(json.dumps(dict(facts)), self.folder / END)
+        write_text(json.dumps(dict(facts)), self.folder / END, alone=True)
 
     def close(self) -> None:
         """Close the files."""
@@ -219,20 +219,6 @@ class Writer:
         left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         while len(left):  # a disk that fills up takes a part of it first
             left = left[file.write(left) :]
-
-
-def _write(text: str, path: Path) -> None:
-    """Write a text whole or not at all.
-
-    The draft needs no folder of its own, as nobody else writes here: removing one may take milliseconds.
-    """
-    draft = path.with_name(f".{path.name}")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def is_recording(folder: Path) -> bool:
