@@ -676,18 +676,18 @@ def test_by_default_snapshots_take_a_small_share_of_the_time(clock):
     """However short the training: they are paid from what all steps so far allow, and so is the last one."""
     model = network()
     rule = torch.optim.SGD(model.parameters(), lr=0.1)
-    clock.step, clock.shot = 1.0, 0.5
+    clock.step, clock.shot = 1.0, 0.375
     shares = []
 
     def tick(step):
         clock.tick(step)
-        shares.append((clock.spent + 0.5) / clock.now)
+        shares.append((clock.spent + 0.375) / clock.now)
 
     with ravine.record(model, rule) as recorder:
         train_plainly(model, rule, 200, tick)
     assert recorder.every == 32  # of one at 16 they would take more
     assert recorder.dataset().step.values.tolist() == [0, 96, 128, 160, 192, 200]
-    assert recorder.share == pytest.approx(6 * 0.5 / clock.now)
+    assert recorder.share == pytest.approx(6 * 0.375 / clock.now)
     assert max(shares[80:]) < budget.SHARE
     exact = ravine.record(model, rule, every=2)
     with exact:

@@ -67,8 +67,8 @@ def record(
     every
         Take a snapshot at every so many steps: of 10 those of step 0, 10, 20, …, and the last. ``"auto"`` begins with
         each step and doubles the distance when there are 256 snapshots (every second one is then dropped), and where
-        they would take more than 2 % of the training's own time so far; those of a tiny model may take a fiftieth of a
-        second besides. ``repr`` tells what all of the recording took.
+        they would take more than 1.5 % of the training's own time so far; those of a tiny model may take a fiftieth of
+        a second besides. ``repr`` tells what all of the recording took.
     positions
         Whether the positions are kept. Without them, and buffers, there are the losses, the lr and ``update_ratio``
         alone: what `ravine.plot.layers` draws. A snapshot then takes 8 bytes a layer, and some more, on disk; one copy
