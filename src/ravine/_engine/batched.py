@@ -27,8 +27,8 @@ from ravine._torch import one_thread, set_seed
 MOST_RUNS = 50_000
 """Runs at once beyond which nothing is gained, however small the problem."""
 
-HELD_BYTES = 4_000_000
-"""What a batch holds between its losses and its gradients: below 2 MB calls, above 6 MB memory cost more."""
+HELD_BYTES = 6_000_000
+"""What a batch holds between its losses and its gradients: below it calls, above it memory cost more."""
 
 ROOM_BYTES = 64_000_000
 """Losses recorded at once where only summaries are kept."""
