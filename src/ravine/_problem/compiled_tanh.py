@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ravine._kernel.layers import Tanh, make_tanh
-from ravine._torch import is_plain
+from ravine._torch import plain_type
 
 FEWEST = 4096
 """Numbers from which on it is worth the call."""
@@ -29,7 +29,7 @@ def compile_tanh(model: torch.nn.Module) -> None:
     >>> torch.equal(layer(numbers), torch.tanh(numbers))
     True
     """
-    layers = [each for each in model.modules() if type(each) is torch.nn.Tanh and is_plain(each)]
+    layers = [each for each in model.modules() if plain_type(each) is torch.nn.Tanh]
     tanh = make_tanh(torch.empty(0)) if layers else None
     if tanh is not None:
         for each in layers:
