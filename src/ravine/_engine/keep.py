@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._engine.job import Job
 from ravine._system import SHARE_OF_MEMORY, bytes_free, check_fits, format_bytes
-from ravine._torch import numpy_of
+from ravine._torch import numpy_of, room_for
 
 Advance = Callable[[float], None]
 """Is told of how many runs, or parts of them, the work is done."""
@@ -92,11 +92,11 @@ class PathOutput:
     def __init__(self, runs: slice, job: Job) -> None:
         self.first, count, steps, like = runs.start, runs.stop - runs.start, job.steps, job.like
         if job.is_wide:  # laid out as it is made
-            self.position = like.new_empty(count, steps + 1, job.parameters).permute(1, 2, 0)
+            self.position = room_for(like, count, steps + 1, job.parameters).permute(1, 2, 0)
         else:
-            self.position = like.new_empty(steps + 1, job.parameters, count)
-        self.loss = like.new_empty(steps + 1, count)
-        self.also = {name: like.new_empty(steps + 1, count, dtype=dtype) for name, dtype in job.also.items()}
+            self.position = room_for(like, steps + 1, job.parameters, count)
+        self.loss = room_for(like, steps + 1, count)
+        self.also = {name: room_for(like, steps + 1, count, dtype=dtype) for name, dtype in job.also.items()}
 
     def open(self, runs: slice) -> Buffer:
         """Return room for these runs: their part of the whole."""
