@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,10 @@ from ravine._descent.descend import random_state_kept
 from ravine._engine.gradients import ALIGNED_BYTES, Alone, aligned_rows, numbers_held
 from ravine._engine.job import Job
 from ravine._engine.keep import Buffer
+from ravine._engine.lead import AllAtOnce, Lead, StepByStep, step_of
 from ravine._engine.on_batches import Trial
+from ravine._engine.rules.rule import Settings
+from ravine._engine.rules.sgd import SGD
 from ravine._problem.check_fit import scalar
 from ravine._problem.order import TorchValues, has_bits, identical
 from ravine._problem.problem import Problem
@@ -177,32 +179,33 @@ class TorchReference:
         As long as it does, its gradients are those where the batch says that the runs are: so those of many steps are
         evaluated at once, and torch's own steps lead through them. Where a bit is another, the runs are to be walked.
         """
-        rows = aligned_rows(_starts_of([self.job.problem_of(run) for run in runs.tolist()]))
-        leaves = rows.unbind()
-        optimizer, schedules = self._optimizer_of(runs, [[leaf] for leaf in leaves])
-        take_step, last, parts = step_of(optimizer), len(position) - 1, self.problem.parts
+        starts, parts = _starts_of([self.job.problem_of(run) for run in runs.tolist()]), self.problem.parts
         assert parts is not None
-        here = torch.zeros_like(rows)
-        for leaf, slope in zip(leaves, here.unbind(), strict=True):
-            leaf.grad = slope
+        lead, last = self._lead_of(runs, starts), len(position) - 1
+        here = starts
         some = max(1, HELD_BYTES // (len(runs) * (2 * len(parts.inputs) + ALIGNED_BYTES) * loss.element_size()))
         for first in range(0, len(position), some):
             places = position[first : first + some].transpose(1, 2)
-            losses, gradients = Alone(self.problem, places.reshape(-1, rows.shape[1])).evaluate(True)
+            losses, gradients = Alone(self.problem, places.reshape(-1, starts.shape[1])).evaluate(True)
             if gradients is None or not identical(losses, loss[first : first + some].reshape(-1)):
                 return False
-            held = []
-            for step, slopes in enumerate(gradients.reshape(places.shape).unbind(), first):
-                held.append(rows.clone())
-                if step == last:
-                    break
-                here.copy_(slopes)
-                take_step()
-                for schedule in schedules:
-                    schedule.step()
-            if not identical(torch.stack(held), places):
+            held, onwards = here[None], min(some, last - first)
+            if onwards:
+                there = lead.along(places[:onwards], gradients.reshape(places.shape)[:onwards])
+                if there is None:
+                    return False
+                held, here = torch.cat([held, there]), there[-1]
+            if not identical(held[: len(places)], places):
                 return False
         return True
+
+    def _lead_of(self, runs: NDArray[np.int64], starts: torch.Tensor) -> Lead:
+        """Return torch's own steps in these runs: all at once where torch remembers no more than can be told."""
+        make_optimizer = partial(self._optimizer_of, runs)
+        if self.job.rule is not SGD or self.job.schedule is not None:
+            return StepByStep(make_optimizer, aligned_rows(starts))
+        settings = Settings(self.job.settings_of(runs, SGD.defaults), SGD.defaults, len(runs), self.job.like)
+        return AllAtOnce(make_optimizer, SGD(settings, starts.T))
 
     def _bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, Step]]:
         """Walk through some steps at once: the first one's number, and the steps as one, without gradients.
@@ -307,20 +310,6 @@ class TorchReference:
         """Keep the random state, and one thread: how many there are changes the last bits of a sum."""
         with random_state_kept([self.problem]), one_thread():
             yield
-
-
-def step_of(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """Return the step of an optimizer without what torch wraps around it for profilers and hooks: a third of its time.
-
-    Only torch's own classes are walked here; what they do in a step stands in the function itself.
-    """
-    bare = inspect.unwrap(type(optimizer).step)
-
-    def take_step() -> None:
-        with torch.no_grad():
-            bare(optimizer)
-
-    return take_step
 
 
 def _starts_of(problems: list[Problem]) -> torch.Tensor:

@@ -37,13 +37,22 @@ class SGD:
         param, grad = self.begin(param, grad)
         update = grad
         if self.moves is not False:
-            if self.buf is None:  # undamped, as torch's first buffer is
-                self.buf = grad.clone()
-            else:
-                self.buf.mul_(self.momentum)
-                self.buf.add_(grad) if self.undamped is None else self.buf.addcmul_(self.undamped, grad)
-            update = self.buf
+            update = self._remember(grad)
             if self.ahead is not False:
-                update = pick(self.ahead, torch.addcmul(grad, self.momentum, self.buf), update)
+                update = pick(self.ahead, torch.addcmul(grad, self.momentum, update), update)
             update = pick_in_place(self.moves, update, grad)
         return torch.addcmul(param, self.minus_lr, update, out=out)
+
+    def _remember(self, grad: torch.Tensor) -> torch.Tensor:
+        """Return the momentum buffer, moved on."""
+        if self.buf is None:  # undamped, as torch's first buffer is
+            self.buf = grad.clone()
+        else:
+            self.buf.mul_(self.momentum)
+            self.buf.add_(grad) if self.undamped is None else self.buf.addcmul_(self.undamped, grad)
+        return self.buf
+
+    def buffers(self, param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+        """Return the momentum buffers after steps that follow one another, all (step, parameter, run)."""
+        _, grad = self.begin(param, grad)
+        return torch.stack([self._remember(each).clone() for each in grad])
