@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ravine._descent.dataset import plain
 from ravine._descent.run_spec import RunSpec, leaves_of
 from ravine._descent.spell import Code, spelled
+from ravine._descent.to_source import source_of_run
 from ravine._descent.treat import loop_settings
 from ravine._engine.product import Axis, Product
 from ravine._engine.refusals import Refusals, settings_at
@@ -126,6 +127,11 @@ class Job:
     def defaults(self) -> Mapping[str, Any]:
         """All settings of the optimizer, as it says itself: the fixed ones, and some of the sweep's that it takes."""
         return self.some_optimizer.defaults
+
+    @cached_property
+    def source(self) -> Mapping[str, Any]:
+        """What its runs are made of, in words and as code: the settings that all of them have, and the problems."""
+        return source_of_run(self.spec, self.base)
 
     @property
     def of_loop(self) -> dict[str, Any]:

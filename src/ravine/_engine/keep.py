@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._engine.job import Job
 from ravine._system import SHARE_OF_MEMORY, bytes_free, check_fits, format_bytes
-from ravine._torch import numpy_of, room_for
+from ravine._torch import make_room, numpy_of
 
 Advance = Callable[[float], None]
 """Is told of how many runs, or parts of them, the work is done."""
@@ -91,12 +91,12 @@ class PathOutput:
 
     def __init__(self, runs: slice, job: Job) -> None:
         self.first, count, steps, like = runs.start, runs.stop - runs.start, job.steps, job.like
-        if job.is_wide:  # laid out as it is made
-            self.position = room_for(like, count, steps + 1, job.parameters).permute(1, 2, 0)
-        else:
-            self.position = room_for(like, steps + 1, job.parameters, count)
-        self.loss = room_for(like, steps + 1, count)
-        self.also = {name: room_for(like, steps + 1, count, dtype=dtype) for name, dtype in job.also.items()}
+        # those of a wide run lie together, as they are made
+        places = (count, steps + 1, job.parameters) if job.is_wide else (steps + 1, job.parameters, count)
+        each = [((steps + 1, count), dtype) for dtype in (like.dtype, *job.also.values())]
+        position, self.loss, *also = make_room(like, (places, like.dtype), *each)
+        self.position = position.permute(1, 2, 0) if job.is_wide else position
+        self.also = dict(zip(job.also, also, strict=True))
 
     def open(self, runs: slice) -> Buffer:
         """Return room for these runs: their part of the whole."""
@@ -144,11 +144,11 @@ class SummaryOutput:
         """Return room for these runs: the same for each block."""
         count = runs.stop - runs.start
         if self.room is None or self.room.loss.shape[1] < count:
-            loss = self.like.new_empty(self.steps + 1, count)
-            squares = loss.new_empty(loss.shape, dtype=torch.float64) if self.decay else None
-            self.room = Buffer(loss, None, squares)
-        squares = None if self.room.squares is None else self.room.squares[:, :count]
-        return Buffer(self.room.loss[:, :count], None, squares)
+            wanted = [self.like.dtype, *([torch.float64] if self.decay else [])]
+            loss, *squares = make_room(self.like, *(((self.steps + 1, count), dtype) for dtype in wanted))
+            self.room = Buffer(loss, None, squares[0] if squares else None)
+        held = self.room.squares
+        return Buffer(self.room.loss[:, :count], None, None if held is None else held[:, :count])
 
     def close(self, runs: slice, record: Buffer, columns: Mapping[str, Any]) -> None:
         """Sum up these runs."""

@@ -64,7 +64,7 @@ class AllAtOnce:
 
     def along(self, places: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor | None:
         """Take them."""
-        before = self.rule.buf
+        before = None if self.rule.buf is None else self.rule.buf.clone()
         after = self.rule.buffers(places.transpose(1, 2), slopes.transpose(1, 2)).transpose(1, 2)
         remembered = after.roll(1, 0)
         if before is not None:

@@ -122,5 +122,5 @@ def _with_argument(problem: Problem, name: str, value: Any) -> Problem:
 def _check_starts(job: Job) -> None:
     with torch.no_grad(), fork_random_state():
         for problem in job.problems:
-            for values in job.starts or [{}]:
-                check_start(problem.loss(problem.starting_at(values).start))
+            for begun in [problem.starting_at(values) for values in job.starts] or [problem]:
+                check_start(problem.loss(begun.start))

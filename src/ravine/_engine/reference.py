@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -324,8 +324,15 @@ class Live:
         each = [problem.in_double() if double else problem for problem in problems]
         self.models = [problem.live() for problem in each]
         self.leaves = [list(model.leaves.values()) for model in self.models]
-        held = numbers_held(each[0]) * next(iter(each[0].start.values())).element_size()
-        self.some = max(1, HELD_BYTES // max(held, 1))
+        self.problem = each[0]
+
+    @cached_property
+    def some(self) -> int:
+        """Of how many runs graphs are held at once."""
+        if len(self.models) == 1:
+            return 1
+        held = numbers_held(self.problem) * self.problem.like.element_size()
+        return max(1, HELD_BYTES // max(held, 1))
 
     def position(self) -> torch.Tensor:
         """Return where the runs are, (parameters, runs)."""

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ravine._descent.run_spec import RunSpec
+from ravine._engine.lead import step_of
 from ravine._engine.product import Product
 from ravine._engine.rules.rule import Rule
 
@@ -166,9 +167,10 @@ class Refusals:
         if self.rule is not None and not spec.groups and spec.steps:
             leaf = self.like.new_zeros(1)  # without requires_grad, so that differentiable rules step on it too
             rule = spec.rule_for({"": leaf})
+            take_step = step_of(rule)
             for _ in range(min(spec.steps, 2)):  # numbers that the dtype cannot hold are refused where they are used
                 leaf.grad = torch.zeros_like(leaf)
-                rule.step()
+                take_step()
 
     def _kinds(self, settings: NDArray[np.int64]) -> list[NDArray[np.intp]]:
         """Sort settings into those that torch answers alike; each is named by its place among them."""

@@ -12,6 +12,9 @@ from typing import Any
 
 import torch
 
+UNCHANGING = (type(None), bool, int, float, complex, str, bytes)
+"""What nobody can change, as nearly all settings are."""
+
 
 def make_copy(thing: Any) -> Any:
     """Copy a setting, a criterion, a scheduler or what makes one, with everything that it may change.
@@ -42,7 +45,7 @@ def make_copy(thing: Any) -> Any:
 def _copied(thing: Any, memo: dict[int, Any]) -> Any:
     if id(thing) in memo:
         return memo[id(thing)]
-    if isinstance(thing, type | ModuleType):
+    if type(thing) in UNCHANGING or isinstance(thing, type | ModuleType):
         return thing
     if isinstance(thing, FunctionType):
         return _function(thing, memo)

@@ -29,7 +29,6 @@ from ravine._descent.dataset import (
     plain,
     shared_data,
 )
-from ravine._descent.to_source import source_of_run
 from ravine._engine.job import Job, labels_of
 from ravine._engine.keep import Kept, check_disk
 from ravine._engine.product import Axis
@@ -138,9 +137,9 @@ def _provenance_of(plan: SweepPlan, agreement: Mapping[int, Agreement | None]) -
     """Say how the runs came about, and how near each engine came to torch."""
     job = plan.job
     lead, _ = _dimensions_of(job)
-    spelled = source_of_run(job.spec, job.base)
+    spelled = dict(job.source)
     use = closure_use(job.problem_of(0), job.spec_of(job.refusals.some_valid(0)))
-    spelled["code"] |= {"swept": job.spelled(), "closure": use}
+    spelled["code"] = spelled["code"] | {"swept": job.spelled(), "closure": use}
     problems = {axis.name: axis.labels.tolist() for axis in job.outer.axes}
     words = [describe_agreement(agreement.get(which, Agreement())) for which in range(len(job.problems))]
     return provenance(

@@ -13,7 +13,6 @@ import xarray as xr
 
 from ravine._descent.feed import make_feed
 from ravine._descent.run_spec import Optimizer, RunSpec, Scheduler
-from ravine._descent.to_source import source_of_run
 from ravine._engine.keep import check_memory, check_single_run
 from ravine._engine.make_job import make_job
 from ravine._engine.product import Product, axis_of, is_many
@@ -212,5 +211,5 @@ def sweep(
     # a store outlives this process, and workers have one of their own: what is said there stands for itself
     plan = make_plan(job, engine, summary=keep == "summary", remembers=store is None and executor is None)
     runs = in_memory(plan, executor) if store is None else on_disk(plan, store, executor)
-    remember_problem(problem, source_of_run(spec, job.base)["code"]["problems"])
+    remember_problem(problem, job.source["code"]["problems"])
     return runs
