@@ -205,7 +205,8 @@ class TorchReference:
         if self.job.rule is not SGD or self.job.schedule is not None:
             return StepByStep(make_optimizer, aligned_rows(starts))
         settings = Settings(self.job.settings_of(runs, SGD.defaults), SGD.defaults, len(runs), self.job.like)
-        return AllAtOnce(make_optimizer, SGD(settings, starts.T))
+        with np.errstate(all="ignore"):  # of an infinite lr nothing is said here either
+            return AllAtOnce(make_optimizer, SGD(settings, starts.T))
 
     def _bundles(self, runs: NDArray[np.int64]) -> Iterator[tuple[int, Step]]:
         """Walk through some steps at once: the first one's number, and the steps as one, without gradients.
