@@ -158,7 +158,7 @@ class BatchEngine:
         assert not isinstance(schedule, NotTabulatedError)
         places = job.inner.places(numbers % job.inner.size)
         spare = job.like.new_empty(len(numbers))
-        part, evaluate = count / (job.steps + 1), self.evaluation(job, numbers, record)
+        part, evaluate, wide = count / (job.steps + 1), self.evaluation(job, numbers, record), job.is_wide and count > 1
         with torch.no_grad(), one_thread(), np.errstate(all="ignore"):  # what overflows here, does in torch
             settings = Settings(given, job.rule.defaults, len(numbers), job.like)
             if schedule is not None:
@@ -174,7 +174,7 @@ class BatchEngine:
                     settings = settings.moved_to(schedule.at(step, places))
                     rule.read(settings)
                 if gradient is not None:
-                    ahead = record.place(step + 1) if job.is_wide and count > 1 else None
+                    ahead = record.place(step + 1) if wide else None
                     position = rule.step(position, gradient, ahead)
                 record.done = step
                 advance(part)
