@@ -223,7 +223,11 @@ def check(run, found):
         assert (late <= 0.01 * goals[0] + 1e-5 * abs(float(run.minimum_loss))).all()
     if found.kind == "diverged":
         minimised = ravine.measure.objective(run).values  # decay of single groups included
-        assert not np.isfinite(losses).all() or losses[-1] > losses[0] or minimised[-1] > minimised[0]
+        if "largest" in values:
+            assert (minimised[values["step"] == run.step.values], minimised.max()) == (values["largest"],) * 2
+            assert minimised.max() > 4 * minimised[0]
+        else:
+            assert not np.isfinite(losses).all() or losses[-1] > losses[0] or minimised[-1] > minimised[0]
     if found.kind in ("margin", "beyond the limit") and found.scope == "exact":
         check_limit(run, values)
     if found.kind == "clipping":

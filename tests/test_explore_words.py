@@ -151,6 +151,20 @@ def test_kinds_that_people_come_for(page, kind):
     assert kind in {each for each, _ in mine[0]}
 
 
+@pytest.mark.parametrize("settings", [{"lr": 0.1}, {"lr": 0.01, "weight_decay": 0.5}, {"lr": 0.01}], ids=str)
+def test_a_momentum_above_1(page, settings):
+    settings = {
+        "momentum": 1.02,
+        "dampening": 0.0,
+        "weight_decay": 0.0,
+        "nesterov": False,
+        "maximize": False,
+    } | settings
+    theirs, mine = both(page, article()["MSELoss"], [6.0, -3.0], settings, 100)
+    assert mine == theirs
+    assert "diverged" in {each for each, _ in mine[0]}
+
+
 @pytest.mark.parametrize(("kind", "lr"), [("jitter", 0.3), ("bounded slope", 0.1)])
 def test_what_slopes_that_do_not_fade_do(page, kind, lr):
     settings = {"lr": lr, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}

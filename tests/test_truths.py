@@ -534,6 +534,24 @@ def test_what_diverges_by_its_decay_alone_is_told_so(lr):
     assert [told.values["start"], told.values["last"]] == pytest.approx([whole[0], whole[-1]], rel=1e-5)
 
 
+@pytest.mark.parametrize("decay", [0.0, 2.0])
+def test_what_swings_ever_wider_is_told_at_its_highest(mse, decay):
+    """At its last step it may lie lower than at its start."""
+    if decay:
+        scheduler = partial(S.ExponentialLR, gamma=1.05)
+        how = {"lr": 0.002685, "momentum": 0.99, "weight_decay": decay, "steps": 105, "scheduler": scheduler}
+        run = ravine.descend(ravine.gallery.quadratic(condition=1), **how)
+    else:
+        run = ravine.descend(mse, lr=0.1, momentum=1.02)
+    told = by_kind(run)["diverged"]
+    whole = run.loss.values + decay / 2 * (run.position.values**2).sum(1)
+    peak = int(whole.argmax())
+    assert whole[-1] < whole[0] < whole[peak] / 4
+    assert [told.values["largest"], told.values["step"]] == [pytest.approx(whole[peak], rel=1e-6), peak]
+    assert f" at step {peak}, and to " in told.sentence
+    assert ("weight decay" in told.sentence) is bool(decay)
+
+
 def test_a_few_steps_that_only_grow():
     told = by_kind(ravine.descend(bowl([200.0], [0.5]), lr=0.5, steps=3))
     assert told["grew"].values["last_loss"] == pytest.approx(25 * 99.0**6)

@@ -276,17 +276,26 @@ def diverged(run: Run) -> Finding | None:
             values |= odd
             sentence = f"{sentence[:-1]}: {names([f'{n} is {value}' for n, value in odd.items()])}."
     else:
-        last = run.losses[np.isfinite(run.losses)][-1]
+        last, whole = run.losses[-1], run.minimised
         values |= {"last_loss": float(last)}
         sentence = f"It diverged: the loss went from {number(start)} to {number(last)} in {so_many(run.taken)}."
-        whole = run.minimised[np.isfinite(run.losses)]
-        if number(last) == number(start) or last < start:  # only weight decay's part of what is minimised grew
+        if not _has_risen(start, last):  # weight decay's part of what is minimised grew, or all of it swings
             values |= {"start": float(whole[0]), "last": float(whole[-1])}
-            sentence = (
-                f"It diverged: what is minimised, weight decay included, went from {number(whole[0])} to "
-                f"{number(whole[-1])} in {so_many(run.taken)}; the loss alone from {number(start)} to {number(last)}."
-            )
+            what = "what is minimised, weight decay included," if run.decay else "the loss"
+            came = f"to {number(whole[-1])} in {so_many(run.taken)}"
+            if not _has_risen(whole[0], whole[-1]):
+                peak = int(whole.argmax())
+                values |= {"largest": float(whole[peak]), "step": float(run.steps[peak])}
+                came = (
+                    f"to {number(whole[peak])} at step {steps(run.steps[peak])}, and is {number(whole[-1])} at the end"
+                )
+            alone = f"; the loss alone went from {number(start)} to {number(last)}" if run.decay else ""
+            sentence = f"It diverged: {what} went from {number(whole[0])} {came}{alone}."
     return Finding("diverged", sentence, values, "measured")
+
+
+def _has_risen(first: float, last: float) -> bool:
+    return bool(last > first) and number(last) != number(first)
 
 
 def _grew(run: Run) -> Finding | None:

@@ -16,8 +16,22 @@ export function diverged(facts) {
     const loss = Number.isNaN(run.loss[broken]) ? 'nan' : run.loss[broken] > 0 ? 'inf' : '-inf';
     return finding('diverged', `It diverged: the loss is ${loss} at step ${steps(broken)}, after ${number(start)} at the start.`, 'measured');
   }
-  const said = `It diverged: the loss went from ${number(start)} to ${number(run.loss[taken])} in ${soMany(taken)}.`;
-  return finding('diverged', said, 'measured');
+  const last = run.loss[taken], whole = facts.minimised;
+  const said = `It diverged: the loss went from ${number(start)} to ${number(last)} in ${soMany(taken)}.`;
+  if (hasRisen(start, last)) return finding('diverged', said, 'measured');
+  // weight decay's part of what is minimised grew, or all of it swings
+  const what = facts.decay ? 'what is minimised, weight decay included,' : 'the loss';
+  let came = `to ${number(whole[taken])} in ${soMany(taken)}`;
+  if (!hasRisen(whole[0], whole[taken])) {
+    const peak = whole.indexOf(Math.max(...whole));
+    came = `to ${number(whole[peak])} at step ${steps(peak)}, and to ${number(whole[taken])} at the end`;
+  }
+  const alone = facts.decay ? `; the loss alone from ${number(start)} to ${number(last)}` : '';
+  return finding('diverged', `It diverged: ${what} went from ${number(whole[0])} ${came}${alone}.`, 'measured');
+}
+
+function hasRisen(first, last) {
+  return last > first && number(last) !== number(first);
 }
 
 // of a run too short to be told diverged, that its loss only grew
