@@ -287,9 +287,9 @@ def diverged(run: Run) -> Finding | None:
                 peak = int(whole.argmax())
                 values |= {"largest": float(whole[peak]), "step": float(run.steps[peak])}
                 came = (
-                    f"to {number(whole[peak])} at step {steps(run.steps[peak])}, and is {number(whole[-1])} at the end"
+                    f"to {number(whole[peak])} at step {steps(run.steps[peak])}, and to {number(whole[-1])} at the end"
                 )
-            alone = f"; the loss alone went from {number(start)} to {number(last)}" if run.decay else ""
+            alone = f"; the loss alone from {number(start)} to {number(last)}" if run.decay else ""
             sentence = f"It diverged: {what} went from {number(whole[0])} {came}{alone}."
     return Finding("diverged", sentence, values, "measured")
 
