@@ -15,7 +15,7 @@ from torch import nn
 
 import bare
 import ravine
-from ravine._engine import network
+from ravine._engine import chain, forms, network
 from ravine._engine.on_batches import Trial, values_of
 from ravine._engine.rules.registry import RULES
 from ravine._study import provenance
@@ -149,7 +149,7 @@ def test_on_mini_batches(random):
 def test_what_is_such_a_chain(random):
     def layers(model, targets=1, criterion=None):
         x, y = torch.ones(5, 2), torch.ones(5, targets)
-        return network.read_layers(ravine.Problem.of(model, criterion or nn.MSELoss(), (x, y)))
+        return chain.read_layers(ravine.Problem.of(model, criterion or nn.MSELoss(), (x, y)))
 
     def two(*middle):
         return nn.Sequential(linear(random, 2, 3, torch.float32), *middle, linear(random, 3, 1, torch.float32))
@@ -183,19 +183,19 @@ def test_what_is_such_a_chain(random):
     ):
         assert layers(model) is None, model
     assert layers(two(nn.Tanh()), criterion=nn.MSELoss(reduction="sum")) is None
-    assert network.read_layers(ravine.gallery.rosenbrock()) is None
+    assert chain.read_layers(ravine.gallery.rosenbrock()) is None
 
 
 def test_without_its_bits_autograd_is_taken(random, monkeypatch):
     """A product that is off in its last bit is found, in whichever layer."""
     problem = problem_of(random, [2, 7, 3], [nn.Tanh()], nn.MSELoss(), torch.float64)
-    product = network.Network._product
+    take = forms.Forms.take
 
-    def off(self, samples, name, forms):
-        found = product(self, samples, name, forms)
+    def off(self, samples, name, given):
+        found = take(self, samples, name, given)
         return torch.nextafter(found, found + 1, out=found) if name == "1 inputs" else found
 
-    monkeypatch.setattr(network.Network, "_product", off)
+    monkeypatch.setattr(forms.Forms, "take", off)
     facts = facts_of(ravine.sweep(problem, lr=[0.01, 0.1], steps=3))
     assert facts["engine"] == "SGD's rule on a batch, gradient by autograd"
     monkeypatch.undo()
@@ -209,8 +209,8 @@ def test_without_its_bits_autograd_is_taken(random, monkeypatch):
 def test_a_form_that_writes_nothing_is_not_taken():
     """torch's GELU leaves a result alone whose rows lie apart: what stood there before is no answer."""
     room, expected = torch.zeros(2, 3), torch.ones(2, 3)
-    assert network._writes(lambda: room.copy_(expected), expected)
-    assert not network._writes(lambda: room, expected)
+    assert forms._writes(lambda: room.copy_(expected), expected)
+    assert not forms._writes(lambda: room, expected)
 
 
 def test_layouts_stores_and_workers(random, tmp_path):
@@ -239,7 +239,7 @@ def test_packed_it_chooses_anew(random):
     with torch.no_grad():
         made = network.Network(problem, [Trial(problem, values_of(problem, position))])
         again = cloudpickle.loads(cloudpickle.dumps(made))
-        assert again.forms == made.forms
+        assert again.forms.chosen == made.forms.chosen
         one, other = torch.empty(2, 12)
         assert torch.equal(made(position, one), again(position, other))
         assert torch.equal(one, other)
