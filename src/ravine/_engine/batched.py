@@ -31,6 +31,9 @@ MOST_RUNS = 50_000
 HELD_BYTES = 6_000_000
 """What a batch holds between its losses and its gradients: below it calls, above it memory cost more."""
 
+NETWORK_BYTES = 4_000_000
+"""The same of a network that is written out: it has three times as much at hand, and its calls do more each."""
+
 ROOM_BYTES = 64_000_000
 """Losses recorded at once where only summaries are kept."""
 
@@ -140,7 +143,8 @@ class BatchEngine:
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs keep a core's own memory busy, and no more."""
-        some = HELD_BYTES // (self.held * job.like.element_size())
+        most = NETWORK_BYTES if isinstance(self.evaluate, Network) else HELD_BYTES
+        some = most // (self.held * job.like.element_size())
         if summary:
             some = min(some, ROOM_BYTES // (12 * (job.steps + 1)))
         return max(1, min(some, MOST_RUNS))
