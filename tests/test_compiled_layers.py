@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import ravine
-from ravine._engine import network
+from ravine._engine import forms, network
 from ravine._engine.on_batches import Trial, values_of
 from ravine._kernel import layers, neuron
 from ravine._problem.order import same_bits
@@ -59,16 +59,18 @@ def in_turn(left, right, bias):
 @needs_products
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_products_of_any_layout(dtype, random):
-    """Factors turned and not, rows apart, one left factor for all runs, rows that are no multiple of the kernel's."""
+    """Factors transposed and not, rows apart, one left factor for all runs, rows no multiple of the kernel's."""
     made = layers.make_layers(torch.ones(1, dtype=dtype))
-    for turned, transposed, shared, biased in itertools.product((False, True), repeat=4):
+    for right_transposed, left_transposed, shared, biased in itertools.product((False, True), repeat=4):
         runs, rows, terms = (int(random.integers(*each)) for each in ((1, 5), (2, 40), (8, 60)))
         columns = made.in_vector * int(random.integers(1, 4))
         assert made.takes(rows, columns, terms)
-        left = normal(random, 1 if shared else runs, *((terms, rows) if transposed else (rows, terms)), dtype=dtype)
-        left = (left.mT if transposed else left).expand(runs, -1, -1)
-        right = normal(random, runs, *((columns, terms) if turned else (terms, columns)), dtype=dtype)
-        right = right.mT if turned else right
+        left = normal(
+            random, 1 if shared else runs, *((terms, rows) if left_transposed else (rows, terms)), dtype=dtype
+        )
+        left = (left.mT if left_transposed else left).expand(runs, -1, -1)
+        right = normal(random, runs, *((columns, terms) if right_transposed else (terms, columns)), dtype=dtype)
+        right = right.mT if right_transposed else right
         bias = normal(random, runs, columns + 3, dtype=dtype)[:, :columns] if biased else None
         whole = torch.full((runs, rows * columns + 5), torch.nan, dtype=dtype)
         out = made.multiply(left, right, whole[:, : rows * columns].view(runs, rows, columns), bias)
@@ -209,7 +211,7 @@ def network_of(random, samples=40, activation=nn.Tanh):
 
 
 def compiled_in(made):
-    return {name for (_, name), how in made.forms.items() if how == network.KERNEL}
+    return {name for (_, name), how in made.forms.chosen.items() if how == forms.KERNEL}
 
 
 @pytest.mark.skipif(not TAKEN, reason="torch's own products are as fast here, or have other bits")

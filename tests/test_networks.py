@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import os
@@ -15,9 +16,10 @@ from torch import nn
 
 import bare
 import ravine
-from ravine._engine import network
+from ravine._engine import chain, forms, network, proven
 from ravine._engine.on_batches import Trial, values_of
 from ravine._engine.rules.registry import RULES
+from ravine._engine.rules.sgd import SGD
 from ravine._study import provenance
 
 KINDS = [getattr(torch.optim, path.rpartition(":")[2]) for path in RULES]
@@ -149,7 +151,7 @@ def test_on_mini_batches(random):
 def test_what_is_such_a_chain(random):
     def layers(model, targets=1, criterion=None):
         x, y = torch.ones(5, 2), torch.ones(5, targets)
-        return network.read_layers(ravine.Problem.of(model, criterion or nn.MSELoss(), (x, y)))
+        return chain.read_layers(ravine.Problem.of(model, criterion or nn.MSELoss(), (x, y)))
 
     def two(*middle):
         return nn.Sequential(linear(random, 2, 3, torch.float32), *middle, linear(random, 3, 1, torch.float32))
@@ -183,19 +185,19 @@ def test_what_is_such_a_chain(random):
     ):
         assert layers(model) is None, model
     assert layers(two(nn.Tanh()), criterion=nn.MSELoss(reduction="sum")) is None
-    assert network.read_layers(ravine.gallery.rosenbrock()) is None
+    assert chain.read_layers(ravine.gallery.rosenbrock()) is None
 
 
 def test_without_its_bits_autograd_is_taken(random, monkeypatch):
     """A product that is off in its last bit is found, in whichever layer."""
     problem = problem_of(random, [2, 7, 3], [nn.Tanh()], nn.MSELoss(), torch.float64)
-    product = network.Network._product
+    take = forms.Forms.take
 
-    def off(self, samples, name, forms):
-        found = product(self, samples, name, forms)
+    def off(self, samples, name, given):
+        found = take(self, samples, name, given)
         return torch.nextafter(found, found + 1, out=found) if name == "1 inputs" else found
 
-    monkeypatch.setattr(network.Network, "_product", off)
+    monkeypatch.setattr(forms.Forms, "take", off)
     facts = facts_of(ravine.sweep(problem, lr=[0.01, 0.1], steps=3))
     assert facts["engine"] == "SGD's rule on a batch, gradient by autograd"
     monkeypatch.undo()
@@ -209,8 +211,8 @@ def test_without_its_bits_autograd_is_taken(random, monkeypatch):
 def test_a_form_that_writes_nothing_is_not_taken():
     """torch's GELU leaves a result alone whose rows lie apart: what stood there before is no answer."""
     room, expected = torch.zeros(2, 3), torch.ones(2, 3)
-    assert network._writes(lambda: room.copy_(expected), expected)
-    assert not network._writes(lambda: room, expected)
+    assert forms._writes(lambda: room.copy_(expected), expected)
+    assert not forms._writes(lambda: room, expected)
 
 
 def test_layouts_stores_and_workers(random, tmp_path):
@@ -239,7 +241,64 @@ def test_packed_it_chooses_anew(random):
     with torch.no_grad():
         made = network.Network(problem, [Trial(problem, values_of(problem, position))])
         again = cloudpickle.loads(cloudpickle.dumps(made))
-        assert again.forms == made.forms
+        assert again.forms.chosen == made.forms.chosen
         one, other = torch.empty(2, 12)
         assert torch.equal(made(position, one), again(position, other))
         assert torch.equal(one, other)
+
+
+def test_a_sweep_like_one_before_compares_others_and_says_so(random, monkeypatch):
+    monkeypatch.setattr(proven, "LEAST_RUNS", 40)
+    proven.forget()
+    model = nn.Sequential(linear(random, 3, 16, torch.float64), nn.ELU(0.7), linear(random, 16, 2, torch.float64))
+    data = tuple(torch.from_numpy(random.normal(size=(20, width))) for width in (3, 2))
+    problem = ravine.Problem.of(model, nn.HuberLoss(), data)
+    settings = {"lr": np.geomspace(1e-3, 0.1, 20), "momentum": [0.0, 0.9], "steps": 6}
+
+    def words(problem=problem, **more):
+        return facts_of(ravine.sweep(problem, **{**settings, **more}))["equals_torch"]
+
+    first, again = (
+        "every bit, 16 whole runs of 6 steps compared",
+        "every bit, 2 whole runs of 6 steps compared, {} of such",
+    )
+    if words() != first:
+        pytest.skip("products of torch's library have other bits here")
+    assert words() == f"{again.format(16)} sweeps before"
+    other = ravine.sweep(problem, **{**settings, "lr": settings["lr"] / 2})
+    assert facts_of(other)["equals_torch"] == f"{again.format(18)} sweeps before"
+    check_runs(random, problem, torch.optim.SGD, other, lr=settings["lr"] / 2, momentum=[0.0, 0.9])
+    # of another kind is whatever else may change a bit
+    assert len(proven._known) == 1
+    bent = copy.deepcopy(model)
+    bent[1].alpha = 0.8
+    for more in (
+        {"problem": ravine.Problem.of(bent, nn.HuberLoss(), data)},
+        {"problem": ravine.Problem.of(model, nn.HuberLoss(delta=0.5), data)},
+        {"problem": ravine.Problem.of(model, nn.HuberLoss(), (data[0] + 1, data[1]))},
+        {"problem": ravine.Problem.of(model, nn.HuberLoss(), (data[0].T.contiguous().T, data[1]))},
+        {"problem": problem.starting_at({name: value + 0.1 for name, value in problem.start.items()})},
+        {"problem": problem.in_dtype(torch.float32)},
+        {"lr": np.geomspace(1e-3, 0.1, 21)},
+        {"weight_decay": 0.1},
+    ):
+        assert "of such sweeps before" not in words(**more), more
+    # one that is off is told, and nothing is taken as known any more
+    step = SGD.step
+    monkeypatch.setattr(SGD, "step", lambda self, param, grad, out=None: step(self, param, grad * 1.01, out))
+    assert words().startswith("within ")
+    monkeypatch.setattr(SGD, "step", step)
+    assert words() == first
+    # what has other bits where the runs begin is tried anew
+    backward = network.Network._backward
+    monkeypatch.setattr(network.Network, "_backward", lambda self, *given: backward(self, *given).mul_(1.01))
+    assert facts_of(ravine.sweep(problem, **settings))["engine"].endswith("by autograd")
+    proven.forget()
+
+
+def test_runs_that_stand_still_prove_nothing_for_others(random, monkeypatch):
+    monkeypatch.setattr(proven, "LEAST_RUNS", 40)
+    proven.forget()
+    problem = problem_of(random, [2, 16, 1], [nn.Tanh()], nn.MSELoss())
+    facts_of(ravine.sweep(problem, lr=[0.0], momentum=np.linspace(0, 0.9, 50), steps=3))
+    assert not proven._known

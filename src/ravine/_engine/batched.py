@@ -16,6 +16,7 @@ from ravine._engine.compiled_sgd import CompiledSGD, choose_compiled_sgd
 from ravine._engine.gradients import WrittenOut, numbers_held
 from ravine._engine.job import Job
 from ravine._engine.keep import Advance, Buffer
+from ravine._engine.network import Network
 from ravine._engine.proven import Proven, remember
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.rule import Settings
@@ -29,6 +30,9 @@ MOST_RUNS = 50_000
 
 HELD_BYTES = 6_000_000
 """What a batch holds between its losses and its gradients: below it calls, above it memory cost more."""
+
+NETWORK_BYTES = 4_000_000
+"""The same of a network that is written out: it has three times as much at hand, and its calls do more each."""
 
 ROOM_BYTES = 64_000_000
 """Losses recorded at once where only summaries are kept."""
@@ -139,7 +143,8 @@ class BatchEngine:
 
     def block_size(self, job: Job, *, summary: bool) -> int:
         """Return how many runs keep a core's own memory busy, and no more."""
-        some = HELD_BYTES // (self.held * job.like.element_size())
+        most = NETWORK_BYTES if isinstance(self.evaluate, Network) else HELD_BYTES
+        some = most // (self.held * job.like.element_size())
         if summary:
             some = min(some, ROOM_BYTES // (12 * (job.steps + 1)))
         return max(1, min(some, MOST_RUNS))
@@ -185,9 +190,10 @@ class BatchEngine:
 
     def remember(self, agreement: Agreement) -> None:
         """Remember for sweeps of this kind how all that was compared came out."""
-        if self.kind is not None and self.descent is not None:
+        bits = self.evaluate.forms if isinstance(self.evaluate, Network) else self.descent
+        if self.kind is not None and bits is not None:
             reference = self.reference
-            known = Proven(self.probe, self.descent, self.held, reference.alone, self.why, len(reference.runs))
+            known = Proven(self.probe, bits, self.held, reference.alone, self.why, len(reference.runs))
             remember(self.kind, known, agreement, again=reference.before > 0)
 
     def compare(self, runs: slice, record: Buffer) -> Agreement:

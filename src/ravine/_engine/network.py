@@ -9,88 +9,29 @@ which has other bits for some shapes, such as a single output, and the compiled 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from ravine._engine.activations import Activation, read_activation
+from ravine._engine.chain import Layer, read_layers
+from ravine._engine.forms import (
+    AT_ONCE,
+    ELEMENTWISE_PRODUCT,
+    KERNEL,
+    ONE_BY_ONE,
+    RUN_AFTER_RUN,
+    TRANSPOSED_PRODUCT,
+    Forms,
+)
 from ravine._engine.gradients import ALIGNED_BYTES
 from ravine._engine.on_batches import Trial
 from ravine._kernel.layers import Layers, Tanh, make_layers, make_tanh
 from ravine._problem.criteria import residual_functions
-from ravine._problem.order import TorchValues, has_bits, same_bits
+from ravine._problem.order import TorchValues, has_bits
 from ravine._problem.problem import Problem
-from ravine._torch import is_plain, one_thread
-
-Form = Callable[[], torch.Tensor]
-"""A way to a product."""
-
-KERNEL = "compiled"
-AT_ONCE = "at once"
-TRANSPOSED_PRODUCT = "transposed at once"
-ELEMENTWISE_PRODUCT = "multiplied at once"
-RUN_AFTER_RUN = "run after run"
-ONE_BY_ONE = "one by one"
-"""Ways by which products, sums and activations of many runs are taken."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A linear layer, where its numbers lie among all parameters, and the activation that follows it."""
-
-    outputs: int
-    inputs: int
-    weight: slice
-    bias: slice | None = None
-    activation: Activation | None = None
-
-    def passes(self, last: bool) -> bool:
-        """Tell whether nobody asks for its product again once the next step is worked out from it."""
-        return last if self.activation is None else self.activation.of_output
-
-
-def read_layers(problem: Problem) -> list[Layer] | None:
-    """Return the layers of a problem whose gradient can be written out; None where the model is another."""
-    parts = problem.parts
-    if parts is None or parts.batches is not None or parts.inputs.ndim != 2 or parts.targets.ndim != 2:
-        return None
-    if residual_functions(parts.criterion, parts.targets.reshape(-1)) is None:
-        return None
-    places, first = dict[str, slice](), 0
-    for name, value in problem.start.items():
-        places[name], first = slice(first, first + value.numel()), first + value.numel()
-    layers, used = list[Layer](), list[str]()
-    for prefix, module in _in_turn("", parts.model):
-        if not is_plain(module):
-            return None
-        if type(module) is torch.nn.Linear:
-            names = [f"{prefix}{name}" for name, _ in module.named_parameters()]  # weight, then bias
-            if not places.keys() >= set(names):  # frozen, or a layer that is called twice
-                return None
-            weight, *bias = (places[name] for name in names)
-            layers.append(Layer(module.out_features, module.in_features, weight, bias[0] if bias else None))
-            used += names
-            continue
-        activation = read_activation(module)
-        if activation is None or not layers or layers[-1].activation is not None:
-            return None
-        layers[-1] = replace(layers[-1], activation=activation)
-    whole = bool(layers) and set(used) == set(places)
-    return layers if whole and parts.targets.shape == (len(parts.inputs), layers[-1].outputs) else None
-
-
-def _in_turn(prefix: str, module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Walk through the modules that are called, with what their parameters' names begin with."""
-    if type(module) is not torch.nn.Sequential or not is_plain(module):
-        yield prefix, module
-        return
-    for name, each in module._modules.items():  # one that is called twice comes twice
-        assert each is not None
-        yield from _in_turn(f"{prefix}{name}.", each)
+from ravine._torch import one_thread
 
 
 def rows_apart(like: torch.Tensor, rows: int, numbers: int) -> torch.Tensor:
@@ -103,22 +44,25 @@ class Network:
     """The evaluation of such a chain.
 
     Called with positions (parameters, runs), where to write losses (runs,), whether gradients are wanted, and, where
-    runs have batches of their own, inputs (runs, samples, features) and targets (runs, samples, outputs). A process
-    that unpacks it chooses anew, for it may have another processor.
+    runs have batches of their own, inputs (runs, samples, features) and targets (runs, samples, outputs). `forms` are
+    those that were chosen before. A process that unpacks it chooses anew, for it may have another processor.
     """
 
-    def __init__(self, problem: Problem, trials: Sequence[Trial]) -> None:
+    def __init__(self, problem: Problem, trials: Sequence[Trial], forms: Forms | None = None) -> None:
         self.problem, self.trials = problem, trials
-        self._begin()
+        self._begin(forms)
 
-    def _begin(self) -> None:
+    def _begin(self, forms: Forms | None = None) -> None:
         layers = read_layers(self.problem)
         assert layers is not None
         self.layers: Sequence[Layer] = layers
-        self.forms: dict[tuple[int, str], str] = {}
         has_tanh = any(layer.activation is not None and layer.activation.is_tanh for layer in layers)
         self.compiled, self.tanh = make_layers(self.problem.like), make_tanh(self.problem.like) if has_tanh else None
         self.rooms: dict[tuple[int, int], Room] = {}
+        if forms is not None:
+            self.forms = forms
+            return
+        self.forms = Forms()
         for trial in self.trials:
             self._choose_forms(trial)
         self.rooms.clear()
@@ -165,9 +109,9 @@ class Network:
                 return torch.bmm(hidden, weight.mT, out=out)
             return torch.baddbmm(bias[:, None], hidden, weight.mT, out=out)
 
-        def turned() -> torch.Tensor:
+        def transposed() -> torch.Tensor:
             single = layer.outputs == 1  # which lie as they should
-            out = product.dense.mT if single else room.turned(layer.outputs, room.samples)
+            out = product.dense.mT if single else room.transposed(layer.outputs, room.samples)
             if bias is None:
                 torch.bmm(weight, hidden.mT, out=out)
             else:
@@ -180,14 +124,14 @@ class Network:
                 torch.mm(one, other, out=out) if bias is None else torch.addmm(bias[run], one, other, out=out)
             return product.apart
 
-        forms = {AT_ONCE: lambda: at_once(product.dense), TRANSPOSED_PRODUCT: turned}
+        forms = {AT_ONCE: lambda: at_once(product.dense), TRANSPOSED_PRODUCT: transposed}
         if layer.outputs == 1:
-            forms = {TRANSPOSED_PRODUCT: turned, **forms}
+            forms = {TRANSPOSED_PRODUCT: transposed, **forms}
         compiled = self._compiled(room.samples, layer.outputs, layer.inputs)
         if compiled is not None:
             forms = {KERNEL: lambda: compiled.multiply(hidden, weight.mT, product.dense, bias), **forms}
         forms |= {RUN_AFTER_RUN: lambda: at_once(product.apart), ONE_BY_ONE: one_by_one}
-        room.outputs[number] = found = self._product(room.samples, f"{number} forward", forms)
+        room.outputs[number] = found = self.forms.take(room.samples, f"{number} forward", forms)
         if layer.activation is None:
             return found
         forward, active = layer.activation.forward, room.active[number]
@@ -227,7 +171,7 @@ class Network:
         compiled = self._compiled(room.samples, layer.inputs, layer.outputs)
         if compiled is not None:
             forms = {KERNEL: lambda: compiled.multiply(slope, weight, product.dense), **forms}
-        return self._product(room.samples, f"{number} inputs", forms)
+        return self.forms.take(room.samples, f"{number} inputs", forms)
 
     def _by_weight(self, number: int, layer: Layer, room: Room, slope: torch.Tensor, before: torch.Tensor) -> None:
         place = room.gradient[:, layer.weight].view(len(slope), layer.outputs, layer.inputs)
@@ -235,8 +179,8 @@ class Network:
         def at_once() -> torch.Tensor:
             return place.copy_(torch.bmm(slope.mT, before, out=room.by_weight[number].dense))
 
-        def turned() -> torch.Tensor:
-            out = room.turned(layer.inputs, layer.outputs)
+        def transposed() -> torch.Tensor:
+            out = room.transposed(layer.inputs, layer.outputs)
             return place.copy_(torch.bmm(before.mT, slope, out=out).mT)
 
         def one_by_one() -> torch.Tensor:
@@ -244,14 +188,14 @@ class Network:
                 out.copy_(torch.mm(slope[run].t(), before[run]))
             return place
 
-        forms = {AT_ONCE: at_once, TRANSPOSED_PRODUCT: turned}
+        forms = {AT_ONCE: at_once, TRANSPOSED_PRODUCT: transposed}
         if layer.outputs > layer.inputs:  # products with few rows, and many numbers in each, are the faster ones
-            forms = {TRANSPOSED_PRODUCT: turned, **forms}
+            forms = {TRANSPOSED_PRODUCT: transposed, **forms}
         compiled = self._compiled(layer.outputs, layer.inputs, room.samples)
         if compiled is not None:
             forms = {KERNEL: lambda: compiled.multiply(slope.mT, before, place), **forms}
         forms |= {RUN_AFTER_RUN: lambda: torch.bmm(slope.mT, before, out=place), ONE_BY_ONE: one_by_one}
-        self._product(room.samples, f"{number} weight", forms)
+        self.forms.take(room.samples, f"{number} weight", forms)
 
     def _by_bias(self, number: int, room: Room, slope: torch.Tensor, place: torch.Tensor) -> None:
         def one_by_one() -> torch.Tensor:
@@ -260,7 +204,7 @@ class Network:
             return place
 
         forms = {AT_ONCE: lambda: torch.sum(slope, 1, out=place), ONE_BY_ONE: one_by_one}
-        self._product(room.samples, f"{number} bias", forms)
+        self.forms.take(room.samples, f"{number} bias", forms)
 
     def _element_wise(
         self,
@@ -285,28 +229,15 @@ class Network:
         forms = {AT_ONCE: at_once, ONE_BY_ONE: one_by_one}
         if compiled is not None:
             forms = {KERNEL: partial(at_once, compiled), **forms}
-        return self._product(samples, name, forms)
-
-    def _product(self, samples: int, name: str, forms: Mapping[str, Form]) -> torch.Tensor:
-        """Take the form that was chosen; where none was yet, the first that has the bits of the last, one by one."""
-        if (samples, name) in self.forms:
-            return forms[self.forms[samples, name]]()
-        expected = forms[ONE_BY_ONE]().clone()
-        equal = (how for how, form in forms.items() if how != ONE_BY_ONE and _writes(form, expected))
-        self.forms[samples, name] = next(equal, ONE_BY_ONE)
-        return forms[self.forms[samples, name]]()
+        return self.forms.take(samples, name, forms)
 
     def _choose_forms(self, trial: Trial) -> None:
         evaluate = self if trial.problem is self.problem else trial.by(self)
         evaluate(trial.values.position, trial.values.loss.clone(), True)
 
     def __str__(self) -> str:
-        """Say how many products, sums and activations are taken in which way."""
-        counts = Counter(self.forms.values())
-        ways = (KERNEL, AT_ONCE, TRANSPOSED_PRODUCT, ELEMENTWISE_PRODUCT, RUN_AFTER_RUN, ONE_BY_ONE)
-        words = [f"{counts[how]} {how}" for how in ways if counts[how]]
-        noun = " operation " if words[0].startswith("1 ") else " operations "
-        return ", ".join([words[0].replace(" ", noun, 1), *words[1:]])
+        """Say in which ways its operations are taken."""
+        return str(self.forms)
 
 
 class Product:
@@ -366,7 +297,7 @@ class Room:
         assert functions is not None
         self.functions = functions
 
-    def turned(self, rows: int, columns: int) -> torch.Tensor:
+    def transposed(self, rows: int, columns: int) -> torch.Tensor:
         """Return room for the transposed of a product."""
         return self.other_scratch[: self.runs * rows * columns].view(self.runs, rows, columns)
 
@@ -383,12 +314,6 @@ class Room:
     def output(self, number: int) -> torch.Tensor:
         """Return what a layer gave, after its activation."""
         return self.outputs[number] if self.layers[number].activation is None else self.active[number]
-
-
-def _writes(form: Form, expected: torch.Tensor) -> bool:
-    """Tell whether a form writes these bits; what stood there before counts for nothing."""
-    form().fill_(torch.nan)
-    return same_bits(form(), expected)
 
 
 def choose_network(problem: Problem, values: TorchValues) -> Network | None:

@@ -5,8 +5,8 @@
  * row.
  */
 
-/* Write the lines of a right factor that is turned, terms side by side, as rows of columns. */
-ALWAYS void NAME(turn)(int columns, int terms, const REAL *lines, ptrdiff_t line, REAL *room)
+/* Write the lines of a right factor that is transposed, terms side by side, as rows of columns. */
+ALWAYS void NAME(transpose)(int columns, int terms, const REAL *lines, ptrdiff_t line, REAL *room)
 {
     int k = 0;
 
@@ -75,10 +75,10 @@ ALWAYS void NAME(strip)(int vectors, int rows, int terms, const REAL *a, ptrdiff
 int NAME(numbers_in_vector)(void) { return IN_VECTOR; }
 
 /* Multiply the matrices of so many runs. Strides are numbers from one run, row and term to the next; columns of the
- * right factor lie side by side, or, where it is turned, its terms do: then `room` holds columns times terms.
+ * right factor lie side by side, or, where it is transposed, its terms do: then `room` holds columns times terms.
  * Return 0, or 1 where there is no such product, and nothing was written. */
 int NAME(products)(int runs, int rows, int columns, int terms, const REAL *a, ptrdiff_t a_run, ptrdiff_t a_row,
-                   ptrdiff_t a_term, const REAL *b, ptrdiff_t b_run, ptrdiff_t b_line, int turned, const REAL *bias,
+                   ptrdiff_t a_term, const REAL *b, ptrdiff_t b_run, ptrdiff_t b_line, int transposed, const REAL *bias,
                    ptrdiff_t bias_run, REAL *out, ptrdiff_t out_run, REAL *room)
 {
     if (columns % IN_VECTOR)
@@ -87,8 +87,8 @@ int NAME(products)(int runs, int rows, int columns, int terms, const REAL *a, pt
         const REAL *right = b;
         ptrdiff_t line = b_line;
         int c = 0;
-        if (turned) {
-            NAME(turn)(columns, terms, b, b_line, room);
+        if (transposed) {
+            NAME(transpose)(columns, terms, b, b_line, room);
             right = room;
             line = columns;
         }
