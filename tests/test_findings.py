@@ -780,7 +780,7 @@ def test_numbers_are_written_as_people_do(mse):
     assert "every 340 steps, that along the flat direction (mostly weight) every 540." in sentence(
         ravine.descend(mse, lr=1e-3, steps=1000), "bend"
     )
-    assert "about 1.95 times before" in sentence(ravine.descend(mse, lr=0.5), "margin")  # twice is over it
+    assert "be 1.95 times as high before" in sentence(ravine.descend(mse, lr=0.5), "margin")  # twice is over it
     l1 = ravine.gallery.article()["L1Loss"]
     assert sentence(ravine.descend(l1, lr=0.1, steps=1), "arrival").startswith("After 1 step it")
     near = ravine.descend(l1, lr=0.1, weight_decay=0.01)
