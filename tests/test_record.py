@@ -607,6 +607,8 @@ def test_a_gan_with_one_recorder():
         ("ab cdab cdab cb", 4),
         ("a a a b b b a", 6),  # phases: each update but the first of b, which ends the last of a
         ("aaabab", 4),  # set by hand, no gradient ever comes
+        ("abbab ab ab", 5),  # nor for a while
+        ("aabba ab ab b", 7),
     ],
 )
 def test_updates_of_one_iteration_are_one_step(played, steps):

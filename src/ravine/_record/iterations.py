@@ -31,7 +31,7 @@ class Iterations:
         self._new: set[torch.optim.Optimizer] = set()
         """Those whose place is not known yet."""
         self._since: list[torch.optim.Optimizer] = []
-        """Whose updates were made since, the first of the new ones included."""
+        """Whose updates were made since, from the first of the new ones to the first of the others."""
         self._handles: list[Any] = []
         self._came = False
         """Whether a gradient came meanwhile."""
@@ -52,7 +52,7 @@ class Iterations:
             if self._last is not None:
                 self._new.add(rule)
                 self._wait()
-        if self._new:
+        if self._new and (not self._since or self._since[-1] in self._new):
             self._since.append(rule)
         self._last = rule
         return first
@@ -73,13 +73,13 @@ class Iterations:
             ]
 
     def _hear(self, _: torch.Tensor) -> None:
-        self._came = True
+        self._came = bool(self._since)  # one that is called late, by a backward pass that had begun, says nothing
 
     def _settle(self) -> None:
         """Place the new ones: before the first of the others that stepped before a gradient came, where one did."""
-        follower = next((each for each in self._since if each not in self._new), None)
-        if follower is not None:
-            leading = self._since[: self._since.index(follower)]
+        *leading, follower = self._since
+        by_hand = len({*leading}) < len(leading)  # one stepped twice, and no gradient came: they say nothing
+        if follower not in self._new and not by_hand:
             rest = [each for each in self._order if each not in leading]
             place = rest.index(follower)
             self._order = [*rest[:place], *leading, *rest[place:]]
