@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import xarray as xr
 
 import ravine
 from ravine._engine import proven
-from turns import Goal, Row, faster, same_bits
+from turns import Goal, Row, counted_equal, faster, same_bits
 
 SAMPLES = 64
 MOMENTA = np.linspace(0, 0.9, 10)
@@ -67,9 +66,7 @@ def sweep_of_networks(
 
     def check() -> None:
         runs = ours()
-        facts = json.loads(runs.loss.attrs["provenance"])
-        if not facts["equals_torch"].startswith("every bit"):
-            raise AssertionError(f"{facts['engine']}: {facts['why']}; {facts['equals_torch']}")
+        counted_equal(runs)
         for settings in some:
             losses, positions = loop(settings)
             run = runs.sel(settings)

@@ -20,7 +20,7 @@ import ravine
 from loops import MSE, recorded_loop
 from ravine._engine import gradients, proven
 from ravine._problem.order import Order, backward_forms, forward_forms
-from turns import Goal, Row, apart, faster, same_bits
+from turns import Goal, Row, apart, counted_equal, faster, same_bits
 
 RATES, MOMENTA = np.geomspace(1e-3, 1, 100), np.linspace(0, 0.99, 100)
 """The settings of the sweep: all 10,000 combinations of these."""
@@ -139,9 +139,7 @@ def every_bit(
 
     def check() -> None:
         runs = ours()
-        facts = json.loads(runs.loss.attrs["provenance"])
-        if not facts["equals_torch"].startswith("every bit"):
-            raise AssertionError(f"{facts['engine']}: {facts['why']}; {facts['equals_torch']}")
+        counted_equal(runs)
         for settings in some:
             losses, positions = recorded_loop(100, dtype, kind, scheduler, **settings)
             run = ravine.at(runs, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -70,6 +71,13 @@ def same_bits(ours: Any, theirs: Any) -> None:
     one, other = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)  # float64 holds each float32
     if one.shape != other.shape or one.tobytes() != other.tobytes():
         raise AssertionError(f"not equal in every bit:\n{one}\n{other}")
+
+
+def counted_equal(runs: Any) -> None:
+    """Complain where runs do not say of themselves that they have torch's bits."""
+    facts = json.loads(runs.loss.attrs["provenance"])
+    if not facts["equals_torch"].startswith("every bit"):
+        raise AssertionError(f"{facts['engine']}: {facts['why']}; {facts['equals_torch']}")
 
 
 def apart(ours: Any, theirs: Any) -> float:

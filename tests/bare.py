@@ -7,6 +7,15 @@ import copy
 import numpy as np
 import torch
 
+SETTINGS = {
+    "plain": {"lr": 0.1},
+    "momentum": {"lr": 0.1, "momentum": 0.9},
+    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    "weight decay": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 2.0},
+    "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.8},
+}
+"""The five of the article, by the knob that each turns."""
+
 
 def article_data():
     state = np.random.get_state()

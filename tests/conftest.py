@@ -123,6 +123,14 @@ def chance():
     return random.Random(seed)
 
 
+@pytest.fixture(name="random")
+def random_numbers():
+    """Numbers that are others each time; RAVINE_TEST_SEED repeats what a failure printed."""
+    seed = int(os.environ.get("RAVINE_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
+    print(f"RAVINE_TEST_SEED={seed}")
+    return np.random.default_rng(seed)
+
+
 @pytest.fixture(scope="session")
 def all_cases(tmp_path_factory):
     return cases(tmp_path_factory.mktemp("data"))

@@ -367,7 +367,7 @@ def test_reading_back_can_fail():
     margin = next(each for each in ravine.explain(run) if each.kind == "margin")
     check(run, margin)
     with pytest.raises(AssertionError):
-        check(run, dataclasses.replace(margin, sentence="You could raise it 77 times (limit 1)."))
+        check(run, dataclasses.replace(margin, sentence="It could be 77 times as high (limit 1)."))
     with pytest.raises(AssertionError):
         check(run, dataclasses.replace(margin, values={**margin.values, "limit": 1.2}))
     assert [value for value, _ in numbers_in(f"1,230 at 2.5 {TIMES} 10⁻⁷, {MINUS}0.5, 10⁹ and 1e+09 of p0")] == [

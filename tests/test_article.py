@@ -36,13 +36,6 @@ CRITERIA = {
     "HuberLoss": torch.nn.HuberLoss(),
     "SmoothL1Loss": torch.nn.SmoothL1Loss(),
 }
-SETTINGS = {
-    "plain": {"lr": 0.1},
-    "momentum": {"lr": 0.1, "momentum": 0.9},
-    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-    "weight decay": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 2.0},
-    "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.8},
-}
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +51,14 @@ def test_the_thirteen_printed_losses(told):
         assert lines[epoch] == f"epoch {epoch}, loss {loss}"
 
 
-@pytest.mark.parametrize("run", SETTINGS)
+@pytest.mark.parametrize("run", bare.SETTINGS)
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_twenty_runs_equal_a_bare_loop_in_every_bit(told, data, run, criterion):
     inputs, targets = (each.reshape(-1, 1) for each in data)
     with torch.random.fork_rng():
-        positions, losses = bare.train(bare.article_neuron(), CRITERIA[criterion], inputs, targets, **SETTINGS[run])
+        positions, losses = bare.train(
+            bare.article_neuron(), CRITERIA[criterion], inputs, targets, **bare.SETTINGS[run]
+        )
     cell = told.sel(run=run, criterion=criterion)
     assert cell.position.dtype == cell.loss.dtype == np.float32
     assert bare.same_bits(cell.position.sel(parameter=["weight", "bias"]), positions)

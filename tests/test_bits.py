@@ -35,14 +35,6 @@ ONE_CYCLE = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.3, total_steps
 ENVIRONMENTS = [{"MKL_CBWR": "COMPATIBLE"}, {"MKL_CBWR": "AVX2"}, {"ATEN_CPU_CAPABILITY": "default"}]
 
 
-@pytest.fixture
-def random():
-    """Anew each time; a failure shows the seed."""
-    seed = int(os.environ.get("RAVINE_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
-    print(f"RAVINE_TEST_SEED={seed}")
-    return np.random.default_rng(seed)
-
-
 def in_dtype(problem, dtype):
     return problem if dtype == torch.float32 else problem.in_double()
 

@@ -35,14 +35,6 @@ def wherever_it_was_built(monkeypatch):
     monkeypatch.setattr(layers, "is_faster", lambda kernel: kernel.level == "avx512")
 
 
-@pytest.fixture
-def random():
-    """Anew each time; a failure shows the seed."""
-    seed = int(os.environ.get("RAVINE_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
-    print(f"RAVINE_TEST_SEED={seed}")
-    return np.random.default_rng(seed)
-
-
 def normal(random, *shape, dtype=torch.float32):
     return torch.from_numpy(random.normal(size=shape)).to(dtype)
 

@@ -25,7 +25,7 @@ def study():
 
 def test_joined_runs_are_explained(study):
     said = [str(finding) for finding in ravine.explain(study)]
-    assert said[1].startswith("momentum, MSELoss: You could raise the learning rate about 18 times")
+    assert said[1].startswith("momentum, MSELoss: The learning rate could be 18.5 times as high")
     assert not any("orbits" in each for each in said)  # 12 steps are less than one of its turns
     assert len(said) == 8
     assert not any("is not torch.optim" in each for each in said)

@@ -12,19 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+import bare
 import ravine
 from ravine._findings.explain import FINDINGS
 from ravine._findings.finding import Finding
 
 HESSIAN = np.array([[1.3412582826, -0.1880619500], [-0.1880619500, 2.0]])
 EIGENVALUES = np.linalg.eigvalsh(HESSIAN)
-SETTINGS = {
-    "plain": {"lr": 0.1},
-    "momentum": {"lr": 0.1, "momentum": 0.9},
-    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-    "weight decay": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 2.0},
-    "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.8},
-}
 
 
 def by_kind(run, **more):
@@ -45,7 +39,7 @@ def mse():
 @pytest.fixture(scope="module")
 def ones():
     """The five settings of the figures by four criteria."""
-    return {name: ravine.descend(ravine.gallery.article(), **s) for name, s in SETTINGS.items()}
+    return {name: ravine.descend(ravine.gallery.article(), **s) for name, s in bare.SETTINGS.items()}
 
 
 def bowl(hessian, minimizer, start, floor=0.5):
@@ -260,7 +254,7 @@ def test_bounded_slopes(ones):
     steepest = float(np.linalg.norm(recorded.gradient, axis=1)[:-1].max())
     assert told.values["slope"] == pytest.approx(steepest, rel=1e-4)
     for name in ("momentum", "nesterov", "dampening"):  # read off the steps, through the velocity
-        also = ravine.descend(ravine.gallery.article()["L1Loss"], also=("gradient",), **SETTINGS[name])
+        also = ravine.descend(ravine.gallery.article()["L1Loss"], also=("gradient",), **bare.SETTINGS[name])
         here = by_kind(ones[name].sel(criterion="L1Loss"))["bounded slope"]
         assert here.values["slope"] == pytest.approx(by_kind(also)["bounded slope"].values["slope"], rel=1e-3)
     assert "bounded slope" not in kinds(ones["plain"].sel(criterion="MSELoss"))
@@ -521,10 +515,10 @@ def test_refused_settings_and_interrupted_runs(mse):
 
 
 def test_a_study_of_runs_is_told_run_by_run(mse):
-    runs = ravine.join({name: ravine.descend(mse, **s) for name, s in SETTINGS.items()})
+    runs = ravine.join({name: ravine.descend(mse, **s) for name, s in bare.SETTINGS.items()})
     found = ravine.explain(runs)
-    for name in SETTINGS:
-        alone = ravine.explain(ravine.descend(mse, **SETTINGS[name]))
+    for name in bare.SETTINGS:
+        alone = ravine.explain(ravine.descend(mse, **bare.SETTINGS[name]))
         here = [each for each in found if each.about == {"run": name}]
         assert [each.sentence for each in here] == [each.sentence for each in alone]
     saved = [str(each) for each in found]
@@ -739,7 +733,7 @@ def test_hopping_is_not_for_want_of_steps():
 
 def test_noise_and_swings_are_not_blamed_on_decay(mse):
     noisy = ravine.descend(mse, lr=0.1, weight_decay=0.5, batch_size=1)
-    swinging = ravine.descend(mse, steps=5, **SETTINGS["weight decay"])
+    swinging = ravine.descend(mse, steps=5, **bare.SETTINGS["weight decay"])
     for run in (noisy, swinging):
         assert float(run.loss.min()) < float(run.loss[-1])
         assert "better before" not in kinds(run)
@@ -780,7 +774,7 @@ def test_numbers_are_written_as_people_do(mse):
     assert "every 340 steps, that along the flat direction (mostly weight) every 540." in sentence(
         ravine.descend(mse, lr=1e-3, steps=1000), "bend"
     )
-    assert "about 1.95 times before" in sentence(ravine.descend(mse, lr=0.5), "margin")  # twice is over it
+    assert "be 1.95 times as high before" in sentence(ravine.descend(mse, lr=0.5), "margin")  # twice is over it
     l1 = ravine.gallery.article()["L1Loss"]
     assert sentence(ravine.descend(l1, lr=0.1, steps=1), "arrival").startswith("After 1 step it")
     near = ravine.descend(l1, lr=0.1, weight_decay=0.01)

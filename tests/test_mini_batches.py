@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 from concurrent.futures import ProcessPoolExecutor
 
@@ -24,14 +23,6 @@ from ravine._study import provenance
 KINDS = [getattr(torch.optim, path.rpartition(":")[2]) for path in RULES]
 DTYPES = [torch.float32, torch.float64]
 CAPABLE = platform.machine() in ("x86_64", "AMD64") and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-
-
-@pytest.fixture
-def random():
-    """Anew each time; a failure shows the seed."""
-    seed = int(os.environ.get("RAVINE_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
-    print(f"RAVINE_TEST_SEED={seed}")
-    return np.random.default_rng(seed)
 
 
 def neuron_on(random, samples, features, criterion, dtype):

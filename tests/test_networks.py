@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-import os
 from concurrent.futures import ProcessPoolExecutor
 
 import cloudpickle
@@ -38,14 +37,6 @@ ACTIVATIONS = {
 }
 CAPABLE = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 WRITTEN = "'s rule on a batch, gradient written out"
-
-
-@pytest.fixture
-def random():
-    """Anew each time; a failure shows the seed."""
-    seed = int(os.environ.get("RAVINE_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
-    print(f"RAVINE_TEST_SEED={seed}")
-    return np.random.default_rng(seed)
 
 
 def linear(random, inputs, outputs, dtype, bias=True):

@@ -18,8 +18,9 @@ import torch
 import bare
 import ravine
 from ravine._record import budget, snapshots
+from ravine._record.iterations import Iterations
+from ravine._record.losses import Window
 from ravine._record.members import find_optimizers
-from ravine._record.watch import Window
 from ravine._store.recording import About, Writer, read_entries
 from ravine._study.rule import rule_of
 
@@ -509,6 +510,124 @@ def test_several_optimizers_of_one_model():
     assert float(found.update_ratio.sel(layer="2")[0]) == pytest.approx(moved, rel=1e-5)
 
 
+def train_two(when, *, rare_first=True, every=1, steps=9):
+    """Train two layers by an optimizer each, from one loss: the one of the first layer steps now and then."""
+
+    def train(record):
+        x, y = data()
+        model, criterion = network(), torch.nn.MSELoss()
+        rare, often = (torch.optim.SGD(model[k].parameters(), lr=0.1) for k in (0, 2))
+        places, losses = [flat(model)], []
+        with record(model, [rare, often], criterion, every=every) as recorder:
+            for k in range(steps):
+                model.zero_grad()
+                loss = criterion(model(x), y)
+                losses.append(loss.item())
+                loss.backward()
+                turns = [rare, often] if rare_first else [often, rare]
+                for rule in turns:
+                    if rule is often or when(k):
+                        rule.step()
+                places.append(flat(model))
+        assert not any(each._backward_hooks for each in model.parameters())
+        return model, often, recorder, places, losses
+
+    _, recorder, places, losses = both(train)
+    return recorder.dataset(), np.stack(places), np.array(losses, np.float32)
+
+
+@pytest.mark.parametrize("rare_first", [True, False])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_the_rarer_of_several_optimizers_may_step_first(rare_first, every):
+    """A step is one iteration of the loop, with its own loss, whichever steps first in it."""
+    for when in (lambda k: k % 2 == 0, lambda k: k % 3 == 0, lambda k: k < 2, lambda _: True):
+        found, places, losses = train_two(when, rare_first=rare_first, every=every)
+        steps = found.step.values
+        assert steps.tolist() == sorted({*range(0, 9, every), 9})
+        assert np.array_equal(found.position, places[steps])
+        assert np.array_equal(found.batch_loss[:-1], losses[steps[:-1]])
+
+
+@pytest.mark.parametrize("when", [lambda k: k >= 3, lambda k: k % 4 == 3])
+def test_one_that_joins_later_and_steps_first_is_known_from_its_second_update_on(when):
+    """Nothing tells the first time: then its update stands in the step before, and the one that follows has no loss."""
+    found, places, losses = train_two(when)
+    assert found.step.values.tolist() == [*range(10)]
+    of_the_first = slice(0, 40)  # the parameters of the layer that the rare one trains
+    assert np.array_equal(found.position[3, of_the_first], places[4][of_the_first])
+    assert np.array_equal(found.position[3, 40:], places[3][40:])
+    others = [k for k in range(10) if k != 3]
+    assert np.array_equal(found.position[others], places[others])
+    assert np.isnan(found.batch_loss[3])
+    assert np.array_equal(found.batch_loss[others[:-1]], losses[others[:-1]])
+
+
+def test_one_that_joins_later_and_steps_last_is_known_at_once():
+    for when in (lambda k: k >= 3, lambda k: k % 4 == 3):
+        found, places, losses = train_two(when, rare_first=False)
+        assert np.array_equal(found.position, places)
+        assert np.array_equal(found.batch_loss[:-1], losses)
+
+
+def test_a_gan_with_one_recorder():
+    """The critic's steps count, and its losses; the generator's update, from a loss of its own, ends an iteration."""
+    x, _ = data()
+    g, d, bce = network(2, 8), network(1, 8), torch.nn.BCEWithLogitsLoss()
+    critic, generator = torch.optim.Adam(d.parameters()), torch.optim.Adam(g.parameters())
+    both_models = torch.nn.ModuleDict({"g": g, "d": d})
+    places, told = [flat(both_models)], []
+    with ravine.record(both_models, [generator, critic], every=1) as recorder:
+        for k in range(6):
+            critic.zero_grad()
+            loss = bce(d(x[:4, :1]), torch.ones(4, 1)) + bce(d(g(x[:4, :2]).detach()), torch.zeros(4, 1))
+            told.append(loss.item())
+            recorder.loss(loss).backward()
+            critic.step()
+            if k % 3 == 2:
+                generator.zero_grad()
+                recorder.loss(bce(d(g(x[:4, :2])), torch.ones(4, 1))).backward()
+                generator.step()
+            places.append(flat(both_models))
+    found = recorder.dataset()
+    assert recorder.steps == 6
+    assert np.array_equal(found.position, np.stack(places))
+    assert found.batch_loss[:-1].values.tolist() == np.array(told, np.float32).tolist()
+
+
+@pytest.mark.parametrize(
+    ("played", "steps"),
+    [
+        ("ab ab ab", 3),  # a gradient comes where there is a space
+        ("ab b b ab b", 5),
+        ("a a ab a ab", 5),
+        ("a a ba ba a", 5),
+        ("a a b a a b", 4),  # gradients of its own: b ends an iteration
+        ("ac abc abc ac", 4),
+        ("ab ab cab ab", 4),
+        ("ab cdab cdab cb", 4),
+        ("a a a b b b a", 6),  # phases: each update but the first of b, which ends the last of a
+        ("aaabab", 4),  # set by hand, no gradient ever comes
+        ("abbab ab ab", 5),  # nor for a while
+        ("aabba ab ab b", 7),
+    ],
+)
+def test_updates_of_one_iteration_are_one_step(played, steps):
+    tensor = torch.ones(1, requires_grad=True)
+    rules = {name: torch.optim.SGD([torch.ones(1)]) for name in "abcd"}
+    iterations = Iterations([tensor])
+    begun = 0
+    for each in played:
+        if each == " ":
+            (2 * tensor).sum().backward()
+        else:
+            first = iterations.begins(rules[each])
+            assert iterations.enter(rules[each]) == first
+            begun += first
+    assert begun == steps
+    iterations.detach()
+    assert not tensor._backward_hooks
+
+
 def test_copies_made_inside_are_no_part_of_it():
     x, y = data()
     model, criterion = network(), torch.nn.MSELoss()
@@ -637,7 +756,7 @@ def test_what_a_device_has_queued_is_done_before_the_clock_of_a_snapshot_starts(
     model = network()
     rule = torch.optim.SGD(model.parameters(), lr=0.1)
     with ravine.record(model, rule, every=1) as recorder:
-        shots = recorder._shots
+        shots = recorder.hooks.shots
         assert shots.devices == set()
         shots.devices = {device, torch.device("mps")}
         monkeypatch.setattr(torch.cuda, "synchronize", lambda which: calls.append(which))
@@ -732,7 +851,7 @@ def test_a_clock_of_the_thread_that_moves_now_and_then_makes_no_snapshot_free(cl
     rule = torch.optim.SGD(model.parameters(), lr=0.1)
     clock.step, clock.shot = 1e-4, 4e-3
     with ravine.record(model, rule) as recorder:
-        paid = recorder._shots.budget
+        paid = recorder.hooks.shots.budget
         train_plainly(model, rule, 2, clock.tick)
         assert paid._charged == paid._usual == pytest.approx(4e-3)
         train_plainly(model, rule, 8, clock.tick)
@@ -893,7 +1012,7 @@ def test_each_byte_of_what_was_entered_counts(tmp_path):
     rule = torch.optim.SGD(model.parameters(), lr=0.1)
     with ravine.record(model, rule, every=1, path=tmp_path / "run") as recorder:
         train_plainly(model, rule, 6)
-        recorder._shots.writer.keep([0, 2, 4])
+        recorder.hooks.shots.writer.keep([0, 2, 4])
     about, whole = About.read(tmp_path / "run"), (tmp_path / "run" / "entries.bin").read_bytes()
     size = about.entry.itemsize
     assert [each["step"] for each in read_entries(tmp_path / "run", about)] == [0, 2, 4, 6]

@@ -34,13 +34,6 @@ from ravine.plot._canvas.style import ARTICLE, DARK, RAVINE
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 CRITERIA = {"MSELoss": torch.nn.MSELoss(), "L1Loss": torch.nn.L1Loss(), "HuberLoss": torch.nn.HuberLoss()}
-SETTINGS = {
-    "plain": {"lr": 0.1},
-    "momentum": {"lr": 0.1, "momentum": 0.9},
-    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-    "weight decay": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 2.0},
-    "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.8},
-}
 TURNED = {
     "half": {"momentum": 0.5},
     "diverging": {"lr": 2.0},
@@ -389,7 +382,7 @@ def test_what_was_turned_stands_at_the_top(turned):
 
 def test_settings_replace_the_articles_wherever_it_turns_them(turned):
     given, study, _, _ = turned
-    for run, chosen in SETTINGS.items():
+    for run, chosen in bare.SETTINGS.items():
         for name, value in chosen.items():
             assert study.sel(run=run)[name].item() == given.get(name, value)
         for name in {"momentum", "dampening", "weight_decay", "nesterov"} - set(chosen):
@@ -401,7 +394,7 @@ def test_arrivals_in_the_sentences_are_those_of_a_bare_loop(turned):
     given, study, _, page = turned
     plates = {plate.id: plate for plate in blocks_of(page, Plate)}
     several = [
-        {name: given.get(name, value) for name, value in SETTINGS[run].items()} for run in article.RUN_OF.values()
+        {name: given.get(name, value) for name, value in bare.SETTINGS[run].items()} for run in article.RUN_OF.values()
     ]
     for name, criterion in CRITERIA.items():
         for number, step in zip(article.RUN_OF, arrivals(criterion, study.sizes["step"] - 1, several), strict=True):
@@ -652,7 +645,7 @@ def loops():
     """Positions, losses and gradients of the article's runs, from loops that know nothing of ravine."""
     found = {}
     x, y = (column.double() for column in columns())
-    for run, settings in SETTINGS.items():
+    for run, settings in bare.SETTINGS.items():
         for name, criterion in CRITERIA.items():
             positions, losses = train(neuron(), criterion, *columns(), **settings)
             places = torch.tensor(positions, dtype=torch.float64, requires_grad=True)
@@ -872,7 +865,7 @@ def test_incoming_and_moderates(proofs, loops):
     assert proofs["incoming"].values["first"] == 0
     values = proofs["moderates"].values
     for name, criterion in CRITERIA.items():
-        pair = tuple(arrival(criterion, 300, **SETTINGS[run]) for run in ("momentum", "dampening"))
+        pair = tuple(arrival(criterion, 300, **bare.SETTINGS[run]) for run in ("momentum", "dampening"))
         assert values["arrived"][name] == pair
     assert values["rates"] == pytest.approx((math.sqrt(0.9), math.sqrt(0.9)), rel=1e-9)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import platform
 
 import numpy as np
@@ -27,14 +26,6 @@ IMPLEMENTATION = {"foreach", "fused", "capturable", "differentiable"}
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 each_adaptive = pytest.mark.parametrize("kind", ADAPTIVE, ids=lambda kind: kind.__name__)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-
-
-@pytest.fixture
-def random():
-    """Anew each time; a failure shows the seed."""
-    seed = int(os.environ.get("RAVINE_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
-    print(f"RAVINE_TEST_SEED={seed}")
-    return np.random.default_rng(seed)
 
 
 def random_axes(kind, random, rates=6):

@@ -151,6 +151,8 @@ def with_gradients(call: Call) -> Call:
 def is_plain(module: torch.nn.Module) -> bool:
     """Tell whether a module does what its class does and no more: it has no hooks, and no `forward` of its own.
 
+    Where torch has hooks on all modules none is: any of them may give another output.
+
     Examples
     --------
     >>> layer = torch.nn.Linear(1, 1)
@@ -159,7 +161,20 @@ def is_plain(module: torch.nn.Module) -> bool:
     """
     forwards, backwards = module._forward_hooks, module._backward_hooks
     hooks = (module._forward_pre_hooks, forwards, module._backward_pre_hooks, backwards)
-    return not any(hooks) and "forward" not in vars(module)
+    return not any(hooks) and "forward" not in vars(module) and not has_global_hooks()
+
+
+def has_global_hooks() -> bool:
+    """Tell whether torch calls a hook with each module, as `register_module_forward_hook` hangs one onto all.
+
+    Examples
+    --------
+    >>> from torch.nn.modules.module import register_module_forward_hook
+    >>> handle = register_module_forward_hook(lambda module, inputs, output: 2 * output)
+    >>> has_global_hooks(), handle.remove(), has_global_hooks()
+    (True, None, False)
+    """
+    return bool(torch.nn.modules.module._has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
 def plain_type(module: Any) -> type | None:

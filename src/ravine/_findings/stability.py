@@ -122,9 +122,8 @@ def margin(run: Run) -> Finding | None:
     elif others:
         sentence = f"The limit of the learning rate is {texts[1]}, and lr {texts[0]} at {percent(share)} of it{others}."
     elif share < 0.9:
-        digits = 2 if share < 0.5 else 3  # twice 0.5 is over 0.976
-        raised = f"You could raise the learning rate about {at_least(1 / share, digits)} times before this diverges"
-        sentence = f"{raised} (limit {number(limit)})."
+        higher = f"The learning rate could be {at_least(1 / share)} times as high before this diverges"
+        sentence = f"{higher} (limit {number(limit)})."
     else:
         near = told_apart(run.lr, limit, 4) or texts
         sentence = f"lr {near[0]} is at {percent(share)} of its limit, {near[1]}: beyond it this diverges."

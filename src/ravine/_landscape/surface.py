@@ -26,7 +26,7 @@ from ravine._problem.problem import Problem
 from ravine._problems import Given, as_problem
 from ravine._study.contract import axes
 from ravine._system import check_fits
-from ravine._torch import one_thread, with_gradients
+from ravine._torch import has_global_hooks, one_thread, with_gradients
 
 
 @with_gradients
@@ -69,7 +69,7 @@ def slopes(
     By `torch.func.vmap` of `torch.func.grad`, and one by one where that cannot be batched. Some points are
     always evaluated singly by autograd too; the provenance says whether the bits were equal.
     """
-    check_executor(executor)
+    check_executor(executor, hooked=has_global_hooks())
     problem = as_problem(problem, "slopes")
     problems = [problem] if isinstance(problem, Problem) else list(problem.values())
     known, names = problems[0].labels, axes(land)
@@ -185,7 +185,7 @@ def surface(
     `torch.func.vmap`, and what that cannot batch one by one. Some points are always evaluated singly too;
     the provenance says whether the bits were equal.
     """
-    check_executor(executor)
+    check_executor(executor, hooked=has_global_hooks())
     problem = as_problem(problem, "ravine.surface")
     if accuracy not in ("exact", "fast"):
         raise ValueError(f'accuracy must be "exact" or "fast", got {accuracy!r}')

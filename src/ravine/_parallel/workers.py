@@ -212,15 +212,15 @@ def wrap_executor(executor: futures.Executor) -> WorkerPool:
     return DaskPool(executor) if hasattr(executor, "_client") else WorkerPool(executor)
 
 
-def check_executor(executor: Any) -> None:
-    """Complain of what cannot run blocks.
+def check_executor(executor: Any, *, hooked: bool) -> None:
+    """Complain of what cannot run blocks, also where torch is `hooked`: has hooks on all modules in this process.
 
     Raises
     ------
     TypeError
         If it is no executor.
     ValueError
-        If its workers are threads.
+        If its workers are threads, or would not have these hooks.
     """
     if executor is None:
         return
@@ -231,4 +231,9 @@ def check_executor(executor: Any) -> None:
         raise ValueError(
             "threads would share torch's random state, and gain nothing here: give a ProcessPoolExecutor, or leave "
             "executor out"
+        )
+    if hooked:
+        raise ValueError(
+            "torch has hooks on all modules here, such as register_module_forward_hook hangs on, and other processes "
+            "may not have them: take them off, or leave executor out"
         )

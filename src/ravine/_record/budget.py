@@ -6,6 +6,8 @@ import statistics
 import time
 from collections import deque
 
+from ravine._record.clock import TICK, Clock
+
 FREE = 0.02
 """Seconds that the snapshots of a tiny model may take, whatever its training takes: nobody notices them.
 
@@ -32,28 +34,6 @@ STALL = 4.0
 
 Before three are known, it is how many times the work of one: what lasts longer may be another process's turn.
 """
-
-TICK = time.get_clock_info("thread_time").resolution
-"""Seconds below which a thread's clock has not moved: on Windows it does so every 15.6 ms, whatever it says."""
-
-
-class Clock:
-    """How long something took, and for how long of that this thread had the processor; both in seconds."""
-
-    def __init__(self) -> None:
-        self.seconds = self.worked = 0.0
-        self._began: tuple[float, float] | None = None
-
-    def start(self) -> None:
-        """Count from now on."""
-        self._began = time.perf_counter(), time.thread_time()
-
-    def stop(self) -> None:
-        """Count no further."""
-        if self._began is not None:
-            self.seconds += time.perf_counter() - self._began[0]
-            self.worked += time.thread_time() - self._began[1]
-            self._began = None
 
 
 class Budget:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ravine._descent.dataset import is_coordinate, overridden_by, plain
+from ravine._descent.dataset import is_coordinate, overridden_by, plain, settings_now
 from ravine._format import kind_of, listed
 from ravine._problem.over_batches import OWN
 from ravine._study.decay import Leaf
@@ -178,6 +178,15 @@ def settings_of(
     ]
     coords = {n: plain(v) for n, v in common.items() if is_coordinate(n, v, overridden_by(leaves))}
     return {**coords, "optimizer": type(rule).__name__}, {n: plain(v) for n, v in common.items()}, leaves
+
+
+def scheduled_now(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, float]:
+    """Return the settings that a scheduler may move, as they are now; of several optimizers none."""
+    group = optimizers[0].param_groups[0]
+    if len(optimizers) > 1:
+        return {}
+    rate = {"lr": float(group["lr"])} if "lr" in group else {}
+    return rate | settings_now(group)
 
 
 def path_of_rules(optimizers: Sequence[torch.optim.Optimizer]) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._record.budget import Budget, Clock
+from ravine._record.budget import Budget
+from ravine._record.clock import Clock, wait_for
 from ravine._record.members import Buffers, Members
 from ravine._store.recording import About, Writer
 
@@ -131,12 +132,7 @@ class Snapshots:
     def start_clock(self) -> None:
         """Count what a snapshot takes from now on, once what the training has queued is done: that is no cost of it."""
         self.cost.stop()
-        for device in self.devices:
-            module = getattr(torch, device.type, None)
-            if device.type == "mps":
-                torch.mps.synchronize()
-            elif module is not None and hasattr(module, "synchronize"):
-                module.synchronize(device)
+        wait_for(self.devices)
         self.cost.start()
 
     def _write(self, step: int, settings: Mapping[str, float], loss: float, ratios: list[float] | None) -> None:

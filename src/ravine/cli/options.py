@@ -106,6 +106,11 @@ Scheduler = Annotated[
         "each written as in Python."
     ),
 ]
+Momentum = Annotated[float | None, number_option(MOMENTUM, "0")]
+Dampening = Annotated[float | None, number_option(DAMPENING, "0")]
+WeightDecay = Annotated[float | None, number_option(WEIGHT_DECAY, "0")]
+Nesterov = Annotated[bool | None, typer.Option("--nesterov/--no-nesterov", help=NESTEROV)]
+Maximize = Annotated[bool | None, typer.Option("--maximize/--no-maximize", help=MAXIMIZE)]
 BatchSize = Annotated[int | None, typer.Option(help="Mini-batches of this size.", show_default="all data")]
 OutStudy = Annotated[Path | None, typer.Option("--out", "-o", help="The study to write; the picture goes beside it.")]
 OutSweep = Annotated[

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._problem.problem import Problem
 from ravine._study.decay import Decay
-from ravine._torch import one_thread
+from ravine._torch import has_global_hooks, one_thread
 from ravine.curvature._derivatives import Function, function_of, vector_of
 from ravine.curvature._look import Decayed
 from ravine.curvature._regression import Minimum, none_found, penalty, regression_of
@@ -30,7 +30,8 @@ def minima_of(problem: Problem, decays: Sequence[Decay], near: Vector | None) ->
     """Find the minimum under each decay, or remember it: that of a regression whatever the start."""
     regression = regression_of(problem)
     owner, spot = (problem, None if near is None else near.tobytes()) if regression is None else (problem.parts, None)
-    kept = _FOUND.setdefault(owner, {})
+    # hooks on all modules come and go, and what they make of a loss is nobody's to remember
+    kept = {} if has_global_hooks() else _FOUND.setdefault(owner, {})
     for decay in decays:
         if (decay, spot) not in kept:
             with one_thread():

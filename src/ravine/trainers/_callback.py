@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ravine._record.record import Every, Recorder
-from ravine._record.watch import tell
+from ravine._record.tell import tell
 
 
 class Recording:
@@ -50,8 +50,7 @@ class Recording:
         """
         self.end()
         try:
-            recorder = Recorder(model, optimizer, **self._given)
-            recorder.steps = step
+            recorder = Recorder(model, optimizer, **self._given, first=step)
             recorder.__enter__()
         except OSError as reason:
             self._recorder, self._why = None, f"the training that began last was not recorded ({reason})"

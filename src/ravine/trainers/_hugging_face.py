@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ravine._record.losses import is_trained_on, loss_in
+from ravine._record.owners import Hook
 from ravine._record.record import Every
-from ravine._record.watch import Hook, is_trained_on, loss_in
 from ravine.trainers._callback import Recording, find_base
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class HuggingFace(Recording, Base):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """State the loss of all that was accumulated, where the model gave shares of it."""
         if self._shares and self._records:
-            self.recorder._safely(self._state)
+            self.recorder.hooks.safely(self._state)
         self._shares.clear()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -90,13 +91,13 @@ class HuggingFace(Recording, Base):
             self._handle = None
 
     def _watch(self, *given: Any) -> None:
-        self.recorder._safely(self._saw, *given)
+        self.recorder.hooks.safely(self._saw, *given)
 
     def _state(self) -> None:
         self.recorder.loss(torch.stack(self._shares).sum())
 
     def _saw(self, model: torch.nn.Module, inputs: Any, given: Mapping[str, Any], output: Any) -> None:
-        if not self.recorder._due:  # to look at a divisor waits for the device
+        if not self.recorder.hooks.due:  # to look at a divisor waits for the device
             return
         loss, count = loss_in(output), given.get("num_items_in_batch")
         if count is not None and is_trained_on(loss) and is_share_of(loss, count):

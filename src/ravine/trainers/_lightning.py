@@ -65,7 +65,7 @@ class Lightning(Recording, Base):
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
         """State the loss as ``training_step`` returned it: it comes here divided, and scaled in half precision."""
         if self._returned and self._records:
-            self.recorder._safely(self._state, trainer, pl_module, loss)
+            self.recorder.hooks.safely(self._state, trainer, pl_module, loss)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """End, where the training ended as it should."""
@@ -76,7 +76,7 @@ class Lightning(Recording, Base):
         self.end()
 
     def _state(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
-        if not self.recorder._due:  # to ask for the scale waits for the device
+        if not self.recorder.hooks.due:  # to ask for the scale waits for the device
             return
         share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
         scaler = getattr(trainer.precision_plugin, "scaler", None)

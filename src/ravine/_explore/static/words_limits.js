@@ -59,8 +59,8 @@ export function margin(facts) {
     said += others ? `${others}.` : '. Beyond it a run does not settle there.';
   } else if (others) said = `The limit of the learning rate is ${texts[1]}, and lr ${texts[0]} at ${percent(share)} of it${others}.`;
   else if (share < 0.9) {
-    const raised = `You could raise the learning rate about ${atLeast(1 / share, share < 0.5 ? 2 : 3)} times before this diverges`;
-    said = `${raised} (limit ${number(limit)}).`;
+    const higher = `The learning rate could be ${atLeast(1 / share)} times as high before this diverges`;
+    said = `${higher} (limit ${number(limit)}).`;
   } else {
     const near = toldApart(lr, limit, 4) ?? texts;
     said = `lr ${near[0]} is at ${percent(share)} of its limit, ${near[1]}: beyond it this diverges.`;

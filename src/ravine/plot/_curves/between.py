@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -25,8 +25,15 @@ from ravine.plot._curves.curve import last_of, runs_apart
 
 Array = NDArray[np.floating[Any]]
 
-Entry = tuple[str, Array, Array, xr.Dataset]
-"""Name of a line, its shares, its heights, and the line itself."""
+
+class Entry(NamedTuple):
+    """A line: its name, its shares and heights, its barrier, and the study."""
+
+    name: str
+    shares: Array
+    heights: Array
+    barrier: xr.DataArray
+    study: xr.Dataset
 
 
 @with_own_settings
@@ -103,7 +110,8 @@ def _entries_of(line: xr.Dataset, variable: str) -> list[Entry]:
     entries = []
     for name, _, one in runs_apart(line, variable):
         heights = one[variable].values.astype(float)
-        entries.append((name, one["share"].values.astype(float), np.where(np.isfinite(heights), heights, np.nan), one))
+        shares, drawn = one["share"].values.astype(float), np.where(np.isfinite(heights), heights, np.nan)
+        entries.append(Entry(name, shares, drawn, measure.barrier(one), one))
     return entries
 
 
@@ -111,10 +119,9 @@ def _title(entries: Sequence[Entry], y: str) -> str:
     """Say how high the barrier is, or how far accuracy falls."""
     if y == "accuracy":
         return "Accuracy between two states"
-    found = [measure.barrier(one) for *_, one in entries]
-    heights = [(entry[0], float(each)) for entry, each in zip(entries, found, strict=True)]
+    heights = [(each.name, float(each.barrier)) for each in entries]
     if len(heights) == 1:
-        height, share = heights[0][1], float(found[0]["share"])
+        height, share = heights[0][1], float(entries[0].barrier["share"])
         if np.isnan(height):
             return "The loss is not finite at an end: no barrier is known"
         if np.isinf(height):
@@ -152,10 +159,10 @@ def _subtitle(line: xr.Dataset) -> list[str]:
 def _beneath(entries: Sequence[Entry], y: str, theme: Style) -> list[tuple[str, str]]:
     """Say what the straight line is, that units were not matched, and where nothing is finite."""
     lines = [("dotted: the straight line of both ends", theme.quiet)] if y == "loss" else []
-    barred = [one for *_, one in entries if float(measure.barrier(one)) > 0]
-    if any(facts_of(one, "line_loss", "units") == ["not matched"] for one in barred):
+    barred = [each.study for each in entries if float(each.barrier) > 0]
+    if any(facts_of(study, "line_loss", "units") == ["not matched"] for study in barred):
         lines.append(("hidden units are not matched: in another order of them there may be no barrier", theme.quiet))
-    for name, shares, heights, _ in entries:
+    for name, shares, heights, *_ in entries:
         broken = np.flatnonzero(np.isnan(heights))
         if len(broken):
             whose = f"{name}: " if name else ""
@@ -168,12 +175,12 @@ def _draw(ax: Axes, entries: Sequence[Entry], y: str, theme: Style) -> None:
     held = limits_of(ax)
     calm(ax, theme, grid=True)
     hues = choose_hues("", [name for name, *_ in entries], theme)
-    for (name, shares, heights, _), color, dash in zip(entries, hues.colors, hues.dashes, strict=True):
+    for (name, shares, heights, *_), color, dash in zip(entries, hues.colors, hues.dashes, strict=True):
         ax.plot(shares, heights, color=color, ls=dash, lw=1.6, zorder=2.5, gid=printable(name) or y)
     marks = []
-    for (_, shares, heights, one), color in zip(entries, hues.colors, strict=True):
+    for each, color in zip(entries, hues.colors, strict=True):
         if y == "loss":
-            marks.append((_mark_barrier(ax, shares, heights, one, color, theme), color))
+            marks.append((_mark_barrier(ax, each, color, theme), color))
     ax.set_xlim(-0.02, 1.02)
     ax.margins(y=0.08)
     ax.autoscale_view()
@@ -187,27 +194,23 @@ def _draw(ax: Axes, entries: Sequence[Entry], y: str, theme: Style) -> None:
         settle(ax)
     edge = make_room_at_right(ax, [name for name, *_ in entries])
     free = FreeSpace(ax)
-    for _, shares, heights, _ in entries:
+    for _, shares, heights, *_ in entries:
         free.line(free.points(np.c_[shares, heights]))
     for mark, color in marks:
         if mark is not None:
             words, spot = mark
             free.mark(free.points([spot]), 4.0)
             draw_label(ax, words, spot, theme, color=color, free=free)
-    ends = [
-        (name, last_of(heights, 0.0), color) for (name, _, heights, _), color in zip(entries, hues.colors, strict=True)
-    ]
+    ends = [(each.name, last_of(each.heights, 0.0), color) for each, color in zip(entries, hues.colors, strict=True)]
     if len(entries) > 1:
         draw_labels_at_right(ax, ends, theme, edge=edge)
 
 
-def _mark_barrier(
-    ax: Axes, shares: Array, heights: Array, one: xr.Dataset, color: str, theme: Style
-) -> tuple[str, tuple[float, float]] | None:
+def _mark_barrier(ax: Axes, entry: Entry, color: str, theme: Style) -> tuple[str, tuple[float, float]] | None:
     """Draw the straight line of both ends, and the barrier over it where there is one."""
+    shares, heights, found = entry.shares, entry.heights, entry.barrier
     straight = (1 - shares) * heights[0] + shares * heights[-1]
     ax.plot(shares[[0, -1]], heights[[0, -1]], color=color, ls=(0, (1, 2)), lw=1.0, zorder=2, gid="straight")
-    found = measure.barrier(one)
     if not np.isfinite(found) or not found > 0:
         return None
     k = int(np.flatnonzero(shares == float(found["share"]))[0])
