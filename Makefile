@@ -5,6 +5,9 @@ RUN := env -u PYTHONDONTWRITEBYTECODE .venv/bin
 # a process a core, and no more threads than that
 ALONE := OMP_NUM_THREADS=1
 
+# with -j too one word after the other: two would install into one .venv at once
+.NOTPARALLEL:
+
 .PHONY: article quick test lint types docs site bench rivals third-party
 
 article: .venv/lean          ## every figure, number and the study of the article, into figures/
