@@ -233,20 +233,22 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
     lowest = _lowest(loss.values)
     best = _steps_at(runs, _first(loss.values == lowest[..., None]))
     told = {"final_loss": _final(runs, loss), "best_loss": lowest, "best_step": best}
-    found = {name: array_of(runs, _one_each(loss, values), name, "") for name, values in told.items()}
+    found = {name: _one_each(loss, values) for name, values in told.items()}
     minimised = None
     if "minimum_loss" in runs:
         minimised = minimised_of(runs.drop_vars("maximize", errors="ignore"))
-        arrived = choose(climbs(runs), np.nan, _find_arrival(runs, SHARE, minimised))
-        found["arrival"] = array_of(runs, arrived, "arrival", "")
-    found["first_nonfinite"] = first_nonfinite(runs)
-    found["diverged"] = array_of(runs, _diverged(runs, minimised), "diverged", "")
+        found["arrival"] = choose(climbs(runs), np.nan, _find_arrival(runs, SHARE, minimised))
+    found["first_nonfinite"] = first_nonfinite(runs).variable
+    found["diverged"] = _diverged(runs, minimised)
     fate = {name: value for name, value in loss.attrs.items() if name == "provenance"}
     for name, each in found.items():
         each.attrs = {"long_name": CONTRACT[name].long_name, **fate}
     if "arrival" in found:
         found["arrival"].attrs["steps"] = int(step_values(runs)[-1])
-    return xr.Dataset(found, stability_coords(runs))
+    # joined once: with coordinates of their own xarray would compare those of each with those of all others
+    dims = {dim for each in found.values() for dim in each.dims}
+    coords = {str(name): each.variable for name, each in runs.coords.items() if set(each.dims) <= dims}
+    return xr.Dataset(found, coords | stability_coords(runs))
 
 
 def _find_arrival(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:
