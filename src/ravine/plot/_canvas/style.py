@@ -299,14 +299,13 @@ def new_figure(width: float, height: float, style: Style) -> Figure:
     return figure
 
 
-def calm(axes: Axes, style: Style, size: float = 8.0, *, grid: bool = False) -> None:
+def calm(axes: Axes, style: Style, size: float = 8.0, *, pad: float = 4.0, grid: bool = False) -> None:
     """Take away what does not speak: frame lines, tick marks, dark numbers; nothing where the style keeps its frame."""
     if style.frame or is_users(axes):
         return
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.tick_params(which="both", length=0)
-    axes.tick_params(labelsize=size, labelcolor=style.quiet, pad=4)
+    axes.tick_params(which="both", length=0, labelsize=size, labelcolor=style.quiet, pad=pad)
     axes.set_facecolor(style.ground)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(NumberFormatter())
