@@ -43,6 +43,13 @@ def draw_lines(
     return _add(ax, Levels(paths, levels, facecolors="none", edgecolors=color, linewidths=width, **how), x, y)
 
 
+def places_along(x: Array, y: Array, values: Array, levels: Sequence[float]) -> list[list[Array]]:
+    """Return the places along the lines of each level, without drawing them; a closed one ends where it begins."""
+    found = _generator(x, y, values)
+    lines: list[Any] = [found.lines(level)[0] for level in levels]
+    return lines
+
+
 def _generator(x: Array, y: Array, values: Array) -> ContourGenerator:
     # what matplotlib uses; the newer one begins lines elsewhere
     return contour_generator(x, y, np.ma.masked_invalid(values), name="mpl2014", corner_mask=True)

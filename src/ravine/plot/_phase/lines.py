@@ -18,9 +18,9 @@ from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.scales import CellAxis, Shades, lightness, mix
 from ravine.plot._canvas.style import Style
 from ravine.plot._map.contours import number_lines
-from ravine.plot._map.levels import Levels
+from ravine.plot._map.levels import Levels, places_along
 from ravine.plot._phase.labels import DEEP, LIGHT, Underlay, ink_on
-from ravine.plot._phase.regions import contour_lines, runs_of
+from ravine.plot._phase.regions import runs_of
 
 Array = NDArray[np.floating[Any]]
 
@@ -199,9 +199,7 @@ def draw_isolines(
     if not heights:
         return
     places = [np.log10(height) if shades.log else height for height in heights.values()]
-    contour = ax.contour(x.places, y.places, field, levels=places)
-    contour.remove()
-    for level, lines in zip(heights, contour_lines(contour), strict=True):
+    for level, lines in zip(heights, places_along(x.places, y.places, field, places), strict=True):
         for line in lines:
             for piece in _smooth_pieces(free.points(line)):
                 _draw_isoline(ax, level, free.data(piece), shades, free, theme, size)
