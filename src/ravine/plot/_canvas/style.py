@@ -16,6 +16,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure as PlainFigure
+from numpy.typing import NDArray
 
 from ravine._system import process_state
 from ravine.plot._canvas.canvas import Canvas
@@ -249,6 +250,12 @@ class Figure(PlainFigure):
             options.setdefault("metadata", {"Date" if given.endswith(".svg") else "CreationDate": None})
         with own_settings():
             super().savefig(fname, **options)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return what a PNG of it shows, (rows, columns, 4), for what packs it in another way."""
+        self.savefig(io.BytesIO(), format="rgba")
+        canvas: Any = self.canvas
+        return np.asarray(canvas.buffer_rgba())
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
