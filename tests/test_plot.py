@@ -211,6 +211,22 @@ def test_a_png_is_the_one_that_is_asked_for(article):
         figure.savefig(io.BytesIO(), format="png", pil_kwarg={})
 
 
+def test_matplotlibs_arrangement_is_made_once_and_stays(article):
+    """A PNG is the same as one for which matplotlib draws all twice; the figure goes on to arrange itself."""
+    run = ravine.descend(article["MSELoss"], lr=0.1, steps=20)
+    land = ravine.surface(article["MSELoss"], bias=(-5, 8), weight=(-5, 8), points=31)
+    figure, plain = (plot.descent(run, land, style="article") for _ in range(2))
+    engine, dpi, drawn = figure.get_layout_engine(), figure.dpi, []
+    figure.canvas.mpl_connect("draw_event", drawn.append)
+    buffer = io.BytesIO()
+    with paper.own_settings():
+        Figure.savefig(plain, buffer, format="png")
+    assert write(figure) == buffer.getvalue()
+    assert len(drawn) == 1
+    assert figure.get_layout_engine() is engine
+    assert figure.dpi == dpi
+
+
 def test_a_level_text_is_matplotlibs_own_that_begins_at_a_whole_pixel():
     """Whatever its letters reach beyond where they begin, and whether it was drawn before."""
     figure = paper.new_figure(4, 1, paper.RAVINE)

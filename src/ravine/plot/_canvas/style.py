@@ -6,7 +6,7 @@ import functools
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -248,8 +248,28 @@ class Figure(PlainFigure):
         given = str(fname)
         if given.endswith((".svg", ".pdf")):  # no date: the same picture gives the same file
             options.setdefault("metadata", {"Date" if given.endswith(".svg") else "CreationDate": None})
-        with own_settings():
+        kind, dpi = options.get("format") or given.rpartition(".")[2], options.get("dpi", RC["savefig.dpi"])
+        plain = kind == "png" and isinstance(dpi, int | float) and not options.get("bbox_inches")
+        with own_settings(), self._laid_out(dpi) if plain else nullcontext():
             super().savefig(fname, **options)
+
+    @contextmanager
+    def _laid_out(self, dpi: float) -> Iterator[None]:
+        """Lay out what is in matplotlib's arrangement; left to itself it draws all once more for that, unseen."""
+        engine, before = self.get_layout_engine(), self.dpi
+        if engine is None:
+            yield
+            return
+        try:
+            self.dpi = dpi
+            with suppress(ValueError):  # as matplotlib does where nothing fits
+                engine.execute(self)
+            self.dpi = before
+            self.set_layout_engine(None)  # one that stands for it would be drawn for, too
+            yield
+        finally:
+            self.dpi = before
+            self.set_layout_engine(engine)
 
     def pixels(self) -> NDArray[np.uint8]:
         """Return what a PNG of it shows, (rows, columns, 4), for what packs it in another way."""
