@@ -786,6 +786,31 @@ def test_the_best_run_is_named_by_its_settings(valley):
         assert title.startswith(f"The best of 1,200 runs arrives at step {fastest}; ")
 
 
+def test_room_at_the_right_is_for_names_that_stand_there(valley):
+    """Where the best run and the median sink out of the picture their names stand within."""
+    sunk = ravine.sweep(ravine.gallery.article()["MSELoss"], lr=np.geomspace(0.01, 0.95, 40), steps=60)
+    seen = valley.isel(lr=slice(0, 10), step=slice(0, 41))
+    for runs, at_right in ((sunk, False), (seen, True)):
+        figure = plot.losses(runs, band=True)
+        (ax,) = figure.axes
+        assert bool(words(ax, "end")) == at_right
+        room = figure.get_figwidth() * (1 - ax.get_position().x1)
+        assert (room > 2) == at_right
+        assert room < 0.5 or at_right
+        assert_apart(figure)
+
+
+def test_words_on_the_line_hide_few_dots():
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.05, batch_size=5, seed=1, steps=150)
+    figure = plot.losses(run)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    (words,) = (text for text in ax.texts if "stays below" in text.get_text())
+    box, (dots,) = words.get_window_extent(), of_gid(ax, "batch_loss")
+    spots = ax.transData.transform(np.transpose(dots.get_data()))
+    assert sum(box.contains(*spot) for spot in spots if np.isfinite(spot).all()) <= 1
+
+
 def test_without_a_minimum_the_band_is_of_losses(valley):
     runs = valley.drop_vars("minimum_loss").isel(momentum=0, step=slice(0, 41))
     figure = plot.losses(runs, band=True)

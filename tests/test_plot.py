@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import io
+import itertools
 import re
 import xml.etree.ElementTree as ET
 
@@ -27,7 +28,7 @@ from ravine import plot
 from ravine.plot._canvas import style as paper
 from ravine.plot._canvas import words
 from ravine.plot._canvas.canvas import Canvas
-from ravine.plot._map import marks
+from ravine.plot._map import levels, marks
 
 
 def write(figure, kind="png"):
@@ -202,10 +203,67 @@ def test_a_png_is_the_one_that_is_asked_for(article):
         image = Image.open(buffer)
         assert image.tobytes() == figure.canvas.buffer_rgba().tobytes()
         assert image.info.get("Author") == ("I" if "metadata" in asked else None)
+        assert image.info["Software"] == f"Matplotlib version{mpl.__version__}, https://matplotlib.org/"
+        assert image.info["dpi"] == pytest.approx([asked.get("dpi", 150)] * 2, abs=0.02)
         sizes.append(len(buffer.getvalue()))
     assert sizes[1] > 5 * sizes[0]
     with pytest.raises(TypeError, match="pil_kwarg"):
         figure.savefig(io.BytesIO(), format="png", pil_kwarg={})
+
+
+def test_matplotlibs_arrangement_is_made_once_and_stays(article):
+    """A PNG is the same as one for which matplotlib draws all twice; the figure goes on to arrange itself."""
+    run = ravine.descend(article["MSELoss"], lr=0.1, steps=20)
+    land = ravine.surface(article["MSELoss"], bias=(-5, 8), weight=(-5, 8), points=31)
+    figure, plain = (plot.descent(run, land, style="article") for _ in range(2))
+    engine, dpi, drawn = figure.get_layout_engine(), figure.dpi, []
+    figure.canvas.mpl_connect("draw_event", drawn.append)
+    buffer = io.BytesIO()
+    with paper.own_settings():
+        Figure.savefig(plain, buffer, format="png")
+    assert write(figure) == buffer.getvalue()
+    assert len(drawn) == 1
+    assert figure.get_layout_engine() is engine
+    assert figure.dpi == dpi
+
+
+def test_a_level_text_is_matplotlibs_own_that_begins_at_a_whole_pixel():
+    """Whatever its letters reach beyond where they begin, and whether it was drawn before."""
+    figure = paper.new_figure(4, 1, paper.RAVINE)
+    ours = figure.canvas.get_renderer()
+    words = ("weight", "The path orbits the minimum", "−4", "jog", "x", "")
+    for text, size, _ in itertools.product(words, (6.5, 8.2, 13.0), range(2)):
+        font = font_manager.FontProperties(family=["DejaVu Sans"], size=size)
+        pixels = []
+        for draw in (ours.draw_text, super(type(ours), ours).draw_text):
+            ours.clear()
+            draw(ours.new_gc(), 7, 40, text, font, 0)
+            pixels.append(np.asarray(ours.buffer_rgba()).astype(int))
+        assert np.abs(pixels[0] - pixels[1]).max() <= 4  # where letters touch, their ink is joined before it is drawn
+        ours.clear()
+        ours.draw_text(ours.new_gc(), 7.4, 39.6, text, font, 0)
+        assert (np.asarray(ours.buffer_rgba()) == pixels[0]).all()
+        assert pixels[0][..., 3].any() == bool(text)
+
+
+def test_contours_are_matplotlibs_own(article):
+    land = ravine.surface(article["HuberLoss"], bias=(-5, 8), weight=(-5, 8), points=31)
+    holed = land.surface.values.astype(float)
+    holed[:3, 4:9] = np.nan
+    x, y = land.bias.values, land.weight.values
+    for values in (land.surface.values.astype(float), holed):
+        lowest, highest = np.nanmin(values), np.nanmax(values)
+        edges = np.linspace(lowest, highest, 6)
+        ours, theirs = (paper.new_figure(4, 4, paper.RAVINE) for _ in range(2))
+        ax, plain = (each.add_axes((0, 0, 1, 1), xlim=(-5, 8), ylim=(-5, 8)) for each in (ours, theirs))
+        drawn = levels.fill_between(ax, x, y, values, edges, [f"C{k}" for k in range(5)])
+        assert (drawn.levels == edges).all()
+        levels.draw_lines(ax, x, y, values, edges[1:4], "k", 0.75, zorder=1.1)
+        shown = np.ma.masked_invalid(values)
+        plain.contourf(x, y, shown, levels=edges, colors=[f"C{k}" for k in range(5)], zorder=0)
+        plain.contour(x, y, shown, levels=edges[1:4], colors="k", linewidths=0.75, linestyles="solid", zorder=1.1)
+        assert write(ours) == write(theirs)
+        assert (ax.dataLim.extents == plain.dataLim.extents).all()
 
 
 def test_a_text_is_as_large_as_its_font_whatever_was_drawn_before(article):

@@ -191,11 +191,13 @@ def descend(
         int(every),
     )
     numbers = sum(value.numel() for value in cells[0].start.values()) * (1 + len(spec.also)) + 1
-    check_fits(
-        f"{len(cells):,} run{'' if len(cells) == 1 else 's'} of {steps:,} steps take",
-        len(cells) * (-(-spec.steps // every) + 1) * numbers * next(iter(cells[0].start.values())).element_size(),
-        "keep fewer positions with every=…, take fewer steps, or ravine.sweep with a store or summaries",
-    )
+    needed = len(cells) * (-(-spec.steps // every) + 1) * numbers * next(iter(cells[0].start.values())).element_size()
+    if needed > ANYWHERE:
+        check_fits(
+            f"{len(cells):,} run{'' if len(cells) == 1 else 's'} of {steps:,} steps take",
+            needed,
+            "keep fewer positions with every=…, take fewer steps, or ravine.sweep with a store or summaries",
+        )
     done: list[Trace] = []
     with random_state_kept(cells):
         for each in cells:
@@ -211,6 +213,10 @@ def descend(
     spelled = source_of_run(spec, dict(labelled))
     remember_problem(dict(labelled) if isinstance(problem, Mapping) else labelled[0][1], spelled["code"]["problems"])
     return dataset_of(cells, done, choices, spelled)
+
+
+ANYWHERE = 100_000
+"""Bytes that there are wherever Python runs; to ask the system takes as long as three steps."""
 
 
 def check_call(optimizer: Optimizer, steps: int, also: Collection[str], settings: Mapping[str, Any]) -> None:

@@ -58,8 +58,12 @@ class Rows:
             self.joined, self.waiting = (self.whole(count),) if count else (), []
 
     def _block(self) -> torch.Tensor:
-        width = sum(each.numel() for each in self.waiting[0])
-        return torch.cat([each.reshape(-1) for row in self.waiting for each in row]).reshape(-1, width)
+        count = len(self.waiting)
+        if count == 1:
+            return torch.cat([each.reshape(1, -1) for each in self.waiting[0]], dim=1)
+        # what stands at one place in all rows is alike: stacked at once, and not reshaped one by one
+        columns = [torch.stack(each).reshape(count, -1) for each in zip(*self.waiting, strict=True)]
+        return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
 
 
 class Trace:

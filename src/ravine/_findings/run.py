@@ -16,9 +16,10 @@ from ravine import measure, theory
 from ravine._findings.finding import LOCALLY
 from ravine._findings.quadratic import Modes, modes_of
 from ravine._study.contract import until_taken
+from ravine._study.decay import decay_of
 from ravine._study.provenance import fact_of
 from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
-from ravine.measure._objective import step_values
+from ravine.measure._objective import minimised_of, step_values
 from ravine.measure._quadratic import EPS, SLOWLY, Quadratic, flatness
 from ravine.measure._stability import is_kinked
 
@@ -122,7 +123,7 @@ class Run:
     @cached_property
     def minimised(self) -> Vector:
         """Loss with coupled decay (step,), in float64."""
-        return np.asarray(measure.objective(self.study).values)
+        return np.asarray(minimised_of(self.study).values, dtype=np.float64)
 
     @cached_property
     def gaps(self) -> Vector:
@@ -191,7 +192,7 @@ class Run:
         """Weight decay of each parameter that is minimised with the loss."""
         if self.climbs:
             return np.zeros(self.count)
-        return np.array(np.broadcast_to(measure.decay(self.study).values, self.count), dtype=np.float64)
+        return np.array(np.broadcast_to(decay_of(self.study).values, self.count), dtype=np.float64)
 
     @property
     def decay(self) -> float:

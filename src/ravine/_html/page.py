@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from ravine._html.render import Colors, render
@@ -23,6 +24,9 @@ class Drawing(Protocol):
 
     def savefig(self, fname: io.BytesIO, **options: Any) -> None:
         """Encode it."""
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return it as it would be encoded, (rows, columns, 4)."""
 
 
 @dataclass(frozen=True)
@@ -242,13 +246,16 @@ def _encode_picture(picture: Callable[[], Drawing | Print] | Picture) -> Picture
     if isinstance(picture, Picture):
         return picture
     drawn = picture()
-    printed = drawn if isinstance(drawn, Print) else print_figure(drawn)
-    with Image.open(io.BytesIO(printed.png)) as full:
-        image = reduce_colors(full.convert("RGB"))
+    if isinstance(drawn, Print):
+        with Image.open(io.BytesIO(drawn.png)) as printed:
+            full, inches = printed.convert("RGB"), drawn.inches
+    else:
+        full, inches = Image.fromarray(drawn.pixels()[..., :3]), drawn.get_figwidth()
+    image = reduce_colors(full)
     packed = io.BytesIO()
     image.save(packed, format="png")
     uri = f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"
-    return Picture(uri, image.width, image.height, round(SHOWN * printed.inches))
+    return Picture(uri, image.width, image.height, round(SHOWN * inches))
 
 
 def reduce_colors(image: Image.Image) -> Image.Image:

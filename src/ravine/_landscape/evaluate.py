@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -235,7 +236,7 @@ def extremes(values: torch.Tensor) -> list[tuple[int, int]]:
     if flat.ndim > 2:
         flat = flat.reshape(*flat.shape[:2], -1).astype(np.float64).sum(-1)
     places = int(flat.argmin()), int(flat.argmax())
-    if not np.isfinite(flat.flat[[*places]]).all():
+    if not all(math.isfinite(flat.item(place)) for place in places):
         finite = np.isfinite(flat)
         if not finite.any():
             return []

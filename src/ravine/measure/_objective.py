@@ -121,7 +121,7 @@ def evaluated(runs: xr.Dataset) -> xr.DataArray:
 
 def array_of(runs: xr.Dataset, values: xr.Variable, name: str, long_name: str) -> xr.DataArray:
     """Return values under a name, with the coordinates that the runs have along their dimensions."""
-    coords = {str(n): c.variable for n, c in runs.coords.items() if set(c.dims) <= set(values.dims)}
+    coords = {str(n): c for n, c in runs.coords.variables.items() if set(c.dims) <= set(values.dims)}
     return xr.DataArray(values.data, coords, values.dims, name, {"long_name": long_name})
 
 
@@ -135,7 +135,7 @@ def minimised_of(runs: xr.Dataset) -> xr.Variable:
     loss = loss_of(runs)
     refuse_climbers(runs)
     pull = decay_of(runs)
-    if not bool((pull != 0).any()):
+    if not (pull.values != 0).any():
         return loss
     with np.errstate(over="ignore", invalid="ignore"):  # a run that diverged is infinite, or NaN, here too
         if "parameter" in pull.dims:
@@ -178,7 +178,7 @@ def climbs(runs: xr.Dataset) -> xr.Variable:
 
 def refuse_climbers(runs: xr.Dataset) -> None:
     """Raise an error where a run maximizes: it has no minimum to come near to."""
-    if bool(climbs(runs).any()):
+    if climbs(runs).values.any():
         raise ValueError(
             "a run with maximize=True climbs: it minimises nothing and has no gap to a minimum; "
             "select the others, for example with ravine.at(runs, maximize=False)"

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_hex
-from matplotlib.contour import ContourSet
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from ravine.plot._canvas.style import Style, calm
 from ravine.plot._canvas.ticks import round_numbers
 from ravine.plot._canvas.words import Decays
 from ravine.plot._map.contours import gaps_of, lowest_loss, number_lines
+from ravine.plot._map.levels import Levels, draw_lines, fill_between
 from ravine.plot._map.marks import objective, trajectory
 
 Vector = NDArray[np.floating[Any]]
@@ -60,7 +60,7 @@ class Window:
 class Backdrop:
     """What of a surface was drawn in a window: the lines that are to bear their loss, and the colours under them."""
 
-    lines: ContourSet | None = None
+    lines: Levels | None = None
     below: Callable[[float], str] | None = None
 
     def number(self, free: FreeSpace, theme: Style) -> None:
@@ -164,13 +164,12 @@ def _draw_contours(ax: Axes, x: Vector, y: Vector, near: Any, values: Any, theme
             height = np.log(np.maximum(loss - base, 0) / gaps[0]) / np.log(gaps[-1] / gaps[0])
         return ramp(np.clip(height, 0, 1))
 
-    shown = np.ma.masked_invalid(near)
     ends = np.concatenate([[float(finite.min())], edges, [float(finite.max())]])
     ends = np.unique(ends)
-    ax.contourf(x, y, shown, levels=ends, colors=shade((ends[:-1] + ends[1:]) / 2), zorder=0)
+    fill_between(ax, x, y, near, ends, shade((ends[:-1] + ends[1:]) / 2))
     if not edges.size:
         return Backdrop()
-    lines = ax.contour(x, y, shown, levels=edges, colors=theme.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
+    lines = draw_lines(ax, x, y, near, edges, theme.contour, 0.75, zorder=1.1)
     return Backdrop(lines, lambda loss: to_hex(shade(np.array(loss))))
 
 

@@ -269,13 +269,14 @@ def _heights(measures: Measures, words: Headings, beneath: Sequence[Lines]) -> l
 def _prepare_panel(layout: Layout, k: int, x: Axis, y: Axis, theme: Style) -> None:
     """Give a panel its limits, numbers and names, at fixed places; inner ones share those of the outer panels."""
     ax, measures = layout.axes[k], layout.measures
-    ax.set(xscale="log" if x.log else "linear", yscale="log" if y.log else "linear")
+    for axis, side in ((ax.xaxis, x), (ax.yaxis, y)):
+        if side.log:
+            getattr(ax, f"set_{axis.axis_name}scale")("log")
     ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]], autoscale_on=False)
     ax.minorticks_off()
-    calm(ax, theme, layout.size(8))
-    ax.tick_params(labelsize=layout.size(8))
-    if not theme.frame:
-        ax.tick_params(pad=measures.shape.pad)
+    if theme.frame:
+        ax.tick_params(labelsize=layout.size(8))
+    calm(ax, theme, layout.size(8), pad=measures.shape.pad)
     across, up, size = measures.across, measures.up, layout.size(9)
     for axis, ticks, named in ((ax.xaxis, across, layout.is_lowest(k)), (ax.yaxis, up, layout.is_first(k))):
         if named or theme.frame:
@@ -283,11 +284,11 @@ def _prepare_panel(layout: Layout, k: int, x: Axis, y: Axis, theme: Style) -> No
         else:  # nothing of it would be seen, and matplotlib makes six artists of each tick
             axis.set_major_locator(NullLocator())
     if layout.is_lowest(k):
-        for label, place in zip(ax.get_xticklabels(), across.places, strict=True):
-            if measures.lean:
+        if measures.lean:
+            for label in ax.get_xticklabels():
                 label.set(rotation=measures.lean, ha="right", rotation_mode="anchor")
-            elif layout.is_first(k) and place <= ax.get_xlim()[0] and up.places[0] <= ax.get_ylim()[0]:
-                label.set_horizontalalignment("left")  # two numbers would meet in the corner
+        elif layout.is_first(k) and across.places[0] <= ax.get_xlim()[0] and up.places[0] <= ax.get_ylim()[0]:
+            ax.get_xticklabels()[0].set_horizontalalignment("left")  # two numbers would meet in the corner
         ax.set_xlabel(literal(_fit_name(x, across, measures.side * 72, size)), size=size, va="center")
         ax.xaxis.set_label_coords(0.5, -(measures.under + size * 0.5) / (measures.tall * 72))
     if layout.is_first(k):

@@ -6,7 +6,7 @@ import functools
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -16,6 +16,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure as PlainFigure
+from numpy.typing import NDArray
 
 from ravine._system import process_state
 from ravine.plot._canvas.canvas import Canvas
@@ -247,8 +248,34 @@ class Figure(PlainFigure):
         given = str(fname)
         if given.endswith((".svg", ".pdf")):  # no date: the same picture gives the same file
             options.setdefault("metadata", {"Date" if given.endswith(".svg") else "CreationDate": None})
-        with own_settings():
+        kind, dpi = options.get("format") or given.rpartition(".")[2], options.get("dpi", RC["savefig.dpi"])
+        plain = kind == "png" and isinstance(dpi, int | float) and not options.get("bbox_inches")
+        with own_settings(), self._laid_out(dpi) if plain else nullcontext():
             super().savefig(fname, **options)
+
+    @contextmanager
+    def _laid_out(self, dpi: float) -> Iterator[None]:
+        """Lay out what is in matplotlib's arrangement; left to itself it draws all once more for that, unseen."""
+        engine, before = self.get_layout_engine(), self.dpi
+        if engine is None:
+            yield
+            return
+        try:
+            self.dpi = dpi
+            with suppress(ValueError):  # as matplotlib does where nothing fits
+                engine.execute(self)
+            self.dpi = before
+            self.set_layout_engine(None)  # one that stands for it would be drawn for, too
+            yield
+        finally:
+            self.dpi = before
+            self.set_layout_engine(engine)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return what a PNG of it shows, (rows, columns, 4), for what packs it in another way."""
+        self.savefig(io.BytesIO(), format="rgba")
+        canvas: Any = self.canvas
+        return np.asarray(canvas.buffer_rgba())
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -299,14 +326,13 @@ def new_figure(width: float, height: float, style: Style) -> Figure:
     return figure
 
 
-def calm(axes: Axes, style: Style, size: float = 8.0, *, grid: bool = False) -> None:
+def calm(axes: Axes, style: Style, size: float = 8.0, *, pad: float = 4.0, grid: bool = False) -> None:
     """Take away what does not speak: frame lines, tick marks, dark numbers; nothing where the style keeps its frame."""
     if style.frame or is_users(axes):
         return
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.tick_params(which="both", length=0)
-    axes.tick_params(labelsize=size, labelcolor=style.quiet, pad=4)
+    axes.tick_params(which="both", length=0, labelsize=size, labelcolor=style.quiet, pad=pad)
     axes.set_facecolor(style.ground)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(NumberFormatter())

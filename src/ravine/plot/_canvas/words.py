@@ -58,7 +58,7 @@ def knobs(runs: xr.Dataset) -> str:
     values = scalars(runs)
     turned = {n: v for n, v in values.items() if n == "lr" or (n in UNWORDED and v != UNWORDED[n])}
     words = [n if v is True else label_text(n, v) for n, v in turned.items() if v is not False]
-    varied = [str(n) for n, c in runs.coords.items() if c.ndim and n in (*SETTINGS, *LOOP_SETTINGS)]
+    varied = [str(n) for n, c in runs.coords.variables.items() if c.ndim and n in (*SETTINGS, *LOOP_SETTINGS)]
     words += [_values_text(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
     optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
     name = names(optimizers) or "Descent"
@@ -114,7 +114,7 @@ def steps_text(runs: xr.Dataset) -> str:
 
 def scalars(runs: xr.Dataset) -> dict[str, Any]:
     """Settings that hold for all of these runs."""
-    found = {str(n): c.values.item() for n, c in runs.coords.items() if c.ndim == 0}
+    found = {str(n): c.values.item() for n, c in runs.coords.variables.items() if c.ndim == 0}
     skipped = ("criterion", "run", "problem", "step", "start")
     first = SETTINGS  # in torch's order, whatever joining and selecting did to it
     order = [n for n in first if n in found] + [n for n in found if n not in first and n not in skipped]
@@ -235,7 +235,8 @@ def race_names(runs: Sequence[xr.Dataset], names: Sequence[str]) -> list[str]:
 
 def maximizes(run: xr.Dataset) -> bool:
     """Tell whether the optimizer climbs."""
-    return bool(scalars(run).get("maximize", False))
+    held = run.coords.variables.get("maximize")
+    return held is not None and not held.ndim and bool(held.values == 1)
 
 
 DOTTED = 200

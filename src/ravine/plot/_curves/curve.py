@@ -194,6 +194,12 @@ def draw_curves(ax: Axes, curves: Sequence[Curve], theme: Style, hues: Hues | No
     return free
 
 
+def names_at_right(curves: Sequence[Curve]) -> list[str]:
+    """Return the names that stand at the right of the curves: of those that do not leave the picture before."""
+    low, high = _share_limits(curves) if curves[0].share else (-np.inf, np.inf)
+    return [curve.name for curve in curves if curve.name and low <= last_of(curve.heights, high) <= high]
+
+
 def last_of(heights: Array, otherwise: float) -> float:
     """Return the last finite height."""
     finite = heights[np.isfinite(heights)]
@@ -209,9 +215,7 @@ def _set_scale(ax: Axes, curves: Sequence[Curve]) -> None:
     ax.margins(x=0.02)
     if curves[0].share:
         ax.set_yscale("log")
-        low = min(max(float(values[values > 0].min()), LOWEST), measure.SHARE / 3)
-        high = min(float(values.max()), HEADROOM)
-        ax.set_ylim(low / 1.4, high * (high / low) ** 0.04)
+        ax.set_ylim(*_share_limits(curves))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{number_text(100 * v)} %"))
         ax.yaxis.set_minor_locator(NullLocator())
     elif values.size and values.min() > 0 and values.max() > 20 * values.min():
@@ -222,6 +226,15 @@ def _set_scale(ax: Axes, curves: Sequence[Curve]) -> None:
         ax.set_ylim(float(calm.min()), ceiling)
     ax.autoscale_view()  # it would wait until the figure is drawn
     ax.set_autoscale_on(False)
+
+
+def _share_limits(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Return the lowest and the highest share that is drawn."""
+    values = np.concatenate([curve.heights for curve in curves])
+    values = values[np.isfinite(values)]
+    low = min(max(float(values[values > 0].min()), LOWEST), measure.SHARE / 3)
+    high = min(float(values.max()), HEADROOM)
+    return low / 1.4, high * (high / low) ** 0.04
 
 
 def _mark_events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme: Style) -> FreeSpace:
@@ -258,7 +271,7 @@ def _mark_events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme
                 continue
             draw_label(ax, words, spot, theme, color=color, free=free, lead=len(curves) <= LED or gid != "arrival")
     if curves[0].share:
-        _name_line(ax, free, theme)
+        _name_line(ax, free, theme, [curve.batch for curve in curves if curve.batch is not None])
     return free
 
 
@@ -271,20 +284,25 @@ def _exit(curve: Curve, k: int, high: float) -> tuple[float, float]:
     return float(curve.steps[k] + share * (curve.steps[k + 1] - curve.steps[k])), high
 
 
-def _name_line(ax: Axes, free: FreeSpace, theme: Style) -> None:
-    """Say what the quiet line is, at an end of it where there is room."""
+def _name_line(ax: Axes, free: FreeSpace, theme: Style, dots: Sequence[Array]) -> None:
+    """Say what the quiet line is, at an end of it where there is room, or where it hides the fewest dots."""
     words = f"arrived: stays below {measure.SHARE * 100:g} %"
     width, height = text_size(words, 7.5)
     up = free.points([[ax.get_xlim()[0], measure.SHARE]])[0, 1]
-    across = free.size[0]
-    for x, y in itertools.product((across - width / 2 - 4, width / 2 + 4, across / 2), (up - 8, up + 8)):
-        box = Box(x, y, width, height)
-        if _is_free(free, box):
-            spot = x / free.size[0], y / free.size[1]
-            note = ax.annotate(words, spot, xycoords="axes fraction", ha="center", va="center", size=7.5, zorder=3)
-            note.set(color=theme.quiet, path_effects=halo(theme))
-            free.box(box)
-            return
+    first, last = width / 2 + 4, free.size[0] - width / 2 - 4
+    spots = free.points(np.concatenate(dots)) if dots else np.empty((0, 2))
+
+    def hidden(box: Box) -> int:
+        return int((np.abs(spots - [box.x, box.y]) < [width / 2 + 1, height / 2 + 1]).all(axis=1).sum())
+
+    along = [last, first, free.size[0] / 2, *(np.arange(last, first, -CELL) if dots else ())]
+    boxes = (Box(float(x), y, width, height) for x, y in itertools.product(along, (up - 8, up + 8)))
+    box = min((each for each in boxes if _is_free(free, each)), key=hidden, default=None)
+    if box is not None:
+        spot = box.x / free.size[0], box.y / free.size[1]
+        note = ax.annotate(words, spot, xycoords="axes fraction", ha="center", va="center", size=7.5, zorder=3)
+        note.set(color=theme.quiet, path_effects=halo(theme))
+        free.box(box)
 
 
 def _is_free(free: FreeSpace, box: Box) -> bool:

@@ -21,7 +21,16 @@ from ravine.plot._canvas.layout import widest
 from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
 from ravine.plot._canvas.style import Style, style_on, with_own_settings
 from ravine.plot._canvas.words import knobs, settings_text, steps_text
-from ravine.plot._curves.curve import HIGHEST, Curve, choose_hue, curves_of, draw_curves, fold, has_gap
+from ravine.plot._curves.curve import (
+    HIGHEST,
+    Curve,
+    choose_hue,
+    curves_of,
+    draw_curves,
+    fold,
+    has_gap,
+    names_at_right,
+)
 from ravine.plot._curves.range_test import draw_against_lr
 
 Array = NDArray[np.floating[Any]]
@@ -154,15 +163,10 @@ def draw_quantile_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
     accents = (theme.accents[1],) if alone else theme.accents
     curves, colors, kinds = [], [], []
     for band, color in zip(bands, accents, strict=False):
-        middle = _cut_heights(band.median)
-        named = band.name or "median" * bool(np.isfinite(middle[-1]))  # one that leaves the picture needs no name there
-        median = Curve(named, band.steps, middle, None, np.nan, np.nan, band.best.share)
-        curves.append(median)
-        if alone:
-            curves.append(replace(band.best, name="") if band.diverged == band.runs else band.best)
-        curves += [replace(median, name="", heights=_cut_heights(band.quantiles[k])) for k in (1, 3)]
-        colors += [color, theme.accent, color, color] if alone else [color] * 3
-        kinds += ["median", "best", "quantile", "quantile"] if alone else ["median", "quantile", "quantile"]
+        for curve, kind in _curves_of(band, alone=alone):
+            curves.append(curve)
+            colors.append(theme.accent if kind == "best" else color)
+            kinds.append(kind)
     draw_curves(ax, curves, theme, Hues(tuple(colors), ("-",) * len(colors)))
     for line, kind in zip(ax.lines[drawn:], kinds, strict=False):  # the curves come before all else of ours
         line.set_gid(kind)
@@ -172,6 +176,16 @@ def draw_quantile_bands(ax: Axes, bands: Sequence[Band], theme: Style) -> None:
         _fill_between(ax, band, (1, 3), color, 0.22 if alone else 0.11, "middle half")
         if alone:
             _fill_between(ax, band, (0, 4), color, 0.12, "nine tenths")
+
+
+def _curves_of(band: Band, *, alone: bool) -> list[tuple[Curve, str]]:
+    """Return the lines of a band, and what each is."""
+    middle = _cut_heights(band.median)
+    named = band.name or "median" * bool(np.isfinite(middle[-1]))  # one that leaves the picture needs no name there
+    median = Curve(named, band.steps, middle, None, np.nan, np.nan, band.best.share)
+    best = replace(band.best, name="") if band.diverged == band.runs else band.best
+    quantiles = [replace(median, name="", heights=_cut_heights(band.quantiles[k])) for k in (1, 3)]
+    return [(median, "median"), *[(best, "best")] * alone, *((each, "quantile") for each in quantiles)]
 
 
 def _fill_between(ax: Axes, band: Band, between: tuple[int, int], color: str, alpha: float, gid: str) -> None:
@@ -350,7 +364,7 @@ def losses(
     curves = curves_of(runs, hue)
     name = choose_hue(runs, [str(dim) for dim in runs["loss"].dims if dim != "step"], hue)
     hues = choose_hues(name or "", [curve.value for curve in curves], theme)
-    aside = 0.25 if len(curves) == 1 else 1.5 if hues.bar is not None else _aside_of([each.name for each in curves])
+    aside = 0.25 if len(curves) == 1 else 1.5 if hues.bar is not None else _aside_of(names_at_right(curves))
     sheet = open_sheet(ax, theme, words, tall=3.2, aside=aside)
     if hues.bar is not None:
         sheet.draw_bar(hues.bar, hues.heading, 0.2)
@@ -360,15 +374,15 @@ def losses(
 
 def _aside_of(names: Sequence[str]) -> float:
     """Return the inches that names at the right of the curves need."""
-    return max(2.1, widest(names, 8.5) / 72 + 0.4)
+    return max(2.1, widest(names, 8.5) / 72 + 0.4) if names else 0.25
 
 
 def _draw_band(runs: xr.Dataset, ax: object, title: str | None, theme: Style) -> Sheet:
     """Draw many runs as bands, with room for the names of the best at the right or beneath."""
     drawn = bands_of(runs)
     captions = captions_of(drawn, theme)
-    names = [band.name if captions else band.best.name for band in drawn]
     words = Words(title, bands_title(drawn) or knobs(runs), bands_subtitle(runs, drawn), captions)
-    sheet = open_sheet(ax, theme, words, tall=3.2, aside=_aside_of(names))
+    curves = [curve for band in drawn for curve, _ in _curves_of(band, alone=len(drawn) == 1)]
+    sheet = open_sheet(ax, theme, words, tall=3.2, aside=_aside_of(names_at_right(curves)))
     draw_quantile_bands(sheet.ax, drawn, theme)
     return sheet

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
-from matplotlib.contour import ContourSet
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -16,6 +15,7 @@ from scipy import ndimage
 from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.style import Style
 from ravine.plot._canvas.ticks import write_numbers
+from ravine.plot._map.levels import Levels, draw_lines, fill_between
 
 Array = NDArray[np.floating[Any]]
 
@@ -127,23 +127,20 @@ def draw_bands(
     if not finite.all():  # drawn as a region of its own, never filled in
         ax.patch.set(facecolor=theme.hole[0], hatch="////", edgecolor=theme.hole[1], linewidth=0.0)
     base = lowest_loss(values) if base is None else base
-    shown = np.ma.masked_invalid(values)
     if gaps is None:
         if finite.any():
-            ax.contourf(x, y, shown, levels=[base - 1, base + 1], colors=[theme.far])
+            fill_between(ax, x, y, values, np.array([base - 1, base + 1]), theme.far)
         return lambda loss: theme.far
     edges = base + gaps
     edges = np.unique(edges[edges > base])
     edges[-1] = max(edges[-1], values[finite].max())  # rounding must not leave the highest corner bare
     ramp = LinearSegmentedColormap.from_list("gap", theme.ramp)
     colors = ramp(np.linspace(0, 1, len(edges)))
-    ax.contourf(x, y, shown, levels=[base, *edges], colors=colors, zorder=0)
+    fill_between(ax, x, y, values, np.array([base, *edges]), colors)
     lines = edges[:-1]
     lines = lines[(lines > values[finite].min()) & (lines < values[finite].max())]
     if lines.size and outlined:
-        ax.contour(
-            x, y, shown, levels=lines, colors=theme.hairline, linewidths=0.5, linestyles="solid", alpha=0.8, zorder=1
-        )
+        draw_lines(ax, x, y, values, lines, theme.hairline, 0.5, alpha=0.8, zorder=1)
     return lambda loss: to_hex(colors[min(int(np.searchsorted(edges, loss)), len(colors) - 1)])
 
 
@@ -170,7 +167,7 @@ def draw_band_key(ax: Axes, values: Array, gaps: Array, theme: Style, size: floa
     ax.text(0.0, len(gaps) * 1.025, "loss", size=size, color=theme.quiet, va="bottom", gid="key")
 
 
-def draw_levels(ax: Axes, x: Array, y: Array, values: Array, theme: Style, gaps: Array | None) -> ContourSet | None:
+def draw_levels(ax: Axes, x: Array, y: Array, values: Array, theme: Style, gaps: Array | None) -> Levels | None:
     """Draw the few lines at round losses that will bear them; None where there is none."""
     if gaps is None:
         return None
@@ -178,13 +175,11 @@ def draw_levels(ax: Axes, x: Array, y: Array, values: Array, theme: Style, gaps:
     levels = choose_levels(base, base + gaps[0], top)
     if not levels.size:
         return None
-    shown = np.ma.masked_invalid(values)
-    # solid below zero too: dashes are matplotlib's habit, and the number bears its sign
-    return ax.contour(x, y, shown, levels=levels, colors=theme.contour, linewidths=0.75, linestyles="solid", zorder=1.1)
+    return draw_lines(ax, x, y, values, levels, theme.contour, 0.75, zorder=1.1)
 
 
 def number_lines(
-    lines: ContourSet, free: FreeSpace, theme: Style, below: Callable[[float], str], size: float = 6.5
+    lines: Levels, free: FreeSpace, theme: Style, below: Callable[[float], str], size: float = 6.5
 ) -> None:
     """Write the loss on each line, at the vertex that is farthest from all that is drawn and from the border.
 
@@ -203,7 +198,7 @@ def number_lines(
             continue
         spot, angle = found
         x, y = free.data(spot)
-        lines.axes.text(
+        free.ax.text(
             float(x),
             float(y),
             text,

@@ -300,13 +300,15 @@ def objective(land: xr.Dataset, weight_decay: Decays | Mapping[str, float] = 0.0
     Without weight decay these are the surface's own numbers.
     """
     horizontal, vertical = axes(land)
-    values = check_single(land, "surface").sortby([horizontal, vertical])
+    values = check_single(land, "surface")
     x, y = values[horizontal].values.astype(float), values[vertical].values.astype(float)
-    numbers = values.values.astype(float)
+    right, higher = np.argsort(x, kind="stable"), np.argsort(y, kind="stable")
+    x, y, ascending = x[right], y[higher], np.ix_(higher, right)
+    numbers = values.values.astype(float)[ascending]
     across, up = decay_along(weight_decay, horizontal), decay_along(weight_decay, vertical)
     if across == up and across and "squares" in land:  # of a plane: coordinates are no parameters
-        squares = land["squares"].sortby([horizontal, vertical]).transpose(vertical, horizontal)
-        return x, y, numbers + across / 2 * squares.values.astype(float)
+        squares = land["squares"].transpose(vertical, horizontal).values.astype(float)[ascending]
+        return x, y, numbers + across / 2 * squares
     if across == up and across:
         numbers = numbers + across / 2 * (x[None, :] ** 2 + y[:, None] ** 2)
     elif across or up:
@@ -326,7 +328,7 @@ def trajectory(run: xr.Dataset, axes: tuple[str, str] | None = None) -> tuple[Ar
     names = axes or (labels[0], labels[1])
     if sorted(names) != sorted(labels):
         raise ValueError(f"the surface lies over {listed(names)}, the run goes through {listed(labels)}")
-    x, y = (position.isel(parameter=labels.index(name)).values for name in names)
+    x, y = (position.values[:, labels.index(name)] for name in names)
     return x, y, names
 
 

@@ -57,12 +57,12 @@ def draw_panel(ax: Axes, panel: Panel, pair: tuple[str, str], look: PanelLook) -
     lines = draw_levels(ax, panel.x, panel.y, panel.values, theme, panel.gaps)
     if look.field:
         draw_downhill(ax, panel.x, panel.y, panel.values, slope_of(panel, pair), theme)
-    tracks = [np.c_[trajectory(run, pair)[:2]].astype(float) for run in panel.runs]
+    ways = [trajectory(run, pair)[:2] for run in panel.runs]
+    tracks = [np.c_[way].astype(float) for way in ways]
     pen = Pen(ax, theme, FreeSpace(ax), scale)
     weight = 0.65 + 0.35 * min(scale, 1.0)
     ring = theme.accent if len(panel.runs) == 1 else theme.ink
-    for k, run in enumerate(panel.runs):
-        x, y, _ = trajectory(run, pair)
+    for k, (run, (x, y)) in enumerate(zip(panel.runs, ways, strict=True)):
         before = set(ax.get_children())
         turn = (k + k // len(DASHES)) if look.dashed else 0  # a ramp is told apart by its colours alone
         stroke = Stroke(theme.accents[k], turn, scheduled_rates(run), weight, ring)
@@ -150,7 +150,8 @@ def _point_to(pen: Pen, panel: Panel, pair: tuple[str, str], spot: Array, name: 
 def _minimizer(run: xr.Dataset, pair: tuple[str, str], name: str = "minimizer") -> Array | None:
     if name not in run or run[name].dims != ("parameter",):
         return None
-    spot = run[name].sel(parameter=list(pair)).values.astype(float)
+    labels = run["parameter"].values.tolist()
+    spot = run.variables[name].values[[labels.index(each) for each in pair]].astype(float)
     return spot if np.isfinite(spot).all() else None
 
 

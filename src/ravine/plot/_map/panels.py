@@ -115,7 +115,7 @@ def _read_hue(runs: xr.Dataset, hue: str | None, most: int) -> tuple[str | None,
     if hue is None:
         return None, [""]
     dims = [str(d) for d in runs["position"].dims if d not in ("step", "parameter")]
-    along = [str(n) for n, c in runs.coords.items() if c.ndim == 1 and c.dims[0] in dims]
+    along = [str(n) for n, c in runs.coords.variables.items() if c.ndim == 1 and c.dims[0] in dims]
     varying = list(dict.fromkeys([*dims, *along]))
     if hue not in varying:
         if not varying:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.contour import ContourSet
+from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,8 +18,9 @@ from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.scales import CellAxis, Shades, lightness, mix
 from ravine.plot._canvas.style import Style
 from ravine.plot._map.contours import number_lines
+from ravine.plot._map.levels import Levels, places_along
 from ravine.plot._phase.labels import DEEP, LIGHT, Underlay, ink_on
-from ravine.plot._phase.regions import contour_lines, runs_of
+from ravine.plot._phase.regions import runs_of
 
 Array = NDArray[np.floating[Any]]
 
@@ -198,9 +199,7 @@ def draw_isolines(
     if not heights:
         return
     places = [np.log10(height) if shades.log else height for height in heights.values()]
-    contour = ax.contour(x.places, y.places, field, levels=places)
-    contour.remove()
-    for level, lines in zip(heights, contour_lines(contour), strict=True):
+    for level, lines in zip(heights, places_along(x.places, y.places, field, places), strict=True):
         for line in lines:
             for piece in _smooth_pieces(free.points(line)):
                 _draw_isoline(ax, level, free.data(piece), shades, free, theme, size)
@@ -246,7 +245,8 @@ def _draw_isoline(
     below = shades.color(level)
     ink = ink_on(below)
     quiet, strong = _hex(mix(below, ink, 0.5)), _hex(mix(below, ink, 0.92))
-    line = ContourSet(ax, [level], [[piece]], colors=quiet, linewidths=0.75, zorder=1.1)
+    line = Levels([Path(piece)], np.array([level]), facecolors="none", edgecolors=quiet, linewidths=0.75, zorder=1.1)
+    ax.add_collection(line, autolim=False)
     line.get_paths()[0].should_simplify = False  # it would take the number off the line
     before = len(ax.texts)
     own = replace(theme, contour=quiet, hairline=quiet, number=strong)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize, to_rgb
-from matplotlib.contour import ContourSet
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
@@ -18,6 +17,7 @@ from ravine.plot._canvas.cells import draw_cells
 from ravine.plot._canvas.labels import CELL, Box, FreeSpace, literal, text_size
 from ravine.plot._canvas.scales import CellAxis, Shades
 from ravine.plot._canvas.style import Style, halo
+from ravine.plot._map.levels import places_along
 from ravine.plot._phase.outcomes import ARRIVED, DIVERGED, INVALID, LATE, Outcomes
 
 Array = NDArray[np.floating[Any]]
@@ -78,9 +78,7 @@ def outline(ax: Axes, x: CellAxis, y: CellAxis, mask: Mask, *, closed: bool) -> 
     """
     padded = np.pad(mask, 1, constant_values=False) if closed else np.pad(mask, 1, mode="edge")
     fine, across, up = _divide_cells(ax, x, y, padded)
-    contour = ax.contour(across, up, fine, levels=[0.5])
-    contour.remove()
-    (lines,) = contour_lines(contour)
+    (lines,) = places_along(across, up, fine, [0.5])
     return lines
 
 
@@ -107,15 +105,6 @@ def _smooth_border(line: Array) -> Array:
         longer = np.concatenate([before, even, after])
         even = ndimage.uniform_filter1d(longer, reach, axis=0)[reach:-reach]
     return even
-
-
-def contour_lines(contour: ContourSet) -> list[list[Array]]:
-    """Return the lines of each level of a contour, each place of them: none is left out as too near."""
-    found = []
-    for path in contour.get_paths():
-        path.should_simplify = False
-        found.append([np.asarray(each) for each in path.to_polygons(closed_only=False)])
-    return found
 
 
 FINE = 2.5
