@@ -246,6 +246,7 @@ def test_the_step_bar(visit):
     page = visit.page
     page.click("[aria-label='one step back']")
     assert visit.state["step"] == 99
+    visit.rest()
     assert "θ ←" in page.inner_text(".update")
     page.get_by_label("step", exact=True).focus()
     page.keyboard.press("Shift+ArrowLeft")
@@ -284,6 +285,7 @@ def test_keys(visit):
     maps = page.locator(".maps").bounding_box()
     page.keyboard.press("p")
     assert visit.state["pin"]["nesterov"] is True
+    visit.rest()
     assert "pinned: SGD(lr=0.1, momentum=0.9, nesterov=True)" in page.inner_text(".pinned")
     assert page.locator(".maps").bounding_box() == maps  # a pressed tool is no wider
     page.keyboard.press("?")
