@@ -11,7 +11,6 @@ import torch
 import xarray as xr
 
 import ravine
-from ravine._engine import proven
 from turns import Goal, Row, counted_equal, faster, same_bits
 
 SAMPLES = 64
@@ -31,18 +30,13 @@ def make_network(*widths: int) -> tuple[torch.nn.Sequential, torch.Tensor, torch
     return network, points, points.prod(1, keepdim=True)
 
 
-def sweep_of_networks(
-    name: str, goal: Goal, widths: tuple[int, ...], steps: int, rates: Any, *, first: bool = False
-) -> Row:
-    """Each turn has other whole runs compared with torch; as the `first` of its kind sixteen, the trial included."""
+def sweep_of_networks(name: str, goal: Goal, widths: tuple[int, ...], steps: int, rates: Any) -> Row:
     network, points, heights = make_network(*widths)
     problem = ravine.Problem.of(network, torch.nn.MSELoss(), (points, heights))
     chosen = np.random.default_rng(0).choice(len(rates) * len(MOMENTA), size=20, replace=False)
     some = [{"lr": float(rates[k // 10]), "momentum": float(MOMENTA[k % 10])} for k in chosen]
 
     def ours() -> xr.Dataset:
-        if first:
-            proven.forget()
         return ravine.sweep(problem, steps=steps, lr=rates, momentum=MOMENTA)
 
     def loop(settings: dict[str, float]) -> tuple[list[float], torch.Tensor]:
@@ -76,12 +70,7 @@ def sweep_of_networks(
     return Row(name, ours, theirs, goal, check, scale=len(rates) * len(MOMENTA) / 5, turns=5)
 
 
-HIDDEN = ((2, 64, 64, 1), 20, np.geomspace(1e-3, 1e-1, 100))
-SMALL = ((2, 16, 1), 50, np.geomspace(1e-3, 1e-1, 200))
-
 NETWORK_ROWS = (
-    sweep_of_networks("sweep-network", faster(7), *HIDDEN),
-    sweep_of_networks("sweep-network-first", faster(), *HIDDEN, first=True),
-    sweep_of_networks("sweep-network-small", faster(25), *SMALL),
-    sweep_of_networks("sweep-network-small-first", faster(), *SMALL, first=True),
+    sweep_of_networks("sweep-network", faster(7), (2, 64, 64, 1), 20, np.geomspace(1e-3, 1e-1, 100)),
+    sweep_of_networks("sweep-network-small", faster(25), (2, 16, 1), 50, np.geomspace(1e-3, 1e-1, 200)),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 from concurrent.futures import ProcessPoolExecutor
@@ -15,10 +14,9 @@ from torch import nn
 
 import bare
 import ravine
-from ravine._engine import chain, forms, network, proven
+from ravine._engine import chain, forms, network
 from ravine._engine.on_batches import Trial, values_of
 from ravine._engine.rules.registry import RULES
-from ravine._engine.rules.sgd import SGD
 from ravine._study import provenance
 
 KINDS = [getattr(torch.optim, path.rpartition(":")[2]) for path in RULES]
@@ -236,60 +234,3 @@ def test_packed_it_chooses_anew(random):
         one, other = torch.empty(2, 12)
         assert torch.equal(made(position, one), again(position, other))
         assert torch.equal(one, other)
-
-
-def test_a_sweep_like_one_before_compares_others_and_says_so(random, monkeypatch):
-    monkeypatch.setattr(proven, "LEAST_RUNS", 40)
-    proven.forget()
-    model = nn.Sequential(linear(random, 3, 16, torch.float64), nn.ELU(0.7), linear(random, 16, 2, torch.float64))
-    data = tuple(torch.from_numpy(random.normal(size=(20, width))) for width in (3, 2))
-    problem = ravine.Problem.of(model, nn.HuberLoss(), data)
-    settings = {"lr": np.geomspace(1e-3, 0.1, 20), "momentum": [0.0, 0.9], "steps": 6}
-
-    def words(problem=problem, **more):
-        return facts_of(ravine.sweep(problem, **{**settings, **more}))["equals_torch"]
-
-    first, again = (
-        "every bit, 16 whole runs of 6 steps compared",
-        "every bit, 2 whole runs of 6 steps compared, {} of such",
-    )
-    if words() != first:
-        pytest.skip("products of torch's library have other bits here")
-    assert words() == f"{again.format(16)} sweeps before"
-    other = ravine.sweep(problem, **{**settings, "lr": settings["lr"] / 2})
-    assert facts_of(other)["equals_torch"] == f"{again.format(18)} sweeps before"
-    check_runs(random, problem, torch.optim.SGD, other, lr=settings["lr"] / 2, momentum=[0.0, 0.9])
-    # of another kind is whatever else may change a bit
-    assert len(proven._known) == 1
-    bent = copy.deepcopy(model)
-    bent[1].alpha = 0.8
-    for more in (
-        {"problem": ravine.Problem.of(bent, nn.HuberLoss(), data)},
-        {"problem": ravine.Problem.of(model, nn.HuberLoss(delta=0.5), data)},
-        {"problem": ravine.Problem.of(model, nn.HuberLoss(), (data[0] + 1, data[1]))},
-        {"problem": ravine.Problem.of(model, nn.HuberLoss(), (data[0].T.contiguous().T, data[1]))},
-        {"problem": problem.starting_at({name: value + 0.1 for name, value in problem.start.items()})},
-        {"problem": problem.in_dtype(torch.float32)},
-        {"lr": np.geomspace(1e-3, 0.1, 21)},
-        {"weight_decay": 0.1},
-    ):
-        assert "of such sweeps before" not in words(**more), more
-    # one that is off is told, and nothing is taken as known any more
-    step = SGD.step
-    monkeypatch.setattr(SGD, "step", lambda self, param, grad, out=None: step(self, param, grad * 1.01, out))
-    assert words().startswith("within ")
-    monkeypatch.setattr(SGD, "step", step)
-    assert words() == first
-    # what has other bits where the runs begin is tried anew
-    backward = network.Network._backward
-    monkeypatch.setattr(network.Network, "_backward", lambda self, *given: backward(self, *given).mul_(1.01))
-    assert facts_of(ravine.sweep(problem, **settings))["engine"].endswith("by autograd")
-    proven.forget()
-
-
-def test_runs_that_stand_still_prove_nothing_for_others(random, monkeypatch):
-    monkeypatch.setattr(proven, "LEAST_RUNS", 40)
-    proven.forget()
-    problem = problem_of(random, [2, 16, 1], [nn.Tanh()], nn.MSELoss())
-    facts_of(ravine.sweep(problem, lr=[0.0], momentum=np.linspace(0, 0.9, 50), steps=3))
-    assert not proven._known

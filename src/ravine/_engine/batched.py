@@ -16,7 +16,6 @@ from ravine._engine.compiled_sgd import CompiledSGD, choose_compiled_sgd
 from ravine._engine.gradients import WrittenOut, numbers_held
 from ravine._engine.job import Job
 from ravine._engine.keep import Advance, Buffer
-from ravine._engine.network import Network
 from ravine._engine.proven import Proven, remember
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.rule import Settings
@@ -190,10 +189,9 @@ class BatchEngine:
 
     def remember(self, agreement: Agreement) -> None:
         """Remember for sweeps of this kind how all that was compared came out."""
-        bits = self.evaluate.forms if isinstance(self.evaluate, Network) else self.descent
-        if self.kind is not None and bits is not None:
+        if self.kind is not None and self.descent is not None:
             reference = self.reference
-            known = Proven(self.probe, bits, self.held, reference.alone, self.why, len(reference.runs))
+            known = Proven(self.probe, self.descent, self.held, reference.alone, self.why, len(reference.runs))
             remember(self.kind, known, agreement, again=reference.before > 0)
 
     def compare(self, runs: slice, record: Buffer) -> Agreement:

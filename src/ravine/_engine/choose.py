@@ -74,7 +74,8 @@ def choose_engine(
         kind = kind_of(job, which, summary=summary) if remembers and wanted is None else None
         found = _known_engine(job, which, kind) or _batch_engine(job, which, wanted, summary)
         if isinstance(found, BatchEngine):
-            found.kind = kind if _is_proof(found) else None
+            # runs that stand still fit either way to take a step: what they say is not for others
+            found.kind = kind if found.descent is not None and found.descent.certain else None
             return found
         obstacle = found
     if wanted == "autograd":
@@ -92,21 +93,13 @@ def _known_engine(job: Job, which: int, kind: Hashable | None) -> BatchEngine | 
         values = reference.values_at_start()
     except Exception:  # then the whole trial says what is wrong
         return None
-    evaluate = proven.evaluation(reference.problem)
+    compiled = proven.descent.compiled
     with torch.no_grad(), one_thread():
-        if not has_bits(evaluate, values, values.count):
+        if not has_bits(compiled, values, values.count):
             return None
-    engine = BatchEngine(WRITTEN_OUT, evaluate, reference, proven.values, proven.held)
+    engine = BatchEngine(WRITTEN_OUT, compiled, reference, proven.values, proven.held)
     engine.descent, engine.why = proven.descent, proven.why
     return engine
-
-
-def _is_proof(engine: BatchEngine) -> bool:
-    """Tell whether what its whole runs prove holds for others: runs that stand still would fit other bits as well."""
-    if isinstance(engine.evaluate, Network):
-        position = engine.evaluate.trials[0].values.position
-        return engine.reference.before > 0 or bool((position != position[:, :1]).any())
-    return engine.descent is not None and engine.descent.certain
 
 
 def _batch_engine(job: Job, which: int, wanted: str | None, summary: bool) -> BatchEngine | Obstacle:

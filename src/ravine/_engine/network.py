@@ -44,25 +44,22 @@ class Network:
     """The evaluation of such a chain.
 
     Called with positions (parameters, runs), where to write losses (runs,), whether gradients are wanted, and, where
-    runs have batches of their own, inputs (runs, samples, features) and targets (runs, samples, outputs). `forms` are
-    those that were chosen before. A process that unpacks it chooses anew, for it may have another processor.
+    runs have batches of their own, inputs (runs, samples, features) and targets (runs, samples, outputs). A process
+    that unpacks it chooses anew, for it may have another processor.
     """
 
-    def __init__(self, problem: Problem, trials: Sequence[Trial], forms: Forms | None = None) -> None:
+    def __init__(self, problem: Problem, trials: Sequence[Trial]) -> None:
         self.problem, self.trials = problem, trials
-        self._begin(forms)
+        self._begin()
 
-    def _begin(self, forms: Forms | None = None) -> None:
+    def _begin(self) -> None:
         layers = read_layers(self.problem)
         assert layers is not None
         self.layers: Sequence[Layer] = layers
+        self.forms = Forms()
         has_tanh = any(layer.activation is not None and layer.activation.is_tanh for layer in layers)
         self.compiled, self.tanh = make_layers(self.problem.like), make_tanh(self.problem.like) if has_tanh else None
         self.rooms: dict[tuple[int, int], Room] = {}
-        if forms is not None:
-            self.forms = forms
-            return
-        self.forms = Forms()
         for trial in self.trials:
             self._choose_forms(trial)
         self.rooms.clear()

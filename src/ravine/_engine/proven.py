@@ -3,8 +3,8 @@
 Of a kind are sweeps in which all is the same on which bits hang, down to the numbers of the data: only the values of
 settings differ, and not in which of them are on and off. The first sweep of a kind is held against sixteen whole runs;
 each later one against a few of its own, which are others each time, and it says so. The lanes of the compiled kernel
-know nothing of each other, nor do the runs of a network, of which a sweep of a kind has as many: so nothing else of a
-sweep can change their bits; other engines begin anew. Where one run is off, the kind is forgotten.
+know nothing of each other, so nothing else of a sweep can change their bits; other engines begin anew. Where one run is
+off, the kind is forgotten.
 """
 
 from __future__ import annotations
@@ -14,18 +14,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ravine._engine.chain import read_layers
 from ravine._engine.compiled_sgd import CompiledSGD
-from ravine._engine.forms import Forms
-from ravine._engine.gradients import ALIGNED_BYTES
 from ravine._engine.job import Job
-from ravine._engine.network import Network
-from ravine._engine.on_batches import Trial
 from ravine._engine.rules.sgd import SGD
 from ravine._kernel.neuron import CRITERIA, load_kernel
 from ravine._problem.neuron import is_neuron
-from ravine._problem.order import Evaluate, TorchValues
-from ravine._problem.problem import Problem
+from ravine._problem.order import TorchValues
 from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement, digest
 from ravine._torch import is_plain, numpy_of
@@ -39,30 +33,18 @@ MOST_KINDS = 64
 
 @dataclass(frozen=True)
 class Proven:
-    """A kind: what torch gave, what has its bits, and how many whole runs, of how many sweeps, said so.
+    """A kind: what torch gave, the descent that has its bits, and how many whole runs, of how many sweeps, said so.
 
-    What has them is a compiled descent, or the forms of a network. ``held`` are the numbers that one run holds between
-    its loss and its gradient.
+    ``held`` are the numbers that one run holds between its loss and its gradient.
     """
 
     values: TorchValues
-    bits: CompiledSGD | Forms
+    descent: CompiledSGD
     held: int
     alone: bool
     why: str
     runs: int
     sweeps: int = 1
-
-    @property
-    def descent(self) -> CompiledSGD | None:
-        """The compiled descent, if it is that."""
-        return self.bits if isinstance(self.bits, CompiledSGD) else None
-
-    def evaluation(self, problem: Problem) -> Evaluate:
-        """Return the evaluation of a problem of this kind."""
-        if isinstance(self.bits, CompiledSGD):
-            return self.bits.compiled
-        return Network(problem, [Trial(problem, self.values)], self.bits)
 
 
 _known: dict[Hashable, Proven] = {}
@@ -76,28 +58,21 @@ def kind_of(job: Job, which: int, *, summary: bool) -> Hashable | None:
         return None
     if job.spec.scheduler is not None or job.spec.feed is not None:
         return None
-    if parts is None or not isinstance(parts.criterion, torch.nn.Module) or not is_plain(parts.criterion):
+    if parts is None or not is_neuron(problem) or type(parts.criterion) not in CRITERIA:
         return None
-    criterion, kernel, model = parts.criterion, load_kernel(), ""
-    if is_neuron(problem):
-        if kernel is None or type(criterion) not in CRITERIA:
-            return None
-    elif read_layers(problem) is not None:
-        # torch's products may depend on how many there are at once, and on where their factors lie
-        data = [(each.stride(), each.data_ptr() % ALIGNED_BYTES) for each in (parts.inputs, parts.targets)]
-        model = repr((parts.model, job.inner.size, data))
-    else:
-        return None
+    criterion, kernel = parts.criterion, load_kernel()
     numbers = digest(*(numpy_of(each.detach()).tobytes() for each in (parts.inputs, parts.targets)))
     start = digest(*(numpy_of(value).tobytes() for value in problem.start.values()))
     turns = tuple(repr(getattr(criterion, name, None)) for name in ("reduction", "delta", "beta"))
+    if kernel is None or not isinstance(criterion, torch.nn.Module) or not is_plain(criterion):
+        return None
     on = tuple(
         (name, tuple(sorted({bool(value) for value in job.all_values.get(name, (usual,))})))
         for name, usual in SGD.defaults.items()
         if name != "lr"
     )
-    what = (path_of(type(criterion)), turns, model, str(job.like.dtype), numbers, start, bool(job.starts))
-    return (*what, on, job.steps, summary, kernel and kernel.level, torch.__version__)
+    what = (path_of(type(criterion)), turns, str(job.like.dtype), numbers, start, bool(job.starts))
+    return (*what, on, job.steps, summary, kernel.level, torch.__version__)
 
 
 def find_proven(kind: Hashable | None) -> Proven | None:
