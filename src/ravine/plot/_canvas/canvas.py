@@ -24,6 +24,9 @@ LEVEL = 3
 SHORT = 16
 """Letters up to which a text is remembered as pixels, too: numbers and names come again, sentences do not."""
 
+ONE_IMAGE = mpl.__version_info__ < (3, 11)
+"""Whether matplotlib itself draws a text as one image, as it did before 3.11."""
+
 
 class Print(NamedTuple):
     """A text as pixels: how much ink each has, and where the text begins in it, from its left and lower border."""
@@ -40,8 +43,9 @@ _prints: dict[tuple[object, ...], Print] = {}
 class Renderer(RendererAgg):
     """matplotlib's renderer, which remembers how large a text is in other figures too: numbers and names come again.
 
-    A level text begins at a whole pixel, and is drawn as one image. matplotlib begins it anywhere, and works out each
-    of its letters where it happens to lie between pixels: that takes four times as long, and blurs what is level.
+    A level text begins at a whole pixel, and is drawn as one image. From 3.11 on matplotlib begins it anywhere, and
+    works out each of its letters where it happens to lie between pixels: that takes four times as long, and blurs what
+    is level.
     """
 
     def get_text_width_height_descent(self, s: str, prop: FontProperties, ismath: Any) -> Size:
@@ -68,9 +72,12 @@ class Renderer(RendererAgg):
         mtext: Any = None,
     ) -> None:
         """Draw a text whose baseline begins at this pixel, counted from the upper left corner."""
+        plain: Any = super().draw_text
         if angle or ismath or _is_special(mtext):
-            plain: Any = super().draw_text
             plain(gc, x, y, s, prop, angle, ismath=ismath, mtext=mtext)
+            return
+        if ONE_IMAGE:
+            plain(gc, round(x), round(y), s, prop, angle)
             return
         smooth, own = gc.get_antialiased(), cast("Any", self)
         key = (smooth, *self._key(s, prop)) if len(s) <= SHORT else None

@@ -37,7 +37,7 @@ class Cells(QuadMesh):
         if not (hasattr(renderer, "buffer_rgba") and np.isfinite(columns).all() and np.isfinite(rows).all()):
             super().draw(renderer)  # as shapes, for a file of shapes that was not to be rasterized
             return
-        wide, tall = renderer.get_canvas_width_height()
+        wide, tall = map(int, renderer.get_canvas_width_height())
         clip = self.get_clip_box()
         x0, y0, x1, y1 = (0.0, 0.0, wide, tall) if clip is None else clip.extents
         left, across = _cells_at_pixels(columns, max(x0, 0.0), min(x1, wide))
