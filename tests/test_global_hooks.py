@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
     register_module_full_backward_hook,
 )
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import ravine
 from ravine._problem.cross_entropy import is_cross_entropy
@@ -71,6 +73,47 @@ def swept(problem, runs=4):
 def landmarks(problem):
     found = ravine.landmarks(problem)
     return np.concatenate([found[name].values.reshape(-1) for name in ("minimizer", "minimum_loss", "hessian")])
+
+
+def sweep_of(optimizer, **more):
+    return ravine.sweep(neuron(), optimizer, lr=np.linspace(0.01, 0.1, 4), steps=20, **more)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_what_is_hung_onto_all_optimizers_is_called_at_each_step(optimizer):
+    """Rules, and torch's bare step beside them, would both leave it out, and agree."""
+
+    def push(rule, args, kwargs):
+        for group in rule.param_groups:
+            for each in group["params"]:
+                each.grad.add_(1.0)
+
+    plain = sweep_of(optimizer)
+    handle = register_optimizer_step_pre_hook(push)
+    try:
+        hooked, by_torch = sweep_of(optimizer), sweep_of(optimizer, engine="torch")
+        with ProcessPoolExecutor(1) as pool, pytest.raises(ValueError, match="on all modules or optimizers"):
+            sweep_of(optimizer, executor=pool)
+    finally:
+        handle.remove()
+    assert np.array_equal(hooked.loss, by_torch.loss)
+    assert not np.array_equal(hooked.loss, plain.loss)
+    assert np.array_equal(sweep_of(optimizer).loss, plain.loss)
+
+
+def test_a_step_that_somebody_wrapped_is_not_torchs(monkeypatch):
+    step = torch.optim.SGD.step
+
+    @functools.wraps(step)
+    def twice(self, closure=None):
+        step(self)
+        return step(self)
+
+    plain = sweep_of(torch.optim.SGD)
+    monkeypatch.setattr(torch.optim.SGD, "step", twice)
+    wrapped = sweep_of(torch.optim.SGD)
+    assert np.array_equal(wrapped.loss, sweep_of(torch.optim.SGD, engine="torch").loss)
+    assert not np.array_equal(wrapped.loss, plain.loss)
 
 
 CALLS = {
@@ -148,5 +191,5 @@ def test_other_processes_would_not_have_them():
             lambda: ravine.surface(problem, plane=ravine.Plane.random(problem, seed=0), executor=pool),
             lambda: ravine.sweep(problem, lr=[0.01, 0.02], executor=pool),
         ):
-            with pytest.raises(ValueError, match="hooks on all modules here.*leave executor out"):
+            with pytest.raises(ValueError, match="hooks on all modules or optimizers here.*leave executor out"):
                 call()

@@ -213,8 +213,14 @@ def test_a_sweep_like_one_before_compares_others_and_says_so(article, monkeypatc
         {"weight_decay": 0.1},
         {"maximize": True},
         {"steps": 11},
+        {"starts": [[6.0, -3.0], [1.0, 2.0]]},
+        {"starts": [[6.0, -3.0], [1.0, 2.5]]},
     ):
         assert words(**more).startswith("every bit, 16 whole runs"), more
+    torch.set_float32_matmul_precision("medium")
+    assert words() == first
+    torch.set_float32_matmul_precision("highest")
+    assert words().startswith("every bit, 2 whole runs")
     # one that is off is told, and nothing is taken as known any more
     for each in proven._known.values():
         each.descent.compiled.neuron.share *= 1.0001

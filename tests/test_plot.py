@@ -246,6 +246,18 @@ def test_a_level_text_is_matplotlibs_own_that_begins_at_a_whole_pixel():
         assert pixels[0][..., 3].any() == bool(text)
 
 
+@pytest.mark.parametrize("text", ["שלום", "سلام", "\u0301x", "lr שלום"])
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_text_that_does_not_go_right_is_drawn_by_matplotlib(text):
+    ours = paper.new_figure(4, 1, paper.RAVINE).canvas.get_renderer()
+    font, pixels = font_manager.FontProperties(family=["DejaVu Sans"], size=10), []
+    for draw in (ours.draw_text, super(type(ours), ours).draw_text):
+        ours.clear()
+        draw(ours.new_gc(), 17, 40, text, font, 0)
+        pixels.append(np.array(ours.buffer_rgba()))
+    assert (pixels[0] == pixels[1]).all()
+
+
 def test_contours_are_matplotlibs_own(article):
     land = ravine.surface(article["HuberLoss"], bias=(-5, 8), weight=(-5, 8), points=31)
     holed = land.surface.values.astype(float)

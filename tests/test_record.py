@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import io
 import os
 import random
@@ -679,6 +680,19 @@ def train_plainly(model, rule, steps, after=lambda step: None):
         torch.nn.functional.mse_loss(model(x), y).backward()
         rule.step()
         after(step + 1)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_recorder_that_nobody_holds_goes_on():
+    model = network()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    path = ravine.record(model, rule, torch.nn.MSELoss(), every=1).__enter__().path
+    gc.collect()
+    train_plainly(model, rule, 3)
+    assert ravine.open(path).step.values.tolist() == [0, 1, 2]
+    del model, rule
+    gc.collect()
+    assert not path.exists()
 
 
 def test_an_error_ends_the_recording_and_not_the_training(monkeypatch):

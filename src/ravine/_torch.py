@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from ravine._format import kind_of
 from ravine._system import process_state
@@ -175,6 +176,26 @@ def has_global_hooks() -> bool:
     (True, None, False)
     """
     return bool(torch.nn.modules.module._has_any_global_hook())  # type: ignore[no-untyped-call]
+
+
+def has_optimizer_hooks() -> bool:
+    """Tell whether torch calls a hook at all optimizers' steps, which `register_optimizer_step_pre_hook` hangs on.
+
+    Examples
+    --------
+    >>> from torch.optim.optimizer import register_optimizer_step_pre_hook
+    >>> handle = register_optimizer_step_pre_hook(print)
+    >>> has_optimizer_hooks(), handle.remove(), has_optimizer_hooks()
+    (True, None, False)
+    """
+    return bool(_global_optimizer_pre_hooks or _global_optimizer_post_hooks)
+
+
+def numeric_switches() -> tuple[object, ...]:
+    """Return how torch's switches stand on which the bits of sums and products may hang."""
+    flushes = not float(torch.tensor(1e-40) * 1)  # of this one torch tells nothing
+    precise = torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled
+    return (*precise, torch.are_deterministic_algorithms_enabled(), torch.is_autocast_enabled("cpu"), flushes)
 
 
 def plain_type(module: Any) -> type | None:

@@ -16,6 +16,7 @@ from ravine._engine.compiled_sgd import CompiledSGD, choose_compiled_sgd
 from ravine._engine.gradients import WrittenOut, numbers_held
 from ravine._engine.job import Job
 from ravine._engine.keep import Advance, Buffer
+from ravine._engine.network import Network
 from ravine._engine.proven import Proven, remember
 from ravine._engine.reference import TorchReference
 from ravine._engine.rules.rule import Settings

@@ -15,6 +15,7 @@ from ravine._engine.batched import BatchEngine, Engine, TorchEngine
 from ravine._engine.dealt import DealtEngine
 from ravine._engine.gradients import WrittenOut, is_written_out, of_any, rounding_of_neuron
 from ravine._engine.job import Job
+from ravine._engine.lead import is_torchs_step
 from ravine._engine.network import Network, choose_network
 from ravine._engine.on_batches import NeuronOnBatches, make_trials, of_any_on_batches
 from ravine._engine.proven import find_proven, kind_of
@@ -28,7 +29,7 @@ from ravine._problem.order import Evaluate, TorchValues, has_bits
 from ravine._problem.problem import Problem
 from ravine._study.optimizer import name_of, path_of
 from ravine._study.rule import LOOP_SETTINGS
-from ravine._torch import one_thread
+from ravine._torch import has_optimizer_hooks, one_thread
 
 UNITS = 1000
 """Units of rounding of the largest number that a gradient may be off, where what was summed is not known."""
@@ -98,7 +99,7 @@ def _known_engine(job: Job, which: int, kind: Hashable | None) -> BatchEngine | 
         if not has_bits(compiled, values, values.count):
             return None
     engine = BatchEngine(WRITTEN_OUT, compiled, reference, proven.values, proven.held)
-    engine.descent, engine.why = proven.descent, proven.why
+    engine.descent, engine.why = proven.descent, f"as in a sweep before, {proven.why}"
     return engine
 
 
@@ -259,6 +260,9 @@ def why_not_stacked(job: Job) -> Obstacle | None:
         why = f"{who} is none of torch's optimizers whose rule is known to look at one number at a time"
         known = listed([path.rpartition(":")[2] for path in RULES], most=len(RULES))
         return Obstacle(why, f"{known} of torch.optim take thousands of settings at once")
+    if has_optimizer_hooks() or not is_torchs_step(type(job.some_optimizer)):
+        why = "something is hung onto the steps of torch's optimizers, and only they themselves call it"
+        return Obstacle(why, "without it thousands of runs are one batch")
     if job.like.dtype not in (torch.float32, torch.float64):
         why = f"in {job.like.dtype} torch keeps settings more exactly than a tensor of them can"
         return Obstacle(why, "in float32 or float64 thousands of runs are one batch")

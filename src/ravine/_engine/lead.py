@@ -94,10 +94,26 @@ def _apart(numbers: torch.Tensor) -> torch.Tensor:
     return torch.stack([numbers, numbers], -1)[..., 0]
 
 
+def is_torchs_step(optimizer: type[torch.optim.Optimizer]) -> bool:
+    """Tell whether a class takes torch's own step, and all that is wrapped around it is torch's too.
+
+    Examples
+    --------
+    >>> is_torchs_step(torch.optim.SGD), is_torchs_step(type("Mine", (torch.optim.SGD,), {"step": print}))
+    (True, False)
+    """
+    layer: Any = optimizer.step
+    while getattr(layer, "__globals__", {}).get("__name__", "").partition(".")[0] == "torch":
+        if not hasattr(layer, "__wrapped__"):
+            return True
+        layer = layer.__wrapped__
+    return False
+
+
 def step_of(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     """Return the step of an optimizer without what torch wraps around it for profilers and hooks: a third of its time.
 
-    Only torch's own classes are walked here; what they do in a step stands in the function itself.
+    Only steps that are torch's own (`is_torchs_step`) are taken so: what they do stands in the function itself.
     """
     bare = inspect.unwrap(type(optimizer).step)
 

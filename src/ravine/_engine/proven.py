@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from ravine._engine.compiled_sgd import CompiledSGD
@@ -22,7 +23,7 @@ from ravine._problem.neuron import is_neuron
 from ravine._problem.order import TorchValues
 from ravine._study.optimizer import path_of
 from ravine._study.provenance import Agreement, digest
-from ravine._torch import is_plain, numpy_of
+from ravine._torch import is_plain, numeric_switches, numpy_of
 
 LEAST_RUNS = 1000
 """Runs from which on a kind is remembered: fewer are held against sixteen each time, which takes milliseconds."""
@@ -62,7 +63,8 @@ def kind_of(job: Job, which: int, *, summary: bool) -> Hashable | None:
         return None
     criterion, kernel = parts.criterion, load_kernel()
     numbers = digest(*(numpy_of(each.detach()).tobytes() for each in (parts.inputs, parts.targets)))
-    start = digest(*(numpy_of(value).tobytes() for value in problem.start.values()))
+    begun = job.start_of(which * job.inner.size + np.arange(job.inner.size)) if job.starts else None
+    start = digest(*(numpy_of(each).tobytes() for each in ([*problem.start.values()] if begun is None else [begun])))
     turns = tuple(repr(getattr(criterion, name, None)) for name in ("reduction", "delta", "beta"))
     if kernel is None or not isinstance(criterion, torch.nn.Module) or not is_plain(criterion):
         return None
@@ -72,7 +74,7 @@ def kind_of(job: Job, which: int, *, summary: bool) -> Hashable | None:
         if name != "lr"
     )
     what = (path_of(type(criterion)), turns, str(job.like.dtype), numbers, start, bool(job.starts))
-    return (*what, on, job.steps, summary, kernel.level, torch.__version__)
+    return (*what, *numeric_switches(), on, job.steps, summary, kernel.level, torch.__version__)
 
 
 def find_proven(kind: Hashable | None) -> Proven | None:

@@ -92,7 +92,8 @@ def axis_values(name: str, given: Range, points: int) -> NDArray[np.float64]:
     if isinstance(given, tuple) and len(given) == 2:
         low, high = values.tolist()
         # not torch.linspace or numpy.linspace: they differ from the article's loop at half of the points
-        values = low + (high - low) * np.arange(points) / (points - 1)
+        with np.errstate(all="ignore"):  # of what is no number any more the next lines tell
+            values = low + (high - low) * np.arange(points) / (points - 1)
     if not len(values) or len(set(values.tolist())) < len(values):
         raise ValueError(f"axis {name!r} needs values that are all different, got {given!r}")
     return values

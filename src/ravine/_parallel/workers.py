@@ -213,7 +213,7 @@ def wrap_executor(executor: futures.Executor) -> WorkerPool:
 
 
 def check_executor(executor: Any, *, hooked: bool) -> None:
-    """Complain of what cannot run blocks, also where torch is `hooked`: has hooks on all modules in this process.
+    """Complain of what cannot run blocks, also where torch is `hooked`: has hooks on all modules or optimizers here.
 
     Raises
     ------
@@ -234,6 +234,6 @@ def check_executor(executor: Any, *, hooked: bool) -> None:
         )
     if hooked:
         raise ValueError(
-            "torch has hooks on all modules here, such as register_module_forward_hook hangs on, and other processes "
-            "may not have them: take them off, or leave executor out"
+            "torch has hooks on all modules or optimizers here, such as register_module_forward_hook hangs on, and "
+            "other processes may not have them: take them off, or leave executor out"
         )

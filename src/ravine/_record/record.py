@@ -256,9 +256,10 @@ class Recorder:
         about = describe(*given, buffers, positions=self.positions)
         if self._wanted is None:
             self.path = Path(tempfile.mkdtemp(prefix="ravine-", suffix=".recording"))
-            weakref.finalize(self, remove_folder, self.path, os.getpid())
         else:
             self.path = self._wanted
             self.path.mkdir(parents=True)
         every = 0 if self.given == "auto" else self.given
         self._hooks = Hooks(*given, Snapshots(self.path, self.members, buffers, about, every, self._first, start))
+        if self._wanted is None:  # the loop holds the hooks, whoever holds the recorder
+            weakref.finalize(self._hooks, remove_folder, self.path, os.getpid())

@@ -26,7 +26,7 @@ from ravine._problems import Given, as_problem
 from ravine._store.race import Part, begin_race, join_parts
 from ravine._sweep.execute import check_place, in_memory, on_disk
 from ravine._sweep.plan import make_plan
-from ravine._torch import has_global_hooks, with_gradients
+from ravine._torch import has_global_hooks, has_optimizer_hooks, with_gradients
 from ravine._words.words import as_optimizer, as_scheduler
 
 
@@ -200,7 +200,7 @@ def sweep(
         raise ValueError(f'keep must be "path" or "summary", got {keep!r}')
     if engine not in (None, "torch", "autograd"):
         raise ValueError(f'engine must be "torch", "autograd" or left out, got {engine!r}')
-    check_executor(executor, hooked=has_global_hooks())
+    check_executor(executor, hooked=has_global_hooks() or has_optimizer_hooks())
     feed = make_feed([*problem.values()] if isinstance(problem, Mapping) else [problem], batch_size, 0, 1)
     spec = RunSpec(made_by, steps, {}, schedule, groups or {}, feed, frozenset(), throw=False)
     job = make_job(problem, spec, settings, begun, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
+from unicodedata import bidirectional, combining
 
 import matplotlib as mpl
 import numpy as np
@@ -16,13 +17,16 @@ FONTS = ("font.family", *(f"font.{name}" for name in ("sans-serif", "serif", "mo
 """The settings that say which fonts a family means."""
 
 KEPT = 4096
-"""Texts whose size is remembered."""
+"""Texts whose size is remembered, and as many images."""
 
 LEVEL = 3
 """Of zlib, in a PNG: up to it no better match is looked for than the first, which takes two thirds of the time."""
 
 SHORT = 16
 """Letters up to which a text is remembered as pixels, too: numbers and names come again, sentences do not."""
+
+LEFTWARDS = ("R", "AL", "AN", "RLE", "RLO", "RLI")
+"""Kinds of letters that are not laid out from left to right (Unicode Standard Annex 9)."""
 
 ONE_IMAGE = mpl.__version_info__ < (3, 11)
 """Whether matplotlib itself draws a text as one image, as it did before 3.11."""
@@ -73,7 +77,7 @@ class Renderer(RendererAgg):
     ) -> None:
         """Draw a text whose baseline begins at this pixel, counted from the upper left corner."""
         plain: Any = super().draw_text
-        if angle or ismath or _is_special(mtext):
+        if angle or ismath or _is_special(mtext) or not _goes_right(s):
             plain(gc, x, y, s, prop, angle, ismath=ismath, mtext=mtext)
             return
         if ONE_IMAGE:
@@ -101,7 +105,12 @@ class Renderer(RendererAgg):
     def _key(self, text: str, prop: FontProperties) -> tuple[object, ...]:
         params: Any = mpl.rcParams
         means = (findfont(prop), *(tuple(params[each]) for each in FONTS))  # a font may be registered on the way
-        return text, prop.copy(), self.dpi, params["text.hinting"], params["text.hinting_factor"], *means
+        return text, prop.copy(), self.dpi, params["text.hinting"], params.get("text.hinting_factor"), *means
+
+
+def _goes_right(text: str) -> bool:
+    """Tell whether letters stand one after the other from left to right, the first by itself."""
+    return text.isascii() or not (combining(text[0]) or any(bidirectional(each) in LEFTWARDS for each in text))
 
 
 def _is_special(mtext: Any) -> bool:
