@@ -267,7 +267,8 @@ def make_room(like: torch.Tensor, *wanted: tuple[tuple[int, ...], torch.dtype]) 
     """Return tensors of these shapes and dtypes, on the device of another one, whose numbers are still to be written.
 
     On the processor they are parts of one array of numpy, which asks the system for large pages (madvise(2),
-    MADV_HUGEPAGE) where torch does not: fresh memory then costs a fifth, and to write here and there in it a half.
+    MADV_HUGEPAGE) where torch does not, as long as what is freed of them stays with the process: fresh from the system,
+    large pages cost several times as much on virtual machines that give free memory back.
 
     Examples
     --------
@@ -275,9 +276,9 @@ def make_room(like: torch.Tensor, *wanted: tuple[tuple[int, ...], torch.dtype]) 
     >>> one.shape, other.shape, other.dtype
     (torch.Size([3, 2]), torch.Size([5]), torch.int64)
     """
-    if like.device.type != "cpu":
-        return [like.new_empty(shape, dtype=dtype) for shape, dtype in wanted]
     bytes_of = [math.prod(shape) * dtype.itemsize for shape, dtype in wanted]
+    if like.device.type != "cpu" or sum(bytes_of) > KEPT:
+        return [like.new_empty(shape, dtype=dtype) for shape, dtype in wanted]
     lines = [-(-size // ALIGNED_BYTES) * ALIGNED_BYTES for size in bytes_of]
     held = np.empty(sum(lines) + ALIGNED_BYTES, dtype=np.uint8)
     begin, found = -held.ctypes.data % ALIGNED_BYTES, list[torch.Tensor]()
