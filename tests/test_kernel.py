@@ -218,8 +218,10 @@ def test_a_sweep_like_one_before_compares_others_and_says_so(article, monkeypatc
     ):
         assert words(**more).startswith("every bit, 16 whole runs"), more
     torch.set_float32_matmul_precision("medium")
-    assert words() == first
-    torch.set_float32_matmul_precision("highest")
+    try:
+        assert words() == first
+    finally:
+        torch.set_float32_matmul_precision("highest")
     assert words().startswith("every bit, 2 whole runs")
     # one that is off is told, and nothing is taken as known any more
     for each in proven._known.values():
