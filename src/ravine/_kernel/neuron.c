@@ -63,8 +63,8 @@ int made_by_amd(void)
 
 enum loss { MSE, L1, HUBER, SMOOTH_L1 };
 
-/* What of it is wanted: losses, those of positions with one weight, gradients as well. */
-enum way { LOSS_ALONE, OF_A_ROW, WITH_SLOPE, WITH_FUSED_SLOPE, WAYS };
+/* What of it is wanted: losses, or gradients as well. */
+enum way { LOSS_ALONE, WITH_SLOPE, WITH_FUSED_SLOPE, WAYS };
 
 /* Settings of SGD, a row of numbers for each; the last three are switches, 0 or 1. */
 enum setting { MINUS_LR, MOMENTUM, UNDAMPED, WEIGHT_DECAY, SIGN, DECAYS, MOVES, AHEAD, SETTINGS };

@@ -25,12 +25,10 @@ struct NAME(task) {
     enum loss loss;
     int slopes; /* gradients too; each sample's losses and slopes are then held from the first pass to the second */
     int fused;  /* the gradient by the weight is a chain of fused multiply-adds */
-    int row;    /* all lanes have one weight: the points of a row of a map */
 };
 
 struct NAME(positions) {
     LANES_OF weight, bias;
-    REAL one_weight;
 };
 
 ALWAYS VECTOR NAME(each_lane)(VECTOR a, VECTOR b, VECTOR c)
@@ -92,17 +90,12 @@ static __attribute__((noinline)) VECTOR NAME(slope_left_over)(enum loss loss, VE
 }
 
 /* The residual of one sample in all lanes. */
-ALWAYS LANES_OF NAME(residual)(const struct NAME(task) task, const struct NAME(data) *data, int i,
-                               const struct NAME(positions) *at)
+ALWAYS LANES_OF NAME(residual)(const struct NAME(data) *data, int i, const struct NAME(positions) *at)
 {
     const REAL x = data->x[i], y = data->y[i];
     LANES_OF found;
 
-    EACH {
-        VECTOR product = task.row ? ALL(at->one_weight * x) : at->weight.v[v] * x;
-
-        found.v[v] = product + at->bias.v[v] - y;
-    }
+    EACH found.v[v] = at->weight.v[v] * x + at->bias.v[v] - y;
     return found;
 }
 
@@ -131,7 +124,7 @@ ALWAYS PAIR NAME(term)(const struct NAME(task) task, const struct NAME(data) *da
                        const PAIR *held, int i)
 {
     if (!task.slopes) {
-        const LANES_OF residual = NAME(residual)(task, data, i, at);
+        const LANES_OF residual = NAME(residual)(data, i, at);
         return NAME(sample)(task, 0, data, &residual);
     }
     return IS_SHORT(task) ? NAME(sample)(task, 0, data, (const LANES_OF *)held + i) : held[i];
@@ -243,7 +236,7 @@ ALWAYS void NAME(evaluate_lanes)(const struct NAME(task) task, const struct NAME
         LANES_OF chain = {0};
 
         for (int i = 0; i < data->samples; i++) {
-            const LANES_OF residual = NAME(residual)(task, data, i, at);
+            const LANES_OF residual = NAME(residual)(data, i, at);
             PAIR each = i < some ? NAME(sample)(task, 0, data, &residual) : NAME(sample)(task, 1, data, &residual);
 
             EACH chain.v[v] = NAME(multiply_add)(task.fused, each.slope.v[v], ALL(data->x[i]), chain.v[v]);
@@ -262,23 +255,22 @@ ALWAYS void NAME(evaluate_lanes)(const struct NAME(task) task, const struct NAME
 
 typedef void NAME(evaluation)(const struct NAME(data) *, const struct NAME(positions) *, PAIR *, struct NAME(values) *);
 
-#define EVALUATION(name, loss, slopes, fused, row)                                                                     \
+#define EVALUATION(name, loss, slopes, fused)                                                                          \
     static void NAME(name)(const struct NAME(data) *data, const struct NAME(positions) *at, PAIR *held,                \
                            struct NAME(values) *found)                                                                 \
     {                                                                                                                  \
-        NAME(evaluate_lanes)((struct NAME(task)){loss, slopes, fused, row}, data, at, held, found);                    \
+        NAME(evaluate_lanes)((struct NAME(task)){loss, slopes, fused}, data, at, held, found);                         \
     }
 #define EVALUATIONS(name, loss)                                                                                        \
-    EVALUATION(name##_loss, loss, 0, 0, 0)                                                                             \
-    EVALUATION(name##_row, loss, 0, 0, 1)                                                                              \
-    EVALUATION(name##_slope, loss, 1, 0, 0)                                                                            \
-    EVALUATION(name##_fused, loss, 1, 1, 0)
+    EVALUATION(name##_loss, loss, 0, 0)                                                                                \
+    EVALUATION(name##_slope, loss, 1, 0)                                                                               \
+    EVALUATION(name##_fused, loss, 1, 1)
 EVALUATIONS(mse, MSE)
 EVALUATIONS(l1, L1)
 EVALUATIONS(huber, HUBER)
 EVALUATIONS(smooth_l1, SMOOTH_L1)
 
-#define WAYS_OF(name) {NAME(name##_loss), NAME(name##_row), NAME(name##_slope), NAME(name##_fused)}
+#define WAYS_OF(name) {NAME(name##_loss), NAME(name##_slope), NAME(name##_fused)}
 static NAME(evaluation) *const NAME(evaluations)[][WAYS] = {
     [MSE] = WAYS_OF(mse), [L1] = WAYS_OF(l1), [HUBER] = WAYS_OF(huber), [SMOOTH_L1] = WAYS_OF(smooth_l1)};
 
@@ -324,7 +316,7 @@ int NAME(evaluate)(int loss, int fused, int width, int bulk, const REAL *x, cons
 
     for (ptrdiff_t first = 0; first < count; first += LANES) {
         const ptrdiff_t some = count - first;
-        const struct NAME(positions) at = {NAME(load)(weight + first, some), NAME(load)(bias + first, some), 0};
+        const struct NAME(positions) at = {NAME(load)(weight + first, some), NAME(load)(bias + first, some)};
         struct NAME(values) found;
 
         evaluate(&data, &at, (PAIR *)room, &found);
@@ -337,20 +329,38 @@ int NAME(evaluate)(int loss, int fused, int width, int bulk, const REAL *x, cons
     return 0;
 }
 
-/* Write the losses over a grid (weights, biases). */
+/* Write the losses over a grid (weights, biases): its points one after another, so that a vector can go over the end of
+ * a row. */
 int NAME(grid)(int loss, int fused, int width, int bulk, const REAL *x, const REAL *y, int samples, double share,
                double turn, ptrdiff_t weights, ptrdiff_t biases, const REAL *weight, const REAL *bias, REAL *losses)
 {
     DATA;
     (void)fused;
-    for (ptrdiff_t row = 0; row < weights; row++) {
-        for (ptrdiff_t first = 0; first < biases; first += LANES) {
-            const struct NAME(positions) at = {{{{0}}}, NAME(load)(bias + first, biases - first), weight[row]};
-            struct NAME(values) found;
+    NAME(evaluation) *const evaluate = NAME(evaluations)[loss][LOSS_ALONE];
+    const ptrdiff_t count = weights * biases;
+    ptrdiff_t row = 0, column = 0;
 
-            NAME(evaluations)[loss][OF_A_ROW](&data, &at, NULL, &found);
-            NAME(store)(losses + row * biases + first, &found.loss, biases - first);
+    for (ptrdiff_t first = 0; first < count; first += LANES) {
+        const int some = count - first < LANES ? (int)(count - first) : LANES;
+        REAL weights_here[LANES] = {0}, biases_here[LANES] = {0};
+        struct NAME(values) found;
+
+        for (int lane = 0; lane < some;) {
+            const int of_row = biases - column < some - lane ? (int)(biases - column) : some - lane;
+
+            for (int k = 0; k < of_row; k++)
+                weights_here[lane + k] = weight[row];
+            memcpy(biases_here + lane, bias + column, (size_t)of_row * sizeof(REAL));
+            lane += of_row;
+            column += of_row;
+            if (column == biases) {
+                column = 0;
+                row++;
+            }
         }
+        const struct NAME(positions) at = {NAME(load)(weights_here, LANES), NAME(load)(biases_here, LANES)};
+        evaluate(&data, &at, NULL, &found);
+        NAME(store)(losses + first, &found.loss, some);
     }
     return 0;
 }

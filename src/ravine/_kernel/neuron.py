@@ -106,7 +106,8 @@ class Neuron:
         self.inputs, self.targets = inputs.reshape(-1).contiguous(), targets.reshape(-1).contiguous()
         self.criterion, share = CRITERIA.index(type(criterion)), 1 / len(inputs)
         self.share = 2 * share if self.criterion == 0 else share
-        self.turn = float(getattr(criterion, "delta", getattr(criterion, "beta", 1.0)))
+        held = vars(criterion)  # a module takes its time to say that it lacks something
+        self.turn = float(held.get("delta", held.get("beta", 1.0)))
 
     @property
     def has_room(self) -> bool:
@@ -197,7 +198,8 @@ def make_neuron(inputs: torch.Tensor, targets: torch.Tensor, criterion: Any) -> 
     known = kernel is not None and inputs.dtype in kernel.functions and inputs.device.type == "cpu"
     if kernel is None or not known or inputs.shape[1] != 1 or type(criterion) not in CRITERIA:
         return None
-    if getattr(criterion, "reduction", "") != "mean" or getattr(criterion, "beta", 1.0) <= 0:
+    held = vars(criterion)
+    if held.get("reduction") != "mean" or held.get("beta", 1.0) <= 0:
         return None
     return Neuron(kernel, inputs, targets, criterion)
 

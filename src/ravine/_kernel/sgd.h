@@ -68,7 +68,7 @@ int NAME(descend)(int loss, int fused, int width, int bulk, const REAL *x, const
         for (int k = 0; k < PLACES; k++)
             place[k] = NAME(load)(state + k * count + first, some);
         for (int t = 0; t < steps; t++) {
-            const struct NAME(positions) at = {place[WEIGHT], place[BIAS], 0};
+            const struct NAME(positions) at = {place[WEIGHT], place[BIAS]};
             struct NAME(values) found;
 
             evaluate(&data, &at, (PAIR *)room, &found);

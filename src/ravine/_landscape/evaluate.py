@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -87,7 +88,7 @@ def evaluate_grid(
     across, down = (torch.from_numpy(values).to(like) for values in grid.values)
     rows = Rows(across, down, one)
     with one_thread():
-        singles = {spot: rows.single(*spot) for spot in check_points(grid)}
+        singles = {spot: rows.single(*spot) for spot in check_points(*grid.shape)}
     values = _gathered(Chunks(across, down, many, max(1, CHUNK_BYTES // (8 * _numbers_in(problem)))), executor)
     way = ways[0]
     # a loss that vmap gets wrong (one that keeps state, say) is not told by an error
@@ -223,11 +224,11 @@ def grid_dataset(
     return xr.Dataset({name: whole}, make_coordinates(coords))
 
 
-def check_points(grid: Grid) -> list[tuple[int, int]]:
-    """Return row and column of the points that are evaluated singly too."""
-    width, height = (len(values) for values in grid.values)
+@functools.lru_cache(maxsize=8)
+def check_points(height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Return row and column of the points of a grid that are evaluated singly too."""
     places = ((int(k * TURNS[1] % 1 * height), int(k * TURNS[0] % 1 * width)) for k in range(CHECKED))
-    return list(dict.fromkeys(places))  # of a small grid each once
+    return tuple(dict.fromkeys(places))  # of a small grid each once
 
 
 def extremes(values: torch.Tensor) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ravine._landscape.evaluate import CHUNK_BYTES, GridValues, agreement, check_points, extremes
 from ravine._landscape.grid import Grid
-from ravine._problem.compiled import choose_for_losses, key_of_losses, recall
+from ravine._problem.compiled import choose_for_losses, keys_of_losses, recall
 from ravine._problem.criteria import losses_of_residual
 from ravine._problem.order import ON_GRID, GridForward, choose_on_grid
 from ravine._problem.parts import Parts
@@ -29,7 +29,7 @@ SHARED = 6
 
 
 def maps_of_neuron(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
-    """Evaluate all criteria over a grid: by the compiled kernel, else from one prediction per point, data last.
+    """Evaluate criteria of one data over a grid: by the compiled kernel, else from one prediction per point, data last.
 
     With the data last each mean adds up in the very order of the scalar loop; the other layout never does.
     """
@@ -38,7 +38,7 @@ def maps_of_neuron(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
     values = dict(zip(grid.names, (torch.from_numpy(v).to(inputs) for v in grid.values), strict=True))
     weights, biases = values["weight"], values["bias"]
     low, high = min(float(v.min()) for v in grid.values), max(float(v.max()) for v in grid.values)
-    maps, keys = [inputs.new_empty(len(weights), len(biases)) for _ in every], [key_of_losses(each) for each in every]
+    maps, keys = [inputs.new_empty(len(weights), len(biases)) for _ in every], keys_of_losses(every)
     ways, left = [BROADCAST] * len(every), list[tuple[Parts, torch.Tensor]]()
     for k, (parts, losses) in enumerate(zip(every, maps, strict=True)):
         compiled = choose_for_losses(parts, keys[k], low, high)
@@ -49,7 +49,7 @@ def maps_of_neuron(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
             ways[k] = f"{BROADCAST}, compiled for {compiled.neuron.kernel.level}"
     if left:
         _broadcast(left, ON_GRID[choose_on_grid(inputs, low, high)], weights, biases)
-    points, told = [(column, row) if across else (row, column) for row, column in check_points(grid)], []
+    points, told = [(column, row) if across else (row, column) for row, column in check_points(*grid.shape)], []
     numbers = numpy_of(weights), numpy_of(biases)
     for k, (parts, losses) in enumerate(zip(every, maps, strict=True)):
         rows, columns = np.array([*dict.fromkeys([*(points[k % SHARED :: SHARED] or points[:1]), *extremes(losses)])]).T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 import torch
@@ -68,7 +68,7 @@ def choose_compiled(parts: Parts, values: TorchValues) -> Compiled | None:
 def choose_for_losses(parts: Parts, key: Hashable, low: float, high: float) -> Compiled | None:
     """Choose the same for losses alone, at weights and biases of a range; what the data was found to want is kept.
 
-    `key` is that of `key_of_losses`.
+    `key` is one of `keys_of_losses`.
     """
     neuron = make_neuron(parts.inputs, parts.targets, parts.criterion)
     if neuron is None:
@@ -87,13 +87,13 @@ _remembered: dict[Hashable, Sums | None] = {}
 """What data and criteria were found to want in this process."""
 
 
-def key_of_losses(parts: Parts) -> Hashable:
-    """Return all on which the bits of a neuron's loss hang, but for where it is."""
-    criterion, inputs = parts.criterion, parts.inputs
-    turn = tuple(vars(criterion).get(name) for name in ("reduction", "delta", "beta"))
+def keys_of_losses(every: Sequence[Parts]) -> list[Hashable]:
+    """Return all on which the bits of a neuron's loss hang, but for where it is, under criteria of the same data."""
+    inputs, targets = every[0].inputs, every[0].targets
     mode = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.get_num_threads()
-    how = type(criterion), turn, *mode
-    return digest(*(numpy_of(each).tobytes() for each in (inputs, parts.targets))), inputs.dtype, inputs.shape, *how
+    shared = digest(numpy_of(inputs).tobytes(), numpy_of(targets).tobytes()), inputs.dtype, inputs.shape, *mode
+    criteria = (each.criterion for each in every)
+    return [(shared, type(one), *(vars(one).get(name) for name in ("reduction", "delta", "beta"))) for one in criteria]
 
 
 def recall(known: dict[Hashable, Found], key: Hashable, find: Callable[[], Found]) -> Found:

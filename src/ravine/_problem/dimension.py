@@ -34,7 +34,6 @@ def dimension(problems: Mapping[str, Problem]) -> str:
                 f"parameters differ: {first_label!r} has {', '.join(known[0])} and {label!r} "
                 f"{', '.join(known[1])}; problems in one mapping must share them"
             )
-    alike = first.parts is not None and all(
-        problem.parts is not None and first.parts.alike_but_criterion(problem.parts) for problem in problems.values()
-    )
+    every = [problem.parts for problem in problems.values() if problem.parts is not None]
+    alike = len(every) == len(problems) and every[0].alike_but_criterion(every[1:])
     return "criterion" if alike else "problem"

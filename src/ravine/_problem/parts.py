@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -52,20 +52,21 @@ class Parts:
         inputs, targets = self.batches.items[0]
         return replace(self, inputs=inputs, targets=targets, batches=None)
 
-    def alike_but_criterion(self, other: Parts) -> bool:
-        """Tell whether only the criterion differs."""
-        if self is other:
-            return True
+    def alike_but_criterion(self, others: Iterable[Parts]) -> bool:
+        """Tell whether these and all others differ in their criterion alone."""
+        different = [each for each in others if each is not self]
         with process_state():
-            mine, theirs = self.model.state_dict(), other.model.state_dict()
-        return (
-            repr(self.model) == repr(other.model)
+            mine, *states = [each.model.state_dict() for each in (self, *different)]
+        model = repr(self.model)
+        return all(
+            repr(other.model) == model
             and self.model.training == other.model.training
             and self.mode == other.mode
             and mine.keys() == theirs.keys()
             and all(_same(mine[name], theirs[name]) for name in mine)
             and _same(self.inputs, other.inputs)
             and _same(self.targets, other.targets)
+            for other, theirs in zip(different, states, strict=True)
         )
 
     @property
