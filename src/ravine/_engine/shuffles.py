@@ -28,11 +28,6 @@ class Shuffles:
         self.generators = [torch.Generator().manual_seed(seed) for seed in distinct.tolist()]
         self.order = torch.empty(len(distinct), samples, dtype=torch.int64)
 
-    @property
-    def all_apart(self) -> bool:
-        """Whether no two runs share a seed: then `place` only brings them into another order."""
-        return len(self.place) == len(self.order)
-
     def rows(self, step: int) -> torch.Tensor:
         """Return the rows of a step's batch, (seeds, samples of the batch); steps are asked for in turn, from 0."""
         first = step % -(-self.samples // self.batch_size) * self.batch_size

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ravine._findings.divergence import diverged
 from ravine._findings.finding import Finding
 from ravine._findings.run import Run
-from ravine._findings.stability import diverged
 from ravine._format import number, percent, so_many, steps, times, told_apart
 from ravine.measure._quadratic import ulps
 

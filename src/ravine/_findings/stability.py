@@ -1,32 +1,14 @@
-"""How far the learning rate is from where a run diverges, and what became of one beyond it."""
+"""How far the learning rate is from where a run diverges, and why one beyond it cannot settle."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ravine import measure, theory
+from ravine import theory
 from ravine._findings.arrival import hops
 from ravine._findings.finding import Finding, When
-from ravine._findings.run import EDGE, MOVED, Run
-from ravine._format import (
-    at_least,
-    at_most,
-    between,
-    names,
-    number,
-    percent,
-    setting,
-    so_many,
-    steps,
-    times,
-    told_apart,
-)
-from ravine._study.optimizer import SGD
-from ravine._study.rule import SETTINGS
-from ravine.measure._arrival import FEWEST
-
-GREW = 1.0
-"""Growth, in sizes of the loss at the start, from which a few steps that only grew are worth a sentence."""
+from ravine._findings.run import EDGE, Run
+from ravine._format import at_least, between, number, percent, setting, times, told_apart
 
 COHEN = "Cohen et al., ICLR 2021"
 
@@ -256,133 +238,6 @@ def _cause(run: Run, values: dict[str, float]) -> str:
             values[key] = limit
             return f" {words} the limit would be {number(limit)}, and this lr below it."
     return ""
-
-
-def diverged(run: Run) -> Finding | None:
-    """Say that it diverged, or grew in a few steps, and how far it came."""
-    if run.climbs or run.taken < 1:
-        return None
-    if not run.diverged:
-        return _grew(run)
-    start, broken = run.losses[0], float(measure.first_nonfinite(run.study))
-    values: dict[str, float | str | bool] = {"start_loss": start, "first_nonfinite": broken}
-    if np.isfinite(broken):
-        loss = run.study["loss"].sel(step=int(broken)).item() if "step" in run.study.coords else run.losses[int(broken)]
-        sentence = f"It diverged: the loss is {loss} at step {steps(broken)}, after {number(start)} at the start."
-        odd = {n: run.data[n].item() for n in SETTINGS if n in run.data.coords and not run.data[n].ndim}
-        odd = {n: value for n, value in odd.items() if not np.isfinite(value)}
-        if odd and run.conditions.optimizers == (SGD,):
-            values |= odd
-            sentence = f"{sentence[:-1]}: {names([f'{n} is {value}' for n, value in odd.items()])}."
-    else:
-        last, whole = run.losses[-1], run.minimised
-        values |= {"last_loss": float(last)}
-        sentence = f"It diverged: the loss went from {number(start)} to {number(last)} in {so_many(run.taken)}."
-        if not _has_risen(start, last):  # weight decay's part of what is minimised grew, or all of it swings
-            values |= {"start": float(whole[0]), "last": float(whole[-1])}
-            what = "what is minimised, weight decay included," if run.decay else "the loss"
-            came = f"to {number(whole[-1])} in {so_many(run.taken)}"
-            if not _has_risen(whole[0], whole[-1]):
-                peak = int(whole.argmax())
-                values |= {"largest": float(whole[peak]), "step": float(run.steps[peak])}
-                came = (
-                    f"to {number(whole[peak])} at step {steps(run.steps[peak])}, and to {number(whole[-1])} at the end"
-                )
-            alone = f"; the loss alone from {number(start)} to {number(last)}" if run.decay else ""
-            sentence = f"It diverged: {what} went from {number(whole[0])} {came}{alone}."
-    return Finding("diverged", sentence, values, "measured")
-
-
-def _has_risen(first: float, last: float) -> bool:
-    return bool(last > first) and number(last) != number(first)
-
-
-def _grew(run: Run) -> Finding | None:
-    """Say of a run too short to be told diverged that its loss only grew."""
-    seen = run.minimised[np.isfinite(run.losses)]
-    if run.taken >= FEWEST or len(seen) < 2 or len(seen) < run.taken + 1:
-        return None
-    rises = np.diff(seen)
-    if (rises <= 0).any() or not seen[-1] - seen[0] > GREW * abs(seen[0]):
-        return None
-    what = "loss with its weight decay" if run.decay else "loss"
-    values: dict[str, float | str | bool] = {"start_loss": float(seen[0]), "last_loss": float(seen[-1])}
-    sentence = f"The {what} only grew: from {number(seen[0])} to {number(seen[-1])} in {so_many(run.taken)}."
-    return Finding("grew", sentence, values, "measured")
-
-
-def backwards(run: Run) -> Finding | None:
-    """Say that a schedule makes the lr negative, so that steps go uphill, or no number."""
-    if run.scheduled is None:
-        return None
-    rates, uphill = run.scheduled[:-1], "goes against what the optimizer makes of the gradient"
-    if run.sgd is not None:
-        uphill = "goes down" if run.climbs else "climbs"
-    below, broken = np.flatnonzero(rates < 0), np.flatnonzero(~np.isfinite(rates))
-    if not len(below) and not len(broken):
-        return None
-    values: dict[str, float | str | bool] = {}
-    if len(below) and (not len(broken) or below[0] < broken[0]):
-        first, lowest = int(run.steps[below[0]]), float(rates[below].min())
-        values |= {
-            "step": float(first),
-            "lowest_lr": lowest,
-            "steps_below": float(len(below)),
-            "steps": float(len(rates)),
-        }
-        sentence = (
-            f"The schedule makes the lr negative from step {steps(first)} on, down to {number(lowest)}"
-            if len(below) == len(rates) - below[0]
-            else f"The schedule makes the lr negative at {steps(len(below))} of {so_many(len(rates))}, the first being "
-            f"step {steps(first)}, down to {number(lowest)}"
-        )
-        return Finding("negative lr", f"{sentence}: a step with an lr below 0 {uphill}.", values, "exact")
-    first = int(run.steps[broken[0]])
-    values |= {"step": float(first), "lr": float(rates[broken[0]])}
-    sentence = (
-        f"The schedule makes the lr {rates[broken[0]]} at step {steps(first)}: from there on nothing is a number."
-    )
-    if not np.isnan(rates[broken[0]]):
-        sentence = f"The schedule makes the lr {rates[broken[0]]} at step {steps(first)}."
-    return Finding("negative lr", sentence, values, "measured")
-
-
-def over_schedule(run: Run) -> Finding | None:
-    """Set the learning rates of a schedule against the limit of each moment, with the settings of that moment."""
-    if run.modes is None or run.scheduled is None or run.rule is None or not run.gapless:
-        return None
-    rates = run.scheduled[:-1]
-    moved = [name for name in ("momentum", "dampening") if run.moves(name)]
-    if not len(rates) or not np.isfinite(rates).all() or run.moves("weight_decay"):
-        return None
-    if any(MOVED + name not in run.data for name in moved):
-        return None  # the study does not say how
-    settings = {**run.rule, **{name: run.setting_at(name)[:-1, None] for name in moved}}
-    if any(not (np.asarray(each) >= 0).all() for each in settings.values()):
-        return None
-    curvatures = np.broadcast_to(run.modes.curvatures - run.decay, (len(rates), len(run.modes.curvatures)))
-    limits = np.broadcast_to(
-        theory.stability_limit(curvatures, **{k: np.squeeze(v, -1) if np.ndim(v) else v for k, v in settings.items()}),
-        rates.shape,
-    )
-    low, high = float(rates.min()), float(rates.max())
-    over = np.flatnonzero(rates >= limits)
-    values = {"limit": float(limits.min()), "lowest_lr": low, "highest_lr": high, "steps_over": float(len(over))}
-    values["steps"] = float(len(rates))
-    if np.ptp(limits):
-        values["highest_limit"] = float(limits.max())
-        bounds = f"the limit moves with {names(moved)} between {at_least(limits.min())} and {at_most(limits.max())}"
-        highest = number(high)
-    else:
-        highest, limit = told_apart(high, float(limits[0])) or (number(high), number(limits[0]))
-        bounds = f"the limit is {limit} at each moment"
-    said = f"{bounds}, and the lr of the schedule lies between {number(low)} and {highest}"
-    if len(over):
-        values["first_over"] = float(over[0])
-        said += f": over it at {steps(len(over))} of {so_many(len(rates))}, the first being step {steps(over[0])}"
-    elif low >= 0:
-        said += ", below it throughout"
-    return Finding("margin", f"Locally, from the curvature at the minimum, {said}.", values, "local", source=SOURCE)
 
 
 def no_curvature(run: Run) -> Finding | None:

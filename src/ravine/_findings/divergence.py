@@ -1,0 +1,69 @@
+"""What became of a run whose loss grew without end, or only grew."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ravine import measure
+from ravine._findings.finding import Finding
+from ravine._findings.run import Run
+from ravine._format import names, number, so_many, steps
+from ravine._study.optimizer import SGD
+from ravine._study.rule import SETTINGS
+from ravine.measure._arrival import FEWEST
+
+GREW = 1.0
+"""Growth, in sizes of the loss at the start, from which a few steps that only grew are worth a sentence."""
+
+
+def diverged(run: Run) -> Finding | None:
+    """Say that it diverged, or grew in a few steps, and how far it came."""
+    if run.climbs or run.taken < 1:
+        return None
+    if not run.diverged:
+        return _grew(run)
+    start, broken = run.losses[0], float(measure.first_nonfinite(run.study))
+    values: dict[str, float | str | bool] = {"start_loss": start, "first_nonfinite": broken}
+    if np.isfinite(broken):
+        loss = run.study["loss"].sel(step=int(broken)).item() if "step" in run.study.coords else run.losses[int(broken)]
+        sentence = f"It diverged: the loss is {loss} at step {steps(broken)}, after {number(start)} at the start."
+        odd = {n: run.data[n].item() for n in SETTINGS if n in run.data.coords and not run.data[n].ndim}
+        odd = {n: value for n, value in odd.items() if not np.isfinite(value)}
+        if odd and run.conditions.optimizers == (SGD,):
+            values |= odd
+            sentence = f"{sentence[:-1]}: {names([f'{n} is {value}' for n, value in odd.items()])}."
+    else:
+        last, whole = run.losses[-1], run.minimised
+        values |= {"last_loss": float(last)}
+        sentence = f"It diverged: the loss went from {number(start)} to {number(last)} in {so_many(run.taken)}."
+        if not _has_risen(start, last):  # weight decay's part of what is minimised grew, or all of it swings
+            values |= {"start": float(whole[0]), "last": float(whole[-1])}
+            what = "what is minimised, weight decay included," if run.decay else "the loss"
+            came = f"to {number(whole[-1])} in {so_many(run.taken)}"
+            if not _has_risen(whole[0], whole[-1]):
+                peak = int(whole.argmax())
+                values |= {"largest": float(whole[peak]), "step": float(run.steps[peak])}
+                came = (
+                    f"to {number(whole[peak])} at step {steps(run.steps[peak])}, and to {number(whole[-1])} at the end"
+                )
+            alone = f"; the loss alone from {number(start)} to {number(last)}" if run.decay else ""
+            sentence = f"It diverged: {what} went from {number(whole[0])} {came}{alone}."
+    return Finding("diverged", sentence, values, "measured")
+
+
+def _has_risen(first: float, last: float) -> bool:
+    return bool(last > first) and number(last) != number(first)
+
+
+def _grew(run: Run) -> Finding | None:
+    """Say of a run too short to be told diverged that its loss only grew."""
+    seen = run.minimised[np.isfinite(run.losses)]
+    if run.taken >= FEWEST or len(seen) < 2 or len(seen) < run.taken + 1:
+        return None
+    rises = np.diff(seen)
+    if (rises <= 0).any() or not seen[-1] - seen[0] > GREW * abs(seen[0]):
+        return None
+    what = "loss with its weight decay" if run.decay else "loss"
+    values: dict[str, float | str | bool] = {"start_loss": float(seen[0]), "last_loss": float(seen[-1])}
+    sentence = f"The {what} only grew: from {number(seen[0])} to {number(seen[-1])} in {so_many(run.taken)}."
+    return Finding("grew", sentence, values, "measured")
