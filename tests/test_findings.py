@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
 import math
+import pkgutil
 from functools import partial
 
 import numpy as np
@@ -555,24 +557,13 @@ def test_a_finding_is_frozen():
 
 
 def test_every_finding_is_in_the_tour():
-    from ravine._findings import (
-        arrival,
-        course,
-        decay,
-        edge,
-        flat,
-        momentum,
-        plane,
-        stability,
-        stillness,
-        treated,
-        units,
-    )
+    from ravine import _findings
 
-    rooms = (arrival, course, decay, edge, flat, momentum, plane, stability, stillness, treated, units)
-    functions = [each for room in rooms for each in vars(room).values() if inspect.isfunction(each)]
-    public = {each for each in functions if each.__annotations__.get("return") == "Finding | None"}
-    assert {each for each in public if not each.__name__.startswith("_")} == set(FINDINGS)
+    names = [each.name for each in pkgutil.iter_modules(_findings.__path__, "ravine._findings.")]
+    rooms = map(importlib.import_module, names)
+    functions = {each for room in rooms for each in vars(room).values() if inspect.isfunction(each)}
+    of_one_run = {each for each in functions if each.__annotations__ == {"run": "Run", "return": "Finding | None"}}
+    assert {each for each in of_one_run if not each.__name__.startswith("_")} == set(FINDINGS)
     assert len(set(FINDINGS)) == len(FINDINGS)
 
 
