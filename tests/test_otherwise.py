@@ -137,6 +137,6 @@ def test_a_network_beyond_its_local_limit_is_told():
     told = {each.kind: each.sentence for each in ravine.explain(run.assign(sharpness=ravine.sharpness(problem, run)))}
     assert told["sharpness"] == (
         "Locally, the largest curvature at step 5 is 2: the limit along its direction is 1, and "
-        "lr 1.2 is 1.2 times that: it swings ever wider there."
+        "lr 1.2 is 1.2 times that. As long as the curvature stays, an error along it grows."
     )
     assert "sharpened" not in told  # a quadratic curves alike everywhere

@@ -744,7 +744,7 @@ def test_a_share_of_a_limit_is_a_bound(network, largest):
     sharp = np.full(7, 20 * largest / 2)
     sharp[3] = 20 * largest
     told = by_kind(run.assign(sharpness=("step", sharp)))["edge"].sentence
-    words = {0.01341: "at most 1.4 % of it", 1.341: "up to 1.4 times", 1.012: "up to 1.2 % over it"}
+    words = {0.01341: "at most 1.4 % of it", 1.341: "up to 1.35 times", 1.012: "up to 1.2 % over it"}
     assert words[largest] in told
 
 

@@ -25,6 +25,9 @@ FEWEST = 10
 HIGH = 2.0
 """Height over the start, in sizes of the loss at the start, from which a rise is told beside a known minimum."""
 
+NOISY = 2.5
+"""Standard deviations of the difference of two means within which scatter alone may make it."""
+
 IN_A_ROW = 3
 """Rises in a row, at least, by which a loss grows at the end where there is no last part to tell it by."""
 
@@ -103,13 +106,18 @@ def _tail(losses: np.ndarray, values: dict[str, float | str | bool]) -> str:
     if not before > 0 or not late > 0:
         return ""
     change = late / before - 1
-    values |= {"late_mean": late, "mean_before": before, "late_count": float(count)}
+    turns = np.diff(losses[-2 * count :])
+    scatter = float(np.sqrt(np.mean(turns**2) / count))  # of the difference of two such means
+    values |= {"late_mean": late, "mean_before": before, "late_count": float(count), "scatter": scatter}
     if abs(change) <= PLAIN:
         return f". Over the last tenth its mean is that of the tenth before, within {percent(PLAIN)}"
-    if change > MANIFOLD:
-        return f". It rises at the end: over the last tenth its mean is {times(1 + change)} that of the tenth before"
-    way, side = ("still falls", "below") if change < 0 else ("rises", "above")
-    mean = f"over the last tenth its mean is {percent(abs(change))} {side} that of the tenth before"
-    if change < 0 and losses[-count:].min() > losses.min():  # it was lower before, and goes to and fro since
-        return f". {mean[0].upper()}{mean[1:]}"
-    return f". It {way} at the end: {mean}"
+    far = times(1 + change) if change > MANIFOLD else f"{percent(abs(change))} {'above' if change > 0 else 'below'}"
+    mean = f"over the last tenth its mean is {far} that of the tenth before"
+    if abs(late - before) <= NOISY * scatter and (turns * change < 0).any():
+        return f". O{mean[1:]}, which its scatter from one to the next may make"
+    half = count // 2
+    onwards = float(losses[-half:].mean() - losses[-count : half - count].mean())
+    # it was lower before, and goes to and fro since; or it has turned by now
+    if onwards * change <= 0 or (change < 0 and losses[-count:].min() > losses.min()):
+        return f". O{mean[1:]}"
+    return f". It {'still falls' if change < 0 else 'rises'} at the end: {mean}"

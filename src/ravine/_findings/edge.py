@@ -125,7 +125,7 @@ def _looked_at(run: Run) -> tuple[NDArray[np.int64], Vector, Vector, bool] | Non
 
 
 def _how_far(share: float) -> str:
-    return f"{at_most(share, 2)} times" if share >= 1.05 else f"{percent_at_most(share - 1)} over it"
+    return f"{at_most(share)} times" if share >= 1.05 else f"{percent_at_most(share - 1)} over it"
 
 
 def _hovers(

@@ -46,7 +46,7 @@ from ravine._findings.ramp import are_range_tests, of_range_tests
 from ravine._findings.run import Run, choices_of, run_of, runs_of
 from ravine._findings.schedule import backwards, over_schedule
 from ravine._findings.stability import beyond, here, margin, no_curvature, sharpened
-from ravine._findings.stillness import still
+from ravine._findings.stillness import rests_elsewhere, still
 from ravine._findings.sweep import of_a_sweep
 from ravine._findings.treated import clipped, noisy
 from ravine._findings.units import fitted_line
@@ -133,6 +133,20 @@ WITHOUT_START: tuple[Callable[[Run], Finding | None], ...] = (
 )
 """What can be said of a run whose first steps are not in the study."""
 
+OF_PLACES: tuple[Callable[[Run], Finding | None], ...] = (edge, sharpening, here, sharpened, both_ends)
+"""What is said of places that were looked at: of the last too, where no batch has given a loss any more."""
+
+OF_THE_MINIMUM: tuple[Callable[[Run], Finding | None], ...] = (
+    beyond,
+    margin,
+    over_schedule,
+    momentum,
+    swing,
+    nesterov,
+    dampening,
+)
+"""What is said from the curvature at a minimum: nothing of a run that came to rest at another place."""
+
 PATH_FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     backwards,
     beyond,
@@ -168,8 +182,10 @@ def shape_of(run: xr.Dataset | Run) -> Finding | None:
 
 
 def _askable(run: Run, findings: Sequence[Callable[[Run], Finding | None]]) -> list[Callable[[Run], Finding | None]]:
-    """Leave out what a run on a plane, or one whose first steps are not there, does not tell."""
+    """Leave out what a run on a plane, one whose first steps are not there, or one at rest elsewhere does not tell."""
     asked = [each for each in findings if run.begins or each in WITHOUT_START]
+    if rests_elsewhere(run):
+        asked = [each for each in asked if each not in OF_THE_MINIMUM]
     return [each for each in asked if plane_of(run.data) is None or each in ON_PLANE]
 
 
@@ -257,8 +273,9 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
         return Findings(of_range_tests(check(runs, "loss", "scheduled_lr")))
     if "final_loss" in runs and "loss" not in runs:
         return Findings(of_a_sweep(runs))
-    remarks = []
+    remarks, whole = [], runs
     if "loss" not in runs and "batch_loss" in runs:
+        whole = runs.assign(loss=runs["batch_loss"])
         runs, remark = with_batch_loss(runs)
         remarks.append(remark)
     check(runs, "position", "loss")
@@ -269,9 +286,9 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
         return Findings(of_a_sweep(runs))
     found = [*remarks, *same_runs(runs)]
     others = [] if against is None else list(runs_of(check(against, "position", "loss")))
-    for run in runs_of(runs):
+    for run, all_of_it in zip(runs_of(runs), runs_of(whole), strict=True):
         asked = (refusal,) if run.refused or not run.taken else _askable(run, FINDINGS)
-        told = [finding(run) for finding in asked]
+        told = [finding(all_of_it if finding in OF_PLACES else run) for finding in asked]
         compared = [with_and_without(run, other) for other in others if run.begins and other.begins]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
     return Findings([*found, *held(runs), *read_off(runs)])

@@ -54,7 +54,7 @@ def momentum(run: Run) -> Finding | None:
     shrinks = f"in the long run the error shrinks {percent(1 - with_it)} a step instead of {percent(1 - without)}"
     named = f"momentum {setting(mu)}" + " (nesterov)" * ahead
     alike = percent(1 - with_it) == percent(1 - without) or _much_alike(with_it, without)
-    told = number(condition, 2)
+    told, level = number(condition, 2), len(run.modes.curvatures) < run.count
     if alike:
         mine, other = percent(1 - with_it), percent(1 - without)
         both = "with it and without" if mine == other else f"with it and {other} without"
@@ -63,9 +63,12 @@ def momentum(run: Run) -> Finding | None:
         shape = (
             f"On a bowl this round (condition number {told})" if condition < ROUND else f"At condition number {told}"
         )
+        if level:
+            shape = "In a trough, level along its bottom," if condition < ROUND else f"{shape}, level directions aside,"
         sentence = f"{shape} and at this lr, {named} is slower than none: {shrinks}."
     else:
-        sentence = f"Momentum helps here: with {named}, {shrinks} (condition number {told})."
+        aside = ", level directions aside" * level
+        sentence = f"Momentum helps here: with {named}, {shrinks} (condition number {told}{aside})."
     if not alike and run.everywhere:
         there, instead = arrives_at(run), arrives_at(run, momentum=0.0, dampening=0.0, nesterov=False)
         if there is not None and instead is not None and (there < instead) != (with_it < without) and there != instead:

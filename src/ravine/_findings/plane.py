@@ -20,6 +20,12 @@ WALK = "Antognini and Sohl-Dickstein, NeurIPS 2018"
 ALIKE = 0.02
 """Difference of two shares within which they are about the same."""
 
+ON_ANY = 3
+"""Places that always lie on one plane."""
+
+SEEN = 10
+"""Recorded steps below which a map that is true to them says little of the way between them."""
+
 TRUE_TO = 0.01
 """Share of the loss's range within which a map is true to a run."""
 
@@ -81,6 +87,12 @@ def misleads(run: Run) -> Finding | None:
         return None
     values = {"step": float(found.step), "loss": found.true, "drawn_loss": found.drawn, "off": found.off}
     values |= {"share": found.share} if np.isfinite(found.share) else {}
+    recorded = int(np.isfinite(run.losses).sum())
+    values["recorded"] = float(recorded)
+    if found.share < TRUE_TO and recorded <= ON_ANY and not run.gapless:
+        said = f"The {recorded} recorded steps lie on the plane, as any three places do"
+        sentence = f"{said}: whether the map is true to the way between them is not known."
+        return Finding("map", sentence, values, "measured")
     if found.share < TRUE_TO:
         whole = "step" if run.gapless else "recorded step"
         bound = "the true one in every bit"
@@ -88,6 +100,8 @@ def misleads(run: Run) -> Finding | None:
             bound = f"within {percent_at_most(found.share)} of the range of the loss"
         sentence = f"The map is true to this run: at every {whole} the loss on the plane is {bound}"
         sentence += f", and farthest off at step {steps(found.step)}." if found.off else "."
+        if recorded < SEEN and not run.gapless:
+            sentence += f" These are {recorded}: of the way between them it is not known."
         return Finding("map", sentence, values, "measured")
     true, drawn = told_apart(found.true, found.drawn) or (number(found.true), number(found.drawn))
     sentence = f"The map misleads most at step {steps(found.step)}: the loss is {true} there, and {drawn} on the plane"

@@ -43,8 +43,8 @@ def here(run: Run) -> Finding | None:
     else:
         over = f"{times(share)} that" if share >= 1.05 else "just over that"
         sentence = (
-            f"{where}: the limit along its direction is {texts[1]}, and lr {texts[0]} is {over}: it swings ever wider "
-            "there."
+            f"{where}: the limit along its direction is {texts[1]}, and lr {texts[0]} is {over}. As long as the "
+            "curvature stays, an error along it grows."
         )
     when: When = "at the end" if step == run.taken else "at the start" if step == 0 else "throughout"
     found = {"step": float(step), "curvature": curvature, "limit": limit, "lr": run.lr, "share": share}

@@ -16,6 +16,12 @@ LONG = 10
 HOME = 1e-6
 """Share of the first gap within which nothing is left to ask: a thousandth of the way."""
 
+APART = 10.0
+"""How many times what rounding can hide a gradient would have to be, were the known minimum the one it goes to."""
+
+JITTER = 2.0
+"""Distances to the next number within which a run at rest goes to and fro."""
+
 FEWEST = 3
 """Steps, at least, that it must stand still for, unless it took fewer."""
 
@@ -26,17 +32,72 @@ def still(run: Run) -> Finding | None:
         return None
     if not run.gapless:  # what swings to and fro may stand at one place whenever it is looked at
         return None
-    moves, never = list[np.ndarray](), np.ones(run.count, dtype=bool)
+    since = _stands_since(run)
+    if since is not None:
+        return None if _is_home(run) else _all_still(run, since)
+    elsewhere = _say_elsewhere(run, None)
+    if elsewhere is not None:
+        return elsewhere
+    never = np.ones(run.count, dtype=bool)
     for stretch in run.stretches():
-        changes = np.diff(stretch, axis=0) != 0
-        moves.append(changes.any(axis=1))
-        never &= ~changes.any(axis=0)
-    moving = np.flatnonzero(np.concatenate(moves))
+        never &= ~(np.diff(stretch, axis=0) != 0).any(axis=0)
+    return _some_still(run, never) if never.any() else None
+
+
+def _stands_since(run: Run, room: np.ndarray | float = 0.0) -> int | None:
+    """Return the step from which on nothing moves by more than this, to the end; None where that is not long."""
+    far = [(np.abs(np.diff(each, axis=0)) > room).any(axis=1) for each in run.stretches()]
+    moving = np.flatnonzero(np.concatenate(far))
     since = int(run.steps[moving[-1] + 1]) if len(moving) else 0
     long_enough = run.taken - since >= min(max(FEWEST, run.taken // LONG), run.taken)
-    if since < run.taken and long_enough:
-        return None if _is_home(run) else _all_still(run, since)
-    return _some_still(run, never) if never.any() else None
+    return since if since < run.taken and long_enough else None
+
+
+def rests_elsewhere(run: Run) -> bool:
+    """Tell whether it came to rest at another place than the minimum that is known, and not for want of digits."""
+    asked = run.taken > 0 and run.gapless and run.finite and not run.diverged
+    return asked and _elsewhere(run, _stands_since(run)) is not None
+
+
+def _elsewhere(run: Run, since: int | None) -> tuple[int, float] | None:
+    """Return since when a run stands, or moves within rounding, at another place, and what gradient may be left there.
+
+    None where it moves, stands at the minimum, or so that rounding could hide the gradient which the curvature at the
+    minimum makes there: then it may be the way home that has become too flat.
+    """
+    hessian, minimizer = run.landmark("hessian"), run.landmark("minimizer")
+    if hessian is None or minimizer is None or run.kinked or not run.steady or not run.lr > 0 or _is_home(run):
+        return None
+    place = np.asarray(run.positions[-1], dtype=np.float64)
+    unit, hidden = ulps(place, run.eps), 0.5
+    if since is None:
+        since, hidden = _stands_since(run, JITTER * unit), 2 * JITTER + 0.5  # the velocity, and what was lost of it
+    if since is None:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        left = hidden * unit / run.lr
+        pull = np.abs(hessian @ (place - minimizer))
+    return (since, float(left.max())) if (pull > APART * left).any() else None
+
+
+def _say_elsewhere(run: Run, since: int | None) -> Finding | None:
+    """Say that a run came to rest at another place than the minimum that is known."""
+    found = _elsewhere(run, since)
+    if found is None:
+        return None
+    step, left = found
+    begins = "Nothing moves" if since == 0 else f"From step {steps(step)} on nothing moves"
+    if since is None:
+        begins += " by more than rounding does"
+    away = float(np.linalg.norm(run.positions[-1] - run.landmark("minimizer")))
+    values: dict[str, float | str | bool] = {"step": float(step), "steps": float(run.taken), "cause": "elsewhere"}
+    values |= {"away": away, "gradient": left}
+    stands = "has come to rest" if step else "stands"
+    sentence = (
+        f"{begins}: it {stands} {number(away)} from the minimum that is known, where no gradient is left but what "
+        f"rounding may hide ({at_most(left)} at most): at a minimum of its own, or on a plateau."
+    )
+    return Finding("still", sentence, values, "measured", "at the end" if step else "throughout")
 
 
 def _is_home(run: Run) -> bool:
@@ -78,6 +139,9 @@ def _all_still(run: Run, since: int) -> Finding:
     if slope is not None and slope == 0:
         values |= {"cause": "zero gradient"}
         return Finding("still", f"{begins}: the gradient is exactly 0 there.", values, "measured", when)
+    elsewhere = _say_elsewhere(run, since)
+    if elsewhere is not None:
+        return elsewhere
     values |= {"cause": "rounding"}
     place = np.abs(run.positions[-1])
     spacing = ulps(place[place > 0], run.eps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -89,27 +88,3 @@ def _scale(drawn: torch.Tensor, values: torch.Tensor, normalize: Normalize, owne
 
 def _ratio(wanted: torch.Tensor, got: torch.Tensor) -> torch.Tensor:
     return torch.where(got > 0, wanted / torch.where(got > 0, got, 1.0), 0.0)
-
-
-def shapes_in(labels: NDArray[np.str_]) -> dict[str, tuple[int, ...]]:
-    """Read names and shapes of tensors off the labels of their elements.
-
-    Examples
-    --------
-    >>> shapes_in(np.array(["w[0,0]", "w[0,1]", "b", "x[0]", "x[1]"]))
-    {'w': (1, 2), 'b': (), 'x': (2,)}
-    """
-    found: dict[str, tuple[int, ...]] = {}
-    counts: dict[str, int] = {}
-    for label in map(str, labels):
-        name, bracket, rest = label.rpartition("[")
-        places = rest.removesuffix("]").split(",")
-        if bracket and rest.endswith("]") and all(each.isdigit() for each in places):
-            shape = tuple(int(each) + 1 for each in places)
-        else:
-            name, shape = label, ()
-        found[name] = tuple(map(max, found.get(name, shape), shape))
-        counts[name] = counts.get(name, 0) + 1
-    if any(math.prod(found[name]) != counts[name] for name in found):  # labels that only look like elements
-        return {str(label): () for label in labels}
-    return found

@@ -13,7 +13,7 @@ import xarray as xr
 from ravine._format import kind_of, listed
 from ravine._plane.gram import Vector
 from ravine._plane.paths import names_in, read_place
-from ravine._plane.project import read_buffers
+from ravine._problem.buffers import read_buffers
 from ravine._problem.from_loader import unwrap
 from ravine._problem.over_batches import OWN, OverBatches
 from ravine._problem.problem import Problem

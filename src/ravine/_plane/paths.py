@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._format import kind_of, listed
-from ravine._plane.directions import shapes_in
 from ravine._plane.gram import Vector
 from ravine._problem.from_loader import unwrap
 from ravine._problem.problem import Problem
 from ravine._study.contract import check_kind, check_single, plane_of, until_taken
+from ravine._study.labels import plain_shape, read_shapes
 from ravine._study.provenance import facts_of
 
 LEAST = 3
@@ -87,26 +84,6 @@ def read_paths(runs: Any) -> dict[str, Path]:
     return paths
 
 
-def read_shapes(run: xr.Dataset, dim: str = "parameter") -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a run's tensors by name, from its labels or from what stands beside numbers."""
-    if dim not in run.coords:
-        return {dim: (run.sizes[dim],)}
-    labels = run[dim]
-    said = labels.attrs.get("shapes")
-    if said is None:
-        return shapes_in(labels.values)
-    try:
-        shapes = json.loads(said)
-    except ValueError:  # as it was written before
-        shapes = ast.literal_eval(said)
-    return {str(name): _plain(shape) for name, shape in shapes.items()}
-
-
-def _plain(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape as labels tell it: a tensor of one number has none."""
-    return () if math.prod(shape) == 1 else tuple(map(int, shape))
-
-
 def read_place(thing: Any) -> tuple[Vector, dict[str, tuple[int, ...]] | None]:
     """Return a place among all parameters.
 
@@ -130,7 +107,7 @@ def read_place(thing: Any) -> tuple[Vector, dict[str, tuple[int, ...]] | None]:
             raise ValueError(f"{kind_of(thing)} has no parameters")
         tensors = {name: torch.as_tensor(each).detach().cpu().double() for name, each in named.items()}
         vector = torch.cat([each.reshape(-1) for each in tensors.values()]).numpy()
-        return _finite(vector), {name: _plain(each.shape) for name, each in tensors.items()}
+        return _finite(vector), {name: plain_shape(each.shape) for name, each in tensors.items()}
     try:
         vector = np.asarray(thing.detach().cpu() if torch.is_tensor(thing) else thing, dtype=np.float64)
     except (TypeError, ValueError):
@@ -144,7 +121,7 @@ def read_place(thing: Any) -> tuple[Vector, dict[str, tuple[int, ...]] | None]:
 
 def shapes_of(problem: Problem) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a problem's tensors by name."""
-    return {name: _plain(value.shape) for name, value in problem.start.items()}
+    return {name: plain_shape(value.shape) for name, value in problem.start.items()}
 
 
 def names_in(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +11,14 @@ import xarray as xr
 
 from ravine._format import number
 from ravine._plane.gram import Matrix, Vector, blocks
-from ravine._plane.paths import names_in, read_shapes
+from ravine._plane.paths import names_in
+from ravine._problem.buffers import read_buffers
 from ravine._problem.in_place import InPlace
 from ravine._problem.problem import Problem
 from ravine._progress import tracked
 from ravine._study.contract import CONTRACT, check_kind, check_single, plane_of
 from ravine._study.interpolant import squares_of
+from ravine._study.labels import read_shapes
 from ravine._study.provenance import provenance
 
 if TYPE_CHECKING:
@@ -61,20 +61,6 @@ def project(plane: Plane, run: xr.Dataset, problem: Problem) -> xr.Dataset:
         attrs = {"long_name": CONTRACT[name].long_name, "provenance": fate}
         found[name] = ("step", values, attrs)
     return found
-
-
-def read_buffers(run: xr.Dataset) -> Callable[[int], dict[str, torch.Tensor]]:
-    """Return what gives the buffers by name that a recording holds of one of its steps; none of other runs."""
-    if "buffers" not in run:
-        return lambda step: {}
-    rows = run["buffers"].transpose("step", "buffer").values
-    shapes = read_shapes(run, "buffer")
-    sizes = [math.prod(shape) for shape in shapes.values()]
-
-    def of_step(step: int) -> dict[str, torch.Tensor]:
-        return dict(zip(shapes, torch.split(torch.from_numpy(np.array(rows[step])), sizes), strict=True))
-
-    return of_step
 
 
 HOW = "in place on a private copy, one evaluation after another"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -104,6 +104,11 @@ class OverBatches:
                 seen.append((loss.detach(), torch.equal(before, torch.get_rng_state())))
         (one, still), (other, quiet) = seen
         return still != quiet or not torch.equal(one.nan_to_num(), other.nan_to_num())
+
+    def with_held(self, values: Mapping[str, torch.Tensor]) -> OverBatches:
+        """Return the same with other numbers in some buffers; names that it has not are left out."""
+        given = {name: values[name].view(each.shape).to(each) for name, each in self.held.items() if name in values}
+        return replace(self, held={**self.held, **given})
 
     def to_dtype(self, dtype: torch.dtype) -> OverBatches:
         """Return the same in another precision, which a shared module cannot be brought to."""

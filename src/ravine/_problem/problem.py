@@ -337,6 +337,29 @@ class Problem:
         check_fit(parts, self.start)
         return replace(self, loss=loss_of(parts), parts=parts)
 
+    def with_buffers(self, values: Mapping[str, torch.Tensor]) -> Problem:
+        """Return the same problem with other numbers in its model's buffers; names that it has not are left out.
+
+        Examples
+        --------
+        >>> import torch, ravine
+        >>> net = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+        >>> problem = ravine.Problem.of(net, torch.nn.MSELoss(), (torch.ones(4, 1), torch.ones(4, 1)))
+        >>> moved = problem.with_buffers({"0.running_mean": torch.tensor([5.0])})
+        >>> moved.parts.model[0].running_mean.item(), problem.parts.model[0].running_mean.item()
+        (5.0, 0.0)
+        """
+        if self.parts is None:
+            return replace(self, loss=self.loss.with_held(values)) if isinstance(self.loss, OverBatches) else self
+        with process_state():
+            model = make_copy(self.parts.model)
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                if name in values:
+                    buffer.copy_(values[name].view(buffer.shape))
+        parts = replace(self.parts, model=model)
+        return replace(self, loss=loss_of(parts), parts=parts)
+
     def in_double(self) -> Problem:
         """Return the same problem in float64, its data and start as they are.
 

@@ -108,8 +108,8 @@ def _make_line(data: StoryData) -> Section:
     shown = lines if len(lines) <= LINES + 3 else [*lines[:LINES], "…", *lines[-3:]]
     log = Listing("What the loop prints", "\n".join(shown), shut=False, copied=False)
     more = Text(
-        "Each line is the loss *before* its step. The loss at the end itself is "
-        f"`{float(run['loss'][-1])}`, and no line shows it."
+        "Each line is the loss *before* its step. After the last step it is "
+        f"`{float(run['loss'][-1])}`: no step follows, so the loop prints no line for it."
     )
     return Section("line", "One neuron, one line", [Text(words), _add_code(plate, run), log, more])
 
@@ -185,7 +185,7 @@ def _make_criteria(data: StoryData) -> Section:
         [
             ["MSELoss", "r²", "r²"],
             ["L1Loss", "|r|", "|r|"],
-            ["HuberLoss(delta)", "½ r²  where |r| ≤ delta", "delta · (|r| - ½ delta)"],
+            ["HuberLoss(delta)", "½ r²  where |r| < delta", "delta · (|r| - ½ delta)"],
             ["SmoothL1Loss(beta)", "½ r² / beta  where |r| < beta", "|r| - ½ beta"],
         ],
     )
@@ -317,11 +317,12 @@ def _make_numbers(run: xr.Dataset, name: str, step: int) -> list[Block]:
     direction = gradient + momentum * after if bool(run["nesterov"]) else after
     rule = "lr · (g + momentum · v)" if bool(run["nesterov"]) else "lr · v"
     kept = f"{momentum:g} · v + g" if not damped else f"{momentum:g} · v + {1 - damped:g} · g"
+    begins = bool(momentum) and not np.isfinite(velocity).any()  # torch starts the velocity from the first gradient
     rows = {
         f"θ at step {step}": at("position", step),
-        "velocity v so far": velocity,
+        **({} if begins else {"velocity v so far": velocity}),
         "gradient g there": gradient,
-        f"new velocity: {kept}": after,
+        f"new velocity: {'g, for there is none before' if begins else kept}": after,
         f"update: {MINUS}{rule}": -lr * direction,
         f"θ at step {step + 1}": at("position", step + 1),
     }

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ravine._format import hint, kind_of, listed
+from ravine._problem.buffers import read_buffers
 from ravine._problem.check_fit import scalar
 from ravine._problem.problem import Problem
 from ravine._torch import fork_random_state, numpy_of
@@ -127,6 +128,27 @@ def function_of(problem: Problem) -> Function:
         if watch.kept:
             break
     return Function(each, drew)
+
+
+class LossAlong:
+    """A problem's loss at each place of a run, with the buffers that are recorded there.
+
+    ``buffers`` says which were taken; nothing where the problem has none.
+    """
+
+    def __init__(self, problem: Problem, run: xr.Dataset) -> None:
+        self._problem, self._read, self._recorded = problem, read_buffers(run), "buffers" in run
+        self._last = -1, function_of(problem)
+        self.precision = self._last[1].precision
+        model = None if problem.parts is None else problem.parts.model
+        bears = self._recorded or (model is not None and next(model.buffers(), None) is not None)
+        self.buffers = ("those of each step" if self._recorded else "those of the problem's model") if bears else ""
+
+    def at(self, place: int) -> Function:
+        """Return the loss at a place, as a function of all parameters."""
+        if self._recorded and self._last[0] != place:
+            self._last = place, function_of(self._problem.with_buffers(self._read(place)))
+        return self._last[1]
 
 
 def vector_of(problem: Problem, place: Place = None, *, elsewhere: float | None = None) -> Vector:

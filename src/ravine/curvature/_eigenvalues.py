@@ -16,7 +16,7 @@ from ravine._progress import tracked
 from ravine._study.contract import CONTRACT, check_single, plane_of
 from ravine._study.provenance import provenance
 from ravine._torch import one_thread, with_gradients
-from ravine.curvature._derivatives import Function, function_of
+from ravine.curvature._derivatives import LossAlong
 from ravine.curvature._places import choose_places
 from ravine.measure._adam import AdamRule, is_adam, read_adam
 from ravine.measure._objective import step_values
@@ -52,7 +52,8 @@ def eigenvalues(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | 
     Parameters
     ----------
     problem
-        What the run descended: over all data.
+        What the run descended: over all data. Buffers, such as the statistics of a BatchNorm, are those that a
+        recording holds of each step; of a run that holds none, those of the problem's model at every step.
     run
         One run with ``position``, or a recording.
     steps
@@ -97,12 +98,14 @@ def eigenvalues(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | 
     _check_parameters(problem, position)
     numbers = step_values(run)
     chosen = choose_places(numbers, steps)
-    function = function_of(problem)
-    found = Spectrum(function, np.full((3, len(numbers)), np.nan))
+    losses = LossAlong(problem, run)
+    found = Spectrum(losses, np.full((3, len(numbers)), np.nan))
     found.look(position, chosen)
     names = ["sharpness", "lowest_curvature"]
     facts: dict[str, str | bool] = {}
-    if _recorded_all_data(run, position, function):
+    if losses.buffers:
+        facts["buffers"] = losses.buffers
+    if _recorded_all_data(run, position, losses):
         facts[SAW_ALL] = True
     if is_adam(run):
         rule = read_adam(run, whole=SAW_ALL in facts)
@@ -114,7 +117,7 @@ def eigenvalues(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | 
             found.look_preconditioned(run, rule, chosen)
             names.append("preconditioned_sharpness")
     engine = "the whole Hessian" if problem.size <= WHOLE else "Lanczos on Hessian-vector products"
-    fate = provenance(engine, dtype=function.precision, **facts)
+    fate = provenance(engine, dtype=losses.precision, **facts)
     data = {
         name: ("step", row, {"long_name": CONTRACT[name].long_name, "provenance": fate})
         for name, row in zip(names, found.rows, strict=False)
@@ -131,14 +134,14 @@ def _check_parameters(problem: Problem, position: xr.DataArray) -> None:
         raise ValueError(f"the run is of other parameters than the problem: {other[0]!r} there is {other[1]!r} here")
 
 
-def _recorded_all_data(run: xr.Dataset, position: xr.DataArray, function: Function) -> bool:
+def _recorded_all_data(run: xr.Dataset, position: xr.DataArray, losses: LossAlong) -> bool:
     """Tell whether what a recording's optimizer saw at some places is the problem's loss, which it does not hold."""
     if "batch_loss" not in run or ("loss" in run and bool(np.isfinite(run["loss"]).any())):
         return False
     seen = run["batch_loss"].values.astype(np.float64)
     there = np.flatnonzero(np.isfinite(seen) & np.isfinite(position.values).all(axis=1))
     some = there[np.unique(np.linspace(0, len(there) - 1, COMPARED).astype(int))] if len(there) else there
-    true = [function.value(np.array(position.values[k], dtype=np.float64)) for k in some]
+    true = [losses.at(int(k)).value(np.array(position.values[k], dtype=np.float64)) for k in some]
     return are_the_same_loss(true, seen[some])
 
 
@@ -155,7 +158,7 @@ def _why_no_preconditioner(numbers: NDArray[np.int64]) -> str:
 class Spectrum:
     """What is found along one run: `rows` are largest, smallest and largest preconditioned eigenvalue (3, step)."""
 
-    function: Function
+    losses: LossAlong
     rows: Vector
 
     def look(self, position: xr.DataArray, chosen: Sequence[int]) -> None:
@@ -165,7 +168,7 @@ class Spectrum:
             place = np.array(position.values[k], dtype=np.float64)
             if not np.isfinite(place).all():
                 continue
-            product, size = self.function.product(place), len(place)
+            product, size = self.losses.at(k).product(place), len(place)
             if size <= WHOLE:
                 self.rows[[1, 0], k] = _whole_ends(product, size)
                 continue
@@ -186,7 +189,7 @@ class Spectrum:
         for k, (place, scale) in enumerate(self._preconditioners(run, rule)):
             if k not in wanted or not (np.isfinite(place).all() and np.isfinite(scale).all()):
                 continue
-            root, product = 1 / np.sqrt(scale), self.function.product(place)
+            root, product = 1 / np.sqrt(scale), self.losses.at(k).product(place)
 
             def scaled(vector: Vector, root: Vector = root, product: Product = product) -> Vector:
                 inner = root * vector.reshape(-1)
@@ -206,7 +209,7 @@ class Spectrum:
             place = np.array(positions[step], dtype=np.float64)
             gradient = None if recorded is None else np.array(recorded[step], dtype=np.float64)
             if gradient is None or not np.isfinite(gradient).all():
-                gradient = self.function.gradient(place)
+                gradient = self.losses.at(step).gradient(place)
             with np.errstate(all="ignore"):
                 squares = rule.beta2 * squares + (1 - rule.beta2) * (gradient + rule.weight_decay * place) ** 2
                 highest = np.maximum(highest, squares)
@@ -225,7 +228,7 @@ class Spectrum:
         if not along.any():
             return 0.0, None
         operator = scipy.sparse.linalg.LinearOperator((size, size), matvec=product, dtype=np.float64)
-        tolerance = TOLERANCE.get(self.function.precision, 1e-3)
+        tolerance = TOLERANCE.get(self.losses.precision, 1e-3)
         try:
             values, vectors = scipy.sparse.linalg.eigsh(
                 operator, k=1, which="LA", v0=start, tol=tolerance, ncv=min(size, BASIS)

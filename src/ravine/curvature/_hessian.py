@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ravine._problem.buffers import read_buffers
 from ravine._problem.problem import Problem
 from ravine._problems import as_one_problem
 from ravine._progress import tracked
@@ -180,7 +181,7 @@ def sharpness(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | No
     Parameters
     ----------
     problem
-        What the run descended.
+        What the run descended; buffers are taken as by `ravine.eigenvalues`.
     run
         One run with ``position`` (step, parameter).
     steps
@@ -221,12 +222,12 @@ def sharpness(problem: Problem | str, run: xr.Dataset, steps: Sequence[int] | No
     finite = known[np.isfinite(position.values).all(axis=1)]
     if not finite.size:
         raise ValueError("no position of this run is finite: there is no curvature to tell")
-    found = np.full(len(known), np.nan)
+    found, buffers = np.full(len(known), np.nan), read_buffers(run)
     for place in tracked(choose_places(known, finite[[0, -1]] if steps is None else steps), "steps"):
         here = position.values[place].astype(float)
         if np.isfinite(here).all():
             try:
-                found[place] = top_eigenpairs(problem, here)[0][0]
+                found[place] = top_eigenpairs(problem.with_buffers(buffers(place)), here)[0][0]
             except ValueError as reason:
                 raise ValueError(f"sharpness at step {known[place]}: {reason}, as in steps=[{known[0]}]") from None
     attrs = {"long_name": CONTRACT["sharpness"].long_name}
