@@ -470,7 +470,24 @@ def test_agreement_is_counted_over_blocks():
     )
     whole.join(Agreement(strays=1200))
     assert str(whole).endswith("; 1,200 runs were made on a processor with other last bits")
+    unknown = Agreement(2, 1, off=1e-7, own=None)
+    unknown.join(Agreement(2, 1, off=1e-8, own=3.0))
+    assert str(unknown) == "within 1e-7 of torch; 2 of 4 whole runs in every bit; torch in float64 fails there"
     assert str(Agreement(1, 1, steps=1, kept="losses")) == "every bit, 1 whole run of 1 step compared, by their losses"
+
+
+def test_a_loss_with_tensors_of_its_own_dtype_is_compared(tmp_path):
+    held = torch.tensor(np.diag([1.0, 2.0, 3.0, 4.0]) + 0.1, dtype=torch.float32)
+    begin = {"t": torch.tensor([1.0, 2.0, 0.3, 0.7])}
+    settings = {"lr": [0.01, 0.1, 0.3], "weight_decay": [0.0, 0.1], "steps": 100}
+    fixed = ravine.Problem(lambda p: 0.5 * p["t"] @ (held @ p["t"]), start=begin)
+    moving = ravine.Problem(lambda p: 0.5 * p["t"] @ (held.to(p["t"].dtype) @ p["t"]), start=begin)
+    told = describe(ravine.sweep(fixed, "adam", **settings), "loss")["equals_torch"]
+    other = describe(ravine.sweep(moving, "adam", **settings), "loss")["equals_torch"]
+    assert told.split(";")[:2] == other.split(";")[:2]
+    assert "of 6 whole runs in every bit" in told or told.startswith("every bit, 6 whole runs")
+    stored = ravine.sweep(fixed, "adam", store=tmp_path / "runs.zarr", **settings)
+    assert describe(stored, "loss")["equals_torch"] == told
 
 
 def test_blocks_of_a_store_and_of_workers_say_the_same(article, tmp_path):

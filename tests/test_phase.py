@@ -926,3 +926,49 @@ def test_a_limit_of_zero_lies_nowhere_on_a_logarithmic_axis():
     )
     ax = ravine.plot.phase(runs).axes[0]
     assert {"limit"} <= {line.get_gid() for line in ax.lines}
+
+
+def test_a_race_is_no_grid_and_is_told_so():
+    bowl = ravine.gallery.quadratic()
+    entries = {"sgd": {"lr": np.geomspace(0.01, 1, 20), "momentum": [0.0, 0.5]}, "adam": {"lr": np.linspace(2, 3, 10)}}
+    race = measure.arrival(ravine.sweep(bowl, entries))
+    with pytest.raises(ValueError, match=r"'lr' has 30 values, but each run has its own: .* a grid .*one optimizer"):
+        plot.phase(race)
+    with pytest.raises(ValueError, match=r"'momentum' has 2 values, but each run has its own"):
+        plot.phase(race.expand_dims(start=[0, 1]), x="start")
+    other = race.isel(run=slice(40)).set_index(run=["lr", "momentum"]).unstack("run")
+    other = other.assign_coords(angle=("lr", np.arange(20.0)))
+    with pytest.raises(ValueError, match=r"'angle' has 20 values, but goes with lr: choose x and y among lr"):
+        plot.phase(other, x="angle")
+
+
+def test_infinite_settings_have_a_cell_of_their_own_or_are_said_to_be_left_out():
+    bowl = ravine.gallery.quadratic()
+    figure = plot.phase(ravine.sweep(bowl, lr=[0.1, 0.5, 1.0, np.inf], momentum=[0.0, 0.5, 0.9]))
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0.1", "0.5", "1", "inf"]
+    assert "diverged" in words(panels(figure)[0], "outcome")
+    many = ravine.sweep(bowl, lr=[*np.geomspace(0.01, 4, 20), np.inf], momentum=np.linspace(0, 0.9, 5))
+    assert "lr inf left out: no scale holds it" in plot.phase(many).texts[1].get_text().replace("\n", " ")
+    shown = plot.phase(many.isel(lr=slice(20))).axes[0]
+    assert plot.phase(many).axes[0].get_xlim() == shown.get_xlim()
+
+
+def test_values_too_near_each_other_have_even_cells():
+    momentum = [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 1.0]
+    runs = ravine.sweep(ravine.gallery.quadratic(), lr=np.geomspace(0.01, 4, 30), momentum=momentum)
+    ax = plot.phase(runs).axes[0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.5", "0.9", "0.99", "0.999", "0.9999", "1"]
+    assert np.allclose(np.diff(ax.get_yticks()), 1)
+    ax = plot.phase(runs.isel(momentum=slice(4))).axes[0]  # these are seen on a scale
+    assert np.allclose(ax.get_yticks(), momentum[:4])
+
+
+def test_the_limit_among_even_cells_lies_where_the_cells_below_it_end():
+    """On cells of 0, 0.001, 0.01, 0.1, 1 and 1.7 there is no scale: limits of 1, 1.5 and 1.9 lie among the last."""
+    lr = [0.0, 0.001, 0.01, 0.1, 1.0, 1.7]
+    runs = ravine.sweep(ravine.gallery.quadratic(), lr=lr, momentum=[0.0, 0.5, 0.9])
+    assert np.allclose(measure.arrival(runs).stability_limit, [1.0, 1.5, 1.9])
+    ax = plot.phase(runs).axes[0]
+    (line,) = (each for each in ax.lines if each.get_gid() == "limit")
+    assert line.get_xdata()[::2].tolist() == [4.0, 4.5, 5.5]
+    assert np.allclose(np.diff(line.get_ydata())[1::2], 0)

@@ -452,3 +452,27 @@ def test_landmarks_make_theory_speak_of_joined_runs(article):
     drawn = [line.get_xdata()[0] for line in of_gid(figure.axes[0], "limit")]
     assert drawn == pytest.approx([2 / curvatures_of_the_article()[-1]], rel=1e-12)
     assert isinstance(_stability.limit(runs), xr.DataArray)
+
+
+def test_refused_runs_are_counted_and_end_no_picture():
+    """torch refuses a negative lr and a negative momentum: a sweep keeps such cells, and pictures say so."""
+    bowl = ravine.gallery.quadratic()
+    one = ravine.sweep(bowl, lr=[-1.0, 0.0, 0.1, 0.5, 1.0, 1.5])
+    lines = words(plot.stability(one), "caption")
+    assert lines[-1] == "2 runs with lr 0 or a rate over 1.05 have no dot; torch refuses 1 run"
+    assert lines[:-1] == words(plot.stability(one.isel(lr=slice(1, None))), "caption")[:-1]
+    runs = ravine.sweep(bowl, lr=[-1.0, 0.0, 0.1, 0.5, 1.0, 1.5, np.inf], momentum=[-1, 0, 0.5])
+    figure = plot.stability(runs)
+    assert words(figure, "caption")[-1].endswith("torch refuses 9 runs")
+    assert [line.get_gid() for line in figure.axes[0].lines if line.get_gid().startswith("theory")] == [
+        "theory momentum 0",
+        "theory momentum 0.5",
+    ]
+    assert np.isfinite(figure.axes[0].get_xlim()).all()
+    made = runs.isel(momentum=slice(1, None))
+    for measured in (measure.arrival, measure.summary):
+        xr.testing.assert_equal(measured(runs).isel(momentum=slice(1, None)), measured(made))
+    assert np.isnan(measure.arrival(runs).stability_limit[0])
+    nesterov = ravine.sweep(bowl, lr=[0.1, 0.5, 1.0], nesterov=[False, True])  # which needs a momentum
+    assert "torch refuses 3 runs" in words(plot.stability(nesterov), "caption")[-1]
+    assert not any("nesterov:" in line for line in words(plot.stability(nesterov), "caption")[1:])

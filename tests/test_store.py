@@ -641,7 +641,60 @@ def test_an_incomplete_store_says_so(path, made):
     taken = opened.steps_taken.values.ravel()
     assert (taken[runs] == 0).all()
     assert (np.delete(taken, np.arange(runs.start, runs.stop)) == 15).all()
-    assert opened.drop_vars("steps_taken").load().equals(expected)
+    made = opened.steps_taken > 0
+    assert (
+        opened.drop_vars("steps_taken")
+        .load()
+        .equals(expected.assign({name: expected[name].where(made) for name in ("loss", "position")}))
+    )
+
+
+def test_damage_in_a_block_that_is_not_finished_is_told_as_such(path, made):
+    made()
+    store = Store(path)
+    store.forget(1)
+    store.chunks(1, "loss")[0].write_bytes(b"no one may read this")
+    with pytest.warns(UserWarning, match="of 12 runs are in"):
+        opened = ravine.open(path)
+    with pytest.raises(ValueError, match=r"loss of block 1 \(.*\), which is not finished: the same call .* makes it$"):
+        opened.loss.load()
+
+
+def test_runs_of_a_block_without_a_record_hold_no_numbers(path, made, monkeypatch):
+    """Who is stopped between the arrays of a block and its record has written them, and the block does not count."""
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 500)
+    given = {"lr": [0.01, 0.02, 0.05, 0.1], "momentum": [0.0, 0.5], "steps": 25}
+    expected = ravine.sweep(bowl(), **given)
+    enter, entered = ledger.Ledger.enter, []
+
+    def pressed(self, block, facts):
+        entered.append(block)
+        if len(entered) == 4:
+            raise KeyboardInterrupt
+        enter(self, block, facts)
+
+    monkeypatch.setattr(ledger.Ledger, "enter", pressed)
+    with pytest.warns(UserWarning, match="interrupted"):
+        part = ravine.sweep(bowl(), store=path, **given)
+    there = part.steps_taken > 0
+    assert 0 < int(there.sum()) < 8
+    assert any(chunk.exists() for chunk in Store(path).chunks(entered[-1], "loss"))
+    wanted = expected.where(there)
+    for chosen in (
+        {},
+        {"lr": 1},
+        {"lr": 3},
+        {"lr": slice(1, 4), "momentum": 0},
+        {"lr": [3, 0, 1]},
+        {"lr": [2, 1], "step": [0, 7]},
+        {"lr": 1, "momentum": 1, "step": -1},
+        {"lr": 1, "momentum": 0, "step": -1},
+        {"lr": xr.DataArray([1, 2, 3, 0], dims="chosen"), "momentum": xr.DataArray([1, 0, 1, 0], dims="chosen")},
+        {"lr": xr.DataArray([1, 2, 3], dims="chosen"), "step": xr.DataArray([1, 0, 9], dims="chosen")},
+    ):
+        for name in ("loss", "position"):
+            assert np.array_equal(part[name].isel(chosen), wanted[name].isel(chosen), equal_nan=True), (name, chosen)
+    assert int(np.isfinite(ravine.measure.summary(part).final_loss).sum()) == int(there.sum())
 
 
 def test_an_opened_store_serves_like_memory(case, path, tmp_path):

@@ -146,12 +146,17 @@ class TorchReference:
         found = Agreement(steps=job.steps, kept=kept, dtype=dtype, before=self.before)
         some = max(1, VALUES_BYTES // (job.parameters * like.element_size()))  # large models: fewer side by side
         for first in range(0, len(chosen), some):
-            try:
-                with self._undisturbed():
-                    found.join(self._compare(chosen[first : first + some], runs.start, record))
-            except (ArithmeticError, RuntimeError, TypeError, ValueError):
-                continue  # where torch itself fails there is nothing to compare with
+            self._compare_all(chosen[first : first + some], runs.start, record, found)
         return found
+
+    def _compare_all(self, runs: NDArray[np.int64], begin: int, record: Buffer, found: Agreement) -> None:
+        """Hold some runs against torch's; where torch fails in one, the others are compared by themselves."""
+        try:
+            with self._undisturbed():
+                found.join(self._compare(runs, begin, record))
+        except (ArithmeticError, RuntimeError, TypeError, ValueError):
+            for run in runs if len(runs) > 1 else ():  # where torch itself fails there is nothing to compare with
+                self._compare_all(np.array([run]), begin, record, found)
 
     def _compare(self, runs: NDArray[np.int64], begin: int, record: Buffer) -> Agreement:
         """Hold some runs of a block that begins with a certain run against torch's."""
@@ -238,12 +243,19 @@ class TorchReference:
                 yield first, Step(position, loss, None, torch.stack(dealt) if dealt else None)
                 held, first = [], step + 1
 
-    def _gap_to_double(self, runs: NDArray[np.int64]) -> float:
-        """Return how far torch in the dtype of some runs is off torch in float64."""
-        gap, double = Gap(len(runs)), self._walk(runs, self.job.steps, double=True)
-        for one, exact in zip(self._walk(runs, self.job.steps), double, strict=True):
-            gap.add("loss", one.loss[None], exact.loss[None])
-            gap.add("position", one.position[None], exact.position[None])
+    def _gap_to_double(self, runs: NDArray[np.int64]) -> float | None:
+        """Return how far torch in the dtype of some runs is off torch in float64; None where it fails in float64.
+
+        A loss of one's own may hold tensors in the dtype of its start, which torch multiplies with no others.
+        """
+        gap = Gap(len(runs))
+        try:
+            double = self._walk(runs, self.job.steps, double=True)
+            for one, exact in zip(self._walk(runs, self.job.steps), double, strict=True):
+                gap.add("loss", one.loss[None], exact.loss[None])
+                gap.add("position", one.position[None], exact.position[None])
+        except (ArithmeticError, RuntimeError, TypeError, ValueError):
+            return None
         return float(gap.shares().max())
 
     def _walk(

@@ -25,7 +25,7 @@ from ravine._study.provenance import Agreement, by_label, describe_agreement
 
 
 def study_of_store(store: Store, *, incomplete: str = "", level: int = 3) -> xr.Dataset:
-    """Return what a store holds; runs that were not made, or whose files are gone, have ``steps_taken`` 0.
+    """Return what a store holds; runs that were not made, or whose files are gone, are NaN with ``steps_taken`` 0.
 
     Parameters
     ----------
@@ -145,32 +145,53 @@ class StoredArray(BackendArray):
             read = array.oindex.__getitem__
 
         def told(part: tuple[Any, ...]) -> NDArray[Any]:
-            blocks = self._blocks(part)
+            touched = self._blocks(part)
+            blocks = [block for block in touched if block in self.finished]
             for block in blocks:
                 for chunk in self.store.chunks(block, self.name):
                     if not chunk.exists():
                         raise ValueError(self._message(chunk, block, "is gone"))
             try:
-                return np.asarray(read(part))
+                found = np.asarray(read(part))
             except Exception as reason:  # zarr, its codecs and the system raise each their own kind
-                for block in blocks:
+                for block in touched:
                     self._complain(block, reason)
                 raise
+            return found if len(blocks) == len(touched) else self._without_unmade(found, part, key)
 
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.VECTORIZED, told)
 
     def _blocks(self, part: tuple[Any, ...]) -> list[int]:
-        """Return the finished blocks that a part touches, or lies between."""
+        """Return the blocks that a part touches, or lies between, finished or not."""
         tiling = self.store.tiling
         along = []
         for each, length, size in zip(part, tiling.shape, tiling.block, strict=False):
             places = np.arange(length)[each] if isinstance(each, slice) else np.asarray(each)
             along.append(np.unique(np.ravel(places) % length // size).tolist())
         strides = [int(np.prod(tiling.counts[k + 1 :], dtype=np.int64)) for k in range(len(tiling.counts))]
-        numbers = (
+        return [
             sum(c * stride for c, stride in zip(corner, strides, strict=True)) for corner in itertools.product(*along)
-        )
-        return [number for number in numbers if number in self.finished]
+        ]
+
+    def _without_unmade(
+        self, found: NDArray[Any], part: tuple[Any, ...], key: indexing.ExplicitIndexer
+    ) -> NDArray[Any]:
+        """Leave out what lies in blocks that have no record: who was stopped may have written some arrays of one."""
+        tiling = self.store.tiling
+        lead = len(tiling.shape)
+        unmade = np.ones(tiling.shape, dtype=np.bool_)
+        for block in self.finished:
+            unmade[self.store.slices_of(block)] = False
+        if isinstance(key, indexing.VectorizedIndexer):
+            tail = (1,) * (len(self.shape) - lead)
+            where = np.broadcast_to(unmade.reshape(*tiling.shape, *tail), self.shape)[part]
+        else:
+            where = unmade
+            for axis in reversed(range(lead)):  # the last one first: a number takes its axis away
+                where = where[(slice(None),) * axis + (part[axis],)]
+        found = found.copy()  # zarr's own may not be written
+        found[where] = np.nan if found.dtype.kind == "f" else 0
+        return found
 
     def _complain(self, block: int, reason: Exception) -> None:
         """Say which chunk of a block cannot be read, if one cannot."""
@@ -185,6 +206,9 @@ class StoredArray(BackendArray):
 
     def _message(self, chunk: Path, block: int, fault: str) -> str:
         store = self.store
+        if block not in self.finished:
+            unmade = f"{self.name} of {runs_in_words(store, block)}, which is not finished"
+            return f"{chunk} {fault}; it holds {unmade}: {store.remedy} and makes it"
         return (
             f"{chunk} {fault}; it holds {self.name} of {runs_in_words(store, block)}. ravine verify {store.path} "
             f"--forget takes what is damaged out; then {store.remedy}, and makes it again"
@@ -212,12 +236,14 @@ def _agreements_of(store: Store, records: Mapping[int, Mapping[str, Any]]) -> li
 def _agreement_of(facts: Mapping[str, Any]) -> Agreement:
     """Make of a record what was written into it; a record that somebody has made up may hold anything."""
     usual = asdict(Agreement())
-    if odd := [n for n, v in facts.items() if n not in usual or not _is_like(v, usual[n])]:
+    if odd := [n for n, v in facts.items() if n not in usual or not _is_like(n, v, usual[n])]:
         raise ValueError(f"the record of a block holds no agreement with torch: {odd[0]} is {facts[odd[0]]!r}")
     return Agreement(**facts)
 
 
-def _is_like(value: Any, usual: Any) -> bool:
+def _is_like(name: str, value: Any, usual: Any) -> bool:
+    if name == "own" and value is None:  # torch fails in float64
+        return True
     kinds = str if isinstance(usual, str) else (int, float)
     return isinstance(value, kinds) and not isinstance(value, bool)
 

@@ -48,7 +48,8 @@ class Agreement:
 
     ``equal`` of ``compared`` runs have torch's bits in all that was ``kept`` of each step; ``off`` is the largest
     difference among the others, as a share of the largest number of its run, and ``own`` that between torch in the
-    runs' ``dtype`` and torch in float64, in the run that is farthest off. ``strays`` are runs that were made on a
+    runs' ``dtype`` and torch in float64, in the run that is farthest off; None where torch fails in float64, as with a
+    loss that holds tensors of another dtype. ``strays`` are runs that were made on a
     processor where the engine has other last bits than where the sweep was planned. ``before`` are whole runs of
     earlier sweeps of the same kind in the same process, all of which had torch's bits.
     """
@@ -56,7 +57,7 @@ class Agreement:
     compared: int = 0
     equal: int = 0
     off: float = 0.0
-    own: float = 0.0
+    own: float | None = 0.0
     steps: int = 0
     kept: str = "path"
     dtype: str = "float32"
@@ -66,7 +67,8 @@ class Agreement:
     def join(self, other: Agreement) -> None:
         """Take in other runs of the same problem."""
         self.compared, self.equal = self.compared + other.compared, self.equal + other.equal
-        self.off, self.own = max(self.off, other.off), max(self.own, other.own)
+        self.off = max(self.off, other.off)
+        self.own = None if self.own is None or other.own is None else max(self.own, other.own)
         self.strays += other.strays
         self.before = max(self.before, other.before)
 
@@ -97,6 +99,8 @@ class Agreement:
         words = f"within {_scientific(self.off)} of torch; {self.equal} of {runs} in every bit"
         if self.dtype == "float64":
             return words
+        if self.own is None:
+            return f"{words}; torch in float64 fails there"
         return f"{words}; torch in {self.dtype} is {_scientific(self.own)} off torch in float64 there"
 
     def facts(self) -> dict[str, Any]:

@@ -134,10 +134,12 @@ def limit(runs: xr.Dataset) -> xr.DataArray:
     """
     modes = curvatures(runs)
     settings = {name: runs[name].reset_coords(drop=True) for name in RATE_SETTINGS}
+    refused = settings["momentum"] < 0  # by torch, in cells that a sweep keeps, and by theory
+    settings["momentum"] = settings["momentum"].where(~refused, 0)
     # the flat ones are nobody's limit; all of them flat is none at all
     bent = modes.fillna(modes.max("mode"))
     found: xr.DataArray = theory.stability_limit(bent, **settings)
-    return found.where((found > 0) & (found < np.inf))
+    return found.where((found > 0) & (found < np.inf) & ~refused)
 
 
 def stability_coords(runs: xr.Dataset) -> dict[str, xr.Variable]:

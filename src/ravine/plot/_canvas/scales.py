@@ -27,7 +27,10 @@ FEW = 8
 """Values up to which an axis is numbered at the values themselves, if there is room."""
 
 MOST_NAMED = 12
-"""Values up to which 0 and a logarithmic range have even cells, each with its number."""
+"""Values up to which those that no scale holds together have even cells, each with its number."""
+
+THIN = 1 / 60
+"""Share of an axis under which a cell is hardly seen."""
 
 APART = 0.45
 """Inches from one number of an even axis to the next, at least."""
@@ -139,22 +142,42 @@ def cell_axis(values: xr.DataArray, name: str) -> CellAxis:
     if given.dtype.kind not in "iuf":
         raise TypeError(f"an axis holds numbers, booleans or labels; {name!r} holds {given.dtype}")
     places = given.astype(float)
-    if not np.isfinite(places).all():
+    if np.isnan(places).any() or not (np.isfinite(places).all() or len(places) <= MOST_NAMED):
         raise ValueError(f"{name!r} has values that are no numbers: {listed(places[~np.isfinite(places)])}")
     if (np.diff(places) <= 0).any():
         twice = places[1:][np.diff(places) <= 0]
         raise ValueError(f"{name!r} has the value {twice[0]:g} more than once: a cell is one setting")
-    if places[0] == 0 and 2 < len(places) <= MOST_NAMED and is_log(places[1:]):  # 0, 0.001, 0.01: no scale holds them
+    if len(places) <= MOST_NAMED and not _has_scale(places):
         words = tuple(setting(place) for place in places.tolist())
         if len(set(words)) < len(words):  # six digits do not tell them apart
             words = tuple(f"{place:.15g}" for place in places.tolist())
         return _labelled_axis(name, places.tolist(), words)
+    log, edges = is_log(places), _edges_between(places)
+    return CellAxis(heading, edges, log, name=name, values=tuple(places.tolist()), places=places)
+
+
+def _edges_between(places: Array) -> Array:
+    """Return where the cells of ascending values end, in the middle between two of them."""
     log = is_log(places)
     even = np.log10(places) if log else places
     middles = (even[1:] + even[:-1]) / 2
     edges = np.concatenate([[2 * even[0] - middles[0]], middles, [2 * even[-1] - middles[-1]]])
-    edges = 10.0**edges if log else edges
-    return CellAxis(heading, edges, log, name=name, values=tuple(places.tolist()), places=places)
+    return np.asarray(10.0**edges if log else edges)
+
+
+def _has_scale(places: Array) -> bool:
+    """Tell whether a scale holds ascending values so that each cell is seen.
+
+    None holds infinity, nor 0, 0.001 and 0.01; on one that holds 0.5, 0.9, 0.999 and 1 the last cells are too thin.
+    """
+    if not np.isfinite(places).all():
+        return False
+    above = places[places > 0]
+    if 1 < len(above) < len(places) and is_log(above):
+        return False
+    edges = _edges_between(places)
+    even = np.log10(edges) if is_log(places) else edges
+    return bool(np.diff(even).min() >= THIN * (even[-1] - even[0]))
 
 
 def _labelled_axis(name: str, values: Sequence[Any], names: tuple[str, ...]) -> CellAxis:

@@ -40,7 +40,10 @@ HUES = (*RATE_SETTINGS, "weight_decay")
 
 @dataclass(frozen=True, eq=False)
 class RateCurve:
-    """Theory and runs of one value of the setting: rates at `lr`, NaN where a run has none; best lr and its rate."""
+    """Theory and runs of one value of the setting: rates at `lr`, NaN where a run has none; best lr and its rate.
+
+    `refused` tells which runs torch refused to make: they have no rate.
+    """
 
     name: str
     lr: Array
@@ -50,6 +53,7 @@ class RateCurve:
     made: Array
     measured: Array
     expected: Array
+    refused: NDArray[np.bool_]
 
 
 @with_own_settings
@@ -115,11 +119,13 @@ def stability(
     theme = style_on(style, ax)
     if has_curvature(runs):
         return drawn_on(draw_by_step(runs, ax, title, theme), ax)
-    curves = _read_curves(runs, x)
-    exact = bool(is_exact(runs).values.all())
+    made = _without_refused(runs)
+    curves = _read_curves(made, x)
+    exact = bool(is_exact(made).values.all())
     lines = [(_caption(curve), color) for curve, color in zip(curves, _colors(curves, theme), strict=True)]
-    lines += [(line, theme.quiet) for line in _agreement(curves)]
-    words = Words(title, _title(curves, exact), _subtitle(runs, exact), lines)
+    shown = sum(curve.made.size for curve in curves)
+    lines += [(line, theme.quiet) for line in _agreement(curves, _count_runs(runs) - shown)]
+    words = Words(title, _title(curves, exact), _subtitle(made, exact), lines)
     sheet = open_sheet(ax, theme, words, tall=3.5, wide=6.29)
     _draw_all(sheet.ax, curves, theme)
     return drawn_on(sheet, ax)
@@ -161,6 +167,21 @@ def _read_curves(runs: xr.Dataset, x: str) -> list[RateCurve]:
     return [_make_rate_curve(_name(hue, runs[hue].values[k]), runs.isel({hue: k}), rates.isel({hue: k})) for k in parts]
 
 
+def _without_refused(runs: xr.Dataset) -> xr.Dataset:
+    """Leave out the values of a setting with which torch made no run at all: there is nothing to draw a curve for."""
+    for name in HUES:
+        if "error" in runs and name in runs["error"].dims:
+            refused = runs["error"] != ""
+            some = ~refused.all([dim for dim in refused.dims if dim != name]).values
+            runs = runs.isel({name: some}) if some.any() else runs
+    return runs
+
+
+def _count_runs(runs: xr.Dataset) -> int:
+    """Return how many runs lie along lr and the setting that has curves."""
+    return int(np.prod([runs.sizes[dim] for dim in ("lr", *HUES) if dim in runs.dims]))
+
+
 def _name(hue: str, value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return hue if value else f"no {hue}"
@@ -177,9 +198,11 @@ def _make_rate_curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> RateCur
         )
     settings = {n: float(np.squeeze(run[n].values)) for n in RATE_SETTINGS}
     made = run["lr"].values.astype(float)
-    if not (made > 0).any():
+    placed = made[(made > 0) & np.isfinite(made)]
+    if not placed.size:
         raise ValueError("no stability to draw: no learning rate is above 0, and the axis is logarithmic")
-    lr = np.geomspace(made[made > 0].min(), made.max(), POINTS)
+    lr = np.geomspace(placed.min(), placed.max(), POINTS)
+    refused = (made < 0) | (run["error"].values != "" if "error" in run else False)
     best: tuple[float, float] | None = None
     if not (settings["nesterov"] and settings["dampening"]):
         found = theory.best_lr(modes, **settings)
@@ -192,7 +215,8 @@ def _make_rate_curve(name: str, run: xr.Dataset, rates: xr.DataArray) -> RateCur
         best,
         made,
         rates.values.astype(float),
-        _slowest(modes, made, settings),
+        _slowest(modes, np.where(made < 0, np.nan, made), settings),
+        np.asarray(refused),
     )
 
 
@@ -207,7 +231,9 @@ def heights_of(curves: Sequence[RateCurve]) -> tuple[float, float]:
 
 def in_sight(curve: RateCurve, heights: tuple[float, float]) -> NDArray[np.bool_]:
     """Tell which runs have a place on the axes: a learning rate above 0, and a rate that is known and not too large."""
-    return np.asarray((curve.made > 0) & (curve.measured >= heights[0]) & (curve.measured <= heights[1]))
+    return np.asarray(
+        (curve.made > 0) & np.isfinite(curve.made) & (curve.measured >= heights[0]) & (curve.measured <= heights[1])
+    )
 
 
 def _slowest(modes: Array, lr: Array, settings: dict[str, float]) -> Array:
@@ -267,22 +293,26 @@ ROUNDING = 1e-6
 """What rounding may leave of a difference at the limit itself, where theory's distance to 1 is nothing."""
 
 
-def _agreement(curves: list[RateCurve]) -> list[str]:
-    """Count the runs that do as theory says, and those that have no dot."""
+def _agreement(curves: list[RateCurve], without: int = 0) -> list[str]:
+    """Count the runs that do as theory says, and those that have no dot; those `without` a curve were refused."""
     measured, expected = (
         np.concatenate([getattr(curve, name) for curve in curves]) for name in ("measured", "expected")
     )
     known = np.isfinite(measured) & np.isfinite(expected)
+    refused = np.concatenate([curve.refused for curve in curves]) & ~known
+    no = without + int(refused.sum())
+    torch = [f"torch refuses {no:,} run{'s' * (no > 1)}"] * bool(no)
     if not known.any():
-        return ["no run moved for long enough to measure its rate"]
+        return ["no run moved for long enough to measure its rate", *torch]
     near = int(is_near(measured[known], expected[known]).sum())
-    count, rest = int(known.sum()), int((~known).sum())
+    count, rest = int(known.sum()), int((~known & ~refused).sum())
     heights = heights_of(curves)
     beyond = int(sum((np.isfinite(curve.measured) & ~in_sight(curve, heights)).sum() for curve in curves))
     share = share_of(near, count)
     lines = [f"dots: in {share} of the {count:,} measured runs, 1 {MINUS} rate is within {100 * NEAR:g} % of theory's"]
     left = [f"{beyond:,} runs with lr 0 or a rate over {number(heights[1])} have no dot"] * bool(beyond)
     left += [f"{rest:,} runs were too short or too wild to measure"] * bool(rest)
+    left += torch
     return lines + ["; ".join(left)] * bool(left)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ravine import measure
 from ravine._format import hint, kind_of, listed, steps
-from ravine.plot._canvas.scales import CellAxis, cell_axis
+from ravine.plot._canvas.scales import MOST_NAMED, CellAxis, cell_axis
 from ravine.plot._canvas.words import label_text, number_text
 from ravine.plot._phase.labels import Best, best_of, best_without
 from ravine.plot._phase.lines import Frontier, frontier_of
@@ -50,6 +50,7 @@ class Diagram:
     unit: str
     arrival: bool
     within: str
+    left_out: str = ""
 
     @property
     def key(self) -> str:
@@ -111,6 +112,12 @@ def diagram_of(values: xr.DataArray, x: str, y: str, within: str) -> Diagram:
     for name in (x, y):
         if values[name].dtype.kind in "iuf" and not values.get_index(name).is_monotonic_increasing:
             values = values.sortby(name)
+    left_out: list[str] = []
+    for name in (x, y):
+        places = values[name].values
+        if values.sizes[name] > MOST_NAMED and places.dtype.kind == "f" and np.isinf(places).any():
+            left_out.append(f"{name.replace('_', ' ')} {listed(map(number_text, places[np.isinf(places)].tolist()))}")
+            values = values.isel({name: ~np.isinf(places)})
     values = values.transpose(*others, y, x)
     across, up = cell_axis(values, x), cell_axis(values, y)
     parts = [values.isel({others[0]: k}) for k in range(count)] if others else [values]
@@ -124,6 +131,7 @@ def diagram_of(values: xr.DataArray, x: str, y: str, within: str) -> Diagram:
         str(values.attrs.get("units", "steps" if counts else "")),
         counts,
         within,
+        f"{listed(left_out)} left out: no scale holds it" if left_out else "",
     )
 
 
@@ -149,6 +157,16 @@ def values_of(given: xr.DataArray | xr.Dataset) -> xr.DataArray:
 def _no_axis(values: xr.DataArray, name: str) -> str:
     """Say why a dimension cannot be an axis, and what to do."""
     turned = [str(dim) for dim in values.dims if values.sizes[dim] > 1 and dim not in ("step", "parameter")]
+    along = [str(dim) for dim in values[name].dims] if name in values.coords and name not in values.dims else []
+    count = len(set(values[name].to_series().dropna())) if along else 0
+    if count > 1 and along == ["run"]:
+        return (
+            f"{name!r} has {count:,} values, but each run has its own: a diagram needs a grid of two settings. Sweep "
+            'one optimizer by itself, as in ravine.sweep(problem, "sgd", lr=[…], momentum=[…]), or draw '
+            "ravine.plot.losses(runs) of some of the runs"
+        )
+    if count > 1:
+        return f"{name!r} has {count:,} values, but goes with {listed(along)}: choose x and y among {listed(turned)}"
     if len(turned) < 2:
         why = "has one value only" if name in values.coords else "is not there"
         where = f"; the values differ in {listed(turned)}" if turned else ""

@@ -61,10 +61,12 @@ def frontier_of(part: xr.DataArray, x: CellAxis, y: CellAxis) -> Frontier | None
     if not set(limit.dims) | set(scope.dims) <= {other.name}:
         return None
     limits = np.broadcast_to(limit.values.astype(float), len(other.values))
+    if lr.names:  # no scale: the limit lies where the cells below it end
+        limits = _between_cells(lr, limits)
     if not ((limits > lr.edges[0]) & (limits < lr.edges[-1])).any():
         return None
     exact = bool((scope.values == "exact").all())
-    if other.names:  # each cell has its own
+    if other.names or lr.names:  # each cell has its own
         along, limits = np.stack([other.edges[:-1], other.edges[1:]], axis=1).ravel(), np.repeat(limits, 2)
     elif not limit.ndim:
         along, limits = other.edges[[0, -1]], limits[[0, -1]]
@@ -72,6 +74,15 @@ def frontier_of(part: xr.DataArray, x: CellAxis, y: CellAxis) -> Frontier | None
         along = other.places
     line = np.stack([limits, along] if x.name == "lr" else [along, limits], axis=1)
     return Frontier(line, exact)
+
+
+def _between_cells(axis: CellAxis, limits: Array) -> Array:
+    """Return where limits lie among cells of numbers in order: between two, or in the middle of one's own cell."""
+    numbers = np.array(axis.values, dtype=float)
+    found = np.where(np.isnan(limits), np.nan, axis.edges[np.searchsorted(numbers, limits)])
+    for k, value in enumerate(numbers.tolist()):
+        found = np.where(limits == value, axis.places[k], found)
+    return np.asarray(found)
 
 
 def scope_text(frontiers: Sequence[Frontier | None]) -> str:

@@ -87,7 +87,7 @@ def diagram_subtitle(values: xr.DataArray, diagram: Diagram) -> list[str]:
     cells = diagram.fields[0].outcomes.codes.size
     count = f"{cells:,} settings{' each' * (len(diagram.fields) > 1)}"
     limits = scope_text([field.frontier for field in diagram.fields])
-    return [part for part in (settings, said, count, limits) if part]
+    return [part for part in (settings, said, count, diagram.left_out, limits) if part]
 
 
 @with_own_settings
