@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -110,21 +111,100 @@ class Named(torch.nn.Module):
         return {"loss": CE(self.inner(inputs), labels)}
 
 
-def test_batches_that_cannot_be_put_together_are_taken_as_they_came(digits):
-    batches = [{"inputs": x, "labels": y} for x, y in zip(*(each.split(40) for each in digits), strict=True)]
-    problem = ravine.Problem.of(Named(), None, batches)
-    curve = ravine.range_test(problem, lr=(1e-3, 1), steps=10)
-    own = Named()
+def follow(curve, own, batches, whole):
+    """Hold a curve against a bare loop: what each batch gave, and after each step the loss over all in eval mode."""
     rule = torch.optim.SGD(own.parameters(), lr=1e-3)
-    for k in range(10):
+    for k in range(curve.sizes["step"] - 1):
         rule.param_groups[0]["lr"] = float(curve.scheduled_lr[k])
+        own.eval()
+        with torch.no_grad():
+            assert float(curve.loss[k]) == pytest.approx(whole(own), rel=2e-6)
+        own.train()
         rule.zero_grad()
-        loss = own(**batches[k % 3])["loss"]
+        loss = batches[k](own)
         loss.backward()
-        assert float(curve.batch_loss[k]) == pytest.approx(float(loss.detach()), rel=1e-6)
+        assert float(curve.batch_loss[k]) == pytest.approx(float(loss.detach()), rel=2e-6)
         rule.step()
-    with pytest.raises(ValueError, match="running statistics of BatchNorm would not follow"):
-        ravine.range_test(ravine.Problem.of(Named(torch.nn.BatchNorm1d(6)), None, batches))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(80, 3, 32, 32, generator=generator), torch.randint(0, 4, (80,), generator=generator)
+
+
+def convolutions():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten(), torch.nn.Linear(1800, 4)
+        )
+
+
+def test_how_many_pixels_are_evaluated_at_once_decides_nothing(pictures):
+    """A loader of more images than are joined is a pair of tensors as any other is: BatchNorm follows the training."""
+    model = convolutions()
+    problem = ravine.Problem.of(model, CE, DataLoader(TensorDataset(*pictures), 32))
+    assert len(problem.parts.batches.items) > 1
+    curve = ravine.range_test(problem, lr=(1e-3, 1e-1), steps=10, seed=3, sharpness=False)
+    dealt = DataLoader(TensorDataset(*pictures), 32, shuffle=True, generator=torch.Generator().manual_seed(3))
+    batches = [lambda own, x=x, y=y: CE(own(x), y) for _ in range(4) for x, y in dealt]
+    follow(curve, copy.deepcopy(model), batches, lambda own: float(CE(own(pictures[0]), pictures[1])))
+    run = ravine.descend(problem, lr=0.01, steps=2)
+    swept = ravine.sweep(problem, lr=[0.01, 0.02], steps=2)
+    own = copy.deepcopy(model)
+    rule = torch.optim.SGD(own.parameters(), lr=0.01)
+    for _ in range(2):
+        rule.zero_grad()
+        CE(own(pictures[0]), pictures[1]).backward()
+        rule.step()
+    bare = torch.cat([each.detach().reshape(-1) for each in own.parameters()])
+    assert (run.position[-1].values == bare.numpy()).all()
+    assert (swept.position[0, -1].values == bare.numpy()).all()
+    assert float(run.loss[-1]) == pytest.approx(float(CE(own.eval()(pictures[0]), pictures[1]).detach()), rel=2e-6)
+
+
+@pytest.mark.parametrize("between", [(), (torch.nn.BatchNorm1d(6),)], ids=["plain", "BatchNorm"])
+def test_batches_that_cannot_be_put_together_are_taken_as_they_came(digits, between):
+    batches = [{"inputs": x, "labels": y} for x, y in zip(*(each.split(40) for each in digits), strict=True)]
+    model = Named(*copy.deepcopy(between))
+    before = copy.deepcopy(model.state_dict())
+    problem = ravine.Problem.of(model, None, batches)
+    curve = ravine.range_test(problem, lr=(1e-3, 1), steps=10)
+    given = [lambda own, k=k: own(**batches[k % 3])["loss"] for k in range(10)]
+    follow(curve, copy.deepcopy(model), given, lambda own: float(own(*digits)["loss"]))
+    assert ravine.range_test(problem, lr=(1e-3, 1), steps=10).identical(curve)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Locked(torch.nn.Module):
+    """It holds what cannot be copied."""
+
+    def __init__(self, *between):
+        super().__init__()
+        self.inner, self.lock = network(*between), threading.Lock()
+
+    def forward(self, inputs):
+        return self.inner(inputs)
+
+
+def test_what_is_refused_is_refused_for_its_own_reason(digits):
+    """Only a model that cannot be copied: nothing of it may change, and BatchNorm would have to."""
+    loader = DataLoader(TensorDataset(*digits), 20)
+    held = ravine.Problem.of(Locked(torch.nn.BatchNorm1d(6)), CE, loader)
+    for call, reason in (
+        (ravine.range_test, "Locked cannot be copied.*would not follow; raise the lr in a loop of your own"),
+        (ravine.descend, "Locked cannot be copied, while Locked trains otherwise.*within ravine.record"),
+        (lambda each: ravine.descend(each, batch_size=5), "Locked cannot be copied, while"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            call(held)
+    plain = ravine.range_test(ravine.Problem.of(Locked(), CE, loader), lr=(1e-3, 1), steps=10)
+    batches = [lambda own, x=x, y=y: CE(own(x), y) for _ in range(3) for x, y in loader]
+    follow(plain, network(), batches, lambda own: float(CE(own(digits[0]), digits[1])))
+    named = ravine.Problem.of(Named(), None, [{"inputs": digits[0], "labels": digits[1]}] * 2)
+    with pytest.raises(ValueError, match="no batches of 5 can be dealt.*: batches that are mappings stay as they came"):
+        ravine.descend(named, batch_size=5)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", torch.optim.AdamW, torch.optim.LBFGS, "RMSprop"])

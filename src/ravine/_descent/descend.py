@@ -175,7 +175,7 @@ def descend(
     else:
         cells = [each for _, each in labelled]
     for each in cells:
-        check_trainable(each.loss, each.start, "ravine.descend")
+        check_trainable(each, "ravine.descend")
     feed = make_feed(cells, batch_size, seed, loss_every)
     spec = RunSpec(
         made_by,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ravine._problem.over_batches import OverBatches
+from ravine._problem.over_batches import unjoined
 from ravine._problem.problem import Problem
 
 
@@ -67,9 +67,9 @@ def make_feed(problems: Sequence[Problem], batch_size: int | None, seed: int, lo
             )
         return None
     for each in problems:
-        if isinstance(each.loss, OverBatches) and each.parts is None:
+        if (loss := unjoined(each)) is not None:
             raise ValueError(
-                "the loader's batches cannot be put together, so that none of another size can be dealt from them: "
+                f"no batches of {batch_size} can be dealt from the loader's: {loss.why_apart}; "
                 "leave batch_size out, or train in a loop of your own within ravine.record"
             )
         if each.parts is None:

@@ -26,7 +26,7 @@ from ravine._descent.trace import Trace
 from ravine._descent.treat import loop_settings
 from ravine._format import kind_of
 from ravine._problem.copies import attributes_kept
-from ravine._problem.over_batches import OverBatches
+from ravine._problem.over_batches import unjoined
 from ravine._problem.problem import Problem
 from ravine._problems import Given, as_one_problem
 from ravine._progress import tracked
@@ -166,12 +166,14 @@ def _check_settings(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
 
 
 def _check_statistics(problem: Problem) -> None:
-    """Refuse BatchNorm where batches cannot be put together: its running statistics would not follow the training."""
-    loss = problem.loss
-    if isinstance(loss, OverBatches) and any(isinstance(m, _BatchNorm) and m.training for m in loss.model.modules()):
+    """Refuse BatchNorm in a model that cannot be copied: its running statistics would not follow the training."""
+    loss = unjoined(problem)
+    if loss is None or not loss.shared:
+        return
+    if any(isinstance(each, _BatchNorm) and each.training for each in loss.model.modules()):
         raise ValueError(
-            "the loader's batches cannot be put together, and the running statistics of BatchNorm would not follow a "
-            "training on them: hand the model over in eval mode, or give batches of one shape"
+            f"{loss.why_apart}, and a range test leaves it as it is: the running statistics of BatchNorm would not "
+            "follow; raise the lr in a loop of your own within ravine.record(model, optimizer)"
         )
 
 
@@ -189,9 +191,8 @@ class Ramp:
         self.live, self.rule, self.handed = begin(self.problem, self.spec)
         self.trace = Trace(self.rule, leaves_of(self.rule, self.handed, self.spec))
         self.trace.settings |= loop_settings(self.spec.optimizer, self.spec.settings)
-        loss = self.problem.loss
-        self.pieces = loss if isinstance(loss, OverBatches) and self.problem.parts is None else None
-        if self.pieces is not None:
+        self.pieces = unjoined(self.problem)
+        if self.pieces is not None and self.pieces.shared:
             self.live = replace(self.live, loss_of=self._of_piece)
         self.apart = self.spec.feed is not None or self.live.apart or self.pieces is not None
         self.losses, self.seen, self.sharpness = (np.full(len(self.rates), np.nan) for _ in range(3))
@@ -230,10 +231,10 @@ class Ramp:
         """Deal out batches without end; None stands for all data at once."""
         if self.spec.feed is not None:
             return self.spec.feed.deal(self.problem)
-        return itertools.cycle([(item,) for item in self.pieces.batches.items] if self.pieces else [None])
+        return itertools.cycle([(item,) for item in self.pieces.batches.as_dealt] if self.pieces else [None])
 
     def _of_piece(self, item: Any) -> torch.Tensor:
-        """Return the loss of a batch that cannot be put together with others, as the module trains."""
+        """Return the loss of a batch of a module that is the user's own, as it trains, and leave it as it was."""
         assert self.pieces is not None
         with process_state(), attributes_kept(self.pieces.model):
             return self.pieces.of_batch(item, self.live.leaves)
@@ -263,7 +264,7 @@ class Ramp:
         place = torch.cat([leaf.detach().cpu().double().reshape(-1) for leaf in self.live.leaves.values()]).numpy()
         try:
             curvature = float(top_eigenpairs(self.problem, place)[0][0])
-        except (ValueError, RuntimeError):  # not finite, or it cannot be differentiated twice
+        except (TypeError, ValueError, RuntimeError):  # no float64, not finite, or it cannot be differentiated twice
             self.looks = False
             return
         self.sharpness[step] = curvature

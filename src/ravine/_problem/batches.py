@@ -43,7 +43,7 @@ GROUPS = 20
 class Batches:
     """Batches, and what the loss of each counts; `drawn` of `rows` samples are there, all unless some were drawn.
 
-    `dealt` is how many samples a batch had as the loader gave it.
+    `dealt` is how many samples a batch had as the loader gave it, and `sizes` how many each had where some were joined.
     """
 
     items: tuple[Batch, ...]
@@ -54,6 +54,19 @@ class Batches:
     rows: int
     remarks: tuple[str, ...] = ()
     dealt: int = 0
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def as_dealt(self) -> tuple[Batch, ...]:
+        """The batches as the loader gave them: what was joined is joined for speed, and a step is taken on one of them."""
+        sizes, pieces = iter(self.sizes), []
+        for item in self.items:
+            rows = torch.arange(rows_of(item))
+            while len(rows):
+                size = next(sizes, len(rows))
+                pieces.append(item if size == rows_of(item) else take(item, rows[:size]))
+                rows = rows[size:]
+        return tuple(pieces)
 
     @property
     def total(self) -> float:
@@ -143,7 +156,7 @@ def weigh(
     the weighted mean of the two, nothing is joined.
     """
     items = list(batches.items)
-    joinable = _fit_together(items)
+    joinable = fit_together(items)
     joined = len(items) == 1
     if joinable and len(items) > 1:
         one, other = items[0], items[1]
@@ -156,6 +169,7 @@ def weigh(
             expected, scale = (sum(terms) / counts if counts else c), abs(a) + abs(b)
         joined = not np.isfinite([expected, c]).all() or abs(expected - c) <= SEPARABLE * scale
         if joined:
+            batches = replace(batches, sizes=tuple(map(rows_of, items)))
             items = _merge(items, images)
         elif weight is None:
             warnings.warn(
@@ -206,7 +220,7 @@ def _simplest(items: Sequence[Batch], averages: Sequence[Average]) -> tuple[floa
     return tuple(map(float, rows)) if alike else tuple(counts)
 
 
-def _fit_together(items: Sequence[Batch]) -> bool:
+def fit_together(items: Sequence[Batch]) -> bool:
     """Tell whether batches are pairs of tensors whose rows can be put below each other."""
     shapes = set()
     for item in items:

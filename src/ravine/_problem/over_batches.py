@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from ravine._format import kind_of
-from ravine._problem.batches import Batch, Batches
+from ravine._problem.batches import Batch, Batches, fit_together
 from ravine._problem.copies import attributes_kept, evaluation_mode, make_copy
 from ravine._problem.criteria import Criterion, name_of
 from ravine._system import process_state
 from ravine._torch import call_with, fork_random_state, set_seed
+
+if TYPE_CHECKING:
+    from ravine._problem.problem import Problem
 
 OWN = "criterion."
 """What stands before the names of a criterion's own parameters."""
@@ -121,6 +124,17 @@ class OverBatches:
         batches = self.batches.each(lambda tensor: _to(tensor, dtype))
         return OverBatches(model, criterion, batches, held, self.mode)
 
+    @property
+    def why_apart(self) -> str:
+        """Why its batches are no pair of tensors, with which any batches could be dealt."""
+        if self.shared:
+            return f"{type(self.model).__name__} cannot be copied"
+        if isinstance(self.batches.items[0], Mapping):
+            return "batches that are mappings stay as they came"
+        if not fit_together(self.batches.items):
+            return "rows of these batches have several shapes, or are no tensors"
+        return "the loss of two batches together is not the mean of their losses"
+
     @contextmanager
     def _called(self) -> Iterator[None]:
         """Be alone with the module in the mode that the loss is evaluated in; modes and attributes are put back."""
@@ -129,14 +143,23 @@ class OverBatches:
             yield
 
 
-def check_trainable(loss: Any, start: Mapping[str, torch.Tensor], call: str) -> None:
+def check_trainable(problem: Problem, call: str) -> None:
     """Refuse to train a module on batches that are no pair, where it trains on another number than the loss."""
-    if isinstance(loss, OverBatches) and loss.trains_otherwise(start):
+    loss = unjoined(problem)
+    if loss is not None and loss.trains_otherwise(problem.start):
+        name = type(loss.model).__name__
         raise ValueError(
-            f"{call} trains on all data at once, and these batches cannot be put together while "
-            f"{type(loss.model).__name__} trains otherwise than it is evaluated (dropout, BatchNorm): train it in a "
-            "loop of your own within ravine.record, or hand it over in eval mode"
+            f"{call} trains on all data at once, and here it cannot: {loss.why_apart}, while {name} trains otherwise "
+            "than it is evaluated (dropout, BatchNorm); train it in a loop of your own within ravine.record"
         )
+
+
+def unjoined(problem: Problem) -> OverBatches | None:
+    """Return the loss of a problem whose batches are no pair of tensors; None where they are, or there are none.
+
+    That a pair is evaluated a few batches at a time is for speed, and its loss is of this class too.
+    """
+    return problem.loss if problem.parts is None and isinstance(problem.loss, OverBatches) else None
 
 
 def loss_of_batch(model: Any, criterion: Any, item: Batch) -> torch.Tensor:

@@ -189,7 +189,7 @@ def sweep(
         shared |= {"groups": groups, "batch_size": batch_size, "seed": seed, "keep": keep, "engine": engine}
         return race(sweep, optimizer, {**shared, "executor": executor, **settings}, store)
     for each in [problem] if isinstance(problem, Problem) else problem.values():
-        check_trainable(each.loss, each.start, "ravine.sweep")
+        check_trainable(each, "ravine.sweep")
     made_by, schedule = as_optimizer(optimizer), as_scheduler(scheduler, steps)
     begun = (
         None
