@@ -7,10 +7,13 @@ import copy
 import gc
 import io
 import os
+import pickle
+import pickletools
 import random
 import resource
 import signal
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -649,6 +652,76 @@ def test_copies_made_inside_are_no_part_of_it():
     found = recorder.dataset()
     assert found.sizes["step"] == 2
     assert found.batch_loss.values[0] == loss.item()
+
+
+class Cloned(torch.nn.Module):
+    """Gives its own loss, and is copied in a way of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 1)
+
+    def forward(self, x, y):
+        return {"loss": torch.nn.functional.mse_loss(self.inner(x), y)}
+
+    def __deepcopy__(self, memo):
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
+
+
+def named_in(stored):
+    """Return the modules that a file of torch.save names."""
+    with zipfile.ZipFile(stored) as held:
+        pickled = next(held.read(name) for name in held.namelist() if name.endswith("data.pkl"))
+    strings = [told for op, told, _ in pickletools.genops(pickled) if isinstance(told, str)]
+    return {told.replace(" ", ".").split(".")[0] for told in strings}
+
+
+@pytest.mark.parametrize("given", ["criterion", "model"])
+def test_what_is_copied_or_saved_whole_inside_bears_nothing_of_it(given):
+    """A hook of the user's own stays where it is, in the copy as well."""
+    x, y = data()
+    model, criterion = (network(), torch.nn.MSELoss()) if given == "criterion" else (Answering(network()), None)
+    owner = model if criterion is None else criterion
+    own = owner.register_forward_hook(print_nothing)
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule, criterion, every=1), ravine.record(model, rule, criterion, every=1):
+        for _ in range(3):
+            rule.zero_grad()
+            (model(x, y).loss if criterion is None else criterion(model(x), y)).backward()
+            rule.step()
+        assert len(owner._forward_hooks) == 3
+        torch.save(torch.nn.ModuleDict({"net": model, "loss": criterion or torch.nn.L1Loss()}), stored := io.BytesIO())
+        average, twin, shallow = torch.optim.swa_utils.AveragedModel(model), copy.deepcopy(owner), copy.copy(owner)
+    assert "ravine" not in named_in(stored)
+    held = torch.load(io.BytesIO(stored.getvalue()), weights_only=False)
+    for each in (owner, held["net"] if criterion is None else held["loss"], twin, shallow):
+        assert list(each._forward_hooks.values()) == [print_nothing]
+        assert "__getstate__" not in vars(each)
+    assert list(average.module._forward_hooks.values()) == [print_nothing] * (criterion is None)
+    own.remove()
+    assert not owner._forward_hooks
+
+
+def print_nothing(*_):
+    """A hook of the user's own."""
+
+
+def test_a_class_that_copies_itself_keeps_what_does_nothing_and_needs_no_ravine():
+    x, y = data()
+    model = Cloned()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ravine.record(model, rule, every=1) as recorder:
+        model(x, y)["loss"].backward()
+        twin = copy.deepcopy(model)
+        rule.step()
+    twin(x, y)["loss"].backward()
+    (left,) = twin._forward_hooks.values()
+    assert left(twin, (x, y), {}) is None
+    assert b"ravine" not in pickle.dumps(left)
+    assert recorder.dataset().step.values.tolist() == [0, 1]
 
 
 def test_parameters_unfrozen_later_are_told():

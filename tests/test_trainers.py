@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from types import SimpleNamespace
@@ -237,6 +238,9 @@ def test_losses_of_accumulated_batches_are_one(hugging_face, shares, count):
             model(part, num_items_in_batch=count)["loss"].backward()
             with torch.no_grad():
                 model(part + 1, num_items_in_batch=count)  # an evaluation
+        twin = copy.deepcopy(model)
+        assert model._forward_hooks_with_kwargs
+        assert not {**twin._forward_hooks, **twin._forward_hooks_with_kwargs}
         callback.on_pre_optimizer_step(None, state, None)
         rule.step()
         rule.zero_grad()

@@ -12,7 +12,7 @@ import torch
 from ravine._record.iterations import Iterations
 from ravine._record.losses import Window, is_trained_on, loss_in
 from ravine._record.members import Members, scheduled_now
-from ravine._record.owners import Hook
+from ravine._record.owners import Hook, Hung
 from ravine._record.snapshots import Snapshots
 from ravine._record.tell import tell
 from ravine._record.unfrozen import Unfrozen
@@ -79,7 +79,7 @@ class Hooks:
         """Hang what a snapshot needs: the loss, and the parameters before the step."""
         if not self._due_handles:
             self._due_handles = [rule.register_step_pre_hook(Hook(self._before, rule)) for rule in self._optimizers]
-            self._due_handles.append(self._owner.register_forward_hook(Hook(self._saw, self._owner)))
+            self._due_handles.append(Hung(self._saw, self._owner))
 
     def _detach_due(self) -> None:
         """Take that off until the next snapshot: torch calls a module with a hook in a way that takes microseconds."""

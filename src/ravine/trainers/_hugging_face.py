@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ravine._record.losses import is_trained_on, loss_in
-from ravine._record.owners import Hook
+from ravine._record.owners import Hung
 from ravine._record.record import Every
 from ravine.trainers._callback import Recording, find_base
 
@@ -71,7 +71,7 @@ class HuggingFace(Recording, Base):
         if state.is_world_process_zero:
             self.begin(model, optimizer, state.global_step)
             if self._records:
-                self._handle = model.register_forward_hook(Hook(self._watch, model), with_kwargs=True)
+                self._handle = Hung(self._watch, model, with_kwargs=True)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """State the loss of all that was accumulated, where the model gave shares of it."""
