@@ -408,7 +408,9 @@ def test_back_and_forward_undo(visit):
         ("momentum=Infinity&steps=0&panel=9", ["momentum=Infinity", "steps=0", "panel=9"]),
         ("problem=rosenbrok&theme=pink&start=1,2,3", ["problem=rosenbrok", "theme=pink", "start=1,2,3"]),
         ("speed=3&nesterov=2&step=1.5&pin=lr:0.1", ["speed=3", "nesterov=2", "step=1.5", "pin=lr:0.1"]),
-        ("points=1,1e20;2,3", ["points=1,1e20;2,3"]),
+        ("points=1,1e20;2,3&problem=__proto__", ["points=1,1e20;2,3", "problem=__proto__"]),
+        ("problem=constructor&pin=optimizer:toString,start:1:1", ["problem=constructor", "pin=optimizer:toString"]),
+        ("nesterov=constructor&maximize=__proto__", ["nesterov=constructor", "maximize=__proto__"]),
         ("points=1,2;x,3&delta=-1&condition=3", ["points=1,2;x,3", "delta=-1", "condition=3"]),
     ],
 )

@@ -69,7 +69,7 @@ export function readLink(fragment, cards, own) {
   const drop = (name) => left.push(`${name}=${shorten(parts.get(name))}`);
   let card = cards[own], points = null;
   if (parts.has('problem')) {
-    if (cards[parts.get('problem')]) card = cards[parts.get('problem')];
+    if (Object.hasOwn(cards, parts.get('problem'))) card = cards[parts.get('problem')];
     else drop('problem');
   }
   if (parts.has('points')) {
@@ -99,7 +99,7 @@ function readOne(name, text, state, card) {
     const value = state[name] === null ? undefined : finite(text);
     return value >= (name === 'condition' ? 1 : Number.MIN_VALUE) ? value : undefined;
   }
-  if (SWITCHES.includes(name)) return { 0: false, 1: true }[text];
+  if (SWITCHES.includes(name)) return ['0', '1'].includes(text) ? text === '1' : undefined;
   if (name === 'start') return readPair(text.split(','));
   if (name === 'steps') return whole(text, 1, MOST_STEPS);
   if (name === 'step') return whole(text, 0, MOST_STEPS);
