@@ -408,6 +408,9 @@ def test_back_and_forward_undo(visit):
         ("momentum=Infinity&steps=0&panel=9", ["momentum=Infinity", "steps=0", "panel=9"]),
         ("problem=rosenbrok&theme=pink&start=1,2,3", ["problem=rosenbrok", "theme=pink", "start=1,2,3"]),
         ("speed=3&nesterov=2&step=1.5&pin=lr:0.1", ["speed=3", "nesterov=2", "step=1.5", "pin=lr:0.1"]),
+        ("points=1,1e20;2,3&problem=__proto__", ["points=1,1e20;2,3", "problem=__proto__"]),
+        ("problem=constructor&pin=optimizer:toString,start:1:1", ["problem=constructor", "pin=optimizer:toString"]),
+        ("nesterov=constructor&maximize=__proto__", ["nesterov=constructor", "maximize=__proto__"]),
         ("points=1,2;x,3&delta=-1&condition=3", ["points=1,2;x,3", "delta=-1", "condition=3"]),
     ],
 )
@@ -417,6 +420,54 @@ def test_what_a_link_cannot_mean_is_left_out_and_told(browser, file, fragment, l
     for each in left:
         assert each in said
     assert visit.state["lr"] == 0.1
+    visit.close()
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "start=1e18,-1e18&steps=30",
+        "start=-1e9,1e12",
+        "points=1,1e17;2,1.0000000000000002e17",
+        "points=1,5;1.0000000000000002,6",
+        "points=1,1e-300;2,3",
+        "pin=lr:0.1,start:1e30:1",
+        "lr=1e300",
+        "lr=0",
+    ],
+)
+def test_no_number_holds_the_page_up(browser, file, fragment):
+    visit = Visit(browser, f"{file.as_uri()}#{fragment}", 1280, 800)
+    assert visit.page.inner_text(".message") == ""
+    assert visit.page.evaluate("document.documentElement.scrollHeight") < 2500  # no handle far below makes it long
+    visit.close()
+
+
+@pytest.mark.parametrize("start", ["1e20,1", "1e30,1e30", "1e38,0"])
+def test_a_start_that_python_refuses_is_refused_in_its_words_and_the_pictures_stay(browser, file, start):
+    with pytest.raises(ValueError, match="finite") as refused:
+        ravine.descend(ravine.gallery.article()["MSELoss"].starting_at(weight=float(start.split(",")[0])))
+    visit = Visit(browser, f"{file.as_uri()}#start={start}")
+    page = visit.page
+    said = f"{refused.value}. The pictures show SGD(lr=0.1) from (weight 6, bias {MINUS}3)."
+    assert page.inner_text(".refusal") == said
+    assert page.inner_text(".words li").startswith("The loss at the start is inf: start where it is finite.")
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1)
+    np.testing.assert_array_equal(np.array(visit.bits()[0][1], dtype=float), run.loss.values)
+    page.fill("[aria-label='start, weight']", "2")
+    page.fill("[aria-label='start, bias']", "2")
+    page.keyboard.press("Tab")
+    visit.rest()
+    assert page.locator(".refusal").first.is_hidden()
+    page.fill("[aria-label='start, weight']", "-1e25")
+    page.keyboard.press("Tab")
+    visit.rest()
+    assert "from (weight 2, bias 2)." in page.inner_text(".refusal")
+    handle = page.locator("section[aria-label=MSELoss] .handle")
+    drag(page, centre(handle), tuple(each + 30 for each in centre(handle)))  # from where the pictures begin
+    visit.rest()
+    assert page.locator(".refusal").first.is_hidden()
+    assert 0 < visit.state["start"][0] < 2
     visit.close()
 
 
@@ -461,6 +512,7 @@ def test_own_points_pasted_dragged_added_and_taken_away(visit):
         ("1 2\n3", "line 2 has 1 value"),
         ("a b\n1 2\n2 x", "line 3: “x” is no finite number"),
         ("1,2\n1,3", "two different places"),
+        ("1,2\n2,1e20", "the loss at weight 0, bias 0 is inf"),
     ):
         page.fill("dialog textarea", text)
         page.click("dialog .main")

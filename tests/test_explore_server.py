@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import signal
 import socket
@@ -354,13 +355,13 @@ def test_the_command_writes_a_file(tmp_path):
     assert labels == ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"]
 
 
-@pytest.fixture
-def served():
+@contextlib.contextmanager
+def serving(problem, **settings):
     """The page of a function that Python runs, behind a real server."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
-    address, problem = f"http://127.0.0.1:{bound.getsockname()[1]}", rosenbrock()
-    app = make_app({"": problem}, make_page(problem), address, TOKEN)
+    address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    app = make_app({"": problem}, make_page(problem, settings=settings), address, TOKEN)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
@@ -368,6 +369,12 @@ def served():
     server.should_exit = True
     thread.join()
     bound.close()
+
+
+@pytest.fixture
+def served():
+    with serving(rosenbrock()) as address:
+        yield address
 
 
 @pytest.mark.filterwarnings("default")
@@ -388,6 +395,25 @@ def test_a_pin_of_what_python_runs_stays_as_a_ghost(browser, served):
     page.keyboard.press("p")
     wait_until(page, "!ravine.shown[0].pinned")
     context.close()
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_python_refuses_is_told_in_the_panel_and_an_lr_of_0_holds_nothing_up(browser):
+    with serving(rosenbrock(), lr=0.0) as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address)
+        wait_until(page, "ravine.shown.length > 0")
+        page.fill("[aria-label='start, x']", "1e30")
+        page.keyboard.press("Tab")
+        wait_until(page, "ravine.shown[0].error && !ravine.dirty && !ravine.request && !ravine.resting")
+        told = "ValueError: the loss at the start is inf: start where it is finite"
+        assert page.inner_text(".verdict .reason") == told
+        assert page.inner_text("h1") == "Plain SGD at lr 0: no run"
+        page.fill("[aria-label='start, x']", "1")
+        page.keyboard.press("Tab")
+        wait_until(page, "!ravine.shown[0].error && !ravine.request")
+        context.close()
 
 
 def test_filters_of_warnings_are_set_while_it_serves_and_put_back(monkeypatch):

@@ -1,6 +1,6 @@
 // Axes of a chart, and scales that leave nothing out of sight but what runs away.
 
-import { FONT, tickText, ticksOf } from './dom.js';
+import { FONT, tickText, ticksOf, wholesIn } from './dom.js';
 
 const DEPTH = 1e-14, OVER = 30;
 
@@ -29,7 +29,7 @@ const decadeText = (power) => (power === 0 ? '1' : power === 1 ? '10' : power ==
 export function logScale(lines) {
   let low = Infinity, high = 0, start = 0;
   for (const { values } of lines) {
-    start = Math.max(start, values[0]);
+    if (Number.isFinite(values[0])) start = Math.max(start, values[0]);
     for (const value of values) {
       if (!(value > 0) || !Number.isFinite(value)) continue;
       low = Math.min(low, value);
@@ -39,8 +39,7 @@ export function logScale(lines) {
   if (!(high > 0)) [low, high, start] = [0.1, 1, 1];
   const top = Math.log10(Math.min(high, Math.max(start, Number.MIN_VALUE) * OVER)), bottom = Math.max(Math.floor(Math.log10(low)), Math.log10(start * DEPTH));
   const upper = Math.max(top + 0.05, bottom + 1), place = (t) => (t - bottom) / (upper - bottom), every = Math.max(1, Math.ceil((upper - bottom) / 5));
-  const ticks = [];
-  for (let power = Math.ceil(bottom); power <= upper; power++) if (power % every === 0) ticks.push(power);
+  const ticks = wholesIn(bottom, upper).filter((power) => power % every === 0);
   return { share: (value) => (value > 0 ? Math.max(-0.1, place(Math.log10(value))) : -0.1), place, ticks, text: decadeText };
 }
 

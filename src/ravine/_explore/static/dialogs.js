@@ -18,7 +18,7 @@ export function editPoints(app) {
   const area = element('textarea', { rows: 14, spellcheck: false, 'aria-label': 'points, two numbers a line', value: lines.join('\n') });
   const fault = element('p', { className: 'refusal', role: 'alert' });
   const use = () => {
-    const found = readPoints(area.value);
+    const found = readPoints(area.value, app.cards.article ?? app.card);
     setText(fault, found.fault ?? '');
     if (found.fault) return;
     box.close();

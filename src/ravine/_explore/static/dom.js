@@ -50,13 +50,19 @@ export function readColors(root) {
 export const FONT = '12px system-ui, "Segoe UI", Roboto, sans-serif';
 export const BOLD = `600 ${FONT}`;
 
-// Round numbers on an axis, about so many.
+// Round numbers on an axis, about so many; none where the ends are not finite, or no number lies between them.
 export function ticksOf(low, high, count = 4) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((each) => each >= raw * 0.999);
-  const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(Number((k * step).toPrecision(12)));
-  return found;
+  return [...new Set(wholesIn(low / step - 1e-9, high / step + 1e-9).map((k) => Number((k * step).toPrecision(12))))];
+}
+
+const MOST = 1000;
+
+// The whole numbers from one to another: counted, because k++ stands still beyond 2 ** 53, and at infinity.
+export function wholesIn(low, high) {
+  const first = Math.ceil(low), many = Math.floor(high) - first + 1;
+  return Array.from({ length: many > 0 && many < MOST ? many : 0 }, (_, k) => first + k);
 }
 
 export const tickText = (value) => String(Number(value.toPrecision(6))).replace('-', '−');

@@ -1,7 +1,7 @@
 // The settings: each a slider and a number, with its limit and its best value on the track.
 
 import { element, setAttribute, setProperty, setStyle, setText } from './dom.js';
-import { number } from './format.js';
+import { number, place as placeText } from './format.js';
 import { followArrows } from './hands.js';
 import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has, nameOf, usualOf } from './optimizers.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
@@ -123,8 +123,9 @@ export class Knobs {
       setAttribute(field, 'aria-label', `start, ${app.card.labels[k]}`);
       setText(this.names[k], app.card.labels[k]);
     });
-    setText(this.refusal, app.refused ? `torch refuses this: ${app.refused}. The pictures show ${callOf(app.lastSettings)}.` : '');
-    setProperty(this.refusal, 'hidden', !app.refused);
+    const why = app.refused ? `torch refuses this: ${app.refused}` : app.strayed;
+    setText(this.refusal, why && `${why}. The pictures show ${callOf(app.lastSettings)}${app.strayed && ` from ${placeText(app.card.labels, app.lastStart)}`}.`);
+    setProperty(this.refusal, 'hidden', !why);
     this.renderLimits();
   }
 

@@ -4,6 +4,7 @@ import { Curves } from './curves.js';
 import { Actions } from './actions.js';
 import { element, setAttribute, setText } from './dom.js';
 import { Fit } from './fit.js';
+import { frameOf } from './frame.js';
 import { Header } from './header.js';
 import { Knobs } from './knobs.js';
 import { Panel } from './panels.js';
@@ -25,7 +26,7 @@ export class App extends Actions {
     super();
     Object.assign(this, { root, host, cards: given.cards, own: given.own, proofs: given.proofs, begun: given.settings ?? {}, link: given.link ?? '' });
     this.id = `ravine-${Math.random().toString(36).slice(2, 8)}`;
-    Object.assign(this, { version: 0, moving: false, editing: false, refused: '', headline: '', past: [], shown: [], wanted: true });
+    Object.assign(this, { version: 0, moving: false, editing: false, refused: '', strayed: '', headline: '', past: [], shown: [], wanted: true });
     this.header = new Header(this);
     this.knobs_ = new Knobs(this);
     this.curves = new Curves(this);
@@ -46,6 +47,11 @@ export class App extends Actions {
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.dress());
     if (host.address) addEventListener('popstate', () => this.restore(this.address()));
     this.prove();
+  }
+
+  // from where the runs that are seen begin, or will once they come
+  get start() {
+    return this.strayed ? this.lastStart : this.state.start;
   }
 
   // ---- what is shown -----------------------------------------------------------------------------------------------------
@@ -149,19 +155,21 @@ export class App extends Actions {
   compute() {
     this.dirty = false;
     this.refused = findRefusal(settingsOf(this.state));
-    if (this.refused && this.shown.length) return;
-    const state = this.refused ? { ...this.state, ...USUAL, lr: initialState(this.card).lr } : this.state;
-    this.runs.compute(state, (all, settings) => this.accept(all, settings), (gone, refused) => {
+    this.strayed = this.runs.strayed(this.state.start);
+    if ((this.refused || this.strayed) && this.shown.length) return;
+    const { lr, start } = initialState(this.card);
+    const state = { ...this.state, ...(this.refused && { ...USUAL, lr }), ...(this.strayed && { start }) };
+    this.runs.compute(state, (all, settings) => this.accept(all, settings, state.start), (gone, refused) => {
       this.refused = refused;
       if (gone) this.say(gone);
       this.paint();
     });
   }
 
-  accept(all, settings) {
-    this.lastSettings = settings;
+  accept(all, settings, start) {
+    Object.assign(this, { lastSettings: settings, lastStart: start });
     this.stale ||= this.moving;
-    this.ranges ??= this.card.ranges[this.card.axes[0]] ? { x: this.card.ranges[this.card.axes[0]], y: this.card.ranges[this.card.axes[1]] } : frameOf(all, this.state.start, this.swap);
+    this.ranges ??= this.card.ranges[this.card.axes[0]] ? { x: this.card.ranges[this.card.axes[0]], y: this.card.ranges[this.card.axes[1]] } : frameOf(all, this.start, this.swap);
     const before = this.shown;
     this.shown = all.map(({ facts, error }, index) => ({
       index, facts, error, color: index, panel: this.runs.panels[index], label: this.runs.panels[index].label, short: shortOf(this.runs.panels[index].label),
@@ -195,7 +203,7 @@ export class App extends Actions {
       setAttribute(this.tabs.children[one.index], 'aria-pressed', String(one.index === panel));
     }
     this.headline = headlineOf(this.visible().filter((one) => !one.error), this.lastSettings);
-    this.root.classList.toggle('refused', Boolean(this.refused));
+    this.root.classList.toggle('refused', Boolean(this.refused || this.strayed));
     // first all that is drawn, then all that is written: a font set on a canvas has the browser bring its styles up to date
     const maps = this.visible().map((one) => one.panelView);
     for (const view of [...maps, this.curves, this.fit, this.phase]) view.render();
@@ -229,16 +237,4 @@ const shortOf = (label) => label.replace(/Loss$/, '');
 
 function sameBits(one, other) {
   return one.loss.length === other.loss.length && one.loss.every((each, k) => Object.is(each, other.loss[k])) && one.position.every((each, k) => Object.is(each, other.position[k]));
-}
-
-// A frame around the start and every minimum, or around where the runs went.
-function frameOf(all, start, swap) {
-  const places = [start, ...all.flatMap(({ facts }) => (facts.landmark ? [facts.landmark.place] : []))];
-  if (places.length === 1) for (const { facts } of all) for (let k = 0; k <= facts.taken; k++) places.push([facts.run.position[2 * k], facts.run.position[2 * k + 1]]);
-  const span = (j) => {
-    const values = places.map((place) => place[j]).filter((each) => Math.abs(each - start[j]) < 1e6 * (1 + Math.abs(start[j])));
-    const low = Math.min(...values), high = Math.max(...values), pad = 0.6 * (high - low) || Math.max(1, Math.abs(low));
-    return [low - pad, high + pad];
-  };
-  return swap ? { x: span(1), y: span(0) } : { x: span(0), y: span(1) };
 }

@@ -48,7 +48,7 @@ export class Panel {
       return (at) => app.change({ start: place(at) }, { moving: true });
     }, () => app.settle());
     followArrows(handle, ([across, up], many) => {
-      const { x0, x1, y0, y1 } = this.view, [x, y] = app.swap ? [app.state.start[1], app.state.start[0]] : app.state.start;
+      const { x0, x1, y0, y1 } = this.view, [x, y] = app.swap ? app.start.toReversed() : app.start;
       const moved = [tidy(x + across * many * niceStep((x1 - x0) / 130)), tidy(y + up * many * niceStep((y1 - y0) / 130))];
       app.change({ start: app.swap ? moved.reverse() : moved });
     });
@@ -95,7 +95,7 @@ export class Panel {
     if (!fresh && this.drawn === drawn) return;
     this.drawn = drawn;
     if (!draft) this.decay = decay;
-    this.written = drawGround(sheet.stillPen, view, grid, { decay, bottom, colors, axes: app.card.axes, avoid: this.at(app.state.start, 0) });
+    this.written = drawGround(sheet.stillPen, view, grid, { decay, bottom, colors, axes: app.card.axes, avoid: this.at(app.start, 0) });
   }
 
   renderRun(pen) {
@@ -121,7 +121,7 @@ export class Panel {
   }
 
   marks(pen, room, facts, step, ink) {
-    const { app, view } = this, { colors, state } = app, { landmark, own, decay } = facts;
+    const { app, view } = this, { colors } = app, { landmark, own, decay } = facts;
     const spots = [];
     const mark = (place, name, diamond) => {
       const [x, y] = this.at(place, 0);
@@ -140,7 +140,7 @@ export class Panel {
     };
     if (landmark) mark(landmark.place, decay ? 'goal' : 'minimum', false);
     if (decay && own) mark(own.place, 'minimum of the loss', true);
-    const [ex, ey] = this.at(facts.run.position, step), [sx, sy] = this.at(state.start, 0);
+    const [ex, ey] = this.at(facts.run.position, step), [sx, sy] = this.at(app.start, 0);
     const dot = (x, y, radius, fill, edge, width) => {
       if (!Number.isFinite(x + y)) return;
       pen.beginPath();
@@ -156,7 +156,9 @@ export class Panel {
     room.label(pen, 'start', sx, sy, { ...style, color: ink, font: BOLD }, 14);
     for (const [name, x, y] of spots) room.label(pen, name, x, y, style, 16);
     if (!(ex > 0 && ey > 0 && ex < view.width && ey < view.height)) this.leaving(pen, room, facts, step, style);
-    setStyle(this.handle, 'transform', `translate(${sx.toFixed(1)}px, ${sy.toFixed(1)}px)`);
+    // of a start outside it stands at the edge, where it can be taken, and makes no page longer
+    const [hx, hy] = [[sx, view.width], [sy, view.height]].map(([at, most]) => Math.min(most, Math.max(0, at || 0)).toFixed(1));
+    setStyle(this.handle, 'transform', `translate(${hx}px, ${hy}px)`);
   }
 
   // where a path whose last places all lie outside goes out of the map
@@ -191,16 +193,16 @@ export class Panel {
   }
 
   tell() {
-    const { app } = this, { facts, note } = app.shown[this.index];
-    setText(this.outcome, outcomeOf(facts));
-    setText(this.reason, reasonOf(facts));
+    const { app } = this, { facts, note, error } = app.shown[this.index];
+    setText(this.outcome, error ? 'no run' : outcomeOf(facts));
+    setText(this.reason, error || reasonOf(facts));
     setText(this.note, note);
     this.box.classList.toggle('chosen', app.state.panel === this.index);
   }
 
   // in words for who does not see it, once the hand rests
   say() {
-    const { app } = this, [p, q] = app.card.labels, { start } = app.state, name = this.box.getAttribute('aria-label');
+    const { app } = this, [p, q] = app.card.labels, { start } = app, name = this.box.getAttribute('aria-label');
     setAttribute(this.sheet.canvas, 'aria-label', `map of ${name}: ${this.outcome.textContent}. ${this.reason.textContent}`);
     setAttribute(this.handle, 'aria-label', `start on the map of ${name}: ${p} ${start[0]}, ${q} ${start[1]}. Arrow keys move it`);
   }

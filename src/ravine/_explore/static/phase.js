@@ -1,6 +1,6 @@
 // lr × momentum: how many steps each pair takes to arrive, the limit, and where one is.
 
-import { BOLD, FONT, element, followWidth, setAttribute, setProperty, setStyle, setText, tickText } from './dom.js';
+import { BOLD, FONT, element, followWidth, setAttribute, setProperty, setStyle, setText, tickText, wholesIn } from './dom.js';
 import { number, soMany, steps as stepsText } from './format.js';
 import { followArrows, followPointer } from './hands.js';
 import { OPTIMIZERS, nameOf, settingsOf } from './optimizers.js';
@@ -63,7 +63,7 @@ export class Phase {
   }
 
   render() {
-    const { app, width, sheet } = this, { panel: index, start } = app.state, { facts, color } = app.shown[index], { settings, taken } = facts;
+    const { app, width, sheet } = this, { start } = app, { panel: index } = app.state, { facts, color } = app.shown[index], { settings, taken } = facts;
     const { second } = OPTIMIZERS[nameOf(settings)];
     setProperty(this.box, 'hidden', facts.climbs || facts.minimum === null || !second);
     this.second = second;
@@ -124,7 +124,7 @@ export class Phase {
     pen.textBaseline = 'middle';
     pen.textAlign = 'center';
     const low = this.lrAt(0), high = this.lrAt(1);
-    for (let power = Math.ceil(Math.log10(low) - 1e-9); power <= Math.log10(high); power++) {
+    for (const power of wholesIn(Math.log10(low) - 1e-9, Math.log10(high))) {
       const x = left + (Math.log(10 ** power / low) / Math.log(high / low)) * (right - left);
       if (x < right - 40) pen.fillText(tickText(10 ** power), Math.max(x, left + 12), bottom + 17);
     }

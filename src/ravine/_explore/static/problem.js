@@ -5,7 +5,7 @@ import { makeFacts } from './facts.js';
 import { makeFunction } from './gallery.js';
 import { findNeuronMinimum, findStatedMinimum } from './minimum.js';
 import { makeNeuron } from './neuron.js';
-import { coupledDecay } from './optimizers.js';
+import { coupledDecay, pythonFloat } from './optimizers.js';
 import { descend } from './sgd.js';
 
 const REMEMBERED = 200;
@@ -22,6 +22,12 @@ export function makePanels(card, turned = {}, points = null) {
     const name = TURN_NAMES[criterion], at = turned[name] ?? turn;
     return makeNeuronPanel(card, kind, single, rounded, label, criterion, at);
   });
+}
+
+// The loss at a start from which no run begins, as Python spells it; '' where it is finite.
+export function findStray(panels, start) {
+  const lost = panels.map(({ kind, evaluate }) => evaluate(kind.round(start[0]), kind.round(start[1]), false).loss).find((loss) => !Number.isFinite(loss));
+  return lost === undefined ? '' : pythonFloat(lost);
 }
 
 function makeNeuronPanel(card, kind, single, data, label, criterion, turn) {

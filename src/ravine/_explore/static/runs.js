@@ -5,7 +5,7 @@ import { makeFacts } from './facts.js';
 import { evaluateGrid } from './ground.js';
 import { settingsOf, spelledForPython } from './optimizers.js';
 import { DIVERGED, LATE } from './pace.js';
-import { makePanels } from './problem.js';
+import { findStray, makePanels } from './problem.js';
 import { makeRun } from './sgd.js';
 
 // One question in flight; the newest overwrites the waiting one, and what nobody waits for is dropped.
@@ -42,6 +42,12 @@ export class OwnRuns {
     this.panels = makePanels(card, state, state.points);
     this.card = card;
     this.buffers = [];
+  }
+
+  // What speaks against a start, in the words of ravine.descend; Python tells it with the run.
+  strayed(start) {
+    const lost = findStray(this.panels, start);
+    return lost && `the loss at the start is ${lost}: start where it is finite`;
   }
 
   compute(state, take) {
@@ -104,6 +110,10 @@ export class PythonRuns {
     const slopes = error ? null : this.numbers(gradient);
     const facts = makeFacts({ run, kind: this.kind, settings, labels: this.card.labels, criterion, kinked, landmark, own, data: null, slopeAt: (k) => [slopes[2 * k], slopes[2 * k + 1]] });
     return { facts, slopes, error: error ?? '' };
+  }
+
+  strayed() {
+    return '';
   }
 
   compute(state, take, lost) {

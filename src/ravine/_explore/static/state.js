@@ -1,6 +1,7 @@
 // What a person has chosen: settings, start, step, panel, pin, points; all of it as a link's fragment and back.
 
 import { NUMBERS, OPTIMIZERS, SWITCHES, USUAL, isSgd, nameOf, settingsOf, usualOf } from './optimizers.js';
+import { findStray, makePanels } from './problem.js';
 
 export const MOST_STEPS = 10000, MOST_POINTS = 10000;
 const THEMES = ['light', 'dark'];
@@ -22,7 +23,7 @@ export const stepOf = (state) => Math.min(state.step ?? state.steps, state.steps
 
 // How each numeric setting can be turned: the slider's ends, whether its ratios are equal, and its grain.
 export function rangesOf(card, state) {
-  const lr = isSgd(state) ? card.lr ?? 0.1 : 0.1;  // the others' steps are as long as lr, however steep the loss is
+  const lr = isSgd(state) && card.lr > 0 ? card.lr : 0.1;  // the others' steps are as long as lr, however steep the loss is
   return {
     lr: { low: lr / 100, high: lr * 50, log: true },
     beta1: { low: 0, high: 0.99, step: 0.01 },
@@ -68,11 +69,11 @@ export function readLink(fragment, cards, own) {
   const drop = (name) => left.push(`${name}=${shorten(parts.get(name))}`);
   let card = cards[own], points = null;
   if (parts.has('problem')) {
-    if (cards[parts.get('problem')]) card = cards[parts.get('problem')];
+    if (Object.hasOwn(cards, parts.get('problem'))) card = cards[parts.get('problem')];
     else drop('problem');
   }
   if (parts.has('points')) {
-    points = readPoints(parts.get('points').replaceAll(';', '\n')).points;
+    points = readPoints(parts.get('points').replaceAll(';', '\n'), cards.article).points;
     if (points) card = makePointsCard(cards.article);
     else drop('points');
   }
@@ -98,7 +99,7 @@ function readOne(name, text, state, card) {
     const value = state[name] === null ? undefined : finite(text);
     return value >= (name === 'condition' ? 1 : Number.MIN_VALUE) ? value : undefined;
   }
-  if (SWITCHES.includes(name)) return { 0: false, 1: true }[text];
+  if (SWITCHES.includes(name)) return ['0', '1'].includes(text) ? text === '1' : undefined;
   if (name === 'start') return readPair(text.split(','));
   if (name === 'steps') return whole(text, 1, MOST_STEPS);
   if (name === 'step') return whole(text, 0, MOST_STEPS);
@@ -128,7 +129,7 @@ function readPin(text) {
 // ---- one's own points --------------------------------------------------------------------------------------------------
 
 // Two numbers a line, with a comma, a semicolon, a tab or blanks between; a first line of words is taken as a heading.
-export function readPoints(text) {
+export function readPoints(text, article) {
   const inputs = [], targets = [], lines = text.split(/\r?\n/);
   for (const [k, line] of lines.entries()) {
     if (!line.trim()) continue;
@@ -142,7 +143,8 @@ export function readPoints(text) {
     targets.push(Number(words[1]));
   }
   if (new Set(inputs).size < 2) return { fault: 'a line needs points at two different places at least' };
-  return { points: { inputs, targets } };
+  const points = { inputs, targets }, lost = findStray(makePanels(article, {}, points), makePointsCard(article).start);
+  return lost ? { fault: `the loss at weight 0, bias 0 is ${lost}: take smaller numbers` } : { points };
 }
 
 // The problem of the article on other points, from (0, 0).

@@ -64,6 +64,7 @@ export function headlineOf(all, settings) {
   // short enough for one line, so that nothing below it moves while a hand does
   const isMost = (list) => list.length > 1 && list.length === all.length - 1;
   const some = (list, done) => (isMost(list) ? `all but ${all.find((each) => !list.includes(each)).label} ${done}` : named(list, done));
+  if (!all.length) return `${what} at lr ${number(lr)}: no run`;
   if (lost.length === all.length) return `${what} at lr ${number(lr)}: ${all.length > 1 ? 'all diverge' : 'it diverges'}`;
   if (lost.length) return `${what} at lr ${number(lr)}: ${some(lost, 'diverge')}`;
   if (known.length < all.length) return arrived.length ? `${what}: ${named(arrived, 'arrive')}` : `${what} at lr ${number(lr)}`;

@@ -1,6 +1,7 @@
 // In words: what is known of the chosen panel's run, three sentences and the rest to open.
 
 import { element, setText } from './dom.js';
+import { finding } from './facts.js';
 import { explain, refused } from './words.js';
 
 const FIRST = 3;
@@ -30,8 +31,8 @@ export class Words {
   }
 
   write() {
-    const { app } = this, { facts, label, color } = app.shown[app.state.panel];
-    const found = app.refused ? [refused(app.refused)] : explain(facts), key = JSON.stringify([found, this.open, label]);
+    const { app } = this, { facts, label, color, error } = app.shown[app.state.panel], fault = error || app.strayed;
+    const found = app.refused ? [refused(app.refused)] : fault ? [finding('fault', `${fault[0].toUpperCase()}${fault.slice(1)}.`, 'measured')] : explain(facts), key = JSON.stringify([found, this.open, label]);
     if (key === this.said) return;
     this.said = key;
     this.dot.className = `dot c${color}`;
