@@ -327,6 +327,27 @@ def test_figure_7_has_its_numbers_whatever_step_it_opens(given):
     assert len(told) == 2
 
 
+def test_the_first_update_has_no_velocity_before_it():
+    study = article.study(steps=1)
+    figures = {7: article.FIGURES[7].draw(study, "ravine")}
+    for table in story._make_nesterov(story.StoryData(study, figures, "ravine")).blocks:
+        if isinstance(table, Table):
+            rows = {title.partition(":")[0]: cells for title, *cells in table.rows}
+            numbers = {
+                title: [float(each.replace("\N{MINUS SIGN}", "-")) for each in cells] for title, cells in rows.items()
+            }
+            assert np.isfinite([*numbers.values()]).all()
+            assert numbers["new velocity"] == numbers["gradient g there"]
+            assert "velocity v so far" not in numbers
+
+
+def test_the_page_prints_what_the_log_leaves_out(page, told):
+    losses = told.loss.sel(run="plain", criterion="MSELoss").values
+    words = next(each for each in texts_of(page) if "before* its step" in each)
+    assert f"After the last step it is `{float(losses[-1])}`: no step follows" in words
+    assert len(article.log(told)) == len(losses) - 1
+
+
 DRAWN = ("diverging", "everything")
 
 

@@ -55,8 +55,9 @@ def _stands_since(run: Run, room: np.ndarray | float = 0.0) -> int | None:
 
 def rests_elsewhere(run: Run) -> bool:
     """Tell whether it came to rest at another place than the minimum that is known, and not for want of digits."""
-    asked = run.taken > 0 and run.gapless and run.finite and not run.diverged
-    return asked and _elsewhere(run, _stands_since(run)) is not None
+    if run.landmark("hessian") is None or not run.taken or not run.gapless or not run.finite or run.diverged:
+        return False
+    return _elsewhere(run, _stands_since(run)) is not None
 
 
 def _elsewhere(run: Run, since: int | None) -> tuple[int, float] | None:
