@@ -72,11 +72,14 @@ def _elsewhere(run: Run, since: int | None) -> tuple[int, float] | None:
     place = np.asarray(run.positions[-1], dtype=np.float64)
     unit, hidden = ulps(place, run.eps), 0.5
     if since is None:
-        since, hidden = _stands_since(run, JITTER * unit), 2 * JITTER + 0.5  # the velocity, and what was lost of it
-    if since is None:
+        since, hidden = _stands_since(run, JITTER * unit), JITTER + 0.5
+    assert run.rule is not None
+    undamped = 1 - run.rule["dampening"]
+    if since is None or not undamped > 0:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        left = hidden * unit / run.lr
+        # two updates in a row are so small, and what momentum keeps of the first and the gradient make the second
+        left = (1 + run.rule["momentum"]) / undamped * hidden * unit / run.lr
         pull = np.abs(hessian @ (place - minimizer))
     return (since, float(left.max())) if (pull > APART * left).any() else None
 
