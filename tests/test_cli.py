@@ -700,3 +700,11 @@ def test_a_study_ends_in_nc_or_a_sweep_s_in_zarr(tmp_path, name):
     for command in ("sweep", "descend"):
         assert "should end in .nc" in refused(command, "quadratic", "--lr", "0.1", "-o", tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_hint_on_selecting_names_a_value_of_the_study(tmp_path):
+    many = tmp_path / "many.nc"
+    run("sweep", "quadratic", "--lr", "0.0001:0.001:30", "-o", many)
+    hint = run("explain", many).output.splitlines()[-1]
+    assert hint == "--at lr=0.0001 selects the runs with that lr; up to 24 are explained one by one."
+    assert len(run("explain", many, *hint.split()[:2]).output.splitlines()) > 0

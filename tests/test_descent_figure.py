@@ -629,3 +629,12 @@ def test_panels_of_the_article_stand_below_each_other(article):
     maps = [ax.get_position().bounds for ax in figure.axes if ax.get_title()]
     for one, below in zip(maps[:2], maps[2:], strict=True):
         assert (one[0], one[2], one[3]) == pytest.approx((below[0], below[2], below[3]), abs=1e-6)
+
+
+def test_the_start_of_a_run_that_diverges_is_named_beside_it(article):
+    """Its later legs cross the map in pale lines, all over it: words stand on those, not across the map on a leader."""
+    figure = plot.descent(ravine.descend(article, lr=1.2))
+    for ax in figure.axes:
+        (note,) = (text for text in ax.texts if text.get_text() == "start")
+        assert note.arrow_patch is None
+        assert np.hypot(*note.xyann) < 40  # points

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 import ravine
-from ravine._landscape import of_neuron
+from ravine._landscape import evaluate, of_neuron
 from ravine._study import contract, provenance
 
 
@@ -299,8 +299,33 @@ def test_the_words_say_how_many_points_were_looked_at(case):
     count = int(told.partition(" at ")[2].partition(" of 441 points checked")[0])
     neuron = case.problem.labels == ("weight", "bias")  # criteria that share their predictions share the points too
     assert (6 if neuron else 30) <= count <= 34
-    tiny = provenance.describe(ravine.surface(case.problem, case.axes, points=2), "surface")["equals_torch"]
-    assert tiny.endswith(" of 4 points checked")
+    small = provenance.describe(ravine.surface(case.problem, case.axes, points=11), "surface")["equals_torch"]
+    assert small.endswith(", at all 121 points")
+
+
+@pytest.mark.parametrize("points", [7, 11])
+@pytest.mark.parametrize("features", [3, 5])
+def test_of_a_small_grid_all_points_are_compared(features, points):
+    """Under vmap a few points of these maps have other bits than singly: "every bit" is said where none has."""
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.randn(40, features, generator=generator)
+        targets = (torch.rand(40, 1, generator=generator) > 0.5).float()
+        layer = torch.nn.utils.skip_init(torch.nn.Linear, features, 1)  # which draws nothing
+        torch.nn.init.normal_(layer.weight, generator=generator)
+        torch.nn.init.zeros_(layer.bias)
+        problem = ravine.Problem.of(layer, torch.nn.BCEWithLogitsLoss(), (inputs, targets))
+        down, across = problem.labels[:2]
+        land = ravine.surface(problem, {across: (-1000, 1000), down: (-1000, 1000)}, points=points)
+        one = evaluate.loss_at(problem, (across, down))
+        single = [[one(torch.tensor(x), torch.tensor(y)) for x in land[across].values] for y in land[down].values]
+        with torch.no_grad():
+            same = np.array_equal(land.surface.values, np.array(single, dtype=np.float32))
+        told = provenance.describe(land, "surface")["equals_torch"]
+        assert told.endswith(f", at all {points**2} points")
+        assert told.startswith("every bit") == same
+        share = float(abs(land.surface.values - np.array(single, np.float32)).max() / np.max(single))
+        assert same or told.startswith(f"within {share:.1e} of the largest value")
 
 
 def test_torch_is_asked_once_for_the_same_bits(article, monkeypatch):

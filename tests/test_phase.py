@@ -972,3 +972,15 @@ def test_the_limit_among_even_cells_lies_where_the_cells_below_it_end():
     (line,) = (each for each in ax.lines if each.get_gid() == "limit")
     assert line.get_xdata()[::2].tolist() == [4.0, 4.5, 5.5]
     assert np.allclose(np.diff(line.get_ydata())[1::2], 0)
+
+
+def test_where_no_setting_is_better_the_title_names_none():
+    arrival = measure.arrival(ravine.sweep(ravine.gallery.quadratic(), lr=[0.2, 0.3, 0.5], momentum=[0.0, 0.5]))
+    same = arrival.copy(data=np.full(arrival.shape, 7.0))
+    assert plot.phase(same).texts[0].get_text() == "All 6 settings are equally fast: 7 steps"
+    some = same.where(same.lr < 0.4)
+    some["outcome"] = some.outcome.where(some.notnull(), "not arrived")
+    assert plot.phase(some).texts[0].get_text() == "All 4 settings that arrive are equally fast: 7 steps"
+    loss = xr.DataArray(np.full((3, 2), 0.5), {n: arrival[n] for n in ("lr", "momentum")}, ("lr", "momentum"), "loss")
+    assert plot.phase(loss).texts[0].get_text() == "Loss: 0.5 at all 6 settings"
+    assert plot.phase(loss.where(loss.lr > 0.2)).texts[0].get_text() == "Loss: 0.5 at all 4 settings that have a value"

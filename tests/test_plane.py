@@ -476,3 +476,41 @@ def test_what_diverged_stays_as_it_is():
     path = ravine.Plane.random(problem, normalize=None).project(run, problem)
     assert np.array_equal(np.isfinite(path.loss), np.isfinite(run.loss))
     assert np.array_equal(np.isfinite(path.position).all("parameter"), ~lost)
+
+
+def test_what_a_recording_cannot_show_is_told_with_what_it_can(tmp_path):
+    """Of a network's recording, and of its checkpoints, the messages name calls that work as they stand."""
+    model = seeded(lambda: torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)))
+    inputs, criterion = drawn(30, 2), torch.nn.MSELoss()
+    targets = inputs.prod(1, keepdim=True)
+    problem, optimizer = (
+        ravine.Problem.of(model, criterion, (inputs, targets)),
+        torch.optim.SGD(model.parameters(), 0.1),
+    )
+    with ravine.record(model, optimizer, criterion, every=1) as recorder:
+        for step in range(4):
+            optimizer.zero_grad()
+            criterion(model(inputs), targets).backward()
+            optimizer.step()
+            torch.save(model.state_dict(), tmp_path / f"step-{step}.pt")
+    run = recorder.dataset()
+    saved = ravine.checkpoints(model, f"{tmp_path}/*.pt")
+    plane = ravine.Plane.pca(run)
+    for study in (run, saved):
+        for view in (ravine.plot.descent, ravine.plot.panel):
+            with pytest.raises(ValueError, match="a map shows two parameters, and these runs have 17: with") as told:
+                view(study)
+            said = str(told.value)
+            call = said[said.index("ravine.plot.") : said.index(" draws a run over a plane")]
+            assert eval(call, {"ravine": ravine, "plane": plane, "run": study, "problem": problem}).axes
+        with pytest.raises(
+            ValueError, match=r"no 'loss' .*: make it with plane.project\(run, problem\).*Plane.pca\(run\)"
+        ):
+            ravine.plot.losses(study)
+        assert ravine.plot.losses(plane.project(study, problem)).axes
+    two = ravine.checkpoints(model, f"{tmp_path}/step-[01].pt")
+    with pytest.raises(ValueError, match=r"2 finite positions, .* ravine.between\(problem, one, other\) goes straight"):
+        ravine.Plane.pca(two)
+    with pytest.raises(ValueError, match=r"has 1 finite position, and a plane takes 3 or more: give more checkpoints"):
+        ravine.Plane.pca(two.isel(step=[0]))
+    assert ravine.between(problem, two.isel(step=0), two.isel(step=1)).line_loss.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -178,3 +179,12 @@ def test_batch_losses_and_swept_seeds_are_kept(article):
     runs = ravine.sweep(article["MSELoss"], lr=[0.05, 0.1], batch_size=10, steps=8, seed=[1, 2])
     run = ravine.descend(article["MSELoss"], lr=0.1, batch_size=10, steps=8, seed=2)
     assert bare.same_bits(ravine.at(runs, lr=0.1, seed=2).batch_loss, run.batch_loss)
+
+
+@pytest.mark.parametrize("gamma", [1 - 1e-9, 1 - 1e-6])
+def test_a_schedule_that_hardly_moves_is_not_said_to_lie_between_a_number_and_itself(gamma):
+    schedule = functools.partial(lr_scheduler.ExponentialLR, gamma=gamma)
+    run = ravine.descend(ravine.gallery.rosenbrock(), lr=0.0067, scheduler=schedule)
+    (sentence,) = (str(each) for each in ravine.explain(run) if "lr of the schedule" in str(each))
+    found = re.search(r"lies between (\S+) and ([^:,]+)", sentence)
+    assert found[1] != found[2] if found else "the lr of the schedule is 0.0067:" in sentence

@@ -918,6 +918,41 @@ def test_a_full_disk_loses_nothing(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+FULL_FOR_FILES = """
+import resource, sys, ravine
+from pathlib import Path
+from ravine._system import write_text
+
+run = ravine.descend(ravine.gallery.quadratic(), lr=0.1)
+film, figure = ravine.plot.animate(run), ravine.plot.losses(run)
+writers = {
+    "run.nc": lambda path: ravine.save(run, path, force=True),
+    "run.gif": lambda path: film.save(path, force=True),
+    "run.py": lambda path: write_text(ravine.code(run) * 100, path),
+}
+for name, write in writers.items():
+    path = Path(sys.argv[1], name)
+    path.write_text("what was there")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    try:
+        write(path)
+    except OSError as reason:
+        print(type(reason).__name__, reason.errno, reason)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    assert path.read_text() == "what was there"
+"""
+
+
+def test_a_full_disk_is_told_with_the_file_and_a_remedy(tmp_path):
+    said = processes.run(FULL_FOR_FILES, tmp_path, check=True).out.splitlines()
+    assert said == [
+        f"OSError {errno.EFBIG} cannot write {tmp_path / name} (File too large): make room, or choose another place"
+        for name in ("run.nc", "run.gif", "run.py")
+    ]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["run.gif", "run.nc", "run.py"]
+
+
 def test_a_draft_that_is_written_to_while_it_is_taken_away_goes_all_the_same(tmp_path, monkeypatch):
     remove, late = create.shutil.rmtree, [tmp_path / "late"]
 

@@ -10,6 +10,7 @@ import torch
 
 import ravine
 from ravine import measure, theory
+from ravine._findings.sweep import of_a_sweep
 
 
 def told(runs):
@@ -143,3 +144,21 @@ def test_several_optimizers(article):
     winners = race.run.values[(arrival == arrival.min()).values].tolist()
     assert best.values["runs"] == len(winners)
     assert len(winners) > 3 or all(winner in best.sentence for winner in winners)
+
+
+def test_a_span_with_gaps_is_not_told_as_one():
+    """Of weight decays 0, 0.1 and 1 the fastest have 0 and 1: "from 0 to 1" would be the whole sweep."""
+    bowl = ravine.gallery.quadratic()
+    runs = ravine.sweep(bowl, lr=np.geomspace(0.01, 1, 30), weight_decay=[0.0, 0.1, 1.0])
+    steps = measure.arrival(runs)
+    steps = steps.copy(data=np.where(steps.notnull(), 50.0, np.nan))
+    few = steps.copy(data=steps.values.copy())
+    few[{"lr": 20, "weight_decay": 0}] = few[{"lr": 20, "weight_decay": 2}] = 3.0
+    (best,) = (each for each in of_a_sweep(runs, few) if each.kind == "best")
+    assert best.values["settings"] == f"lr {runs.lr.values[20]:.6g}, weight_decay 0 or 1"
+    for places, said in (([18, 19, 20, 21], ""), ([3, 7, 8, 20], " (4 of the 18 values there)")):
+        many = steps.copy(data=steps.values.copy())
+        many[{"lr": places, "weight_decay": 1}] = 3.0
+        (best,) = (each for each in of_a_sweep(runs, many) if each.kind == "best")
+        low, high = runs.lr.values[[places[0], places[-1]]]
+        assert best.values["settings"] == f"lr from {low:.6g} to {high:.6g}{said}, weight_decay 0.1"

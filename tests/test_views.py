@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.text import Annotation, Text
 
+import artists
 import bare
 import ravine
 from ravine import measure, plot
@@ -16,6 +18,7 @@ from ravine._format import setting
 from ravine._problem.criteria import residuals
 from ravine._problem.neuron import neuron
 from ravine._study import provenance
+from ravine.plot._canvas.labels import text_size
 
 
 def of_gid(ax, gid):
@@ -348,3 +351,42 @@ def test_a_panel_of_a_run_that_diverges(article):
     assert written(figure) > 5000
     with pytest.raises(ValueError, match="one run expected"):
         plot.panel(ravine.descend(article, steps=2), ravine.surface(problem, points=5))
+
+
+def test_a_name_without_room_stands_beneath_in_its_colour():
+    """A curve that leaves the picture early is named inside it, where a long name has no room."""
+    bowl = ravine.gallery.quadratic()
+    long = "made on Tuesday with the new settings of the optimizer, take number two, as told by mail"
+    made = {"the blue one": (0.5, 0.5), "the orange one": (0.9, 0.0), "the slow one": (0.02, 0.0)}
+    runs = {name: ravine.descend(bowl, lr=lr, momentum=momentum) for name, (lr, momentum) in made.items()}
+    short = plot.losses(ravine.join(runs))
+    assert not artists.words(short, "caption")
+    figure = plot.losses(ravine.join({f"{name} {long}": run for name, run in runs.items()}))
+    colors = {line.get_gid(): line.get_color() for line in figure.axes[0].lines}
+    beneath = [text for text in figure.texts if text.get_gid() == "caption"]
+    for name in ("the blue one", "the orange one"):
+        lines = [text.get_text() for text in beneath if text.get_color() == colors[f"{name} {long}"]]
+        assert " ".join(lines) == f"{name} {long}"
+    assert len({text.get_color() for text in beneath}) == 2  # the third stands at its curve
+    wide = figure.get_figwidth() * 72
+    assert all(text_size(text.get_text(), text.get_size())[0] < wide for text in beneath)
+    _, ax = plt.subplots()
+    plot.losses(ravine.join({f"{name} {long}": run for name, run in runs.items()}), ax=ax)
+    assert f"the blue one {long}" in [text.get_text() for text in ax.get_legend().get_texts()]
+    plt.close()
+
+
+def test_of_many_curves_that_leave_each_is_named():
+    bowl = ravine.gallery.quadratic()
+    runs = ravine.join({f"r{k}": ravine.descend(bowl, lr=0.1 + 0.07 * k, momentum=0.3) for k in range(12)})
+    figure = plot.losses(runs)
+    names = [text.removesuffix(" (dashed)") for text in artists.words(figure, "caption")]
+    assert sorted(names + artists.words(figure.axes[0], "end")) == sorted(f"r{k}" for k in range(12))
+
+
+def test_the_best_of_a_band_is_named_though_it_leaves():
+    settings = {"lr": np.geomspace(0.001, 0.9, 12), "momentum": [0, 0.3], "nesterov": [False, True]}
+    runs = ravine.sweep(
+        ravine.gallery.quadratic(), **settings, dampening=[0, 0.0012345678], weight_decay=[0, 0.000123456]
+    )
+    assert artists.words(plot.losses(runs, band=True), "caption")[0].startswith("best: lr 0.9, momentum 0.3, nesterov")

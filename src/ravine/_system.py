@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -41,6 +42,32 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
+"""What the system answers where a disk is full, or may not be written to."""
+
+
+@contextmanager
+def name_file_in_errors(path: Path) -> Iterator[None]:
+    """Name the file and the remedy where the disk is full or may not be written to: the system names a draft, or none.
+
+    Examples
+    --------
+    >>> with name_file_in_errors(Path("run.nc")):
+    ...     raise OSError(errno.ENOSPC, "No space left on device")
+    Traceback (most recent call last):
+    OSError: cannot write run.nc (No space left on device): make room, or choose another place
+    """
+    try:
+        yield
+    except OSError as reason:
+        if reason.errno not in NOT_WRITTEN:
+            raise
+        remedy = "have the right to write there" if reason.errno in (errno.EROFS, errno.EACCES) else "make room"
+        told = type(reason)(f"cannot write {path} ({reason.strerror}): {remedy}, or choose another place")
+        told.errno = reason.errno
+        raise told from reason
+
+
 @contextmanager
 def write_whole(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """Give a place to write to, and move what was written there to its name once it is complete.
@@ -57,11 +84,17 @@ def write_whole(path: Path, *, alone: bool = False) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
             raise
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / path.name
+    with name_file_in_errors(path), _draft_in_folder(path) as draft:
         yield draft
         draft.replace(path)
+
+
+@contextmanager
+def _draft_in_folder(path: Path) -> Iterator[Path]:
+    """Give a place to write to, in a folder of its own beside a file that is to be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        yield Path(folder) / path.name
 
 
 def write_text(text: str, path: Path, *, alone: bool = False) -> None:

@@ -76,7 +76,9 @@ def over_schedule(run: Run) -> Finding | None:
     else:
         highest, limit = told_apart(high, float(limits[0])) or (number(high), number(limits[0]))
         bounds = f"the limit is {limit} at each moment"
-    said = f"{bounds}, and the lr of the schedule lies between {number(low)} and {highest}"
+    lowest, _ = told_apart(low, high) or ("", "")
+    lies = f"lies between {lowest} and {highest}" if lowest not in ("", highest) else f"is {highest}"
+    said = f"{bounds}, and the lr of the schedule {lies}"
     if len(over):
         values["first_over"] = float(over[0])
         said += f": over it at {steps(len(over))} of {so_many(len(rates))}, the first being step {steps(over[0])}"

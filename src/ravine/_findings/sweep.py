@@ -83,7 +83,8 @@ class Sweep:
             there = chosen.any(axis=tuple(k for k in range(chosen.ndim) if k != place))
             some = labels[there]
             if len(some) < len(labels) and (_are_numbers(labels) or len(some) <= NAMED):
-                found.append(_values_text(some) if dim == "run" else f"{dim} {_values_text(some)}")
+                words = _values_text(some, labels)
+                found.append(words if dim == "run" else f"{dim} {words}")
         return found
 
 
@@ -91,11 +92,23 @@ def _are_numbers(labels: NDArray[np.generic]) -> bool:
     return labels.dtype.kind in "fiu"
 
 
-def _values_text(labels: NDArray[np.generic]) -> str:
-    if not _are_numbers(labels) or len(labels) == 1:
+def _values_text(labels: NDArray[np.generic], every: NDArray[np.generic]) -> str:
+    """Say which of the labels in a sweep some are: the few by name, a span as what it is.
+
+    Examples
+    --------
+    >>> sweep = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 1.0])
+    >>> _values_text(sweep[[0, 5]], sweep), _values_text(sweep[1:5], sweep), _values_text(sweep[[0, 1, 3, 5]], sweep)
+    ('0 or 1', 'from 0.1 to 0.4', 'from 0 to 1 (4 of the 6 values there)')
+    """
+    if not _are_numbers(labels) or len(labels) <= 2:
         return " or ".join(map(setting, labels.tolist()))
-    low, high = (setting(each) for each in (labels.min().item(), labels.max().item()))
-    return f"from {low} to {high}"
+    low, high = labels.min(), labels.max()
+    between = int(((every >= low) & (every <= high)).sum())
+    if between > len(labels) <= NAMED:
+        return " or ".join(map(setting, sorted(labels.tolist())))
+    some = f" ({len(labels):,} of the {between:,} values there)" if between > len(labels) else ""
+    return f"from {setting(low.item())} to {setting(high.item())}{some}"
 
 
 def of_a_sweep(runs: xr.Dataset, arrival: xr.DataArray | None = None) -> Iterator[Finding]:

@@ -30,7 +30,13 @@ CHUNK_BYTES = 1_200_000
 """Numbers worked on at once: about what stays in a core's own cache (measured: 0.8 to 1.2 MB is best)."""
 
 CHECKED = 32
-"""Points at which a grid is evaluated singly too, besides the lowest and the highest."""
+"""Points at which a large grid is evaluated singly too, besides the lowest and the highest."""
+
+EVERY = 256
+"""Points of a neuron's grid up to which all of them are, and half as many of others: that takes some milliseconds."""
+
+MOST_NUMBERS = 1_000_000
+"""Numbers that all of them take together at most: beyond, a model is so large that single points take longer."""
 
 TURNS = (0.6180339887498949, 0.7548776662466927)
 """How far from one such point to the next, as a share of the grid's sides: irrational, so that they spread over it."""
@@ -77,12 +83,19 @@ def loss_at(problem: Problem, names: Sequence[str]) -> At:
 
 
 def evaluate_grid(
-    problem: Problem, grid: Grid, one: At, many: At, ways: tuple[str, str], executor: Executor | None = None
+    problem: Problem,
+    grid: Grid,
+    one: At,
+    many: At,
+    ways: tuple[str, str],
+    executor: Executor | None = None,
+    every: int = EVERY // 2,
 ) -> GridValues:
     """Evaluate at each point of a grid; a loss that draws random numbers draws the same ones at each.
 
     `many` evaluates a row of points at once. It serves if it raises no error and agrees with `one`, which evaluates
-    a single point, at the points that are checked; else all are evaluated singly. `ways` calls both in words.
+    a single point, at the points that are checked; else all are evaluated singly. `ways` calls both in words. Of a grid
+    of up to `every` points all are compared.
     """
     like = problem.like
     across, down = (torch.from_numpy(values).to(like) for values in grid.values)
@@ -95,9 +108,13 @@ def evaluate_grid(
     if values is None or not all(_near(each, values[spot]) for spot, each in singles.items()):
         values, way = _gathered(rows, executor), ways[1]
         assert values is not None
-    singles |= {spot: rows.single(*spot) for spot in extremes(values)}
+    count = len(across) * len(down)
+    small = count <= every and count * _numbers_in(problem) <= MOST_NUMBERS and way == ways[0]
+    with one_thread():
+        rest = np.ndindex(*grid.shape) if small else extremes(values)
+        singles |= {spot: rows.single(*spot) for spot in rest if spot not in singles}
     found, there = (numpy_of(torch.stack(each)) for each in ([*singles.values()], [values[spot] for spot in singles]))
-    return GridValues(values, way, agreement(found, there, len(across) * len(down)))
+    return GridValues(values, way, agreement(found, there, count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +243,7 @@ def grid_dataset(
 
 @functools.lru_cache(maxsize=8)
 def check_points(height: int, width: int) -> tuple[tuple[int, int], ...]:
-    """Return row and column of the points of a grid that are evaluated singly too."""
+    """Return row and column of the points of a large grid that are evaluated singly too."""
     places = ((int(k * TURNS[1] % 1 * height), int(k * TURNS[0] % 1 * width)) for k in range(CHECKED))
     return tuple(dict.fromkeys(places))  # of a small grid each once
 
@@ -252,13 +269,20 @@ def agreement(single: NDArray[Any], values: NDArray[Any], points_in_all: int) ->
     --------
     >>> agreement(np.array([1.0, np.nan]), np.array([1.0, np.nan]), 10201)
     'every bit, at 2 of 10,201 points checked'
+    >>> agreement(np.array([1e6, 2.0]), np.array([1e6 + 0.25, 2.0]), 2)
+    'within 2.5e-07 of the largest value, at all 2 points'
     """
-    points = f"at {len(single)} of {points_in_all:,} points checked"
+    count = len(single)
+    points = f"at all {count:,} points" if count == points_in_all else f"at {count} of {points_in_all:,} points checked"
     if (single == values).all() or np.array_equal(single, values, equal_nan=True):
         return f"every bit, {points}"
+    one, other = single.astype(np.float64), values.astype(np.float64)
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
     with np.errstate(invalid="ignore"):
-        off = np.nan_to_num(abs(single - values))
-    return f"within {float(off.max()):.1e}, {points}"
+        off = np.where(same, 0.0, abs(one - other)).max()
+    largest = abs(one[np.isfinite(one)]).max(initial=0.0)
+    share = off / largest if largest and np.isfinite(off) else np.inf  # somewhere one of the two is no number
+    return f"within {share:.1e} of the largest value, {points}"
 
 
 def _numbers_in(problem: Problem) -> int:

@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from numpy.typing import NDArray
 
-from ravine._landscape.evaluate import CHUNK_BYTES, GridValues, agreement, check_points, extremes
+from ravine._landscape.evaluate import (
+    CHUNK_BYTES,
+    EVERY,
+    MOST_NUMBERS,
+    GridValues,
+    agreement,
+    check_points,
+    extremes,
+)
 from ravine._landscape.grid import Grid
 from ravine._problem.compiled import choose_for_losses, keys_of_losses, recall
 from ravine._problem.criteria import losses_of_residual
@@ -25,7 +33,7 @@ BROADCAST = "broadcast of the linear neuron"
 """What a map of a neuron is called in its provenance."""
 
 SHARED = 6
-"""A criterion is compared at every sixth of the points that are checked: all share their predictions."""
+"""A criterion is compared at every sixth of the points of a large grid that are checked: predictions are shared."""
 
 
 def maps_of_neuron(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
@@ -49,10 +57,13 @@ def maps_of_neuron(problems: Sequence[Problem], grid: Grid) -> list[GridValues]:
             ways[k] = f"{BROADCAST}, compiled for {compiled.neuron.kernel.level}"
     if left:
         _broadcast(left, ON_GRID[choose_on_grid(inputs, low, high)], weights, biases)
-    points, told = [(column, row) if across else (row, column) for row, column in check_points(*grid.shape)], []
+    small = maps[0].numel() <= EVERY and maps[0].numel() * inputs.numel() <= MOST_NUMBERS
+    checked = [*np.ndindex(*grid.shape)] if small else check_points(*grid.shape)
+    points, told = [(column, row) if across else (row, column) for row, column in checked], []
     numbers = numpy_of(weights), numpy_of(biases)
     for k, (parts, losses) in enumerate(zip(every, maps, strict=True)):
-        rows, columns = np.array([*dict.fromkeys([*(points[k % SHARED :: SHARED] or points[:1]), *extremes(losses)])]).T
+        some = points if small else [*(points[k % SHARED :: SHARED] or points[:1]), *extremes(losses)]
+        rows, columns = np.array([*dict.fromkeys(some)]).T
         single = _single_losses(parts, keys[k], numbers[0][rows], numbers[1][columns])
         told.append(agreement(single, numpy_of(losses)[rows, columns], losses.numel()))
     if across:

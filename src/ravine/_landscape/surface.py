@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 from ravine._format import kind_of, listed
-from ravine._landscape.evaluate import GridValues, evaluate_grid, grid_dataset, loss_at
+from ravine._landscape.evaluate import EVERY, GridValues, evaluate_grid, grid_dataset, loss_at
 from ravine._landscape.grid import Grid, Range, grid_of, read_axes
 from ravine._landscape.of_neuron import maps_of_neuron
 from ravine._landscape.on_plane import Accuracy, surface_on
@@ -98,8 +98,12 @@ def _field(problem: Problem, grid: Grid, executor: Executor | None) -> GridValue
         return torch.stack(torch.autograd.grad(value, point, allow_unused=True, materialize_grads=True))
 
     gradient = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)))
+
+    def many(*coordinates: torch.Tensor) -> torch.Tensor:
+        return torch.stack(gradient(*coordinates), -1)
+
     ways = ("torch.func.vmap of torch.func.grad", "one gradient after another")
-    return evaluate_grid(problem, grid, one, lambda h, v: torch.stack(gradient(h, v), -1), ways, executor)
+    return evaluate_grid(problem, grid, one, many, ways, executor, every=EVERY // 4)  # each takes longer than a loss
 
 
 @with_gradients

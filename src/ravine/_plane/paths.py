@@ -53,9 +53,11 @@ def read_path(run: xr.Dataset, label: str = "") -> Path:
         last -= 1
     if last < LEAST:
         which = f"the run {label!r} has" if label else "the run has"
+        straight = "ravine.between(problem, one, other) goes straight from one position to another; for a plane "
         raise ValueError(
-            f"{which} {last} finite position{'' if last == 1 else 's'}, and a plane takes {LEAST} or more: record more "
-            "snapshots, as in ravine.record(…, every=1), or take ravine.Plane.random(problem)"
+            f"{which} {last} finite position{'' if last == 1 else 's'}, and a plane takes {LEAST} or more: "
+            f"{straight * (last == 2)}give more checkpoints, record more snapshots, as in ravine.record(…, every=1), "
+            "or take ravine.Plane.random(problem)"
         )
     return Path(positions[:last], steps[:last].astype(np.int64), read_shapes(run), _momentum_of(run))
 

@@ -21,6 +21,7 @@ from ravine._store.recording import is_recording, open_recording
 from ravine._store.remote import exists, fetch, local_path, put, url_of
 from ravine._store.store import Store
 from ravine._study.contract import check
+from ravine._system import name_file_in_errors
 
 
 def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -42,6 +43,8 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
         If the file exists and `force` is not given.
     IsADirectoryError
         If it is a folder.
+    OSError
+        If the disk is full, or may not be written to; the message names the file.
     ValueError
         If the name ends in ``.zarr``, which only `ravine.sweep` writes, or a value does not survive the trip (an
         integer beyond 2³¹, say, or an attribute that is no number, text, list or mapping); the message names it.
@@ -67,7 +70,6 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
         raise IsADirectoryError(f"{path} is a folder; a study is saved as one file")
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists already: choose another name, or force=True to overwrite it")
-    path.parent.mkdir(parents=True, exist_ok=True)
     check(study)
     attrs = {"": study.attrs, **{str(name): each.attrs for name, each in study.variables.items()}}
     held = {
@@ -86,7 +88,14 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
     if plain:
         portable = portable.rename(plain)
         portable.attrs["names"] = json.dumps({new: old for old, new in plain.items()})
-    # written beside the target and then renamed: a crash half-way leaves the old file, never half a new one
+    with name_file_in_errors(path):
+        _write(portable, path)
+    return path
+
+
+def _write(portable: xr.Dataset, path: Path) -> None:
+    """Write beside the target and then rename: a crash half-way leaves the old file, never half a new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
@@ -95,7 +104,6 @@ def save(study: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False
         os.replace(draft, path)
     finally:
         Path(draft).unlink(missing_ok=True)
-    return path
 
 
 def open(path: str | os.PathLike[str]) -> xr.Dataset:

@@ -136,6 +136,9 @@ CONTRACT: Mapping[str, Entry] = {
 RECORDED = "ravine.record(model, optimizer, positions=True)"
 """What makes the positions of a recording, which is known by its ratios of updates."""
 
+PROJECTED = "plane.project(run, problem), at the positions that the study holds, with plane = ravine.Plane.pca(run)"
+"""What evaluates the losses of a recording, or of checkpoints, which hold positions alone."""
+
 COORDINATES = frozenset(
     {
         *("step", "parameter", "parameter_", "sample", "feature", "criterion", "problem", "optimizer", "run"),
@@ -181,8 +184,11 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
     check_kind(study)
     for name in needs:
         if name not in study:
-            entry = CONTRACT[name]
-            made_by = RECORDED if name == "position" and "update_ratio" in study else entry.made_by
+            entry, made_by = CONTRACT[name], CONTRACT[name].made_by
+            if name == "position" and "update_ratio" in study:
+                made_by = RECORDED
+            if name == "loss" and "position" in study:
+                made_by = PROJECTED
             raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {made_by}")
     held = study.variables  # without the coordinates that each look into the study itself would join to it
     for name, entry in CONTRACT.items():

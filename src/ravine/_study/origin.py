@@ -39,9 +39,15 @@ def surface_for(runs: xr.Dataset, land: xr.Dataset | None, call: str) -> xr.Data
     if "surface" in runs:
         return runs
     if runs.sizes["parameter"] != 2:
+        ways = ["ravine.plot.losses(runs) draws the losses of any"] if "loss" in runs else []
+        if not call.endswith("anatomy"):  # an update is taken apart by its parameters, which a plane has not
+            ways.append(
+                f"with plane = ravine.Plane.pca(run) {call}(plane.project(run, problem), ravine.surface(problem, "
+                "plane=plane)) draws a run over a plane through it"
+            )
+        ways.append("a surface along two of them is ravine.surface(problem, {…})")
         raise ValueError(
-            f"a map shows two parameters, and these runs have {runs.sizes['parameter']:,}: ravine.plot.losses(runs) "
-            "draws the losses of any; a surface along two of them is ravine.surface(problem, {…})"
+            f"a map shows two parameters, and these runs have {runs.sizes['parameter']:,}: {'; '.join(ways)}"
         )
     if plane_of(runs) is not None:
         raise ValueError(

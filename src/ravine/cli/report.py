@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,6 +206,11 @@ def print_findings(runs: xr.Dataset, most: int | None) -> None:
         for finding in findings[:most]:
             typer.echo(("  " if label else "") + finding.told)
     if most is None and "loss" in runs and any(finding.kind == "outcomes" for finding in by_run.get("", ())):
-        typer.echo("--at lr=0.1 selects the runs with that lr; up to 24 are explained one by one.")
+        dims = [str(dim) for dim in runs["loss"].dims if dim != "step"]
+        name = "lr" if "lr" in dims else next((dim for dim in dims if dim in runs.coords), "")
+        if name:
+            value = runs[name].values[0].item()
+            typed = shlex.quote(f"{name}={value:.8g}" if isinstance(value, float) else f"{name}={value}")
+            typer.echo(f"--at {typed} selects the runs with that {name}; up to {CURVES} are explained one by one.")
     if any("condition_standardized" in finding.values for findings in by_run.values() for finding in findings):
         typer.echo("ravine descend --standardize makes the columns so.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from ravine._format import number, share_of
 from ravine._study.contract import check
 from ravine._study.provenance import facts_of
 from ravine.plot._canvas.hues import Hues, choose_hues
-from ravine.plot._canvas.layout import widest
+from ravine.plot._canvas.labels import literal, printable
+from ravine.plot._canvas.layout import Lines, widest, wrap
 from ravine.plot._canvas.sheet import Drawn, Sheet, Words, drawn_on, open_sheet
 from ravine.plot._canvas.style import Style, style_on, with_own_settings
 from ravine.plot._canvas.words import knobs, settings_text, steps_text
@@ -365,11 +366,52 @@ def losses(
     name = choose_hue(runs, [str(dim) for dim in runs["loss"].dims if dim != "step"], hue)
     hues = choose_hues(name or "", [curve.value for curve in curves], theme)
     aside = 0.25 if len(curves) == 1 else 1.5 if hues.bar is not None else _aside_of(names_at_right(curves))
-    sheet = open_sheet(ax, theme, words, tall=3.2, aside=aside)
-    if hues.bar is not None:
-        sheet.draw_bar(hues.bar, hues.heading, 0.2)
-    draw_curves(sheet.ax, curves, theme, hues)
-    return drawn_on(sheet, ax)
+
+    def draw(lines: Lines) -> Sheet:
+        sheet = open_sheet(ax, theme, replace(words, lines=lines), tall=3.2, aside=aside)
+        if hues.bar is not None:
+            sheet.draw_bar(hues.bar, hues.heading, 0.2)
+        draw_curves(sheet.ax, curves, theme, hues)
+        return sheet
+
+    looks = zip(hues.colors, hues.dashes, strict=True) if hues.bar is None else ()
+    return drawn_on(_draw_named(draw, curves, list(looks), aside), ax)
+
+
+BENEATH = 4.4
+"""Inches that names beneath the curves have, besides the room at their right."""
+
+
+def _draw_named(
+    draw: Callable[[Lines], Sheet], curves: Sequence[Curve], looks: Sequence[tuple[str, Any]], aside: float
+) -> Sheet:
+    """Draw curves; those whose names found no room, as of one that leaves the picture early, are named beneath.
+
+    On the user's Axes there is a legend of them. `looks` are the colour and the dashes of each.
+    """
+    sheet = draw(())
+    written = [text.get_text() for text in sheet.ax.texts]
+    unnamed = []
+    for curve, look in zip(curves, looks, strict=False):
+        name = literal(curve.name)
+        if name and not any(each == name or each.startswith(f"{name}: ") for each in written):
+            unnamed.append((curve.name, *look))
+    if unnamed and sheet.own:
+        return draw(_lines_of(unnamed, BENEATH + aside))
+    if unnamed and sheet.ax.get_legend() is None:
+        handles = {str(line.get_gid()): line for line in sheet.ax.lines}
+        lines = [handles[printable(name)] for name, *_ in unnamed]
+        sheet.ax.legend(lines, [literal(name) for name, *_ in unnamed], fontsize="small")
+    return sheet
+
+
+def _lines_of(unnamed: Sequence[tuple[str, str, Any]], inches: float) -> list[tuple[str, str]]:
+    """Return lines that name curves in their colours; what shares a colour is told by its dashes."""
+    lines = []
+    for name, color, dash in unnamed:
+        words = name if dash == "-" else f"{name} (dashed)"
+        lines += [(line, color) for line in wrap(words, inches, 8.2).split("\n")]
+    return lines
 
 
 def _aside_of(names: Sequence[str]) -> float:
@@ -381,8 +423,14 @@ def _draw_band(runs: xr.Dataset, ax: object, title: str | None, theme: Style) ->
     """Draw many runs as bands, with room for the names of the best at the right or beneath."""
     drawn = bands_of(runs)
     captions = captions_of(drawn, theme)
-    words = Words(title, bands_title(drawn) or knobs(runs), bands_subtitle(runs, drawn), captions)
+    words = Words(title, bands_title(drawn) or knobs(runs), bands_subtitle(runs, drawn))
+    looks = [(theme.accent, "-")] if len(drawn) == 1 else []  # of several each best is in the captions
     curves = [curve for band in drawn for curve, _ in _curves_of(band, alone=len(drawn) == 1)]
-    sheet = open_sheet(ax, theme, words, tall=3.2, aside=_aside_of(names_at_right(curves)))
-    draw_quantile_bands(sheet.ax, drawn, theme)
-    return sheet
+    aside = _aside_of(names_at_right(curves))
+
+    def draw(lines: Lines) -> Sheet:
+        sheet = open_sheet(ax, theme, replace(words, lines=[*captions, *lines]), tall=3.2, aside=aside)
+        draw_quantile_bands(sheet.ax, drawn, theme)
+        return sheet
+
+    return _draw_named(draw, [drawn[0].best] if drawn[0].diverged < drawn[0].runs else [], looks, aside)

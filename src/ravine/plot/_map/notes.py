@@ -20,7 +20,16 @@ from ravine.plot._canvas.words import dot_every, maximizes, number_text
 from ravine.plot._map.contours import draw_bands, draw_downhill, draw_levels, lowest_loss, number_lines
 from ravine.plot._map.holes import name_holes
 from ravine.plot._map.inset import SIDE, draw_inset, tail_of
-from ravine.plot._map.marks import Stroke, decay_along, draw_path, objective, set_limits, trajectory, write_flat
+from ravine.plot._map.marks import (
+    Stroke,
+    decay_along,
+    draw_path,
+    is_outside,
+    objective,
+    set_limits,
+    trajectory,
+    write_flat,
+)
 from ravine.plot._map.panels import Panel
 from ravine.plot._map.pen import PanelArtists, Pen
 
@@ -69,7 +78,7 @@ def draw_panel(ax: Axes, panel: Panel, pair: tuple[str, str], look: PanelLook) -
         draw_path(ax, x, y, theme, stroke)
         pen.drawn.paths.append([artist for artist in ax.get_children() if artist not in before])
         track = pen.free.points(tracks[k])
-        pen.free.line(track, 2.0)
+        pen.free.line(_bold_legs(track, is_outside(ax, x, y)), 2.0)
         pen.free.mark(track[[0, -1]], 5.0)
     goals = _draw_minima(pen, panel, pair)
     if panel.gaps is None and np.isfinite(panel.values).any():
@@ -90,6 +99,15 @@ def draw_panel(ax: Axes, panel: Panel, pair: tuple[str, str], look: PanelLook) -
     if lines is not None:
         number_lines(lines, pen.free, theme, below, pen.size(6.5))
     return pen.drawn
+
+
+def _bold_legs(track: Array, outside: NDArray[np.bool_]) -> Array:
+    """Return a path without its legs that only cross the map: they are pale, and words may stand on them.
+
+    Those of a run that diverges cover all of the map, and a word that kept off them would stand far from its place.
+    """
+    pale = np.flatnonzero(outside[:-1] & outside[1:])
+    return np.insert(track, pale + 1, np.nan, axis=0)
 
 
 def _write_error(pen: Pen, words: str) -> None:

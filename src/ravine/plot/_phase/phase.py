@@ -33,7 +33,7 @@ from ravine.plot._phase.labels import (
     write_labels,
 )
 from ravine.plot._phase.lines import draw_frontier, draw_isolines, name_frontier, scope_text
-from ravine.plot._phase.outcomes import NOT_MADE, count_text
+from ravine.plot._phase.outcomes import ARRIVED, NOT_MADE, count_text
 from ravine.plot._phase.regions import colors_under, draw_outcomes, name_outcomes, region_style_of
 
 FACTS = frozenset({"outcome", "steps", "minimum_loss", "stability_limit", "stability_scope"})
@@ -52,8 +52,10 @@ def diagram_title(diagram: Diagram) -> str:
             return "Nothing to tell so far"
         return "No setting arrives" if diagram.arrival else f"No setting has a {diagram.quantity}"
     if len(diagram.fields) == 1:
-        best = found[0][1]
+        field, best = found[0]
         value, where = diagram.value_text(best.value), f"at {diagram.where(best)}"
+        if best.ties == field.outcomes.counts.get(ARRIVED, 0) > 1:
+            return _title_of_equals(diagram, field, value)
         return f"{head} {where}: {value}" if diagram.arrival else f"{head}: {value} {where}"
     if len(diagram.fields) <= LISTED:
         groups: dict[str, list[str]] = {}
@@ -64,6 +66,15 @@ def diagram_title(diagram: Diagram) -> str:
         return f"{head}: {', '.join(f'{names(labels)} {value}' for value, labels in groups.items())}"
     field, best = min(found, key=lambda each: each[1].value)
     return f"{head} of {len(diagram.fields)} panels: {field.label}, {diagram.value_text(best.value)}"
+
+
+def _title_of_equals(diagram: Diagram, field: Field, value: str) -> str:
+    """Say that no setting is better than another."""
+    count, every = field.outcomes.counts[ARRIVED], field.outcomes.codes.size
+    if diagram.arrival:
+        return f"All {count:,} settings{' that arrive' * (count < every)} are equally fast: {value}"
+    name = f"{diagram.quantity[0].upper()}{diagram.quantity[1:]}"
+    return f"{name}: {value} at all {count:,} settings{' that have a value' * (count < every)}"
 
 
 def field_caption(diagram: Diagram, field: Field, theme: Style) -> Lines:
