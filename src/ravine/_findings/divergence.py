@@ -6,7 +6,7 @@ import numpy as np
 
 from ravine import measure
 from ravine._findings.finding import Finding
-from ravine._findings.run import Run
+from ravine._findings.run import EDGE, Run
 from ravine._format import names, number, so_many, steps
 from ravine._study.optimizer import SGD
 from ravine._study.rule import SETTINGS
@@ -35,11 +35,14 @@ def diverged(run: Run) -> Finding | None:
     else:
         last, whole = run.losses[-1], run.minimised
         values |= {"last_loss": float(last)}
-        sentence = f"It diverged: the loss went from {number(start)} to {number(last)} in {so_many(run.taken)}."
+        came, head, tail = f"to {number(last)}", "It diverged", f" in {so_many(run.taken)}"
+        if not _grows_forever(run):  # a loss may level off further out
+            head, tail = f"It diverged, as far as {so_many(run.taken)} tell", ""
+        sentence = f"{head}: the loss went from {number(start)} {came}{tail}."
         if not _has_risen(start, last):  # weight decay's part of what is minimised grew, or all of it swings
             values |= {"start": float(whole[0]), "last": float(whole[-1])}
             what = "what is minimised, weight decay included," if run.decay else "the loss"
-            came = f"to {number(whole[-1])} in {so_many(run.taken)}"
+            came = f"to {number(whole[-1])}{tail}"
             if not _has_risen(whole[0], whole[-1]):
                 peak = int(whole.argmax())
                 values |= {"largest": float(whole[peak]), "step": float(run.steps[peak])}
@@ -47,8 +50,15 @@ def diverged(run: Run) -> Finding | None:
                     f"to {number(whole[peak])} at step {steps(run.steps[peak])}, and to {number(whole[-1])} at the end"
                 )
             alone = f"; the loss alone from {number(start)} to {number(last)}" if run.decay else ""
-            sentence = f"It diverged: {what} went from {number(whole[0])} {came}{alone}."
+            sentence = f"{head}: {what} went from {number(whole[0])} {came}{alone}."
     return Finding("diverged", sentence, values, "measured")
+
+
+def _grows_forever(run: Run) -> bool:
+    """Tell whether the error grows wherever the run would go: it is known of a quadratic alone."""
+    if run.modes is None or not run.everywhere:
+        return False
+    return bool(run.rates()[run.modes.awake].max(initial=0.0) > 1 + EDGE)
 
 
 def _has_risen(first: float, last: float) -> bool:
