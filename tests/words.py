@@ -184,6 +184,12 @@ SCENES["an lr that falls below 0"] = partial(
 SCENES["an lr that is no number"] = partial(
     on, "MSELoss", lr=0.1, steps=20, scheduler=partial(S.LambdaLR, lr_lambda=lambda k: 1.0 if k < 5 else float("nan"))
 )
+SCENES["a logarithm that is left four times"] = lambda: ravine.descend(
+    ravine.Problem(lambda p: p["x"] ** 2 - torch.log(p["x"] + 1), {"x": 0.8}), torch.optim.Adam, lr=2.0, steps=40
+)
+SCENES["a logarithm that is left once"] = lambda: ravine.descend(
+    ravine.Problem(lambda p: p["x"] ** 2 - 0.1 * torch.log(p["x"] + 1), {"x": 0.8}), torch.optim.Adam, lr=2.0, steps=40
+)
 SCENES["an lr that comes to 0"] = partial(
     on, "MSELoss", lr=0.01, scheduler=partial(S.LambdaLR, lr_lambda=lambda k: float(k < 40))
 )

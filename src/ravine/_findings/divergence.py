@@ -1,4 +1,4 @@
-"""What became of a run whose loss grew without end, or only grew."""
+"""What became of a run whose loss grew without end, only grew, or was no number on the way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ravine._findings.run import EDGE, Run
 from ravine._format import names, number, so_many, steps
 from ravine._study.optimizer import SGD
 from ravine._study.rule import SETTINGS
-from ravine.measure._arrival import FEWEST
+from ravine.measure._arrival import FEWEST, broken_for_good
 
 GREW = 1.0
 """Growth, in sizes of the loss at the start, from which a few steps that only grew are worth a sentence."""
@@ -22,7 +22,7 @@ def diverged(run: Run) -> Finding | None:
         return None
     if not run.diverged:
         return _grew(run)
-    start, broken = run.losses[0], float(measure.first_nonfinite(run.study))
+    start, broken = run.losses[0], float(broken_for_good(run.study).values)
     values: dict[str, float | str | bool] = {"start_loss": start, "first_nonfinite": broken}
     if np.isfinite(broken):
         loss = run.study["loss"].sel(step=int(broken)).item() if "step" in run.study.coords else run.losses[int(broken)]
@@ -59,6 +59,28 @@ def _grows_forever(run: Run) -> bool:
     if run.modes is None or not run.everywhere:
         return False
     return bool(run.rates()[run.modes.awake].max(initial=0.0) > 1 + EDGE)
+
+
+def came_back(run: Run) -> Finding | None:
+    """Say that the loss was not finite on the way, as a logarithm is where a step overshoots, and is again."""
+    if run.refused or run.taken < 1 or not np.isnan(float(broken_for_good(run.study).values)):
+        return None
+    looked = measure.evaluated(run.study).values
+    broken = np.flatnonzero(looked & ~np.isfinite(run.losses))
+    if not len(broken):
+        return None
+    first, last = (float(run.steps[broken[k]]) for k in (0, -1))
+    kind = str(run.losses[broken[0]])
+    values: dict[str, float | str | bool] = {"first": first, "last": last, "count": float(len(broken)), "loss": kind}
+    back = float(run.steps[looked & (run.steps > last)][0])
+    values["back"] = back
+    sentence = f"The loss is {kind} at step {steps(first)}, and finite again from step {steps(back)} on."
+    if len(broken) > 1:
+        sentence = (
+            f"The loss is not finite at {steps(len(broken))} steps, first at step {steps(first)} ({kind}), "
+            f"and finite again from step {steps(back)} on."
+        )
+    return Finding("not finite", sentence, values, "measured")
 
 
 def _has_risen(first: float, last: float) -> bool:

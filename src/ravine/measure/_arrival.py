@@ -114,7 +114,7 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
 
 
 def diverged(runs: xr.Dataset) -> xr.DataArray:
-    r"""Tell which runs diverged: a loss is not finite, or it grew without an end in sight.
+    r"""Tell which runs diverged: the loss is not finite at the end, or it grew without an end in sight.
 
     It grew so if, in the last quarter of its steps, the loss was more than four times as far above its start as it
     ever was from it, up or down, in the first half:
@@ -134,9 +134,11 @@ def diverged(runs: xr.Dataset) -> xr.DataArray:
     one that cycles between bounds about once. Scaling the loss changes nothing, and a run that is merely slow has not
     risen at all. Just beyond the limit of stability a run needs steps to show it: a loss that grows by
     a constant factor from the first step must have grown threefold in half the steps. Below 8 steps, and with
-    ``maximize=True``, only a loss that is not finite counts. What the losses of a few steps cannot tell: a run that
-    leaves a minimum by a constant factor, where the loss levels off only further out, counts as diverged until it comes
-    there.
+    ``maximize=True``, only a loss that is not finite counts. A loss that is not finite now and then, as a logarithm is
+    where a step overshoots, and comes back, has not diverged; nor has a run that arrives.
+
+    What the losses of a few steps cannot tell: a run that leaves a minimum by a constant factor, where the loss levels
+    off only further out, counts as diverged until it comes there.
 
     Parameters
     ----------
@@ -163,7 +165,7 @@ def diverged(runs: xr.Dataset) -> xr.DataArray:
 
 
 def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
-    """Return the first step whose loss is not finite; NaN where all are.
+    """Return the first step whose loss is not finite; NaN where all are. The run may come back (see `diverged`).
 
     Examples
     --------
@@ -178,6 +180,18 @@ def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
         broken = _is_broken(runs)
         found = _one_each(broken, _steps_at(runs, _first(broken.values)))
     return array_of(runs, found, "first_nonfinite", CONTRACT["first_nonfinite"].long_name)
+
+
+def broken_for_good(runs: xr.Dataset) -> xr.Variable:
+    """Return the first step (…) from which on no loss that was evaluated is finite; NaN where the last one is."""
+    broken, unseen = _is_broken(runs), skipped(runs)
+    found = np.full(broken.shape[:-1], np.nan)
+    some = broken.values.any(-1)
+    if some.any():
+        shown = broken if unseen is None else broken | unseen
+        lost = np.flip(np.logical_and.accumulate(np.flip(shown.transpose(*broken.dims).values[some], -1), -1), -1)
+        found[some] = _steps_at(runs, _first(lost & broken.values[some]))
+    return _one_each(broken, found)
 
 
 def steps_to(runs: xr.Dataset, loss: float) -> xr.DataArray:
@@ -285,14 +299,18 @@ def _outcome(runs: xr.Dataset, arrived: xr.Variable, minimised: xr.Variable | No
 
 
 def _diverged(runs: xr.Dataset, minimised: xr.Variable | None) -> xr.Variable:
-    broken = _read_summary(runs, "diverged")
-    if broken is not None:
-        return broken.astype(bool)
+    told = _read_summary(runs, "diverged")
+    if told is not None:  # those written earlier count what came back, too
+        return told.astype(bool) & runs.variables["arrival"].isnull() if "arrival" in runs else told.astype(bool)
     loss, unseen = loss_of(runs), skipped(runs)
     hidden = None if unseen is None else unseen.transpose(*loss.dims).values
-    values = (_with_decay(runs) if minimised is None else minimised).transpose(*loss.dims).values
+    whole = _with_decay(runs) if minimised is None else minimised
+    values = whole.transpose(*loss.dims).values
     grew = _one_each(loss, _is_growing(values, step_values(runs), hidden, resolution(loss.dtype)))
-    return (grew & ~climbs(runs) & ~invalid(runs)) | _is_broken(runs).any("step")
+    if "minimum_loss" in runs and bool(grew.any()):
+        grew = grew & _find_arrival(runs, SHARE, whole).isnull()
+    lost: xr.Variable = (grew & ~climbs(runs) & ~invalid(runs)) | broken_for_good(runs).notnull()
+    return lost
 
 
 def _read_summary(runs: xr.Dataset, name: str) -> xr.Variable | None:

@@ -20,9 +20,13 @@ export function arrivalOf(gap, minimum, eps) {
   return k < gap.length ? k : NaN;
 }
 
-export const firstBroken = (loss) => loss.findIndex((each) => !Number.isFinite(each));
+// The first step from which on no loss is finite; -1 where the last one is.
+export function firstBroken(loss) {
+  const last = loss.findLastIndex(Number.isFinite) + 1;
+  return last < loss.length ? last : -1;
+}
 
-// Whether a loss is not finite, or it grew without bound.
+// Whether the loss is not finite at the end, or it grew without an end in sight.
 export function hasDiverged(loss, minimised, climbs, eps) {
   if (firstBroken(loss) >= 0) return true;
   const last = minimised.length - 1, start = minimised[0];
