@@ -172,6 +172,9 @@ SCENES["decoupled decay where no minimum is known"] = lambda: ravine.descend(
 # -- schedules and treated gradients
 
 SCENES["a schedule below the limit"] = partial(on, "MSELoss", lr=0.1, scheduler=partial(S.StepLR, step_size=30))
+SCENES["a schedule that has not acted yet"] = partial(
+    on, "MSELoss", lr=0.005, momentum=0.3, steps=20, scheduler=partial(S.StepLR, step_size=30, gamma=1e-3)
+)
 SCENES["a schedule over the limit at first"] = partial(
     on, "MSELoss", lr=1.5, scheduler=partial(S.StepLR, step_size=4, gamma=0.5)
 )
