@@ -82,7 +82,8 @@ def run_of(random):
             partial(S.OneCycleLR, max_lr=lr, total_steps=steps + 1, cycle_momentum=True),
             partial(S.LambdaLR, lr_lambda=lambda k: 1 - k / 20),
             partial(S.ConstantLR, factor=0.5, total_iters=1000),
-        ][int(random.integers(5))]
+            partial(S.StepLR, step_size=1000, gamma=1e-3),
+        ][int(random.integers(6))]
     if random.random() < 0.2:
         rule = [torch.optim.Adam, torch.optim.RMSprop, torch.optim.AdamW, torch.optim.Adagrad][int(random.integers(4))]
         if getattr(more.get("scheduler"), "func", None) is S.OneCycleLR:
@@ -230,6 +231,9 @@ def check(run, found):
             assert not np.isfinite(losses).all() or losses[-1] > losses[0] or minimised[-1] > minimised[0]
     if found.kind in ("margin", "beyond the limit") and found.scope == "exact":
         check_limit(run, values)
+    if "would arrive" in sentence or "could be" in sentence or "diverges" in sentence:
+        scheduled = "scheduler" in run.loss.attrs.get("provenance", "")
+        assert not scheduled or sentence.startswith("As long as no schedule moves its settings, ")
     if found.kind == "clipping":
         check_treated(run, found)
 

@@ -27,19 +27,26 @@ def plain_arrival(gaps, limit):
 
 def plain_divergence(losses):
     """The definition for a loss that was evaluated at every step, word for word."""
-    if not all(math.isfinite(each) for each in losses):
+    if not math.isfinite(losses[-1]):
         return True
-    last, start = len(losses) - 1, losses[0]
-    early = [abs(each - start) for each in losses[: -(-last // 2) + 1]]
-    late = [each - start for k, each in enumerate(losses) if k >= 0.75 * last]
-    grown = last >= 8 and max(late) > 4 * max(early) and max(late) > 1e-4 * abs(start)  # 100 ulp of float32: 1.2e-5
+    last, start, seen = len(losses) - 1, losses[0], [k for k, each in enumerate(losses) if not math.isnan(each)]
+    early = [abs(losses[k] - start) for k in seen if k <= -(-last // 2)]
+    late = [losses[k] - start for k in seen if k >= 0.75 * last]
+    grown = last >= 8 and max(late) > 4 * max(early) and max(late) > abs(start)
     if not grown:
         return False
     half = -(-last // 2)
-    low = min(losses[: half + 1])
-    second = max(each - low for k, each in enumerate(losses) if last / 4 <= k <= half)
-    third = max(each - low for k, each in enumerate(losses) if half < k < 0.75 * last)
-    return third <= 0 or (start + max(late) - low) / third >= 0.85 * third / second
+    low, quarter = min(losses[k] for k in seen if k <= half), last // 4
+    second, third, fourth = (
+        max(losses[k] - low for k in seen if last - (n + 1) * quarter < k <= last - n * quarter) for n in (2, 1, 0)
+    )
+    if third > 0 and fourth / third < 0.85 * third / second:
+        return False
+    rises = [losses[k + 1] - losses[k] for k in range(last)]
+    if not all(each > 0 for each in rises[half:]):
+        return True
+    one, two, three = (rises[last - 1 - n * quarter] for n in (0, 1, 2))
+    return one / two >= 0.99 * two / three
 
 
 def study_of(losses, **more):
@@ -164,7 +171,9 @@ def test_divergence(article):
 def test_thinned_and_ragged_losses():
     losses = np.array([8.0, np.nan, 4.0, np.nan, 0.05, np.nan, 0.01])
     whole = study_of(losses, minimum_loss=0.0)
-    assert bool(measure.diverged(whole))  # a NaN that nobody explains is what torch produced
+    assert bool(measure.diverged(whole.isel(step=slice(6))))  # a NaN that nobody explains is what torch produced
+    assert not bool(measure.diverged(whole))  # it came back
+    assert np.isnan(measure.arrival(whole.isel(step=slice(6))))
     thinned = whole.assign(loss=whole.loss.assign_attrs(loss_every=2))
     assert not bool(measure.diverged(thinned))
     assert float(measure.arrival(thinned)) == 4
@@ -250,7 +259,8 @@ def test_summary_is_what_plain_python_says(dtype):
         arrived = plain_arrival(gaps, 0.01 * gaps[0]) if math.isfinite(gaps[0]) else math.nan
         assert bare.same_bits(short.arrival[place], math.nan if climbing[place] else arrived)
         grown = plain_divergence((losses[place].astype(float) + decays[place] / 2 * squares[place]).tolist())
-        assert bool(short.diverged[place]) == (bool(broken) if climbing[place] else grown), place
+        lost = not math.isfinite(curve[-1]) if climbing[place] else grown and math.isnan(arrived)
+        assert bool(short.diverged[place]) == lost, place
         kinds.add((bool(broken), grown, math.isfinite(arrived)))
     assert len(kinds) >= 4
     again = measure.summary(runs.assign(loss=(("run", "step"), np.ascontiguousarray(losses), runs.loss.attrs)))
@@ -609,3 +619,63 @@ def test_steps_to_in_many_dimensions():
         measure.steps_to(runs, math.nan)
     assert measure.period(runs.assign(position=runs.loss.expand_dims(parameter=["x"], axis=-1))).dims == found.dims
     assert measure.rate(runs.assign(minimum_loss=0.0)).dims == found.dims
+
+
+def plain_path(slope, start, lr, momentum, dampening, steps):
+    """torch's rule for one parameter, in plain torch."""
+    x = torch.tensor([start], dtype=torch.float64, requires_grad=True)
+    rule = torch.optim.SGD([x], lr=lr, momentum=momentum, dampening=dampening)
+    losses = []
+    for _ in range(steps + 1):
+        rule.zero_grad()
+        loss = slope(x).sum()
+        losses.append(loss.item())
+        loss.backward()
+        rule.step()
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("loss", "start", "settings", "steps"),
+    [
+        (lambda x: x**2 / 2, 1.0, (1.0, 0.9, 1.0), 8),
+        (lambda x: x**2 / 2, -0.7, (0.8, 0.9, 1.0), 12),
+        (lambda x: (x**2 - 1) ** 2 / 4, 0.3, (0.8, 0.9, 1.0), 16),
+        (lambda x: 1 - torch.exp(-(x**2)), 0.001, (2.05, 0.0, 0.0), 8),
+        (lambda x: 1 - torch.exp(-(x**2)), 0.001, (1.05, 0.0, 0.0), 60),
+        (lambda x: 1 - torch.cos(x), 0.3, (2.2, 0.0, 0.0), 10),
+        (lambda x: torch.sqrt(1 + x**2), 0.001, (2.05, 0.0, 0.0), 50),
+        (lambda x: torch.sqrt(1 + x**2), 0.001, (2.05, 0.0, 0.0), 100),
+        (lambda x: torch.log1p(x**2), 0.03, (1.2, 0.0, 0.0), 10),
+        (lambda x: torch.where(abs(x) < 1, x**2 / 2, abs(x) - 0.5), 0.3, (2.2, 0.0, 0.0), 12),
+    ],
+)
+def test_what_stays_bounded_did_not_diverge(loss, start, settings, steps):
+    """Twenty times the steps, by torch alone: it rests, or goes on within bounds."""
+    long = plain_path(loss, start, *settings, 20 * steps)
+    assert max(long[-steps:]) < 100 * max(1.0, long[0])
+    x = torch.tensor(start, dtype=torch.float64)
+    lr, momentum, dampening = settings
+    how = {"lr": lr, "momentum": momentum, "dampening": dampening, "steps": steps}
+    run = ravine.descend(ravine.Problem(lambda p: loss(p["x"]), {"x": x}), **how)
+    assert run.loss.values.tolist() == long[: steps + 1]
+    assert not bool(measure.diverged(run))
+    assert "diverged" not in {each.kind for each in ravine.explain(run)}
+
+
+def test_growth_that_shows_and_growth_that_does_not():
+    k = np.arange(101)
+    assert not measure.diverged(study_of(1 + 1e-6 * 1.1**k)).any()  # from 1 to 1.01
+    assert measure.diverged(study_of(1e-6 * 1.1**k)).all()
+    assert measure.diverged(study_of(1 + 1e-3 * 1.1**k)).all()
+    assert not measure.diverged(study_of(1e-6 * 1.1**k / (1 + 1e-2 * 1.1**k))).any()  # it levels off
+
+
+def test_growth_of_many_runs_is_that_of_each(monkeypatch):
+    monkeypatch.setattr("ravine.measure._arrival.SOME", 7)
+    losses = random_losses(np.float64)
+    steps = np.where(np.arange(len(losses)) % 3 == 0, 15, losses.shape[1] - 1)
+    whole = measure.diverged(study_of(losses, steps_taken=("a", steps))).values
+    alone = [bool(measure.diverged(study_of(each[: n + 1]))) for each, n in zip(losses, steps, strict=True)]
+    assert whole.tolist() == alone
+    assert {*alone} == {True, False}

@@ -14,6 +14,7 @@ import ravine
 from ravine import theory
 from ravine._findings.momentum import _faster
 from ravine._format import at_least, at_most, names, times, told_apart
+from ravine._study.rule import conditions_of
 
 S = torch.optim.lr_scheduler
 DOUBLE = torch.float64
@@ -234,6 +235,74 @@ def test_a_schedule_that_only_sets_another_lr_is_one(mse):
     assert told["margin"].values["highest_lr"] == pytest.approx(0.6)
     assert told["margin"].values["steps_over"] == 0
     assert not {"beyond the limit", "effective lr"} & set(told)
+
+
+FORECASTS = {"margin", "momentum", "nesterov", "beyond the limit"}
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        partial(S.StepLR, step_size=30, gamma=1e-3),
+        partial(S.MultiStepLR, milestones=[50], gamma=1e-3),
+        partial(S.StepLR, step_size=30, gamma=1000.0),
+    ],
+)
+def test_a_schedule_that_has_not_acted_yet_may(scheduler):
+    """The forecast holds by torch for as long as the lr stays, and not when the schedule has moved it."""
+    problem = bowl([0.2, 2.0], [1.0, 1.0])
+    how = {"lr": 0.01, "momentum": 0.5, "nesterov": True}
+    run, plain = (ravine.descend(problem, **how, steps=20, **more) for more in ({"scheduler": scheduler}, {}))
+    assert (run.position == plain.position).all()
+    told, free = by_kind(run), by_kind(plain)
+    expected = free["arrival"].values["expected"]
+    assert told["arrival"].values["expected"] == expected
+    begins = "As long as no schedule moves its settings, "
+    for kind in {"arrival", *FORECASTS & set(told)}:
+        assert told[kind].sentence.startswith(begins), told[kind]
+        assert not free[kind].sentence.startswith(begins)
+    assert not any(words in said(run) for words in ("could be", "diverges", "Beyond it"))
+    arrives = {}
+    for name, made in {"plain": None, "scheduled": scheduler}.items():
+        leaves = [torch.tensor(1.0, dtype=DOUBLE, requires_grad=True) for _ in "xy"]
+        rule = torch.optim.SGD(leaves, **how)
+        schedule, losses = made(rule) if made else None, []
+        for _ in range(3 * int(expected)):
+            rule.zero_grad()
+            loss = 0.1 * leaves[0] ** 2 + leaves[1] ** 2
+            losses.append(loss.item())
+            loss.backward()
+            rule.step()
+            if schedule is not None:
+                schedule.step()
+        large = np.flatnonzero(~(np.array(losses) <= 0.01 * losses[0]))
+        arrives[name] = int(large[-1]) + 1
+    assert arrives["plain"] == expected
+    assert abs(arrives["scheduled"] - expected) > 10
+
+
+def test_a_plateau_may_cut_an_lr_over_the_limit(mse):
+    cut = partial(S.ReduceLROnPlateau, patience=3, factor=0.5)
+    short = by_kind(ravine.descend(mse, lr=1.07, steps=3, scheduler=cut))
+    assert "diverges" not in short["beyond the limit"].sentence
+    assert short["beyond the limit"].sentence.startswith("As long as no schedule moves its settings, lr 1.07 is ")
+    assert by_kind(ravine.descend(mse, lr=1.07, steps=300, scheduler=cut))["arrival"].values["outcome"] == "arrived"
+    low = by_kind(ravine.descend(mse, lr=0.005, steps=20, scheduler=cut))["margin"]
+    assert low.sentence.endswith(", the limit of the learning rate is 0.976: lr 0.005 is at 0.51 % of it.")
+
+
+def test_of_a_recording_nothing_is_known_beyond_what_was_seen():
+    with torch.random.fork_rng():
+        line, x = torch.nn.Linear(1, 1), torch.linspace(-1, 1, 8)[:, None]
+    rule = torch.optim.SGD(line.parameters(), lr=0.01)
+    problem = ravine.Problem.of(line, torch.nn.MSELoss(), (x, 2 * x + 1))
+    with ravine.record(line, rule, every=1) as recorder:
+        for _ in range(20):
+            rule.zero_grad()
+            torch.nn.functional.mse_loss(line(x), 2 * x + 1).backward()
+            rule.step()
+    assert conditions_of(recorder.dataset()).pending
+    assert not conditions_of(ravine.descend(problem, lr=0.01, steps=20)).pending
 
 
 @pytest.mark.parametrize(

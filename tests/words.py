@@ -172,6 +172,9 @@ SCENES["decoupled decay where no minimum is known"] = lambda: ravine.descend(
 # -- schedules and treated gradients
 
 SCENES["a schedule below the limit"] = partial(on, "MSELoss", lr=0.1, scheduler=partial(S.StepLR, step_size=30))
+SCENES["a schedule that has not acted yet"] = partial(
+    on, "MSELoss", lr=0.005, momentum=0.3, steps=20, scheduler=partial(S.StepLR, step_size=30, gamma=1e-3)
+)
 SCENES["a schedule over the limit at first"] = partial(
     on, "MSELoss", lr=1.5, scheduler=partial(S.StepLR, step_size=4, gamma=0.5)
 )
@@ -183,6 +186,12 @@ SCENES["an lr that falls below 0"] = partial(
 )
 SCENES["an lr that is no number"] = partial(
     on, "MSELoss", lr=0.1, steps=20, scheduler=partial(S.LambdaLR, lr_lambda=lambda k: 1.0 if k < 5 else float("nan"))
+)
+SCENES["a logarithm that is left four times"] = lambda: ravine.descend(
+    ravine.Problem(lambda p: p["x"] ** 2 - torch.log(p["x"] + 1), {"x": 0.8}), torch.optim.Adam, lr=2.0, steps=40
+)
+SCENES["a logarithm that is left once"] = lambda: ravine.descend(
+    ravine.Problem(lambda p: p["x"] ** 2 - 0.1 * torch.log(p["x"] + 1), {"x": 0.8}), torch.optim.Adam, lr=2.0, steps=40
 )
 SCENES["an lr that comes to 0"] = partial(
     on, "MSELoss", lr=0.01, scheduler=partial(S.LambdaLR, lr_lambda=lambda k: float(k < 40))

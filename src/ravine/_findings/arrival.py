@@ -64,7 +64,7 @@ def arrival(run: Run) -> Finding | None:
         values |= {"expected": later, "rate": slowest}
         rounded = steps(later) if later <= HORIZON else number(later, 2)
         sentence = (
-            f"Slow, not diverging: the error shrinks {percent(1 - slowest)} a step in the long run, "
+            f"{run.locally or 'Slow, not diverging: '}the error shrinks {percent(1 - slowest)} a step in the long run, "
             f"and it would arrive at {'about ' * (later > HORIZON)}step {rounded}."
         )
         return Finding("arrival", sentence, values, "exact", "at the end", "the recurrence of ravine.theory")
@@ -97,7 +97,7 @@ def arrives_at(run: Run, **changed: Any) -> float | None:
 
     With other settings of momentum in `changed`, when it would have arrived by those.
     """
-    if not run.everywhere or run.modes is None or not run.lr > 0 or not run.modes.awake.any():
+    if not run.boundless or run.modes is None or not run.lr > 0 or not run.modes.awake.any():
         return None
     modes, rates = run.modes, run.rates(**changed)
     slowest = float(rates[modes.awake].max())

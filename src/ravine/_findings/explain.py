@@ -36,7 +36,7 @@ from ravine._findings.barrier import of_a_line
 from ravine._findings.compare import same_runs, with_and_without
 from ravine._findings.course import course, late
 from ravine._findings.decay import apart, better_before, bounded, goal, other_rule, pull
-from ravine._findings.divergence import diverged
+from ravine._findings.divergence import came_back, diverged
 from ravine._findings.edge import both_ends, edge, sharpening
 from ravine._findings.finding import Finding, Findings
 from ravine._findings.flat import unmoved
@@ -61,6 +61,7 @@ FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     diverged,
     beyond,
     climb,
+    came_back,
     arrival,
     course,
     misleads,
@@ -97,6 +98,7 @@ ON_PLANE: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
     backwards,
     diverged,
+    came_back,
     arrival,
     course,
     misleads,

@@ -19,6 +19,9 @@ RULE = "torch/optim/sgd.py, _single_tensor_sgd"
 
 LOCALLY = "Locally, from the curvature at the minimum, "
 
+UNMOVED = "As long as no schedule moves its settings, "
+"""How a sentence begins that draws on settings which a schedule has not moved so far, but may."""
+
 SHORTEST, LONGEST = 30, 100
 """Characters of a brief sentence: enough to say something, and no more than two lines beside a picture hold."""
 

@@ -69,7 +69,7 @@ def momentum(run: Run) -> Finding | None:
     else:
         aside = ", level directions aside" * level
         sentence = f"Momentum helps here: with {named}, {shrinks} (condition number {told}{aside})."
-    if not alike and run.everywhere:
+    if not alike and run.boundless:
         there, instead = arrives_at(run), arrives_at(run, momentum=0.0, dampening=0.0, nesterov=False)
         if there is not None and instead is not None and (there < instead) != (with_it < without) and there != instead:
             return None  # what counts in the long run is not what this run shows

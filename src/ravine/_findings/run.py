@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine import measure, theory
-from ravine._findings.finding import LOCALLY
+from ravine._findings.finding import LOCALLY, UNMOVED
 from ravine._findings.quadratic import Modes, modes_of
 from ravine._study.contract import until_taken
 from ravine._study.decay import decay_of
@@ -72,7 +72,7 @@ class Run:
     `rule` holds the settings of a plain torch.optim.SGD that goes down over the whole batch, else None: only for
     such a run does curvature tell how it moves. `modes` are the directions of the curvature at the minimum, None where
     it is not known or there is a kink. `exact` says whether the run went by them within rounding, and `everywhere`
-    whether it would wherever it went.
+    whether it would wherever it went, with the settings that it has.
     """
 
     data: xr.Dataset
@@ -317,9 +317,14 @@ class Run:
         with np.errstate(over="ignore", invalid="ignore"):
             return bowl.holds(self.positions, self.minimised) and bowl.is_walked(self.positions, self.lr, self.rule)
 
-    @cached_property
+    @property
     def everywhere(self) -> bool:
-        """Whether the loss is that quadratic also where the run did not go: only then is it known where it would go."""
+        """Whether it is known where the run would go, and where other settings had led it."""
+        return self.boundless and not self.conditions.pending
+
+    @cached_property
+    def boundless(self) -> bool:
+        """Whether the loss is that quadratic also where the run did not go."""
         if not self.exact:
             return False
         told, engine = self.fact("hessian", "quadratic"), self.fact("hessian", "engine")
@@ -340,12 +345,13 @@ class Run:
     @property
     def scope(self) -> Any:
         """How far what is said from the curvature goes, of where a run would go with these settings or others."""
-        return "exact" if self.everywhere else "local"
+        return "exact" if self.boundless else "local"
 
     @property
     def locally(self) -> str:
         """How such a sentence begins."""
-        return "" if self.everywhere else LOCALLY
+        where = "" if self.boundless else LOCALLY
+        return f"{UNMOVED}{where[:1].lower()}{where[1:]}" if self.conditions.pending else where
 
     def limit(self, *, awake: bool = False, **changed: Any) -> float:
         """Return the limit of the learning rate, with other settings changed; that of the start's own modes alone."""

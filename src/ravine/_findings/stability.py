@@ -99,7 +99,7 @@ def margin(run: Run) -> Finding | None:
         sentence = (
             f"{run.locally}{said}{others}. Beyond it a run does not settle there{', rounding aside' * bool(others)}."
         )
-        if others:
+        if others or run.conditions.pending:
             sentence = f"{run.locally}{said}{others}."
     elif others:
         sentence = f"The limit of the learning rate is {texts[1]}, and lr {texts[0]} at {percent(share)} of it{others}."

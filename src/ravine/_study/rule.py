@@ -73,7 +73,8 @@ class Conditions:
     """Under which conditions runs were made, each of any of them; `optimizers` are their classes.
 
     `moved` are the settings besides the lr that a scheduler moves, or may have moved where the study does not say;
-    `treated` are the settings of the loop by which gradients are clipped or noisy.
+    `treated` are the settings of the loop by which gradients are clipped or noisy. `pending`: what has moved nothing so
+    far may do so later, a scheduler, or the loop of a recording.
     """
 
     optimizers: tuple[str, ...]
@@ -85,6 +86,7 @@ class Conditions:
     moved: tuple[str, ...] = ()
     treated: tuple[Literal["clip_norm", "noise"], ...] = ()
     projected: bool = False
+    pending: bool = False
 
     @property
     def why_not_sgd(self) -> Reason | None:
@@ -132,6 +134,7 @@ def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Condi
     grouped = any({*SETTINGS} & leaf.own.keys() for each in leaves_of(runs) for leaf in each)
     grouped |= any({*SETTINGS} & given.keys() for each in codes for given in (each.get("groups") or {}).values())
     scheduled = any("scheduler" in each for each in codes)
+    waiting = scheduled or any(str(each).endswith(", recorded") for each in facts_made(runs, "engine"))
     if "scheduled_lr" in runs:  # a schedule may leave the lr as it is
         scheduled = (scheduled or not codes) and _is_moved(runs, "scheduled_lr", "lr")
     moved = tuple(name.removeprefix("scheduled_") for name in map(str, runs.data_vars) if name in _moving(runs))
@@ -153,6 +156,7 @@ def conditions_of(runs: xr.Dataset, settings: Sequence[str] = SETTINGS) -> Condi
         moved=moved,
         treated=treated_of(runs),
         projected=plane_of(runs) is not None,
+        pending=waiting and not scheduled,
     )
 
 

@@ -38,6 +38,12 @@ GROWTH = 4.0
 STEADY = 0.85
 """Share of the growth in the quarter before that growth in the last quarter must have (see `diverged`)."""
 
+EVEN = 0.99
+"""The same of single rises, where the loss rises at each step."""
+
+SOME = 4096
+"""Runs that are asked at once how they grow: copies of all would take too much memory."""
+
 FEWEST = 8
 """Steps below which growth without bound cannot be told from the first swing of momentum."""
 
@@ -108,25 +114,31 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
 
 
 def diverged(runs: xr.Dataset) -> xr.DataArray:
-    r"""Tell which runs diverged: a loss is not finite, or it grew without bound.
+    r"""Tell which runs diverged: the loss is not finite at the end, or it grew without an end in sight.
 
-    It grew without bound if, in the last quarter of its steps, the loss was more than four times as far above
-    its start as it ever was from it, up or down, in the first half:
+    It grew so if, in the last quarter of its steps, the loss was more than four times as far above its start as it
+    ever was from it, up or down, in the first half:
 
     .. math:: \max_{k \ge 3K/4} L_k - L_0 > 4 \max_{k \le K/2} |L_k - L_0|
 
-    and that is no rounding. Where weight decay is minimised with the loss, and the positions are known, :math:`L`
-    holds it: a run may climb out of the loss's minimum on its way to the goal that decay has moved.
+    and by more than the size of the loss at the start, so that it shows. Where weight decay is minimised with the
+    loss, and the positions are known, :math:`L` holds it: a run may climb out of the loss's minimum on its way to the
+    goal that decay has moved.
 
-    and it did not grow ever more slowly, as what comes to rest does: its height above the lowest of the first half
-    must have grown in the last quarter by at least 0.85 of the factor by which it did in the quarter before. (By a
-    constant factor grows what diverges.)
+    And it must not have grown ever more slowly, as what comes to rest does, or levels off (by a constant factor grows
+    what diverges): its height above the lowest of the first half has grown in the last quarter by at least 0.85 of the
+    factor by which it did in the quarter before; and where the loss rose at every step of the second half, so did its
+    single rises :math:`L_k - L_{k-1}`, by at least 0.99 of that.
 
     A loss that climbs along a straight line reaches twice, one that grows by a constant factor any multiple, and
-    one that cycles between bounds about once. Scaling or shifting the loss changes nothing, and a run that is merely
-    slow has not risen at all. Just beyond the limit of stability a run needs steps to show it: a loss that grows by
+    one that cycles between bounds about once. Scaling the loss changes nothing, and a run that is merely slow has not
+    risen at all. Just beyond the limit of stability a run needs steps to show it: a loss that grows by
     a constant factor from the first step must have grown threefold in half the steps. Below 8 steps, and with
-    ``maximize=True``, only a loss that is not finite counts.
+    ``maximize=True``, only a loss that is not finite counts. A loss that is not finite now and then, as a logarithm is
+    where a step overshoots, and comes back, has not diverged; nor has a run that arrives.
+
+    What the losses of a few steps cannot tell: a run that leaves a minimum by a constant factor, where the loss levels
+    off only further out, counts as diverged until it comes there.
 
     Parameters
     ----------
@@ -153,7 +165,7 @@ def diverged(runs: xr.Dataset) -> xr.DataArray:
 
 
 def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
-    """Return the first step whose loss is not finite; NaN where all are.
+    """Return the first step whose loss is not finite; NaN where all are. The run may come back (see `diverged`).
 
     Examples
     --------
@@ -168,6 +180,18 @@ def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
         broken = _is_broken(runs)
         found = _one_each(broken, _steps_at(runs, _first(broken.values)))
     return array_of(runs, found, "first_nonfinite", CONTRACT["first_nonfinite"].long_name)
+
+
+def broken_for_good(runs: xr.Dataset) -> xr.Variable:
+    """Return the first step (…) from which on no loss that was evaluated is finite; NaN where the last one is."""
+    broken, unseen = _is_broken(runs), skipped(runs)
+    found = np.full(broken.shape[:-1], np.nan)
+    some = broken.values.any(-1)
+    if some.any():
+        shown = broken if unseen is None else broken | unseen
+        lost = np.flip(np.logical_and.accumulate(np.flip(shown.transpose(*broken.dims).values[some], -1), -1), -1)
+        found[some] = _steps_at(runs, _first(lost & broken.values[some]))
+    return _one_each(broken, found)
 
 
 def steps_to(runs: xr.Dataset, loss: float) -> xr.DataArray:
@@ -275,14 +299,18 @@ def _outcome(runs: xr.Dataset, arrived: xr.Variable, minimised: xr.Variable | No
 
 
 def _diverged(runs: xr.Dataset, minimised: xr.Variable | None) -> xr.Variable:
-    broken = _read_summary(runs, "diverged")
-    if broken is not None:
-        return broken.astype(bool)
+    told = _read_summary(runs, "diverged")
+    if told is not None:  # those written earlier count what came back, too
+        return told.astype(bool) & runs.variables["arrival"].isnull() if "arrival" in runs else told.astype(bool)
     loss, unseen = loss_of(runs), skipped(runs)
     hidden = None if unseen is None else unseen.transpose(*loss.dims).values
-    values = (_with_decay(runs) if minimised is None else minimised).transpose(*loss.dims).values
+    whole = _with_decay(runs) if minimised is None else minimised
+    values = whole.transpose(*loss.dims).values
     grew = _one_each(loss, _is_growing(values, step_values(runs), hidden, resolution(loss.dtype)))
-    return (grew & ~climbs(runs) & ~invalid(runs)) | _is_broken(runs).any("step")
+    if "minimum_loss" in runs and bool(grew.any()):
+        grew = grew & _find_arrival(runs, SHARE, whole).isnull()
+    lost: xr.Variable = (grew & ~climbs(runs) & ~invalid(runs)) | broken_for_good(runs).notnull()
+    return lost
 
 
 def _read_summary(runs: xr.Dataset, name: str) -> xr.Variable | None:
@@ -336,22 +364,59 @@ def _is_growing(
     )
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a loss that lay still in between: no slowing
         rise = later - start
-        beyond = rise / GROWTH > np.maximum(high - start, start - low)
-        if beyond.any():  # the rest is rarely asked
-            second, third = early & (4 * since >= last), seen & (since > middle) & (4 * since < 3 * last)
-            before, between = (_highest(losses, part) - low for part in (second, third))
-            factor = (later - low) / between
-            slowed = (before > NOISE * eps * abs(start)) & (factor < STEADY * between / before)
-            beyond &= ~slowed
-    return np.asarray(beyond & (rise > NOISE * eps * abs(start)) & (last[..., 0] >= FEWEST))
+        beyond = (rise / GROWTH > np.maximum(high - start, start - low)) & (rise > abs(start))
+        beyond &= last[..., 0] >= FEWEST
+    if beyond.any():  # the rest is rarely asked
+        flat, shown = losses.reshape(-1, len(since)), np.broadcast_to(seen, losses.shape).reshape(-1, len(since))
+        grows, lows, noise = beyond.ravel(), low.ravel(), NOISE * eps * abs(start.ravel())
+        asked = np.flatnonzero(grows)
+        for first in range(0, len(asked), SOME):
+            some = asked[first : first + SOME]
+            part, there = flat[some].astype(np.float64), shown[some]
+            grows[some] = ~_is_slackening(part, since, there)
+            with np.errstate(over="ignore", invalid="ignore"):
+                grows[some] &= ~_is_slowing(part - lows[some, None], since, there, noise[some])
+        beyond = grows.reshape(beyond.shape)
+    return np.asarray(beyond)
 
 
-def _highest(losses: NDArray[Any], part: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the highest loss of each run (…, step) in a part of the steps; -inf where that has none."""
-    if part.ndim > 1:
-        return np.asarray(np.fmax.reduce(np.where(part, losses, -np.inf), -1).astype(np.float64))
-    there = losses[..., part.argmax() : part.argmax() + part.sum()]  # steps in a row: a view
-    return np.asarray(np.fmax.reduce(there, -1, initial=-np.inf).astype(np.float64))
+def _is_slowing(
+    heights: NDArray[np.float64], since: NDArray[Any], seen: NDArray[np.bool_], noise: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Tell which runs (run, step) rose by a smaller factor in the last quarter than in the one before."""
+    last = np.where(seen, since, 0).max(-1, keepdims=True)
+    quarter = last // 4
+    peaks, ends = [], []
+    for k in range(3):  # from the end on, of equally many steps, however few
+        part = seen & (since <= last - k * quarter) & (since > last - (k + 1) * quarter)
+        peaks.append(np.fmax.reduce(np.where(part, heights, -np.inf), -1))
+        ends.append(np.where(part, since, -1).max(-1))
+    after, between, before = peaks
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        share = (ends[0] - ends[1]) / (ends[1] - ends[2])  # 1, where the loss was evaluated at every step
+        return np.asarray((before > noise) & (after / between < STEADY * (between / before) ** share))
+
+
+def _is_slackening(losses: NDArray[np.float64], since: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which runs (run, step) rise at each step of their second half, by rises that grow ever more slowly.
+
+    The rises of a loss that grows by a constant factor grow by that factor, wherever its zero lies; those of one that
+    levels off begin to fall behind long before it does.
+    """
+    counts, at = seen.sum(-1), np.broadcast_to(since, seen.shape)
+    if not seen.all():
+        order = np.argsort(~seen, axis=-1, kind="stable")  # what was evaluated comes first
+        losses, at = np.take_along_axis(losses, order, -1), since[order]
+    places, quarter, end = np.arange(len(since) - 1), (counts - 1) // 4, counts - 2
+    half = (places <= end[:, None]) & (2 * places >= counts[:, None] - 1)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        rises, strides = np.diff(losses, axis=-1), np.diff(at, axis=-1)
+        one, two, three = (
+            np.take_along_axis(rises, np.maximum(end - k * quarter, 0)[:, None], -1)[:, 0] for k in range(3)
+        )
+        stride = np.take_along_axis(strides, np.maximum(end, 0)[:, None], -1)
+        rising = (((rises > 0) & (strides == stride)) | ~half).all(-1)
+        return np.asarray(rising & (quarter > 0) & (one / two < EVEN * (two / three)))
 
 
 def _lowest(losses: NDArray[Any]) -> NDArray[Any]:

@@ -47,7 +47,8 @@ export function makeFacts({ run, kind, settings, labels, criterion, landmark, ow
   const at = (changed) => ({ ...settings, ...changed });
   lazily(facts, 'minimised', () => minimisedOf(run, coupledDecay(settings)));
   lazily(facts, 'gap', () => facts.minimised.map((each) => each - minimum));
-  lazily(facts, 'diverged', () => hasDiverged(run.loss, facts.minimised, climbs, eps));
+  const arrives = () => minimum !== null && arrivalOf(facts.gap, minimum, eps) >= 0;
+  lazily(facts, 'diverged', () => hasDiverged(run.loss, facts.minimised, climbs, eps) && !arrives());
   lazily(facts, 'arrival', () => {
     const step = arrivalOf(facts.gap, minimum, eps);
     return { step, outcome: !Number.isNaN(step) ? 'arrived' : facts.diverged ? 'diverged' : 'not arrived' };

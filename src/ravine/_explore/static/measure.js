@@ -2,7 +2,7 @@
 
 export const SHARE = 0.01;
 export const FEWEST = 8;
-const GROWTH = 4, STEADY = 0.85, NOISE = 100, ROUNDS = 24, IRREGULAR = 0.5;
+const GROWTH = 4, STEADY = 0.85, EVEN = 0.99, NOISE = 100, ROUNDS = 24, IRREGULAR = 0.5;
 
 // Loss with the weight decay that is minimised with it, in float64.
 export function minimisedOf({ position, loss }, decay) {
@@ -20,29 +20,37 @@ export function arrivalOf(gap, minimum, eps) {
   return k < gap.length ? k : NaN;
 }
 
-export const firstBroken = (loss) => loss.findIndex((each) => !Number.isFinite(each));
+// The first step from which on no loss is finite; -1 where the last one is.
+export function firstBroken(loss) {
+  const last = loss.findLastIndex(Number.isFinite) + 1;
+  return last < loss.length ? last : -1;
+}
 
-// Whether a loss is not finite, or it grew without bound.
+// Whether the loss is not finite at the end, or it grew without an end in sight.
 export function hasDiverged(loss, minimised, climbs, eps) {
   if (firstBroken(loss) >= 0) return true;
   const last = minimised.length - 1, start = minimised[0];
   if (climbs || last < FEWEST) return false;
-  const middle = Math.ceil(last / 2);
-  let high = -Infinity, low = Infinity, later = -Infinity, second = -Infinity, third = -Infinity;
+  const middle = Math.ceil(last / 2), quarter = Math.floor(last / 4), peaks = [-Infinity, -Infinity, -Infinity];
+  let high = -Infinity, low = Infinity, later = -Infinity, rising = true;
   for (let k = 0; k <= last; k++) {
-    const value = minimised[k];
+    const value = minimised[k], part = Math.floor((last - k) / quarter);
+    if (2 * (k - 1) >= last && !(value > minimised[k - 1])) rising = false;
+    if (Number.isNaN(value)) continue;
     if (k <= middle) {
       high = Math.max(high, value);
       low = Math.min(low, value);
-      if (4 * k >= last) second = Math.max(second, value);
-    } else if (4 * k < 3 * last) third = Math.max(third, value);
+    }
     if (4 * k >= 3 * last) later = Math.max(later, value);
+    if (part < 3) peaks[part] = Math.max(peaks[part], value);
   }
   const rise = later - start, noise = NOISE * eps * Math.abs(start);
-  if (!(rise / GROWTH > Math.max(high - start, start - low)) || !(rise > noise)) return false;
-  // what comes to rest grows ever more slowly
-  const before = second - low, between = third - low;
-  return !(before > noise && (later - low) / between < (STEADY * between) / before);
+  if (!(rise / GROWTH > Math.max(high - start, start - low)) || !(rise > Math.abs(start))) return false;
+  // what comes to rest, or levels off, grows ever more slowly
+  const [after, between, before] = peaks.map((each) => each - low);
+  if (before > noise && after / between < (STEADY * between) / before) return false;
+  const [one, two, three] = [0, 1, 2].map((k) => minimised[last - k * quarter] - minimised[last - k * quarter - 1]);
+  return !(rising && one / two < EVEN * (two / three));
 }
 
 // Steps of a swing of the updates, there and back; NaN where a run does not swing.

@@ -17,17 +17,19 @@ export function diverged(facts) {
     return finding('diverged', `It diverged: the loss is ${loss} at step ${steps(broken)}, after ${number(start)} at the start.`, 'measured');
   }
   const last = run.loss[taken], whole = facts.minimised;
-  const said = `It diverged: the loss went from ${number(start)} to ${number(last)} in ${soMany(taken)}.`;
+  const forever = facts.everywhere && Math.max(0, ...facts.rates().filter((_, k) => facts.modes.awake[k])) > 1 + EDGE;
+  const head = forever ? 'It diverged' : `It diverged, as far as ${soMany(taken)} tell`;  // a loss may level off further out
+  const tail = forever ? ` in ${soMany(taken)}` : '', said = `${head}: the loss went from ${number(start)} to ${number(last)}${tail}.`;
   if (hasRisen(start, last)) return finding('diverged', said, 'measured');
   // weight decay's part of what is minimised grew, or all of it swings
   const what = facts.decay ? 'what is minimised, weight decay included,' : 'the loss';
-  let came = `to ${number(whole[taken])} in ${soMany(taken)}`;
+  let came = `to ${number(whole[taken])}${tail}`;
   if (!hasRisen(whole[0], whole[taken])) {
     const peak = whole.indexOf(Math.max(...whole));
     came = `to ${number(whole[peak])} at step ${steps(peak)}, and to ${number(whole[taken])} at the end`;
   }
   const alone = facts.decay ? `; the loss alone from ${number(start)} to ${number(last)}` : '';
-  return finding('diverged', `It diverged: ${what} went from ${number(whole[0])} ${came}${alone}.`, 'measured');
+  return finding('diverged', `${head}: ${what} went from ${number(whole[0])} ${came}${alone}.`, 'measured');
 }
 
 function hasRisen(first, last) {

@@ -19,6 +19,7 @@ from ravine._study.decay import decay_of
 from ravine._study.optimizer import SGD
 from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, conditions_of
 from ravine._study.units import unit_of_parameters
+from ravine.measure._arrival import broken_for_good
 
 UNWORDED = {name: usual for name, usual in DEFAULTS.items() if name != "lr"} | dict(LOOP_SETTINGS)
 """Settings that are not worth a word at these values."""
@@ -90,9 +91,9 @@ def outcome(run: xr.Dataset | Run, *, counted: bool = True) -> str:
         return steps_text(view.data)
     losses, numbers = view.losses, view.steps
     taken = len(losses) - 1
-    if not np.isfinite(losses[-1]):  # thinned losses leave gaps, but the last one is always recorded
-        first = int(np.append(np.flatnonzero(np.isfinite(losses)), -1).max()) + 1 if taken else 0
-        first = int(np.flatnonzero(~np.isfinite(losses))[0]) if np.isinf(losses).any() else first
+    broken = np.flatnonzero(numbers == broken_for_good(view.study).values)
+    if len(broken):
+        first = int(broken[0])
         return f"loss {number_text(losses[0])} → {number_text(losses[first])} at step {numbers[first]}: it diverged"
     if not taken:
         return f"loss {number_text(losses[0])}, no step taken"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import hint, listed
 from ravine._study.contract import at_or_by, check
+from ravine.measure._arrival import broken_for_good
 from ravine.plot._canvas.hues import MOST, Hues, choose_hues
 from ravine.plot._canvas.labels import (
     CELL,
@@ -146,7 +147,7 @@ def _make_curve(name: str, run: xr.Dataset, share: bool) -> Curve:
         heights[seen],
         None if batch is None else np.c_[steps, batch],
         measure.arrival(run).item() if share else np.nan,
-        measure.first_nonfinite(run).item(),
+        float(broken_for_good(run).values),
         share,
     )
 

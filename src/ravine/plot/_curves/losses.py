@@ -221,9 +221,13 @@ def bands_title(bands: Sequence[Band]) -> str:
     return f"{head}; {share_of(int(np.isfinite(band.arrivals).sum()), band.runs)} arrive"
 
 
+LOST = "what is not finite counts as infinite"
+
+
 def bands_subtitle(runs: xr.Dataset, bands: Sequence[Band]) -> list[str]:
     """Say which settings were turned, what the bands are, and what became of runs that diverged."""
     count, diverged = sum(band.runs for band in bands), sum(band.diverged for band in bands)
+    lost = bool(diverged) or any(bool(np.isinf(band.quantiles).any()) for band in bands)
     turned = [
         _range_text(runs, str(dim)) for dim in runs["loss"].dims if dim != "step" and not _is_label(runs, str(dim))
     ]
@@ -232,7 +236,7 @@ def bands_subtitle(runs: xr.Dataset, bands: Sequence[Band]) -> list[str]:
         *turned,
         steps_text(runs),
         f"quantiles of {count:,} runs",
-        f"{diverged:,} diverged; what is not finite counts as infinite" * bool(diverged),
+        "; ".join(filter(None, (f"{diverged:,} diverged" * bool(diverged), LOST * lost))),
         "bands: middle half and nine tenths" if len(bands) == 1 else "lines: medians, bands: middle half",
     ]
     return [part for part in parts if part]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import number
 from ravine._study.contract import at_or_by
+from ravine.measure._arrival import broken_for_good
 from ravine.plot._canvas.hues import DASHES
 from ravine.plot._canvas.labels import literal, text_size
 from ravine.plot._canvas.layout import wrap
@@ -254,7 +255,7 @@ def _status_of(run: xr.Dataset, name: str, panel: Panel, pair: tuple[str, str]) 
     broken = bool(measure.diverged(run))
     outcome = end.outcome if end is not None else "diverged" * broken
     losses, looked = run["loss"].values.astype(float), measure.evaluated(run).values
-    arrival, broken_at = np.nan if end is None else end.step, measure.first_nonfinite(run).item()
+    arrival, broken_at = np.nan if end is None else end.step, float(broken_for_good(run).values)
     return RunStatus(name, settings, steps, losses, looked, shares, outside, outcome, arrival, broken_at)
 
 

@@ -1,0 +1,111 @@
+"""One run has one outcome: in sentences, titles, captions, curves, films and counts; and torch alone says the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import ravine
+from artists import of_gid, said
+from ravine import measure
+from ravine.plot._canvas import words
+
+DOUBLE = torch.float64
+
+
+def left_once(p):
+    return p["x"] ** 2 - 0.1 * torch.log(p["x"] + 1) + p["y"] ** 2
+
+
+START = {"x": torch.tensor(0.8), "y": torch.tensor(1.0)}
+
+
+def by_torch(loss, start, rule, steps, **settings):
+    """Losses and places by torch alone."""
+    leaves = {name: value.clone().requires_grad_(True) for name, value in start.items()}
+    optimizer = rule(list(leaves.values()), **settings)
+    losses, places = [], []
+    for _ in range(steps + 1):
+        optimizer.zero_grad()
+        now = loss(leaves)
+        losses.append(now.item())
+        places.append([each.item() for each in leaves.values()])
+        now.backward()
+        optimizer.step()
+    return np.array(losses), np.array(places)
+
+
+@pytest.mark.parametrize(
+    ("rule", "lr", "x"),
+    [
+        (torch.optim.Adam, 2.0, 0.8),
+        (torch.optim.AdamW, 2.0, 0.8),
+        (torch.optim.Adagrad, 2.0, 0.8),
+        (torch.optim.SGD, 0.8, 2.5),
+    ],
+)
+def test_a_run_that_was_no_number_and_came_back(rule, lr, x):
+    """A logarithm is left once or more, and torch comes back and arrives: it has not diverged, and is never said to."""
+    start = START | {"x": torch.tensor(x)}
+    problem = ravine.Problem(left_once, start)
+    run = ravine.descend(problem, rule, lr=lr, steps=100)
+    run = run.assign(ravine.landmarks(problem))
+    losses, _ = by_torch(left_once, start, rule, 1000, lr=lr)
+    assert run.loss.values.tolist()[:5] == pytest.approx(losses[:5].tolist(), nan_ok=True)
+    broken = np.flatnonzero(~np.isfinite(losses[:101]))
+    assert len(broken)
+    assert np.isfinite(losses[-500:]).all()
+    assert (losses[-500:] - float(run.minimum_loss) < 0.01 * (losses[0] - float(run.minimum_loss))).all()
+
+    assert not bool(measure.diverged(run))
+    assert str(measure.arrival(run).outcome.values) == "arrived"
+    step = int(measure.arrival(run))
+    told = {each.kind: each for each in ravine.explain(run)}
+    assert "diverged" not in told
+    assert told["arrival"].values["step"] == step
+    assert told["not finite"].values["first"] == broken[0]
+    assert told["not finite"].values["count"] == len(broken)
+    assert told["not finite"].values["back"] == broken[-1] + 1
+    assert "diverged" not in words.outcome(run)
+
+    land = ravine.surface(problem, x=(-0.9, 3), y=(-2, 2), points=21)
+    for figure in (ravine.plot.descent(run, land), ravine.plot.losses(run), ravine.plot.animate(run, land).frame(-1)):
+        shown = said(figure)
+        assert "diverged" not in shown
+        assert f"step {step}" in shown
+        assert not of_gid(figure.axes[0], "diverged")
+    short = measure.summary(run)
+    assert not bool(short.diverged)
+    assert float(short.first_nonfinite) == broken[0]
+    earlier = short.assign(diverged=short.diverged | True)  # as summaries were written
+    assert not bool(measure.diverged(earlier))
+
+
+def test_sweeps_and_their_runs_say_the_same():
+    problem = ravine.Problem(left_once, START)
+    marks = ravine.landmarks(problem)
+    how = {"lr": np.geomspace(0.05, 4, 12), "weight_decay": [0.0, 0.01, 0.1], "steps": 100}
+    runs = ravine.sweep(problem, torch.optim.AdamW, **how).assign(minimum_loss=marks.minimum_loss)
+    lost, fate = measure.diverged(runs), measure.arrival(runs).outcome
+    assert ((fate == "diverged") == lost).all()
+    assert np.isnan(runs.loss).any("step").sum() > 3
+    counted = next(each for each in ravine.explain(runs) if each.kind == "outcomes")
+    assert counted.values.get("diverged", 0.0) == int(lost.sum())
+    for lr in runs.lr.values[::4]:
+        one = runs.sel(lr=lr, weight_decay=0.0)
+        told = {each.kind for each in ravine.explain(one)}
+        assert ("diverged" in told) == bool(lost.sel(lr=lr, weight_decay=0.0))
+
+
+def test_what_never_comes_back_breaks_where_it_stays_broken():
+    """nan at step 1, back at step 2, and lost for good later: the later step is told, in words and in pictures."""
+    losses = np.array([3.0, np.nan, 2.0, 1.5, np.nan, np.nan])
+    run = ravine.descend(ravine.gallery.quadratic(), lr=0.1, steps=5).assign(loss=("step", losses))
+    told = {each.kind: each for each in ravine.explain(run)}
+    assert told["diverged"].values["first_nonfinite"] == 4
+    assert "nan at step 4" in told["diverged"].sentence
+    assert words.outcome(run).endswith("→ nan at step 4: it diverged")
+    assert float(measure.first_nonfinite(run)) == 1
+    assert str(measure.arrival(run).outcome.values) == "diverged"
+    assert "diverged at step 4" in said(ravine.plot.losses(run))
