@@ -186,7 +186,7 @@ def times_of_looks(batches: float, steps: int, loss_every: int, size: int) -> fl
     Examples
     --------
     >>> times_of_looks(1, 200, 1, 1_000_000), round(times_of_looks(28, 200, 5, 1_000_000))
-    (1.0, 10)
+    (1.0, 9)
     """
     test = steps / batches + (0 if batches == 1 else EVALUATION * (steps // loss_every + 2))
     return min(LOOKS, steps) * (size + 1 if size <= FEW else LOOK) / test
