@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from typer.testing import CliRunner
 
 import ravine
@@ -231,6 +233,63 @@ def test_the_order_is_that_of_the_steps_in_the_names(names, tmp_path):
         if "the number" in names or "folder" in names
         else "steps"
     )
+
+
+def all_words(figure):
+    return [each.get_text() for each in figure.findobj(Text) if each.get_text() and each.get_visible()]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "way"),
+    [
+        ("epoch{}.pt", "epoch", "in 3 epochs"),
+        ("ep{}.pt", "epoch", "in 3 epochs"),
+        ("net{}.pt", "checkpoint", "up to checkpoint 3"),
+        ("step{}.pt", "step", "in 3 steps"),
+    ],
+)
+def test_what_is_counted_is_called_so_wherever_the_study_is_used(name, unit, way, tmp_path):
+    """Steps that are epochs, or numbers in names, are called so in sentences, heads and axes, and when opened."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    x = torch.randn(32, 3)
+    y = x.prod(1, keepdim=True)
+    problem = ravine.Problem.of(copy.deepcopy(model), torch.nn.MSELoss(), (x, y))
+    rule = torch.optim.SGD(model.parameters(), lr=0.05)
+    for epoch in range(4):
+        torch.save(model.state_dict(), tmp_path / name.format(epoch))
+        for _ in range(36):  # many steps in each
+            rule.zero_grad()
+            torch.nn.functional.mse_loss(model(x), y).backward()
+            rule.step()
+    with pytest.warns(UserWarning, match="epochs stand") if unit == "epoch" else nullcontext():
+        run = ravine.checkpoints(problem, tmp_path / "*.pt", path=tmp_path / "kept")
+    assert run.identical(ravine.open(tmp_path / "kept"))
+    plane = ravine.Plane.pca(run)
+    path = plane.project(run, problem)
+    assert str(path.criterion.values) == "MSELoss"
+    path = path.assign(surface=ravine.surface(problem, plane=plane, points=7).surface)
+    ravine.save(path, tmp_path / "study.nc")
+    others = {"epoch", "checkpoint", "step"} - {unit}
+    for study in (path, ravine.open(tmp_path / "study.nc")):
+        told = ravine.explain(study)
+        course = next(each for each in told if each.kind == "course")
+        assert way in course.sentence
+        assert course.values["best_step"] <= 3
+        drawn = {
+            "descent": ravine.plot.descent(study),
+            "losses": ravine.plot.losses(study),
+        }
+        for kind, figure in drawn.items():
+            assert unit in all_words(figure), kind  # the name of the axis
+            counted = re.compile(
+                rf"\b({'|'.join(others)})s? \d|\d ({'|'.join(others)})s?\b|each ({'|'.join(others)})\b"
+            )
+            assert not [text for text in all_words(figure) if counted.search(text)], kind
+            assert any(way.removeprefix("in ") in text for text in all_words(figure)), kind
+        assert "MSELoss" in " ".join(all_words(drawn["descent"]))
+        assert not [each for each in told if re.search(rf"\b({'|'.join(others)})s? \d", each.sentence)]
+        film = ravine.plot.animate(study)
+        assert film is not None
 
 
 def test_a_step_may_be_given_and_the_last_one_saved_twice(trained, tmp_path):

@@ -127,6 +127,50 @@ def test_of_many_layers_the_two_of_the_title_bear_names():
     assert {tick.get_text()[-2:] for tick in ax.get_yticklabels()} == {" %"}
 
 
+def drawn(rows, names):
+    """A picture of ratios by step and layer, its title, and what stands on its Axes."""
+    run = xr.Dataset({"update_ratio": (("step", "layer"), rows)}, {"step": range(len(rows)), "layer": names})
+    figure = plot.layers(run)
+    title = " ".join(figure.texts[0].get_text().split())
+    return run, title, [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_a_step_that_does_not_move_a_layer_is_one_of_its_steps():
+    """The medians of the title are those of all steps, as the study itself gives them; what never moves is named."""
+    rows = np.full((61, 3), [0.01, 0.02, 0.03])
+    rows[20:60, 0] = 0.0  # frozen after a third of the way
+    rows[5:30, 1] = 0.0
+    rows[-1] = np.nan
+    run, title, _ = drawn(rows, ["in", "mid", "out"])
+    assert run.update_ratio.median("step").values.tolist() == [0.0, 0.02, 0.03]
+    assert title == "out moves most, by 3 % of its weights at a step; in least, at 20 of 60 steps"
+    rows[:, 0] = [*[0.0] * 60, np.nan]
+    assert drawn(rows, ["in", "mid", "out"])[1].endswith("; in never")
+    rows[:60, 1] = 0.0
+    assert drawn(rows, ["in", "mid", "out"])[1].endswith("; 2 layers never")
+    rows[:60] = [0.01, 0.02, 0.03]
+    rows[25:60] = 0.0
+    rows[:10, 0] = 0.0
+    assert drawn(rows, ["in", "mid", "out"])[1].startswith("out moves most, at 25 of 60 steps; in least, at 15 of")
+
+
+@pytest.mark.parametrize("count", [11, 14, 40])
+def test_the_layers_of_the_title_are_found_among_many(count):
+    """Their names, and their numbers on the bar, stand beside their curves, which are drawn stronger."""
+    generator = np.random.default_rng(0)
+    names = [f"bert.encoder.layer.{k}.attention.self.key" for k in range(count)]
+    middle = 1e-3 * np.exp(generator.permutation(count) / count)
+    rows = middle * np.exp(generator.normal(0, 0.1, (60, count)))
+    run, title, said = drawn(rows, names)
+    medians = run.update_ratio.median("step").values
+    for k in (int(medians.argmin()), int(medians.argmax())):
+        assert names[k] in title
+        assert f"{names[k]}, no. {k + 1}" in said
+    assert len([each for each in said if ", no. " in each]) == 2
+    lines = plot.layers(run).axes[0].lines
+    assert len({line.get_linewidth() for line in lines if line.get_gid() in names}) == 2
+
+
 def test_on_an_axes_of_hers(both):
     figure = Figure()
     ax = figure.add_subplot()

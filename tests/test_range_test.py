@@ -177,6 +177,74 @@ def test_batches_that_cannot_be_put_together_are_taken_as_they_came(digits, betw
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.fixture(scope="module")
+def of_500():
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(500, 5, generator=generator), torch.randint(0, 3, (500,), generator=generator)
+
+
+class Counting(torch.nn.Module):
+    """It counts the rows that it is called with, and those of calls that are differentiated."""
+
+    rows = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, inputs):
+        Counting.rows += len(inputs) * (1 if torch.is_grad_enabled() else 1 / 3)
+        return self.inner(inputs)
+
+
+@pytest.mark.parametrize("batch_size", [None, 250, 10])
+def test_what_nobody_asked_for_takes_no_more_than_a_few_times_as_long_as_the_steps(of_500, batch_size):
+    """Rows are counted: of steps, of losses over all data at a third, and of looks at the sharpness."""
+    problem = ravine.Problem.of(Counting(), CE, of_500)
+    bare = 200 * (batch_size or 500)
+    Counting.rows = 0.0
+    curve = ravine.range_test(problem, lr=(1e-3, 1.0), steps=200, batch_size=batch_size)
+    assert Counting.rows < 1.1 * bare + max(2 * bare, 22 * 500 / 3)  # what a product costs is not counted here
+    seen = np.flatnonzero(np.isfinite(curve.loss))
+    assert {seen[0], seen[-1]} == {0, 200}
+    assert len(seen) >= 21
+    every = {None: 1, 250: 1, 10: 9}[batch_size]
+    assert set(np.diff(seen[:-1])) == {every}
+    told = by_lr(ravine.explain(curve))
+    if batch_size != 10:
+        assert "limit" in told
+        assert "unseen" not in told
+        return
+    assert "sharpness" not in curve
+    assert told["unseen"].values["times"] > 3
+    assert "sharpness=True" in told["unseen"].sentence
+    asked = ravine.range_test(problem, lr=(1e-3, 1.0), steps=200, batch_size=batch_size, sharpness=True)
+    assert np.array_equal(asked.loss, curve.loss, equal_nan=True)
+    assert "limit" in by_lr(ravine.explain(asked))
+    refused = ravine.range_test(problem, lr=(1e-3, 1.0), steps=200, batch_size=batch_size, sharpness=False)
+    assert "unseen" not in by_lr(ravine.explain(refused))  # it was said not to look
+    assert "unseen" not in by_lr(ravine.explain(ravine.range_test(problem, "adam", batch_size=batch_size)))
+
+
+def test_a_look_finds_the_largest_curvature_to_a_thousandth(digits):
+    """Every look is held against the whole Hessian where a run of torch's stands at that step."""
+    model = network()
+    problem = ravine.Problem.of(model, CE, digits)
+    curve = ravine.range_test(problem, lr=(1e-2, 100.0), steps=100)
+    looked = np.flatnonzero(np.isfinite(curve.sharpness))
+    assert len(looked) > 3
+    rule = torch.optim.SGD(model.parameters(), lr=1.0)
+    for k in range(looked[-1] + 1):
+        if k in looked:
+            place = torch.cat([each.detach().reshape(-1) for each in model.parameters()]).double().numpy()
+            largest = np.linalg.eigvalsh(ravine.curvature.hessian(problem, place))[-1]
+            assert float(curve.sharpness[k]) == pytest.approx(largest, rel=1e-3)
+        rule.param_groups[0]["lr"] = float(curve.scheduled_lr[k])
+        rule.zero_grad()
+        CE(model(digits[0]), digits[1]).backward()
+        rule.step()
+
+
 class Locked(torch.nn.Module):
     """It holds what cannot be copied."""
 
@@ -200,8 +268,8 @@ def test_what_is_refused_is_refused_for_its_own_reason(digits):
         with pytest.raises(ValueError, match=reason):
             call(held)
     plain = ravine.range_test(ravine.Problem.of(Locked(), CE, loader), lr=(1e-3, 1), steps=10)
-    batches = [lambda own, x=x, y=y: CE(own(x), y) for _ in range(3) for x, y in loader]
-    follow(plain, network(), batches, lambda own: float(CE(own(digits[0]), digits[1])))
+    batches = [lambda own, x=x, y=y: CE(own(x), y) for x, y in zip(*(each.split(20) for each in digits), strict=True)]
+    follow(plain, network(), batches * 2, lambda own: float(CE(own(digits[0]), digits[1])))
     named = ravine.Problem.of(Named(), None, [{"inputs": digits[0], "labels": digits[1]}] * 2)
     with pytest.raises(ValueError, match="no batches of 5 can be dealt.*: batches that are mappings stay as they came"):
         ravine.descend(named, batch_size=5)

@@ -305,6 +305,19 @@ def interpolated() -> Any:
 
 TEN = ravine.gallery.quadratic(condition=10).in_double()
 SCENES["a range test"] = lambda: ravine.range_test(TEN, lr=(1e-3, 1e6), steps=150)
+
+
+@scene("a range test whose sharpness would take long")
+def of_small_batches() -> Any:
+    inputs = torch.linspace(-1.0, 1.0, 120 * 30, dtype=torch.float64).reshape(120, 30)
+    with torch.random.fork_rng(), torch.no_grad():
+        line = torch.nn.Linear(30, 1, dtype=torch.float64)
+        line.weight.fill_(0.1)
+        line.bias.zero_()
+    problem = ravine.Problem.of(line, torch.nn.MSELoss(), (inputs, inputs[:, :1] ** 2))
+    return ravine.range_test(problem, lr=(1e-3, 0.01), steps=20, batch_size=4)
+
+
 SCENES["a range test within the limit"] = lambda: ravine.range_test(TEN, lr=(1e-3, 0.1), steps=30)
 SCENES["a sweep"] = lambda: ravine.sweep(
     article("MSELoss"),

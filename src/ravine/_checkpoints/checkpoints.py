@@ -54,7 +54,8 @@ def checkpoints(
     xarray.Dataset
         ``position`` (step, parameter), mapped into memory, in the dtype of the files (bfloat16 as float32); where the
         model has any ``buffers`` (step, buffer). The steps are those that the files state, or their names; of files
-        that only know their epoch they are epochs. No losses: ``plane.project`` evaluates them.
+        that only know their epoch they are epochs, and of those that only have a number in their name that number:
+        both are called so wherever the study is used. No losses: ``plane.project`` evaluates them.
 
     Raises
     ------

@@ -18,7 +18,7 @@ Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Mapping[int,
 """A pattern, several files, or step to file."""
 
 STEP = re.compile(r"(?<![a-z])(?:step|steps|iter|iters|iteration)[-_= ]*(\d+)(?!\.?\d)", re.IGNORECASE)
-EPOCH = re.compile(r"(?<![a-z])(?:epoch|epochs)[-_= ]*(\d+)(?!\.?\d)", re.IGNORECASE)
+EPOCH = re.compile(r"(?<![a-z])(?:epoch|epochs|ep)[-_= ]*(\d+)(?!\.?\d)", re.IGNORECASE)
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 

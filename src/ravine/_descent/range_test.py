@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -36,10 +37,29 @@ from ravine._study.provenance import provenance
 from ravine._system import process_state
 from ravine._torch import with_gradients
 from ravine._words.words import as_optimizer
+from ravine.curvature._derivatives import Function, function_of
 from ravine.curvature._hessian import top_eigenpairs
 
 FEWEST = 10
 """Steps of a range test: fewer would jump over what it is made for."""
+
+POINTS = 20
+"""Evaluations over all data that a test of mini-batches has at least, its last one besides."""
+
+EVALUATION = 1 / 3
+"""What a loss costs beside its gradient."""
+
+FEW = 20
+"""Parameters up to which a look takes the whole Hessian."""
+
+LOOK, LOOKS = 25, 8
+"""Gradients over all data that one look at the sharpness of a network takes, about, and how many looks there are."""
+
+TIMES = 3.0
+"""How many times as long as the test itself all looks may take that nobody asked for."""
+
+TOLERANCE = 1e-3
+"""How near sharpness is looked at, relatively: the limit, and the lr at hand, are told to no more digits."""
 
 LOOK_FROM = 0.8
 """Share of the limit from which on sharpness is looked at before each step."""
@@ -54,8 +74,8 @@ def range_test(
     steps: int = 200,
     batch_size: int | None = None,
     seed: int = 0,
-    loss_every: int = 1,
-    sharpness: bool = True,
+    loss_every: int | None = None,
+    sharpness: bool | None = None,
     **settings: Any,
 ) -> xr.Dataset:
     r"""Train a copy while the learning rate rises evenly on a logarithmic axis, and record the loss at each.
@@ -78,10 +98,13 @@ def range_test(
         all data at once where there is none. Batches that cannot be put together are taken as they came, one after
         another.
     loss_every
-        With mini-batches: evaluate the loss over all data at every so many steps only.
+        With mini-batches: evaluate the loss over all data at every so many steps only, and at the last. Left out, as
+        often as takes at most twice as long as the steps themselves, but at a twentieth of all steps at least.
     sharpness
-        Whether to look at the largest curvature of the loss too, of torch.optim.SGD: at the start, and then more and
-        more often until the lr is over its limit. A look takes as long as some tens of steps over all data.
+        Whether to look at the largest curvature of the loss too, of torch.optim.SGD, to a thousandth of itself: at the
+        start, and then more and more often until the lr is over its limit. A look takes as long as some 25 steps over
+        all data. Left out, it is looked at where all looks take at most three times as long as the test itself, as
+        they do over all data, and not beside small batches of much of it; `ravine.explain` says where nobody looked.
     **settings
         The optimizer's other settings under torch's names.
 
@@ -119,6 +142,8 @@ def range_test(
     check_single_values(maker, settings)
     if batch_size is None and problem.parts is not None and 0 < problem.parts.dealt < len(problem.parts.inputs):
         batch_size = problem.parts.dealt
+    if loss_every is None:
+        loss_every = choose_loss_every(_batches_in_all(problem, batch_size), int(steps))
     if isinstance(loss_every, bool) or not isinstance(loss_every, int | np.integer) or loss_every < 1:
         raise ValueError(f"loss_every must be a whole number of at least 1, got {loss_every!r}")
     loss_every = int(loss_every)
@@ -127,9 +152,44 @@ def range_test(
     begun = {**settings, "lr": float(rates[0])}
     spec = RunSpec(maker, int(steps), begun, None, {}, feed, frozenset(), throw=False, noise_seed=seed)
     with random_state_kept([problem]):
-        ramp = Ramp(problem, spec, rates, loss_every, sharpness)
+        times = times_of_looks(_batches_in_all(problem, batch_size), int(steps), loss_every, problem.size)
+        ramp = Ramp(problem, spec, rates, loss_every, sharpness is not False)
+        if sharpness is None and ramp.looks and times > TIMES:
+            ramp.looks, ramp.left_out = False, times
         ramp.climb()
     return ramp.dataset()
+
+
+def _batches_in_all(problem: Problem, batch_size: int | None) -> float:
+    """Return how many batches all data are; 1 where each step takes all of it."""
+    if (loss := unjoined(problem)) is not None:
+        return float(max(1, len(loss.batches.sizes) or len(loss.batches.items)))
+    return 1.0 if batch_size is None or problem.parts is None else max(1.0, len(problem.parts.inputs) / batch_size)
+
+
+def choose_loss_every(batches: float, steps: int) -> int:
+    """Return at every how many steps the loss over all data is evaluated, so that it takes twice as long as they do.
+
+    But at a twentieth of the steps at least.
+
+    Examples
+    --------
+    >>> [choose_loss_every(each, 200) for each in (1, 10, 50, 400)]
+    [1, 2, 9, 10]
+    """
+    return max(1, min(int(np.ceil(batches * EVALUATION / 2)), steps // POINTS))
+
+
+def times_of_looks(batches: float, steps: int, loss_every: int, size: int) -> float:
+    """Return how many times as long as a test all looks at the sharpness of so many parameters would take, as counted.
+
+    Examples
+    --------
+    >>> times_of_looks(1, 200, 1, 1_000_000), round(times_of_looks(28, 200, 5, 1_000_000))
+    (1.0, 9)
+    """
+    test = steps / batches + (0 if batches == 1 else EVALUATION * (steps // loss_every + 2))
+    return min(LOOKS, steps) * (size + 1 if size <= FEW else LOOK) / test
 
 
 def _rates_of(lr: Any, steps: Any) -> NDArray[np.float64]:
@@ -198,6 +258,8 @@ class Ramp:
         self.losses, self.seen, self.sharpness = (np.full(len(self.rates), np.nan) for _ in range(3))
         known = path_of(type(self.rule)) == "torch.optim.sgd:SGD" and not self.spec.treatment.acts
         self.looks = self.looks and known and not self.trace.settings.get("maximize")
+        self.left_out: float | None = None  # how many times as long looks would take that were not asked for
+        self.leaning: NDArray[np.float64] | None = None  # the direction of the last look, where the next one begins
         self.look_from = 0.0  # lr from which on sharpness is looked at again
 
     def climb(self) -> None:
@@ -263,7 +325,7 @@ class Ramp:
             return
         place = torch.cat([leaf.detach().cpu().double().reshape(-1) for leaf in self.live.leaves.values()]).numpy()
         try:
-            curvature = float(top_eigenpairs(self.problem, place)[0][0])
+            curvature = self._curvature(place)
         except (TypeError, ValueError, RuntimeError):  # no float64, not finite, or it cannot be differentiated twice
             self.looks = False
             return
@@ -280,6 +342,30 @@ class Ramp:
         self.looks = lr < limit
         self.look_from = lr if lr >= LOOK_FROM * limit else float(np.sqrt(lr * min(limit, self.rates[-1])))
 
+    @functools.cached_property
+    def _function(self) -> Function:
+        return function_of(self.problem)
+
+    def _curvature(self, place: NDArray[np.float64]) -> float:
+        """Return the largest eigenvalue of the Hessian; where it was before is where the next one is looked for."""
+        if len(place) <= FEW:
+            return float(top_eigenpairs(self.problem, place)[0][0])
+        from scipy.sparse.linalg import LinearOperator, eigsh  # not above: it takes long to load
+
+        product = self._function.product(place)
+        begin = np.random.default_rng(0).standard_normal(len(place))
+        if self.leaning is not None:  # with something of all others, that it is not taken for the largest untried
+            begin = begin / np.linalg.norm(begin) + self.leaning
+        if not np.isfinite(along := product(begin)).all():
+            raise ValueError("the Hessian is not finite")
+        if not along.any():
+            return 0.0
+        operator = LinearOperator((len(place),) * 2, matvec=product, dtype=np.float64)
+        # eight vectors at a time: twenty, scipy's own, are more products than most looks need
+        values, directions = eigsh(operator, k=1, which="LA", v0=begin, tol=TOLERANCE, ncv=8)
+        self.leaning = directions[:, 0]
+        return float(values[0])
+
     def dataset(self) -> xr.Dataset:
         """Return what was recorded."""
         trace = self.trace
@@ -294,17 +380,24 @@ class Ramp:
             range_test=[float(self.rates[0]), float(self.rates[-2])],
             code=code,
             loss_every=self.loss_every,
+            times_of_looks=self.left_out,
             **made_by(trace.path, trace.leaves),
         )
         columns = {"loss": self.losses, "scheduled_lr": self.rates}
         if self.apart:
             columns["batch_loss"] = self.seen
-        if np.isfinite(self.sharpness).any():
-            columns["sharpness"] = self.sharpness
         data = {
             name: ("step", values, {"long_name": CONTRACT[name].long_name, "provenance": fate})
             for name, values in columns.items()
         }
+        if np.isfinite(self.sharpness).any():
+            within = None if self.problem.size <= FEW else TOLERANCE
+            looks = provenance("Hessian-vector products, Lanczos" if within else "Hessian", tolerance=within)
+            data["sharpness"] = (
+                "step",
+                self.sharpness,
+                {"long_name": CONTRACT["sharpness"].long_name, "provenance": looks},
+            )
         settings: Mapping[str, Any] = {name: plain(value) for name, value in trace.settings.items()}
         coords: dict[str, Any] = {
             name: value

@@ -51,6 +51,7 @@ from ravine._findings.sweep import of_a_sweep
 from ravine._findings.treated import clipped, noisy
 from ravine._findings.units import fitted_line
 from ravine._study.contract import check, check_kind, last_step, plane_of
+from ravine._study.counted import unit_of, worded
 
 FINDINGS: tuple[Callable[[Run], Finding | None], ...] = (
     refusal,
@@ -293,4 +294,5 @@ def explain(runs: xr.Dataset, against: xr.Dataset | None = None) -> Findings:
         told = [finding(all_of_it if finding in OF_PLACES else run) for finding in asked]
         compared = [with_and_without(run, other) for other in others if run.begins and other.begins]
         found += [replace(each, about=run.about) for each in (*told, *compared) if each is not None]
-    return Findings([*found, *held(runs), *read_off(runs)])
+    findings, unit = [*found, *held(runs), *read_off(runs)], unit_of(runs)
+    return Findings([replace(each, sentence=worded(each.sentence, unit)) for each in findings])

@@ -11,6 +11,7 @@ import xarray as xr
 from ravine._findings.finding import Finding
 from ravine._findings.run import runs_of
 from ravine._format import number, so_many, steps
+from ravine._study.provenance import fact_of
 from ravine._study.rule import Reason
 from ravine.measure._objective import evaluated, step_values
 from ravine.measure._ramp import find_broken, find_lowest, find_over_limit, find_steepest, rates_of, rises
@@ -87,7 +88,7 @@ def _lowest(curve: xr.Dataset) -> Finding | None:
 def _limit(curve: xr.Dataset) -> Finding | None:
     """Say which lr is the first over the limit of the curvature at its step, where that was looked at."""
     if "sharpness" not in curve or not np.isfinite(curve["sharpness"]).any():
-        return None
+        return _unseen(curve)
     sharp = curve["sharpness"].values
     looked = np.flatnonzero(np.isfinite(sharp))
     whole = "" if sees_all_data(curve) else " for steps over the whole batch"
@@ -113,3 +114,15 @@ def _limit(curve: xr.Dataset) -> Finding | None:
         f"{number(found.found)}. Beyond it each step along that direction overshoots by more than the one before."
     )
     return Finding("limit", sentence, values, "local", source=COHEN)
+
+
+def _unseen(curve: xr.Dataset) -> Finding | None:
+    """Say that curvature was left out because it would take long, and how to ask for it."""
+    times = fact_of(curve, "loss", "times_of_looks")
+    if times is None:
+        return None
+    sentence = (
+        "Which lr is the first over its limit was not looked at: looking at the largest curvature takes about "
+        f"{number(float(times), digits=1)} times as long as this test; ravine.range_test(…, sharpness=True) does."
+    )
+    return Finding("unseen", sentence, {"times": float(times)}, "measured", source=COHEN)

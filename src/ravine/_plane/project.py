@@ -55,6 +55,8 @@ def project(plane: Plane, run: xr.Dataset, problem: Problem) -> xr.Dataset:
     own = [str(name) for name, each in run.variables.items() if {"parameter", "parameter_", "buffer"} & set(each.dims)]
     found = run.drop_vars([name for name in own if name in run.variables])
     said = run["position"].attrs
+    if problem.criterion is not None and "criterion" not in found.variables:
+        found = found.assign_coords(criterion=problem.criterion)
     found = found.assign_coords(parameter=("parameter", np.array(plane.axes), {"plane": facts}))
     found["position"] = (("step", "parameter"), coordinates, said)
     for name, values in (("loss", losses[0]), ("drawn_loss", losses[1]), ("off_plane", off), ("squares", squares)):

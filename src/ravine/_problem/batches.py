@@ -58,7 +58,7 @@ class Batches:
 
     @property
     def as_dealt(self) -> tuple[Batch, ...]:
-        """The batches as the loader gave them: what was joined is joined for speed, and a step is taken on one of them."""
+        """The batches as the loader gave them: they were joined for speed, and a step is taken on one of them."""
         sizes, pieces = iter(self.sizes), []
         for item in self.items:
             rows = torch.arange(rows_of(item))

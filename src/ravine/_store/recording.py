@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ravine._format import listed
 from ravine._study.contract import CONTRACT, check
+from ravine._study.counted import COUNTED, name_steps
 from ravine._study.labels import Shapes, label_variable, size_of
 from ravine._system import check_fits, write_text
 
@@ -264,7 +265,8 @@ def open_recording(folder: Path) -> xr.Dataset:
         return xr.Variable(dims, values, {"long_name": said, "provenance": told})
 
     data: dict[str, xr.Variable] = {}
-    coords: dict[str, Any] = {**about.coords, "step": entries["step"]}
+    unit = COUNTED.get(str(about.facts.get("counted")), "step")
+    coords: dict[str, Any] = {**about.coords, "step": ("step", entries["step"], name_steps(unit))}
     if about.positions:
         position = _rows(folder / POSITION, entries["row"], size_of(about.shapes), np.dtype(about.dtype))
         data["position"] = variable("position", ("step", "parameter"), position)

@@ -15,6 +15,7 @@ from ravine._findings.run import Run, run_of
 from ravine._findings.units import fitted_line
 from ravine._format import listed, names, number, setting, so_many
 from ravine._study.contract import at_or_by, last_step
+from ravine._study.counted import unit_of, worded
 from ravine._study.decay import decay_of
 from ravine._study.optimizer import SGD
 from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, conditions_of
@@ -94,12 +95,13 @@ def outcome(run: xr.Dataset | Run, *, counted: bool = True) -> str:
     broken = np.flatnonzero(numbers == broken_for_good(view.study).values)
     if len(broken):
         first = int(broken[0])
-        return f"loss {number_text(losses[0])} → {number_text(losses[first])} at step {numbers[first]}: it diverged"
+        at = worded(f"at step {numbers[first]}", unit_of(view.study))
+        return f"loss {number_text(losses[0])} → {number_text(losses[first])} {at}: it diverged"
     if not taken:
         return f"loss {number_text(losses[0])}, no step taken"
     grew = ": it diverged" * view.diverged
     told = f"loss {number_text(losses[0])} → {number_text(losses[-1])}"
-    return told + f" in {steps_text(view.study)}" * counted + grew
+    return told + worded(f" in {so_many(int(numbers[-1] - numbers[0]))}", unit_of(view.study)) * counted + grew
 
 
 def number_text(value: float) -> str:
@@ -110,7 +112,7 @@ def number_text(value: float) -> str:
 def steps_text(runs: xr.Dataset) -> str:
     """Say how many steps the runs took."""
     count = last_step(runs) - (int(runs["step"].values[0]) if "step" in runs.coords else 0)
-    return so_many(count)
+    return worded(so_many(count), unit_of(runs))
 
 
 def scalars(runs: xr.Dataset) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def subtitle(
         parts.append(arrows)
     if uneven:
         parts.append("axes not to one scale")
-    return [part for part in parts if part]
+    return [worded(part, unit_of(runs)) for part in parts if part]
 
 
 Decays = float | tuple[tuple[str, float], ...]

@@ -15,6 +15,7 @@ from ravine._findings.explain import with_batch_loss
 from ravine._findings.run import runs_of
 from ravine._format import names, percent_at_most, steps
 from ravine._study.contract import check
+from ravine._study.counted import unit_of
 from ravine._study.rule import Rule, off_plane, rule_of
 from ravine.measure._adam import Edge, find_edge
 from ravine.measure._stability import sees_all_data
@@ -166,7 +167,7 @@ def _draw(ax: Axes, entries: Sequence[Entry], theme: Style) -> None:
             ax.plot(each.edge.steps, each.edge.limits, drawstyle="steps-post", zorder=2.3, gid="limit", **how)
     adams = [each.edge.adaptive for each in entries]
     scaled = "preconditioned sharpness" if all(adams) else "sharpness, of Adam preconditioned"
-    name_axes(ax, "step", scaled if any(adams) else "sharpness")
+    name_axes(ax, unit_of(entries[0].run), scaled if any(adams) else "sharpness")
     if is_users(ax):
         settle(ax)
     _name(ax, entries, hues.colors, theme)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ravine import measure
 from ravine._format import hint, listed
 from ravine._study.contract import at_or_by, check
+from ravine._study.counted import unit_of, worded
 from ravine.measure._arrival import broken_for_good
 from ravine.plot._canvas.hues import MOST, Hues, choose_hues
 from ravine.plot._canvas.labels import (
@@ -57,6 +58,7 @@ class Curve:
     broken: float
     share: bool
     value: Any = ""
+    unit: str = "step"
 
 
 def curves_of(runs: xr.Dataset, hue: str | None = None) -> list[Curve]:
@@ -149,6 +151,7 @@ def _make_curve(name: str, run: xr.Dataset, share: bool) -> Curve:
         measure.arrival(run).item() if share else np.nan,
         float(broken_for_good(run).values),
         share,
+        unit=unit_of(run),
     )
 
 
@@ -175,7 +178,7 @@ def draw_curves(ax: Axes, curves: Sequence[Curve], theme: Style, hues: Hues | No
     _set_scale(ax, curves)
     widen(ax, held)
     over = curves[0].share and not is_users(ax)
-    name_axes(ax, "step", "" if over else "share of the gap left" if curves[0].share else "loss")
+    name_axes(ax, curves[0].unit, "" if over else "share of the gap left" if curves[0].share else "loss")
     if over:
         ax.set_title("gap to the minimum, as a share of the start's", loc="left", size=8.5, color=theme.quiet)
     named = [] if hues.bar is not None else [curve.name for curve in curves]
@@ -249,11 +252,11 @@ def _mark_events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme
         if np.isfinite(curve.arrival):
             k = int(np.flatnonzero(curve.steps == curve.arrival)[0])
             when = at_or_by(curve.steps[np.isfinite(curve.heights)], curve.arrival)
-            spots.append((f"arrives {when} step {curve.arrival:.0f}", k, "o", "arrival"))
+            spots.append((worded(f"arrives {when} step {curve.arrival:.0f}", curve.unit), k, "o", "arrival"))
         drawn = np.flatnonzero((curve.heights >= low) & (curve.heights <= high))
         leaves = drawn.size > 0 and not low <= last_of(curve.heights, low) <= high
         if np.isfinite(curve.broken) and drawn.size:
-            words = f"diverged at step {curve.broken:.0f}"
+            words = worded(f"diverged at step {curve.broken:.0f}", curve.unit)
             spots.append(
                 (f"{curve.name}: {words}" if leaves and curve.name else words, int(drawn[-1]), "X", "diverged")
             )

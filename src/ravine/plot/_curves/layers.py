@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from ravine._format import number
 from ravine._study.contract import check_single
 from ravine.plot._canvas.hues import NAMED, choose_hues
+from ravine.plot._canvas.labels import FreeSpace, draw_label
 from ravine.plot._canvas.layout import widest
 from ravine.plot._canvas.sheet import Drawn, Words, drawn_on, open_sheet
 from ravine.plot._canvas.style import Style, is_users, style_on, with_own_settings
@@ -26,18 +29,18 @@ USUAL = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Ratios:
-    """Update over weight of one layer by step, NaN where a logarithmic axis has no place for it: `left` of them."""
+    """Update over weight of one layer by step, NaN where a logarithmic axis has no place for it: `left` of them.
+
+    `median` is that over all `taken` steps, those that did not move the layer among them; `moved` of them did.
+    """
 
     name: str
     steps: NDArray[np.floating[Any]]
     values: NDArray[np.floating[Any]]
     left: int
-
-    @property
-    def median(self) -> float:
-        """The median over all steps that are drawn; NaN where there are none."""
-        seen = self.values[np.isfinite(self.values)]
-        return float(np.median(seen)) if len(seen) else np.nan
+    median: float
+    taken: int
+    moved: int
 
 
 @with_own_settings
@@ -45,9 +48,10 @@ def layers(run: xr.Dataset, *, ax: Drawn | None = None, title: str | None = None
     """Draw how far each update moves each layer: its length over that of the layer's weights, by step.
 
     Each layer has a curve, on a logarithmic scale. More than three layers have the colours of a ramp, from the first to
-    the last; up to ten bear their names, of more a bar counts them. It shows which layers hardly change and
-    which move by much of their weights at each step; whether they should, lengths alone do not say. A dotted line marks
-    a thousandth, a rule of thumb.
+    the last; up to ten bear their names, of more a bar counts them, and the two of the title bear name and
+    number. It shows which layers hardly change and which move by much of their weights at each step; whether they
+    should, lengths alone do not say. Steps that do not move a layer count too. A dotted line marks a
+    thousandth, a rule of thumb.
 
     Parameters
     ----------
@@ -86,7 +90,7 @@ def layers(run: xr.Dataset, *, ax: Drawn | None = None, title: str | None = None
     ratios = check_single(run, "update_ratio")
     theme = style_on(style, ax)
     found = _read_ratios(ratios)
-    if all(np.isnan(each.median) for each in found):
+    if not any(np.isfinite(each.values).any() for each in found):
         raise ValueError("no update moved anything: there is no ratio above 0 to draw")
     words = Words(title, _title(found), _subtitle(run), [(line, theme.quiet) for line in _captions(found)])
     hues = choose_hues("layer", range(1, len(found) + 1), theme)
@@ -105,10 +109,33 @@ def layers(run: xr.Dataset, *, ax: Drawn | None = None, title: str | None = None
     draw_curves(sheet.ax, curves, theme, hues)
     for line, each in zip(sheet.ax.lines[begun:], found, strict=False):  # the curves come before all else of ours
         line.set_gid(each.name)
+        if hues.bar is not None and each.name in named:
+            line.set(linewidth=2.2, zorder=2.8)
+    if hues.bar is not None:
+        _name_curves(sheet.ax, found, hues.colors, theme)
     if not is_users(sheet.ax):
         _write_percents(sheet.ax, theme)
     _draw_usual(sheet.ax, theme)
     return drawn_on(sheet, ax)
+
+
+def _name_curves(ax: Axes, found: list[Ratios], colors: Sequence[str], theme: Style) -> None:
+    """Write which layers those of the title are, and their numbers on the bar: over all curves, and under them."""
+    low, high = ax.get_ylim()
+    if not is_users(ax):  # room for the words, which nothing else stands in
+        ax.set_ylim(low / (high / low) ** 0.12, high * (high / low) ** 0.12)
+    free = FreeSpace(ax)
+    for each in found:
+        free.line(free.points(np.c_[each.steps, each.values]))
+    for layer, up in zip(_extremes(found), (1, -1), strict=True):
+        there = np.flatnonzero(np.isfinite(layer.values))
+        there = there[np.argsort(up * layer.values[there], kind="stable")][:9]
+        k = found.index(layer)
+        words = f"{_called(layer)}, no. {k + 1}"
+        for lead, place in itertools.product((False, True), there):  # close by, before any line leads to it
+            spot = (float(layer.steps[place]), float(layer.values[place]))
+            if draw_label(ax, words, spot, theme, color=colors[k], free=free, lead=lead, far=300.0) is not None:
+                break
 
 
 def _read_ratios(ratios: xr.DataArray) -> list[Ratios]:
@@ -121,7 +148,10 @@ def _read_ratios(ratios: xr.DataArray) -> list[Ratios]:
     for name, row in zip(names, values.T, strict=True):
         drawn = np.isfinite(row) & (row > 0)
         left = int((~drawn & ~np.isnan(row)).sum())
-        found.append(Ratios(name, steps.astype(float), np.where(drawn, row, np.nan), left))
+        known = row[~np.isnan(row)]
+        median = float(np.median(known)) if len(known) else np.nan
+        moved = int((known > 0).sum())
+        found.append(Ratios(name, steps.astype(float), np.where(drawn, row, np.nan), left, median, len(known), moved))
     return found
 
 
@@ -134,32 +164,41 @@ def _choose_named(found: list[Ratios]) -> set[str]:
 
 
 def _extremes(found: list[Ratios]) -> tuple[Ratios, Ratios]:
-    """Return the layers that move least and most."""
-    moving = sorted((each for each in found if np.isfinite(each.median)), key=lambda each: each.median)
-    return moving[0], moving[-1]
+    """Return the layers that move least and most; one that never moves moves least."""
+    told = [each for each in found if np.isfinite(each.median)] or [each for each in found if each.moved]
+    told = sorted(told, key=lambda each: (each.median, each.moved))
+    return told[0], told[-1]
 
 
 def _title(found: list[Ratios]) -> str:
     least, most = _extremes(found)
-    moving = [each for each in found if np.isfinite(each.median)]
-    if least is not most and _percent(least) == _percent(most):
-        who = "Both layers" if len(moving) == 2 else f"All {len(moving)} layers"
-        return f"{who} move by {_percent(most)} of their weights at a step"
+    told = [each for each in found if np.isfinite(each.median)]
+    if least is not most and _much(least) == _much(most):
+        who = "Both layers move" if len(told) == 2 else f"All {len(told)} layers move"
+        return who + _much(most).replace("its weights", "their weights")
     who = _called(most).replace("layer ", "Layer ", 1)
-    much = f"{who} moves{' most,' if least is not most else ''} by {_percent(most)} of its weights at a step"
-    return much if least is most else f"{much}; {_called(least)} least, by {_percent(least)}"
+    much = f"{who} moves{' most' * (least is not most)}{',' * (least is not most)}{_much(most)}"
+    still = [each for each in told if not each.moved]
+    if still:
+        return f"{much}; {_called(least) if len(still) == 1 else f'{len(still)} layers'} never"
+    if least is most:
+        return much
+    return f"{much}; {_called(least)} least,{_much(least).replace(' of its weights at a step', '')}"
+
+
+def _much(layer: Ratios) -> str:
+    """Say how far a layer moves, or at how many steps, where that are not even half."""
+    if layer.median > 0:
+        return f" by {number(100 * layer.median)} % of its weights at a step"
+    return f" at {layer.moved:,} of {layer.taken:,} steps"
 
 
 def _called(layer: Ratios) -> str:
     return f"layer {layer.name}" if layer.name.isdigit() else layer.name
 
 
-def _percent(layer: Ratios) -> str:
-    return f"{number(100 * layer.median)} %"
-
-
 def _subtitle(run: xr.Dataset) -> list[str]:
-    return [settings_text(run), steps_text(run), "in the title: medians over the steps"]
+    return [settings_text(run), steps_text(run), "in the title: medians over all steps"]
 
 
 def _captions(found: list[Ratios]) -> list[str]:

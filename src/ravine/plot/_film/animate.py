@@ -16,6 +16,7 @@ from PIL import Image
 from ravine._html.player import embed, make_player
 from ravine._progress import tracked
 from ravine._study.contract import axes, check
+from ravine._study.counted import unit_of
 from ravine._study.origin import surface_for
 from ravine._system import write_whole
 from ravine.plot._canvas.labels import literal
@@ -300,7 +301,7 @@ def animate(
     frames = frames_of(last)
     steps = runs["step"].values if "step" in runs.coords else np.arange(last + 1)
     heading = title or knobs(runs)
-    clock = Clock(frames.tolist(), steps)
+    clock = Clock(frames.tolist(), steps, unit_of(runs))
     figure, parts = make_stage(runs, plan, pair, clock, title or literal(heading), theme)
     shown = tuple(frames.tolist())
     return Film(figure, tuple(steps[frames].tolist()), tuple(durations_of(len(shown))), heading, shown, tuple(parts))

@@ -82,6 +82,7 @@ class Clock:
 
     frames: list[int]
     steps: NDArray[Any]
+    unit: str = "step"
 
 
 def make_stage(
@@ -234,7 +235,7 @@ def _draw_clock(layout: Layout, clock: Clock, theme: Style) -> list[MovingArtist
     wide = width - left - EDGE
     ax = figure.add_axes((left / width, 0.1 / height, wide / width, 0.26 / height), label="clock")
     ax.axis("off")
-    begin = (text_size(f"step {steps[frames[-1]]:,}", 11, weight="bold")[0] + 10) / 72 / wide
+    begin = (text_size(f"{clock.unit} {steps[frames[-1]]:,}", 11, weight="bold")[0] + 10) / 72 / wide
     end = f"{steps[frames[-1]]:,}"
     stop = 1 - (text_size(end, 8)[0] + 6) / 72 / wide
     ax.set(xlim=(0, 1), ylim=(0, 1))
@@ -248,4 +249,4 @@ def _draw_clock(layout: Layout, clock: Clock, theme: Style) -> list[MovingArtist
         share = (float(steps[k]) - first) / (last - first) if last > first else 1.0
         bar.set_xdata([begin, begin + share * (stop - begin)])
 
-    return [change_text(words, lambda k: f"step {steps[k]:,}"), MovingArtist(bar, move_bar)]
+    return [change_text(words, lambda k: f"{clock.unit} {steps[k]:,}"), MovingArtist(bar, move_bar)]

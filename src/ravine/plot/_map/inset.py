@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from ravine._format import TIMES
 from ravine.plot._canvas.labels import CELL, Box, FreeSpace, text_size
 from ravine.plot._canvas.style import Style, halo
 
@@ -75,6 +74,7 @@ def tail_of(track: Array, low: Array, high: Array, unit: float) -> Tail | None:
 def draw_inset(
     ax: Axes,
     tail: Tail,
+    words: str,
     free: FreeSpace,
     theme: Style,
     size: float,
@@ -96,7 +96,6 @@ def draw_inset(
     for spine in inset.spines.values():
         spine.set(color=theme.quiet, linewidth=0.7)
     inside(inset)
-    words = f"{tail.factor}{TIMES} from step {tail.first:,}"
     right, top = _clear_corner(inset, words, size)
     inset.text(
         0.96 if right else 0.04,

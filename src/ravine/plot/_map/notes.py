@@ -11,7 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
+from ravine._format import TIMES
 from ravine._study.contract import plane_of
+from ravine._study.counted import unit_of, worded
+from ravine.measure._objective import step_values
 from ravine.plot._canvas.hues import DASHES
 from ravine.plot._canvas.labels import Box, FreeSpace, text_size
 from ravine.plot._canvas.sheet import limits_of, widen
@@ -226,7 +229,9 @@ def _enlarge(pen: Pen, panel: Panel, track: Array) -> None:
         ax.set_xlim(tail.low[0], tail.high[0])
         ax.set_ylim(tail.low[1], tail.high[1])
 
-    draw_inset(pen.ax, tail, pen.free, theme, max(6.0, 6.4 * pen.scale), inside)
+    run = panel.runs[0]
+    words = worded(f"{tail.factor}{TIMES} from step {step_values(run)[tail.first]:,}", unit_of(run))
+    draw_inset(pen.ax, tail, words, pen.free, theme, max(6.0, 6.4 * pen.scale), inside)
 
 
 def _slice_around(values: Array, low: float, high: float) -> slice:
@@ -297,16 +302,19 @@ def _mark_borders(pen: Pen, panel: Panel, tracks: list[Array]) -> None:
             unseen += 1
             continue
         first, last = (int(each) for each in np.flatnonzero(inside)[[0, -1]])
+        numbers = step_values(panel.runs[k])
         if first > 0:
             words = "starts outside" if len(tracks) <= WORDED else ""
             _draw_arrow(pen, track[first], track[first - 1], color, words, first, inward=True)
         if last < len(track) - 1:
-            words = f"leaves at step {last + 1}" if len(tracks) <= WORDED else ""
+            words = f"leaves at step {numbers[last + 1]}" if len(tracks) <= WORDED else ""
+            words = worded(words, unit_of(panel.runs[k]))
             _draw_arrow(pen, track[last], track[last + 1], color, words, last + 1)
         away = _longest_stretch(~inside[first : last + 1])
         if away is not None and len(tracks) == 1:
             out, back = first + away[0], first + away[1] - 1
-            words = f"step {out} outside" if out == back else f"steps {out} to {back} outside"
+            way = f"step {numbers[out]}" if out == back else f"steps {numbers[out]} to {numbers[back]}"
+            words = worded(f"{way} outside", unit_of(panel.runs[k]))
             _draw_arrow(pen, track[out - 1], track[out], color, words, back + 1)
     if unseen:
         words = (

@@ -11,6 +11,7 @@ import xarray as xr
 from ravine._findings.plane import of_what
 from ravine._format import number, percent
 from ravine._study.contract import plane_of
+from ravine._study.counted import unit_of, worded
 from ravine.measure._drawn import Misdrawn, find_misdrawn
 from ravine.plot._canvas.scales import Axis
 from ravine.plot._canvas.words import number_text
@@ -116,7 +117,8 @@ def map_error_text(runs: Sequence[xr.Dataset], names: Sequence[str]) -> str:
         return ""
     name, found = worst
     up_to = "up to " * bool(np.isfinite(found.off))
-    return f"true and drawn loss: {up_to}{off_text(found)}" + f" ({name})" * bool(name)
+    said = worded(f"true and drawn loss: {up_to}{off_text(found)}", unit_of(runs[0]))
+    return said + f" ({name})" * bool(name)
 
 
 def unseen_text(values: Iterable[Any]) -> str:

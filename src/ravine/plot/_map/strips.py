@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ravine._format import percent
+from ravine._study.counted import unit_of, worded
 from ravine._study.rule import Reason, Rule, off_plane, rule_of
 from ravine.measure._drawn import Misdrawn, find_misdrawn
 from ravine.measure._objective import step_values
@@ -99,7 +100,7 @@ def _draw_gap(ax: Axes, panel: Panel, theme: Style, scale: float, last: bool) ->
     if worst is not None:
         name, found = worst
         words = off_text(found) + (f", {percent(found.share)} of the loss's range" if np.isfinite(found.share) else "")
-        words = f"{name}: {words}" if name else words
+        words = worded(f"{name}: {words}" if name else words, unit_of(shown[0][1]))
         color = theme.ink if alone else theme.accents[panel.names.index(name)]
         _write_beside(ax, free, words, _places_of(found, ax), color, theme, scale)
     decay = " without weight decay" * bool(panel.decay)
@@ -107,8 +108,9 @@ def _draw_gap(ax: Axes, panel: Panel, theme: Style, scale: float, last: bool) ->
         f"loss{decay} at each step: true, and drawn beneath it (dashed)",
         f"loss{decay}: true, and drawn (dashed)",
     )
-    _write_title(ax, titles, theme, scale)
-    _number_steps(ax, scale, last, theme)
+    unit = unit_of(shown[0][1])
+    _write_title(ax, [worded(each, unit) for each in titles], theme, scale)
+    _number_steps(ax, scale, last, theme, unit)
 
 
 def _places_of(found: Misdrawn, ax: Axes) -> list[tuple[float, float]]:
@@ -198,7 +200,7 @@ def _draw_sharpness(ax: Axes, panel: Panel, theme: Style, scale: float, last: bo
     short = f", {whole}limit dotted" if limits else "; no limit for this optimizer"
     titles = [f"sharpness, the largest curvature of the loss{beside}", f"sharpness{beside}", f"sharpness{short}"]
     _write_title(ax, titles, theme, scale)
-    _number_steps(ax, scale, last, theme)
+    _number_steps(ax, scale, last, theme, unit_of(shown[0][1]))
 
 
 def _name_limit(
@@ -280,7 +282,7 @@ def _write_title(ax: Axes, titles: Sequence[str], theme: Style, scale: float) ->
     ax.set_title(literal(words), loc="left", size=size, color=theme.quiet, pad=4 * scale)
 
 
-def _number_steps(ax: Axes, scale: float, last: bool, theme: Style) -> None:
+def _number_steps(ax: Axes, scale: float, last: bool, theme: Style, unit: str) -> None:
     """Write numbers and name of the steps under the last strip."""
     low, high = ax.get_xlim()
     found = round_numbers(low, high, 6)
@@ -288,4 +290,4 @@ def _number_steps(ax: Axes, scale: float, last: bool, theme: Style) -> None:
     words = [f"{int(each):,}" for each in found]
     ax.set_xticks(found, words if last else [""] * len(words))
     if last:
-        ax.set_xlabel("step", size=_size(8.2, scale), labelpad=2 * scale)
+        ax.set_xlabel(unit, size=_size(8.2, scale), labelpad=2 * scale)
