@@ -112,8 +112,9 @@ def test_processes_but_the_first_record_nothing(lightning):
 
 def test_the_pace_of_a_resumed_training_is_that_of_its_own_steps(lightning, monkeypatch):
     seen = []
-    monkeypatch.setattr(Budget, "affords_another", lambda budget, every: False)
-    monkeypatch.setattr(Budget, "affords_one_in", lambda budget, every, steps: seen.append(steps) or True)
+    monkeypatch.setattr(Budget, "is_free", False)
+    monkeypatch.setattr(Budget, "cost_in_steps", lambda budget, steps: seen.append(steps) or 0.0)
+    monkeypatch.setattr(Budget, "hurries", lambda budget, steps: seen.append(steps) or True)
     callback, module = lightning(), torch.nn.Linear(2, 1)
     rule = torch.optim.SGD(module.parameters(), lr=0.1)
     callback.on_train_start(SimpleNamespace(is_global_zero=True, optimizers=[rule], global_step=1000), module)
@@ -121,7 +122,7 @@ def test_the_pace_of_a_resumed_training_is_that_of_its_own_steps(lightning, monk
         module(torch.ones(1, 2)).sum().backward()
         rule.step()
     callback.on_train_end(None, module)
-    assert seen == [1, 2, 3]
+    assert seen == [1, 1, 2, 2, 3, 3]
     assert callback.recorder.dataset().step.values[-1] == 1003
 
 

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import threading
 import time
 from collections import deque
 
 from ravine._record.clock import TICK, Clock
 
-FREE = 0.02
-"""Seconds that the snapshots of a tiny model may take, whatever its training takes: nobody notices them.
-
-Tiny is one of which `MANY` take no longer. Of a larger one those could not be had either, and what is taken too early
-is dropped again as soon as the training lasts: it gets less, and soon nothing.
-"""
-
-MANY = 128
-"""Snapshots of a tiny model that are free."""
+FREE = 0.1
+"""Seconds that the snapshots of a small model may take, whatever its training takes: nobody notices them."""
 
 SHARE = 0.015
-"""Share of the training's own time that snapshots may take beyond.
+"""Share of the training's own time that snapshots may take in the long run.
 
 By their own clock: what a training has to fetch back into the processor's caches afterwards is as much as half of that
-again, and hooks take another 1 % of steps of a quarter of a millisecond. Of half a second of those all of it
-took 4 % (3 to 7, with other work beside the measurement).
+again, and hooks take another 1 % of steps of a quarter of a millisecond.
 """
+
+LEAST = 20
+"""Snapshots that a picture needs: until there are twice as many they may take `HASTE` of the time."""
+
+HASTE = 1 / 5
+"""Share of the training's own time that they may take until then."""
+
+PATIENCE = 2.0
+"""Seconds before which they may not where snapshots are dear: what is over by then can be made again with `every`."""
+
+DEAR = 0.25
+"""Steps that a dear snapshot takes."""
 
 SEEN = 5
 """Snapshots from whose costs that of the next one is foreseen."""
+
+KNOWN = 16
+"""Snapshots of which the fastest tells what one takes: new memory may take several times as long as what is reused."""
 
 STALL = 4.0
 """How many times the usual cost one snapshot counts at most: a disk that stalls once thins nothing out.
@@ -54,8 +63,12 @@ class Budget:
         now = time.perf_counter()
         self._start = now if start is None else start
         self.spent = now - self._start
-        self._charged = self._usual = self._end = 0.0
-        self._costs: deque[float] = deque(maxlen=SEEN)
+        self._charged = self._usual = self._end = self._worked = 0.0
+        self._costs: deque[tuple[float, float]] = deque(maxlen=KNOWN)
+        """Of the last snapshots what each took, and for how long of that the thread had the processor."""
+        self._least = math.inf, math.inf
+        """The same of the fastest one so far, by either clock."""
+        self._thread = threading.get_ident(), time.thread_time()
 
     @property
     def share(self) -> float:
@@ -66,33 +79,51 @@ class Budget:
     def pay(self, cost: Clock) -> None:
         """Enter what one snapshot took."""
         self.spent += cost.seconds
-        self._costs.append(cost.seconds)
-        known = len(self._costs) > 2
+        self._worked += cost.worked
+        self._costs.append((cost.seconds, cost.worked))
+        self._least = min(self._least[0], cost.seconds), min(self._least[1], cost.worked)
+        seconds = [each for each, _ in self._costs][-SEEN:]
         worked = cost.worked if cost.worked >= TICK else cost.seconds
-        self._usual = statistics.median(self._costs) if known else min(min(self._costs), STALL * worked)
+        self._usual = statistics.median(seconds) if len(seconds) > 2 else min(*seconds, STALL * worked)
         self._charged += min(cost.seconds, STALL * self._usual)
 
-    def pay_for_thinning(self, seconds: float) -> None:
+    def pay_for_thinning(self, cost: Clock) -> None:
         """Enter what it took to drop snapshots and to move others."""
-        self.spent += seconds
-        self._charged += seconds
+        self.spent += cost.seconds
+        self._worked += cost.worked
+        self._charged += cost.seconds
 
-    def affords_another(self, every: int) -> bool:
-        """Tell whether another snapshot may be taken now, if one is to be taken at the end as well.
+    @property
+    def is_free(self) -> bool:
+        """Whether another snapshot of a small model may be taken, and one at the end."""
+        return self._charged + 2 * self._usual <= FREE + SHARE * self._own
 
-        Each distance may take three quarters of what is still free, or half: one that is found to be too small must
-        leave something to those after it, which drop half of what was paid for.
+    @property
+    def is_paid(self) -> bool:
+        """Whether the training has paid for what was taken so far."""
+        return self._charged <= SHARE * self._own
+
+    def cost_in_steps(self, steps: int) -> float:
+        """Return what one snapshot takes beside one of so many steps: the fastest of those that are known.
+
+        What is dropped does not come back, and one that had to wait is no measure.
         """
-        free = FREE * (1 - 0.25 / every) / max(1.0, self._usual * MANY / FREE) ** 4
-        return self._charged + 2 * self._usual <= free + SHARE * self._own
+        if not self._costs:
+            return 0.0
+        seconds, worked = zip(*self._costs, strict=True)
+        return self._in_steps(steps, min(self._usual, *seconds), min(worked))
 
-    def affords_one_in(self, every: int, step: int) -> bool:
-        """Tell whether one at every so many steps may be taken, as fast as they were made up to this one.
+    def hurries(self, steps: int) -> bool:
+        """Tell whether snapshots may take `HASTE` of the time by now, if so many steps were made."""
+        return self._in_steps(steps, *self._least) <= DEAR or min(self._own, self._own_work or self._own) >= PATIENCE
 
-        What is dropped does not come back: only where the fastest of those seen would be too slow.
+    def _in_steps(self, steps: int, seconds: float, worked: float) -> float:
+        """Return what a snapshot takes beside a step, by the clock of the wall or of the thread, whichever is more.
+
+        A training that has to wait for other processes looks slow, and a disk takes time without the processor.
         """
-        own, least = self._own, min(self._usual, *self._costs) if self._costs else 0.0
-        return own <= 0 or least <= SHARE * every * own / step
+        pairs = (seconds, self._own), (worked, self._own_work)
+        return max(cost * steps / own if own > 0 else 0.0 for cost, own in pairs)
 
     def close(self) -> None:
         """Stop the clock."""
@@ -106,3 +137,9 @@ class Budget:
     def _own(self) -> float:
         """Seconds that the training took without what the recording took."""
         return self._elapsed - self.spent
+
+    @property
+    def _own_work(self) -> float:
+        """The same by the clock of the thread; 0 in another one than it began in."""
+        thread, since = self._thread
+        return time.thread_time() - since - self._worked if thread == threading.get_ident() else 0.0

@@ -58,9 +58,11 @@ def record(
         any other is stated by ``recorder.loss(value)``.
     every
         Take a snapshot at every so many steps: of 10 those of step 0, 10, 20, …, and the last. ``"auto"`` begins with
-        each step and doubles the distance when there are 256 snapshots (every second one is then dropped), and where
-        they would take more than 1.5 % of the training's own time so far; those of a tiny model may take a fiftieth of
-        a second besides. ``repr`` tells what all of the recording took.
+        each step and doubles the distance when there are 256 snapshots (every second one is then dropped). So a model
+        of up to 65,536 numbers is recorded, unless that took more than a tenth of a second and 1.5 % of the
+        training's own time besides. Of a larger one the distance doubles from 40 snapshots on, where they take more
+        than 1.5 % of the time; until then they may take a fifth of it, but where one takes longer than a quarter of a
+        step, only once the training took two seconds. ``repr`` tells what all of the recording took.
     positions
         Whether the positions are kept. Without them, and buffers, there are the losses, the lr and ``update_ratio``
         alone: what `ravine.plot.layers` draws. A snapshot then takes 8 bytes a layer, and some more, on disk; one copy

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ravine._record.budget import Budget
+from ravine._record.budget import HASTE, LEAST, SHARE, Budget
 from ravine._record.clock import Clock, wait_for
 from ravine._record.members import Buffers, Members
 from ravine._store.recording import About, Writer
@@ -53,6 +52,7 @@ class Snapshots:
         # 256, or as many as half of the free disk holds
         self.most = max(4, min(MOST, shutil.disk_usage(folder).free // 2 // max(1, about.width)))
         self.row = torch.empty(sum(each.numel() for each in members.tensors.values()), dtype=members.dtype)
+        self.row.zero_()  # memory is given when it is written to: that is no cost of the first snapshot
         self.numbers: NDArray[Any] = self.row.numpy()
         sizes = [each.numel() for each in members.tensors.values()]
         self.pieces = [
@@ -140,13 +140,22 @@ class Snapshots:
         self.writer.add(step, self.numbers, self.buffered, moving, loss, ratios)
 
     def _affords(self, step: int) -> bool:
-        """Tell whether a snapshot of this step is paid for; the distance doubles where it is too small for good."""
-        if self.budget.affords_another(self.every):
+        """Tell whether a snapshot of this step is worth what it costs; the distance doubles where it is too small.
+
+        None is passed over but in the first moments of a training whose snapshots take longer than its steps: then
+        those of a larger distance are taken.
+        """
+        if self.whole is not None and self.budget.is_free:
             return True
-        if self.budget.affords_one_in(self.every, step - self.first):
+        cost = self.budget.cost_in_steps(step - self.first)
+        if cost > HASTE * self.every or (len(self.steps) >= 2 * LEAST and cost > SHARE * self.every):
+            self._thin(2 * self.every)
+        if step % self.every or cost > HASTE * self.every:
             return False
-        self._thin(2 * self.every)
-        return step % self.every == 0 and self.budget.affords_another(self.every)
+        if self.budget.hurries(step - self.first):
+            return True
+        coarser = max(0, math.ceil(math.log2(cost / SHARE / self.every)))
+        return self.budget.is_paid and step % (self.every << coarser) == 0
 
     def _make_room(self) -> None:
         while self.automatic and len(self.steps) >= self.most:
@@ -155,10 +164,12 @@ class Snapshots:
     def _thin(self, every: int) -> None:
         """Keep the snapshots of a larger distance alone, and take no others from now on."""
         self.cost.stop()  # it is no part of what one snapshot takes
-        now = time.perf_counter()
+        thinning = Clock()
+        thinning.start()
         self.every = every
         self.writer.keep([row for row, step in enumerate(self.steps) if self.is_due(step)])
-        self.budget.pay_for_thinning(time.perf_counter() - now)
+        thinning.stop()
+        self.budget.pay_for_thinning(thinning)
         self.cost.start()
 
     @torch.no_grad()
