@@ -355,6 +355,22 @@ def test_by_touch_on_a_phone(phone):
     assert top["y"] + top["height"] < 844
 
 
+@pytest.mark.parametrize("width", [390, 768])
+def test_nothing_slides_over_the_map_while_the_knobs_move_under_it(browser, file, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=17", width, 1000 if width > 500 else 844)
+    for down in (0, 150, 300, 600, 800):
+        visit.page.evaluate(f"scrollTo(0, {down})")
+        over = visit.page.evaluate(
+            "(() => { const panel = document.querySelector('.panel.chosen'),"
+            " { left, top, right, bottom } = panel.querySelector('.stage').getBoundingClientRect(), found = new Set();"
+            " for (let k = 1; k < 12; k++) for (const x of [left + 5, (left + right) / 2, right - 5])"
+            " found.add(panel.contains(document.elementFromPoint(x, Math.max(2, top + (k * (bottom - top)) / 12))));"
+            " return [...found]; })()"
+        )
+        assert over == [True], down
+    visit.close()
+
+
 # ---- state ----------------------------------------------------------------------------------------
 
 
