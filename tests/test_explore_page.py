@@ -628,6 +628,49 @@ def test_script_and_picture(visit, tmp_path):
         assert len(seen.convert("RGB").getcolors(1 << 24)) > 100
 
 
+@pytest.mark.parametrize(
+    "fragment", ["momentum=0.9&lr=0.3", "problem=quadratic&condition=100", "lr=3&theme=dark&pin=start:1:1"]
+)
+def test_in_the_picture_no_text_covers_anything_and_maps_are_as_fine_as_it_is(browser, file, fragment):
+    visit = Visit(browser, f"{file.as_uri()}#{fragment}", 1280, 800)
+    page = visit.page
+    before = page.evaluate("document.querySelector('.stage canvas').width")
+    page.evaluate(
+        """(() => {
+          const pen = CanvasRenderingContext2D.prototype, { drawImage, fillText } = pen;
+          const images = [], texts = [], whole = ({ canvas }) => canvas.width > 1000;
+          globalThis.drawn = { images, texts };
+          pen.drawImage = function (source, x, y, w, h) {
+            if (whole(this)) images.push([x, y, w, h, source.width]);
+            return drawImage.apply(this, arguments);
+          };
+          pen.fillText = function (text, x, y) {
+            const size = parseFloat(this.font.match(/[\\d.]+px/)[0]);
+            if (whole(this)) texts.push([x, y - size * 0.8, this.measureText(text).width, size, text]);
+            return fillText.apply(this, arguments);
+          };
+        })()"""
+    )
+    with page.expect_download():
+        page.evaluate("ravine.savePicture()")
+    drawn = page.evaluate("drawn")
+    assert all(source == 2 * width for _, _, width, _, source in drawn["images"])
+    assert len(drawn["texts"]) > 8
+    boxes = [*drawn["images"], *drawn["texts"]]
+    for k, (x, y, width, height, *_) in enumerate(boxes):
+        for other in boxes[:k]:
+            apart = (
+                x >= other[0] + other[2] or other[0] >= x + width or y >= other[1] + other[3] or other[1] >= y + height
+            )
+            assert apart, (boxes[k], other)
+    texts = {text for *_, text in drawn["texts"]}
+    notes = {"MSELoss", "lr × momentum"} if "problem" not in fragment else {"quadratic"}
+    assert texts >= notes  # what stands beside a name does not run into it
+    visit.rest()
+    assert page.evaluate("document.querySelector('.stage canvas').width") == before
+    visit.close()
+
+
 def test_the_page_saves_itself_where_it_is(browser, visit, tmp_path):
     page = visit.page
     page.select_option("select", "quadratic")
