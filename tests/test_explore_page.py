@@ -218,7 +218,7 @@ def test_the_ring_turns_lr_and_momentum(visit):
     stage = page.locator(".stage.phase")
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
-    drag(page, centre(page.locator(".phase .handle")), (box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5))
+    drag(page, centre(page.locator(".phase .handle")), (box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5))
     visit.rest()
     state = visit.state
     assert 0.05 < state["lr"] < 1
@@ -227,6 +227,44 @@ def test_the_ring_turns_lr_and_momentum(visit):
     page.keyboard.press("Shift+ArrowRight")
     assert visit.state["momentum"] == pytest.approx(state["momentum"] + 0.01)
     assert visit.state["lr"] > 1.4 * state["lr"]
+
+
+@pytest.mark.parametrize(
+    ("fragment", "said"),
+    [
+        ("lr=0.1", "you are here"),
+        ("lr=0.001&momentum=0.99", "you are here"),
+        ("lr=5", "you are here"),
+        ("lr=16", "you: lr 16 →"),
+        ("lr=0.0002", "you: ← lr 0.0002"),
+        ("lr=0", "you: ← lr 0"),
+        ("lr=16&momentum=1.02", "you: lr 16 →, momentum 1.02 ↑"),
+    ],
+)
+def test_on_lr_times_momentum_one_is_where_it_says(browser, file, fragment, said):
+    visit = Visit(browser, f"{file.as_uri()}#{fragment}")
+    page = visit.page
+    low, high = page.evaluate("[ravine.phase.lrAt(0), ravine.phase.lrAt(1)]")
+    assert (low, high) == pytest.approx((0.001, 5))  # all that the slider reaches
+    page.evaluate(
+        "(() => { const { fillText } = CanvasRenderingContext2D.prototype; globalThis.texts = [];"
+        " CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {"
+        " texts.push(text); return fillText.apply(this, [text, ...rest]); };"
+        " ravine.toggleTheme(); })()"  # whose texts have other colours, and are drawn anew
+    )
+    visit.rest()
+    texts = page.evaluate("texts")
+    assert [text for text in texts if text.startswith("you")] == [said]
+    assert {"not arrived", "diverges"} <= set(texts)  # what grey and rose are
+    if "you are here" in said:
+        state = visit.state
+        area, box = page.evaluate("ravine.phase.area"), page.locator(".stage.phase").bounding_box()
+        x, y = centre(page.locator(".phase .handle"))
+        share = (x - box["x"] - area["left"]) / (area["right"] - area["left"])
+        assert low * (high / low) ** share == pytest.approx(state["lr"], rel=0.02)
+        share = (box["y"] + area["bottom"] - y) / (area["bottom"] - area["top"])
+        assert 0.99 * share == pytest.approx(state["momentum"], abs=0.01)
+    visit.close()
 
 
 def test_lr_times_momentum_counts_the_steps_of_real_runs(visit):
