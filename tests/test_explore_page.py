@@ -218,7 +218,7 @@ def test_the_ring_turns_lr_and_momentum(visit):
     stage = page.locator(".stage.phase")
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
-    drag(page, centre(page.locator(".phase .handle")), (box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5))
+    drag(page, centre(page.locator(".phase .handle")), (box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5))
     visit.rest()
     state = visit.state
     assert 0.05 < state["lr"] < 1
@@ -227,6 +227,44 @@ def test_the_ring_turns_lr_and_momentum(visit):
     page.keyboard.press("Shift+ArrowRight")
     assert visit.state["momentum"] == pytest.approx(state["momentum"] + 0.01)
     assert visit.state["lr"] > 1.4 * state["lr"]
+
+
+@pytest.mark.parametrize(
+    ("fragment", "said"),
+    [
+        ("lr=0.1", "you are here"),
+        ("lr=0.001&momentum=0.99", "you are here"),
+        ("lr=5", "you are here"),
+        ("lr=16", "you: lr 16 →"),
+        ("lr=0.0002", "you: ← lr 0.0002"),
+        ("lr=0", "you: ← lr 0"),
+        ("lr=16&momentum=1.02", "you: lr 16 →, momentum 1.02 ↑"),
+    ],
+)
+def test_on_lr_times_momentum_one_is_where_it_says(browser, file, fragment, said):
+    visit = Visit(browser, f"{file.as_uri()}#{fragment}")
+    page = visit.page
+    low, high = page.evaluate("[ravine.phase.lrAt(0), ravine.phase.lrAt(1)]")
+    assert (low, high) == pytest.approx((0.001, 5))  # all that the slider reaches
+    page.evaluate(
+        "(() => { const { fillText } = CanvasRenderingContext2D.prototype; globalThis.texts = [];"
+        " CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {"
+        " texts.push(text); return fillText.apply(this, [text, ...rest]); };"
+        " ravine.toggleTheme(); })()"  # whose texts have other colours, and are drawn anew
+    )
+    visit.rest()
+    texts = page.evaluate("texts")
+    assert [text for text in texts if text.startswith("you")] == [said]
+    assert {"not arrived", "diverges"} <= set(texts)  # what grey and rose are
+    if "you are here" in said:
+        state = visit.state
+        area, box = page.evaluate("ravine.phase.area"), page.locator(".stage.phase").bounding_box()
+        x, y = centre(page.locator(".phase .handle"))
+        share = (x - box["x"] - area["left"]) / (area["right"] - area["left"])
+        assert low * (high / low) ** share == pytest.approx(state["lr"], rel=0.02)
+        share = (box["y"] + area["bottom"] - y) / (area["bottom"] - area["top"])
+        assert 0.99 * share == pytest.approx(state["momentum"], abs=0.01)
+    visit.close()
 
 
 def test_lr_times_momentum_counts_the_steps_of_real_runs(visit):
@@ -353,6 +391,22 @@ def test_by_touch_on_a_phone(phone):
     top = page.locator("section[aria-label=L1Loss] .stage").bounding_box()
     assert top["y"] >= 0  # the map stays in sight while the knobs move under it
     assert top["y"] + top["height"] < 844
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_nothing_slides_over_the_map_while_the_knobs_move_under_it(browser, file, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=17", width, 1000 if width > 500 else 844)
+    for down in (0, 150, 300, 600, 800):
+        visit.page.evaluate(f"scrollTo(0, {down})")
+        over = visit.page.evaluate(
+            "(() => { const panel = document.querySelector('.panel.chosen'),"
+            " { left, top, right, bottom } = panel.querySelector('.stage').getBoundingClientRect(), found = new Set();"
+            " for (let k = 1; k < 12; k++) for (const x of [left + 5, (left + right) / 2, right - 5])"
+            " found.add(panel.contains(document.elementFromPoint(x, Math.max(2, top + (k * (bottom - top)) / 12))));"
+            " return [...found]; })()"
+        )
+        assert over == [True], down
+    visit.close()
 
 
 # ---- state ----------------------------------------------------------------------------------------
@@ -610,6 +664,49 @@ def test_script_and_picture(visit, tmp_path):
     with Image.open(tmp_path / "seen.png") as seen:
         assert seen.width > 1500
         assert len(seen.convert("RGB").getcolors(1 << 24)) > 100
+
+
+@pytest.mark.parametrize(
+    "fragment", ["momentum=0.9&lr=0.3", "problem=quadratic&condition=100", "lr=3&theme=dark&pin=start:1:1"]
+)
+def test_in_the_picture_no_text_covers_anything_and_maps_are_as_fine_as_it_is(browser, file, fragment):
+    visit = Visit(browser, f"{file.as_uri()}#{fragment}", 1280, 800)
+    page = visit.page
+    before = page.evaluate("document.querySelector('.stage canvas').width")
+    page.evaluate(
+        """(() => {
+          const pen = CanvasRenderingContext2D.prototype, { drawImage, fillText } = pen;
+          const images = [], texts = [], whole = ({ canvas }) => canvas.width > 1000;
+          globalThis.drawn = { images, texts };
+          pen.drawImage = function (source, x, y, w, h) {
+            if (whole(this)) images.push([x, y, w, h, source.width]);
+            return drawImage.apply(this, arguments);
+          };
+          pen.fillText = function (text, x, y) {
+            const size = parseFloat(this.font.match(/[\\d.]+px/)[0]);
+            if (whole(this)) texts.push([x, y - size * 0.8, this.measureText(text).width, size, text]);
+            return fillText.apply(this, arguments);
+          };
+        })()"""
+    )
+    with page.expect_download():
+        page.evaluate("ravine.savePicture()")
+    drawn = page.evaluate("drawn")
+    assert all(source == 2 * width for _, _, width, _, source in drawn["images"])
+    assert len(drawn["texts"]) > 8
+    boxes = [*drawn["images"], *drawn["texts"]]
+    for k, (x, y, width, height, *_) in enumerate(boxes):
+        for other in boxes[:k]:
+            apart = (
+                x >= other[0] + other[2] or other[0] >= x + width or y >= other[1] + other[3] or other[1] >= y + height
+            )
+            assert apart, (boxes[k], other)
+    texts = {text for *_, text in drawn["texts"]}
+    notes = {"MSELoss", "lr × momentum"} if "problem" not in fragment else {"quadratic"}
+    assert texts >= notes  # what stands beside a name does not run into it
+    visit.rest()
+    assert page.evaluate("document.querySelector('.stage canvas').width") == before
+    visit.close()
 
 
 def test_the_page_saves_itself_where_it_is(browser, visit, tmp_path):

@@ -90,6 +90,74 @@ def test_every_sentence_is_that_of_explain(page, seed):
     assert len(kinds) >= 10  # else little was compared
 
 
+def far_settings(random, scale):
+    """As `random_settings`, up to a hundred times the usual lr, with dampening and momentum more often."""
+    settings = random_settings(random, scale) | {"lr": float(f"{scale * 10 ** random.uniform(-2.5, 2):.3g}")}
+    settings["momentum"] = float(random.choice([settings["momentum"], 0.9, 0.99]))
+    if not settings["nesterov"]:
+        settings["dampening"] = float(random.choice([settings["dampening"], 0.8]))
+    return settings
+
+
+def narrow_problem(random):
+    """A line over inputs that lie far from 0: its loss is hardly bent along one direction."""
+    dtype, turn = (torch.float32, torch.float64)[int(random.integers(2))], round(float(random.uniform(0.2, 2)), 2)
+    spread, far = 10 ** random.uniform(-1, 2), float(random.choice([20.0, 300.0]))
+    x = torch.tensor((random.normal(size=(12, 1)) * spread + far).round(1), dtype=dtype)
+    y = torch.tensor((random.normal(size=(12, 1)) * 3).round(1) + (x.numpy() / 100).round(1), dtype=dtype)
+    criteria = [torch.nn.MSELoss(), torch.nn.L1Loss(), torch.nn.HuberLoss(delta=turn), torch.nn.SmoothL1Loss(beta=turn)]
+    problem = ravine.Problem.of(flat(dtype), criteria[int(random.integers(4))], (x, y))
+    return problem, make_card(problem)["lr"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
+def test_every_sentence_from_afar_and_over_many_steps(page, seed):
+    random, kinds = np.random.default_rng(200 + seed), set()
+    for k in range(40):
+        narrow = k % 4 == 3
+        problem, scale = narrow_problem(random) if narrow else random_problem(random, k)
+        card, away = make_card(problem), float(random.choice([0.0, 3.0, 30.0]))
+        start = (np.array(card["start"]) + random.normal(size=2) * away).round(2).tolist()
+        settings, steps = far_settings(random, scale), int(random.choice([1, 2, 30, 300, 1000]))
+        if narrow:
+            settings["weight_decay"] = 0.0  # under it the page is not certain of minima that Python finds
+        theirs, mine = both(page, problem, start, settings, steps)
+        assert mine == theirs, (card["name"], settings, start, steps)
+        kinds |= {kind for kind, _ in mine[0]}
+    assert kinds >= {"dampening", "swing", "diverged"}
+
+
+@pytest.mark.parametrize("criterion", ["MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_flat_direction_that_has_hardly_moved(page, criterion, momentum):
+    x = torch.arange(100.0, 160.0, 5.0).reshape(-1, 1)
+    made = {"HuberLoss": {"delta": 0.5}, "SmoothL1Loss": {"beta": 2.0}}.get(criterion, {})
+    problem = ravine.Problem.of(
+        flat(torch.float32), getattr(torch.nn, criterion)(**made), (x, 0.5 * x - 5 + torch.sin(x))
+    )
+    settings = {"lr": 1e-5, "momentum": momentum, "dampening": 0.0, "weight_decay": 0.0}
+    settings |= {"nesterov": False, "maximize": False}
+    theirs, mine = both(page, problem, [0.0, 3.0], settings, 1000)
+    assert mine == theirs
+    assert "With standardized columns the condition number is 1." in dict(mine[0])["unmoved"]
+
+
+HOME = [("himmelblau", lr, steps, 0.0) for lr in (0.005, 0.0076, 0.008, 0.01) for steps in (300, 1000)]
+UNDAMPENED = [("article", lr, 100, dampening) for lr in (1.2, 1.9, 2.5, 6.0) for dampening in (0.5, 0.8)]
+
+
+@pytest.mark.parametrize(("name", "lr", "steps", "dampening"), [*HOME, *UNDAMPENED])
+def test_what_rests_at_a_minimum_and_what_diverged_without_dampening(page, name, lr, steps, dampening):
+    problem = getattr(ravine.gallery, name)()
+    problem = problem["MSELoss"] if name == "article" else problem
+    settings = {"lr": lr, "momentum": 0.9 * bool(dampening), "dampening": dampening, "weight_decay": 0.0}
+    settings |= {"nesterov": False, "maximize": False}
+    theirs, mine = both(page, problem, make_card(problem)["start"], settings, steps)
+    assert mine == theirs
+    assert "still" not in {kind for kind, _ in mine[0]}
+    assert not (lr > 1.85 and "die no faster" in str(mine))  # without dampening it diverges from there on
+
+
 OTHERS = {
     "Adam": {"beta1": 0.9, "beta2": 0.999},
     "AdamW": {"beta1": 0.9, "beta2": 0.99},

@@ -33,12 +33,12 @@ function lazily(target, name, make) {
   });
 }
 
-// run {position, loss}, kind, settings, labels, criterion ('' where there is none), landmark and own (without decay) as
+// run {position, loss}, kind, settings, labels, criterion ('' where there is none) and where it turns, landmark and own (without decay) as
 // minimum.js finds them, data {inputs, targets} or null.
-export function makeFacts({ run, kind, settings, labels, criterion, landmark, own, data, kinked = false, slopeAt }) {
+export function makeFacts({ run, kind, settings, labels, criterion, turn, landmark, own, data, kinked = false, slopeAt }) {
   const climbs = settings.maximize, decay = climbs ? 0 : coupledDecay(settings), sgd = isSgd(settings);
   const known = climbs ? null : landmark, taken = run.loss.length - 1, { eps } = kind;
-  const facts = { run, kind, settings, labels, criterion, data, climbs, decay, taken, eps, landmark: known, own: climbs ? null : own };
+  const facts = { run, kind, settings, labels, criterion, turn, data, climbs, decay, taken, eps, landmark: known, own: climbs ? null : own };
   const minimum = known ? known.minimum : null, rule = climbs || !sgd ? null : settings;
   facts.sgd = sgd;
   facts.minimum = minimum;

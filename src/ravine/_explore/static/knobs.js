@@ -134,7 +134,8 @@ export class Knobs {
     const limit = modes && facts.rule ? facts.limit() : NaN, local = facts.everywhere ? '' : ', local';
     const settings = facts.settings, bare = { ...settings, weight_decay: 0 };
     const place = (node, name, value) => {
-      setProperty(node, 'hidden', !Number.isFinite(value));
+      const { low, high } = app.knobs[name];
+      setProperty(node, 'hidden', !(value >= low && value <= high));  // at an end of the track it would be where it is not
       if (!node.hidden) setStyle(node, '--share', String(this.toSlider(name, value)));
     };
     const reached = Number.isFinite(limit) && limit > 0;

@@ -3,7 +3,7 @@
 
 import { CURVATURE, makeFunction } from './gallery.js';
 import { makeKind } from './arithmetic.js';
-import { eigen } from './quadratic.js';
+import { CLOSED, eigen } from './quadratic.js';
 import { findLowest } from './pieces.js';
 
 const DOUBLE = makeKind('float64', { gradient: 'fused', update: 'fused' });
@@ -36,7 +36,7 @@ export function findNeuronMinimum(inputs, targets, criterion, turn, decay) {
     hessian[2] += bend;
   }
   minimum += (decay / 2) * (place[0] ** 2 + place[1] ** 2);
-  return Number.isFinite(minimum) ? { place, minimum, hessian, certain: true, quadratic: square } : null;
+  return Number.isFinite(minimum) ? { place, minimum, hessian, certain: true, quadratic: square, ...(square && { flat: CLOSED }) } : null;
 }
 
 // steep·Σ(u z₀ + z₁ − y)² + ½ zᵀ·drag·z, refined once

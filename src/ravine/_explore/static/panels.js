@@ -28,8 +28,8 @@ export class Panel {
     this.outcome = element('p', {});
     this.reason = element('p', { className: 'reason' });
     this.note = element('small', {});
-    const choose = element('button', { className: 'name', type: 'button', onclick: () => app.change({ panel: index }) }, element('span', { className: `dot c${index}` }), label);
-    this.title = element('h2', {}, choose, this.note);
+    this.name = element('button', { className: 'name', type: 'button', onclick: () => app.change({ panel: index }) }, element('span', { className: `dot c${index}` }), label);
+    this.title = element('h2', {}, this.name, this.note);
     this.box = element('section', { className: 'panel', 'aria-label': label }, this.title, this.stage, element('div', { className: 'verdict' }, this.outcome, this.reason));
     followWidth(this, this.stage, () => app.paint());
     this.followHand();

@@ -5,7 +5,7 @@ import { number, soMany, steps as stepsText } from './format.js';
 import { followArrows, followPointer } from './hands.js';
 import { OPTIMIZERS, nameOf, settingsOf } from './optimizers.js';
 import { DIVERGED, LATE, Pace, SIZE, TOP, UNKNOWN } from './pace.js';
-import { Sheet, writeText } from './sheet.js';
+import { Sheet, widthOf, writeText } from './sheet.js';
 
 const SHAPE = 0.82, PATIENCE = 60, PALE = 0.35;
 const LONG = 1500;  // before Python is asked: while it answers, no run is made
@@ -58,8 +58,8 @@ export class Phase {
   }
 
   lrAt(share) {
-    const { low, high } = this.app.knobs.lr;
-    return low * 10 * (high / (low * 10)) ** share;
+    const { low, high } = this.app.knobs.lr;  // all that the slider reaches
+    return low * (high / low) ** share;
   }
 
   render() {
@@ -78,7 +78,7 @@ export class Phase {
     this.tell(facts);
     if (!width) return;
     const height = Math.round(width * SHAPE), fresh = sheet.fit(width, height);
-    this.area = { left: 40, right: width - 8, top: 8, bottom: height - 26 };
+    this.area = { left: 40, right: width - 8, top: 8, bottom: height - 46 };
     const key = JSON.stringify([app.version, index, { ...settings, lr: 0, [second]: 0 }, app.knobs.lr, taken, start]);
     if (key !== this.key) {
       this.forget();
@@ -130,6 +130,16 @@ export class Phase {
     }
     pen.textAlign = 'right';
     pen.fillText('lr →', right, bottom + 17);
+    let x = left;
+    for (const [color, text] of [[colors.hair, 'not arrived'], [colors.over, 'diverges']]) {
+      Object.assign(pen, { fillStyle: color, strokeStyle: colors.line, lineWidth: 1 });
+      pen.fillRect(x, bottom + 30, 12, 12);
+      pen.strokeRect(x, bottom + 30, 12, 12);
+      Object.assign(pen, { fillStyle: colors.quiet, textAlign: 'left' });
+      pen.fillText(text, x + 18, bottom + 36.5);
+      x += widthOf(text) + 36;
+    }
+    pen.textAlign = 'right';
     for (const value of [0, 0.5, 0.9]) pen.fillText(String(value), left - 6, bottom - (value / TOP) * (bottom - top));
   }
 
@@ -142,15 +152,16 @@ export class Phase {
       pen.stroke(this.limitLine(facts, X, Y));
       pen.setLineDash([]);
     }
-    const x = clamp((X(Math.max(state.lr, 1e-300)) - left) / (right - left)) * (right - left) + left, y = Y(clamp(state[this.second] / TOP) * TOP);
-    for (const [color, wide] of [[colors.ground, 5.5], [colors.accent, 2.8]]) {
+    const across = Math.log(state.lr / low) / Math.log(high / low), up = state[this.second] / TOP, x = left + clamp(across) * (right - left), y = Y(clamp(up) * TOP);
+    const beyond = [across < -1e-9 && `← lr ${number(state.lr)}`, across > 1 + 1e-9 && `lr ${number(state.lr)} →`, up > 1 && `${this.second} ${number(state[this.second])} ↑`].filter(Boolean);
+    if (!beyond.length) for (const [color, wide] of [[colors.ground, 5.5], [colors.accent, 2.8]]) {
       pen.beginPath();
       pen.arc(x, y, 8, 0, 7);
       Object.assign(pen, { strokeStyle: color, lineWidth: wide });
       pen.stroke();
     }
     const leftwards = x > (left + right) / 2;
-    writeText(pen, 'you are here', x + (leftwards ? -15 : 15), Math.max(top + 10, Math.min(bottom - 10, y)), { color: colors.ink, ground: colors.ground, align: leftwards ? 'right' : 'left', font: BOLD });
+    writeText(pen, beyond.length ? `you: ${beyond.join(', ')}` : 'you are here', x + (leftwards ? -15 : 15), Math.max(top + 10, Math.min(bottom - 10, y)), { color: colors.ink, ground: colors.ground, align: leftwards ? 'right' : 'left', font: BOLD });
     setStyle(this.ring, 'transform', `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`);
   }
 

@@ -1,53 +1,89 @@
 // What is seen, as one PNG: headline, settings, maps with their lines, and the curves.
 
-const PAD = 24, GAP = 26, SCALE = 2;
+import { element } from './dom.js';
+import { sharpen } from './sheet.js';
 
+const PAD = 24, GAP = 26, SCALE = 2, HEAD = 70, LEADING = 1.35, FACE = 'system-ui, "Segoe UI", Roboto, sans-serif';
+const TITLE = [15, 640], NOTE = [12, 400], OUTCOME = [13, 400], REASON = [12.5, 400], CHART = [13.5, 640];
+
+// Draws what is seen once more, as fine as the picture, and puts it together.
 export function drawPicture(app) {
-  const views = [...app.panelViews.filter((view, k) => !app.shown[k].folded), app.phase].filter((view) => view.width && !view.box.hidden);
+  sharpen(SCALE);
+  app.renderAll();
+  const canvas = compose(app);
+  sharpen(1);
+  app.renderAll();
+  return canvas;
+}
+
+function compose(app) {
+  const { colors } = app, canvas = element('canvas'), pen = canvas.getContext('2d');
+  const views = [...app.visible().map((one) => one.panelView), app.phase].filter((view) => view.width && !view.box.hidden);
   const charts = [app.curves, app.fit].filter((chart) => chart.width && !chart.box.hidden);
-  const wide = Math.max(...views.map((view) => view.sheet.width)), tall = Math.max(...views.map((view) => view.sheet.height)) + 92;
-  const columns = views.length > 1 ? 2 : 1, rows = Math.ceil(views.length / columns), aside = Math.max(0, ...charts.map((chart) => chart.sheet.width));
-  const width = 2 * PAD + columns * wide + (columns - 1) * GAP + (aside ? GAP + aside : 0);
-  const height = Math.max(PAD + 70 + rows * tall, PAD + 70 + charts.reduce((sum, chart) => sum + chart.sheet.height + 44, 0)) + PAD;
-  const canvas = document.createElement('canvas');
-  canvas.width = width * SCALE;
-  canvas.height = height * SCALE;
-  const pen = canvas.getContext('2d'), { colors } = app, face = 'system-ui, "Segoe UI", Roboto, sans-serif';
+  const wide = Math.max(...views.map((view) => view.sheet.width)), columns = views.length > 1 ? 2 : 1, aside = Math.max(0, ...charts.map((chart) => chart.sheet.width));
+  const blocks = views.map((view) => blockOf(pen, view, wide, colors));
+  const rows = Array.from({ length: Math.ceil(blocks.length / columns) }, (_, k) => blocks.slice(k * columns, (k + 1) * columns)).map((row) => ({
+    row, above: Math.max(...row.map(({ above }) => heightOf(above))), tall: Math.max(...row.map(({ view, below }) => view.sheet.height + heightOf(below))),
+  }));
+  const left = PAD + columns * (wide + GAP), width = aside ? left + aside + PAD : left - GAP + PAD;
+  const height = PAD + HEAD + Math.max(rows.reduce((sum, { above, tall }) => sum + above + tall + 24, 0), charts.reduce((sum, chart) => sum + chart.sheet.height + 44, 0));
+  Object.assign(canvas, { width: width * SCALE, height: height * SCALE });
   pen.scale(SCALE, SCALE);
   pen.fillStyle = colors.ground;
   pen.fillRect(0, 0, width, height);
-  const write = (text, x, y, size, color, weight = 400, room = width) => {
-    pen.fillStyle = color;
-    pen.font = `${weight} ${size}px ${face}`;
-    pen.textBaseline = 'alphabetic';
-    let line = '', at = y;
-    for (const word of text.split(' ')) {
-      if (line && pen.measureText(`${line} ${word}`).width > room) {
-        pen.fillText(line, x, at);
-        line = word;
-        at += size * 1.35;
-      } else line = line ? `${line} ${word}` : word;
-    }
-    pen.fillText(line, x, at);
-  };
-  write(app.headline, PAD, PAD + 22, 24, colors.ink, 680);
-  write(`${app.card.name} · torch.optim.${app.header.call.textContent}${app.state.pin ? ` · ${app.header.pinned.textContent}` : ''}`, PAD, PAD + 46, 13, colors.quiet);
-  const place = (view, x, y) => {
-    const { width: w, height: h } = view.sheet;
-    write(view.title.textContent, x, y + 14, 15, colors.ink, 640, wide);
-    pen.drawImage(view.sheet.canvas, x, y + 24, w, h);
-    write(view.outcome.textContent, x, y + h + 42, 13, colors.ink, 400, wide);
-    write(view.reason.textContent, x, y + h + 59, 12.5, colors.quiet, 400, wide);
-  };
-  views.forEach((view, k) => place(view, PAD + (k % columns) * (wide + GAP), PAD + 70 + Math.floor(k / columns) * tall));
-  let y = PAD + 70;
-  for (const chart of charts) {
-    const { width: w, height: h } = chart.sheet, x = PAD + columns * wide + columns * GAP;
-    write(chart.title.textContent, x, y + 14, 13.5, colors.ink, 640);
-    pen.drawImage(chart.canvas, x, y + 24, w, h);
+  const { header, state, card } = app, pinned = state.pin ? ` · ${header.pinned.textContent}` : '';
+  const headline = [...linesOf(pen, app.headline, [24, 680], colors.ink, width - 2 * PAD), ...linesOf(pen, `${card.name} · torch.optim.${header.call.textContent}${pinned}`, [13, 400], colors.quiet, width - 2 * PAD)];
+  write(pen, headline, PAD, PAD);
+  let y = PAD + HEAD;
+  for (const { row, above, tall } of rows) {
+    row.forEach(({ view, above: lines, below }, k) => {
+      const { canvas: map, width: w, height: h } = view.sheet, x = PAD + k * (wide + GAP);
+      write(pen, lines, x, y + above - heightOf(lines));
+      pen.drawImage(map, x, y + above, w, h);
+      write(pen, below, x, y + above + h);
+    });
+    y += above + tall + 24;
+  }
+  y = PAD + HEAD;
+  for (const { title, canvas: chart, sheet: { width: w, height: h } } of charts) {
+    write(pen, linesOf(pen, title.textContent, CHART, colors.ink, aside), left, y);
+    pen.drawImage(chart, left, y + 24, w, h);
     y += h + 44;
   }
   return canvas;
+}
+
+// What stands above a map and below it. A note stands beside the name, or under it where it has no room.
+function blockOf(pen, view, wide, { ink, quiet }) {
+  const [name] = linesOf(pen, view.name.textContent, TITLE, ink, Infinity), note = linesOf(pen, view.note.textContent, NOTE, quiet, wide);
+  const beside = note.length === 1 && name.wide + 10 + note[0].wide <= wide;
+  if (beside) Object.assign(note[0], { across: name.wide + 10, lift: name.tall });
+  const below = [...linesOf(pen, view.outcome.textContent, OUTCOME, ink, wide), ...linesOf(pen, view.reason.textContent, REASON, quiet, wide)];
+  return { view, above: [name, ...note], below };
+}
+
+// The lines of a text that are no wider than `room`.
+function linesOf(pen, text, [size, weight], color, room) {
+  const font = `${weight} ${size}px ${FACE}`, lines = [];
+  pen.font = font;
+  for (const word of text ? text.split(' ') : []) {
+    const longer = lines.length ? `${lines[lines.length - 1]} ${word}` : word;
+    if (lines.length && pen.measureText(longer).width <= room) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines.map((line) => ({ text: line, font, color, wide: pen.measureText(line).width, tall: size * LEADING, across: 0, lift: 0 }));
+}
+
+const heightOf = (lines) => lines.reduce((sum, { tall, lift }) => sum + tall - lift, lines.length ? 6 : 0);
+
+function write(pen, lines, x, y) {
+  pen.textBaseline = 'alphabetic';
+  let at = y + 3;
+  for (const { text, font, color, tall, across, lift } of lines) {
+    at += lift ? 0 : tall;
+    Object.assign(pen, { font, fillStyle: color });
+    pen.fillText(text, x + across, at - (lift || tall) * 0.25);
+  }
 }
 
 export function saveCanvas(canvas, name) {

@@ -63,7 +63,7 @@ function makePanel({ card, kind, label, criterion, turn, data, evaluate, draw, f
   const read = (run, settings) => {
     const end = lastFinite(run.position), decay = settings.maximize ? 0 : coupledDecay(settings);
     return makeFacts({
-      run, kind, settings, labels: card.labels, criterion, data,
+      run, kind, settings, labels: card.labels, criterion, turn, data,
       landmark: landmark(decay, end),
       own: decay ? landmark(0, end) : null,
       slopeAt: (_, [p, q]) => [...evaluate(p, q, true).gradient],

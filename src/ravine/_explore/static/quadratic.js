@@ -6,6 +6,7 @@ import { number } from './format.js';
 const LOSS_ROUNDING = 64, STEP_ROUNDING = 1000, SUBNORMAL = 1.1754943508222875e-38, TELLING = 100;
 const FLAT = 1e-10, NOISY = 8, CARRIES = 0.01, MOSTLY = 0.75;
 export const ALIKE = 1e-6;
+export const CLOSED = 1e-13;  // in place of FLAT where a Hessian is a sum of products of the data
 
 // Eigenvalues of [[a, b], [b, c]], the lowest first, and the unit vectors along them.
 export function eigen([a, b, c]) {
@@ -45,20 +46,26 @@ export function along(modes, k) {
   return `the direction of curvature ${number(modes.curvatures[k])}${of}`;
 }
 
-function nameOf(modes, k) {
+export function nameOf(modes, k) {
   const shares = modes.directions[k].map((d) => d * d), most = shares[1] > shares[0] ? 1 : 0;
   if (shares[most] < MOSTLY) return '';
   return shares[most] > 0.999 ? modes.labels[most] : `mostly ${modes.labels[most]}`;
 }
 
+// ½ eᵀHe: how far the quadratic of a minimum lies above it.
+export function gapAbove({ hessian: [a, b, c], place }, p, q) {
+  const e = p - place[0], f = q - place[1];
+  return (a * e * e + 2 * b * e * f + c * f * f) / 2;
+}
+
 // Whether what is minimised equals minimum + ½ eᵀHe at every place of a run, within rounding.
-export function isQuadratic({ hessian: [a, b, c], place, minimum }, position, minimised, eps) {
+export function isQuadratic(landmark, position, minimised, eps) {
+  const { hessian: [a, b, c], place, minimum } = landmark;
   const steep = Math.max(Math.abs(a) + Math.abs(b), Math.abs(b) + Math.abs(c)) / 2;
   const own = place[0] ** 2 + place[1] ** 2;
   let telling = false;
   for (let k = 0; k < minimised.length; k++) {
-    const p = position[2 * k], q = position[2 * k + 1], e = p - place[0], f = q - place[1];
-    const gap = (a * e * e + 2 * b * e * f + c * f * f) / 2;
+    const p = position[2 * k], q = position[2 * k + 1], gap = gapAbove(landmark, p, q);
     const noise = LOSS_ROUNDING * eps * (Math.abs(minimised[k]) + gap + Math.abs(minimum) + steep * (p * p + q * q + own)) + SUBNORMAL;
     if (!Number.isFinite(minimised[k]) || !Number.isFinite(noise)) continue;
     if (!(Math.abs(minimised[k] - minimum - gap) <= noise)) return false;

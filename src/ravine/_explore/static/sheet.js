@@ -2,6 +2,13 @@
 
 import { FONT, element } from './dom.js';
 
+// as fine as what is drawn must be at least: a picture is finer than most screens
+let sharp = 1;
+
+export function sharpen(scale) {
+  sharp = scale;
+}
+
 // An opaque canvas, which the browser need not blend with what lies under it, and a second one that is kept: on it stands
 // what stays while a hand moves.
 export class Sheet {
@@ -15,7 +22,7 @@ export class Sheet {
 
   // Takes a size in CSS pixels; returns whether it is new, and so the sheet empty.
   fit(width, height) {
-    const scale = Math.min(3, globalThis.devicePixelRatio || 1), w = Math.max(1, Math.round(width * scale)), h = Math.max(1, Math.round(height * scale));
+    const scale = Math.min(3, Math.max(sharp, globalThis.devicePixelRatio || 1)), w = Math.max(1, Math.round(width * scale)), h = Math.max(1, Math.round(height * scale));
     if (this.canvas.width === w && this.canvas.height === h && this.scale === scale) return false;
     Object.assign(this, { scale, width, height, grain: 0.25 / scale });
     for (const [canvas, pen] of [[this.canvas, this.pen], [this.still, this.stillPen]]) {

@@ -2,6 +2,7 @@
 
 import * as course from './words_course.js';
 import * as ending from './words_ending.js';
+import * as flat from './words_flat.js';
 import * as goal from './words_goal.js';
 import * as limits from './words_limits.js';
 import * as motion from './words_motion.js';
@@ -10,12 +11,12 @@ import * as motion from './words_motion.js';
 export const told = ({ sentence, scope }) => (sentence.includes('ocally') ? sentence : `${sentence} (${scope})`);
 
 const FINDINGS = [
-  course.still, limits.diverged, limits.beyond, ending.climb, ending.arrival, course.course, ending.jitter, limits.margin,
+  flat.unmoved, course.still, limits.diverged, limits.beyond, ending.climb, ending.arrival, course.course, ending.jitter, limits.margin,
   motion.momentum, motion.swing, goal.goal, goal.apart, motion.nesterov, motion.dampening, goal.bounded, goal.pull, goal.betterBefore,
   motion.bend, motion.firstStep, motion.effective, ending.floor,
 ];
 const SHAPES = [
-  limits.beyond, limits.diverged, ending.climb, goal.goal, motion.dampening, motion.nesterov, motion.swing, ending.jitter,
+  limits.beyond, limits.diverged, flat.unmoved, ending.climb, goal.goal, motion.dampening, motion.nesterov, motion.swing, ending.jitter,
   goal.bounded, motion.bend, limits.margin,
 ];
 

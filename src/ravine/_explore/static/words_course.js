@@ -2,9 +2,10 @@
 
 import { distanceToNext, finding } from './facts.js';
 import { atLeast, number, percent, soMany, steps, times, toldApart } from './format.js';
+import { gapAbove } from './quadratic.js';
 import { grew } from './words_limits.js';
 
-const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, IN_A_ROW = 3, STILL = 3;
+const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, IN_A_ROW = 3, STILL = 3, HOME = 1e-6;
 
 export function course(facts) {
   const { climbs, taken, run, eps, minimum } = facts;
@@ -51,16 +52,25 @@ function sayTail(losses) {
 }
 
 export function still(facts) {
-  const { taken, run, minimum, eps } = facts, p = run.position;
+  const { taken, run } = facts, p = run.position;
   if (taken < 1 || !p.every(Number.isFinite) || facts.diverged) return null;
   let since = taken;
   while (since > 0 && p[2 * since] === p[2 * since - 2] && p[2 * since + 1] === p[2 * since - 1]) since--;
   if (since < taken && taken - since >= Math.min(Math.max(STILL, Math.floor(taken / LATE)), taken)) {
-    const home = minimum !== null && facts.minimised[taken] - minimum <= 16 * distanceToNext(run.loss[taken], eps);
-    return home ? null : sayAllStill(facts, since);
+    return isHome(facts) ? null : sayAllStill(facts, since);
   }
   const never = [0, 1].map((j) => p.every((each, k) => k % 2 !== j || each === p[j]));
   return never.some(Boolean) ? saySomeStill(facts, never) : null;
+}
+
+// Whether it stands at a minimum that is known, within the rounding of the loss: by the positions, which tell more than a
+// loss of few digits, and where it is 0 nothing but rounding is left of it.
+function isHome({ minimum, landmark, kinked, minimised, taken, run: { position: p, loss }, eps }) {
+  const ulp = distanceToNext(loss[taken], eps);
+  if (minimum === null) return false;
+  if (kinked) return minimised[taken] - minimum <= 16 * ulp;
+  const [first, last] = [0, 2 * taken].map((k) => gapAbove(landmark, p[k], p[k + 1]));
+  return last <= Math.max(ulp, HOME * first);
 }
 
 function sayAllStill(facts, since) {

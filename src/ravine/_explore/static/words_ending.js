@@ -1,9 +1,10 @@
 // Whether a run arrived, when it would, and what keeps it from settling.
 
 import { EDGE, distanceToNext, finding } from './facts.js';
-import { between, number, percent, soMany, steps, times } from './format.js';
+import { atMost, between, number, percent, soMany, steps, times } from './format.js';
 import { SHARE } from './measure.js';
 import { makeMode } from './theory.js';
+import { unmoved } from './words_flat.js';
 
 const HORIZON = 20000, FEWEST = 16;
 
@@ -20,7 +21,10 @@ export function arrival(facts) {
     return finding('arrival', `At step ${steps(taken)}, the last that was taken, the gap is at ${percent(share)} of its start.`, 'measured');
   }
   if (outcome === 'arrived' && !slow) {
-    return finding('arrival', `It arrives at step ${steps(step)}: from there on the gap stays within 1 % of its start.`, 'measured');
+    // where the first gap was so large that this says little
+    if (unmoved(facts)) return finding('arrival', `By the gap alone it is near at step ${steps(step)}: from there on it is within 1 % of its start.`, 'measured');
+    const rounding = 2 * facts.eps * Math.abs(minimum), within = rounding > SHARE * gap[0] ? `the rounding of the loss, ${atMost(rounding)}` : '1 % of its start';
+    return finding('arrival', `It arrives at step ${steps(step)}: from there on the gap stays within ${within}.`, 'measured');
   }
   if (slow) {
     const slowest = Math.max(...facts.rates().filter((_, k) => facts.modes.awake[k])), far = later > HORIZON;

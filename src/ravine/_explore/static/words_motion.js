@@ -186,7 +186,8 @@ export function dampening(facts) {
     const here = (values) => values.filter((_, k) => modes.carrying[k]);
     const slow = here(facts.periods()), quick = here(facts.periods({ dampening: 0 }));
     const lives = here(facts.halfLives()), others = here(facts.halfLives({ dampening: 0 }));
-    const alike = lives.every((each, k) => Math.abs(each - others[k]) <= 1e-8 + 1e-9 * Math.abs(others[k]) || each === others[k]);
+    const room = others.map((each) => (Number.isFinite(each) ? 1e-8 + 1e-9 * each : 0));  // none is as near to infinity
+    const alike = lives.every((each, k) => each === others[k] || Math.abs(each - others[k]) <= room[k]);
     if ([...slow, ...quick].every(Number.isFinite) && alike && slow.every((each, k) => each > quick[k])) {
       said = `Dampening ${number(tau, 6)} ${does}; the swings are slower (${span(slow)} steps instead of ${span(quick)}) but die no faster.`;
     }
