@@ -146,6 +146,20 @@ HOME = [("himmelblau", lr, steps, 0.0) for lr in (0.005, 0.0076, 0.008, 0.01) fo
 UNDAMPENED = [("article", lr, 100, dampening) for lr in (1.2, 1.9, 2.5, 6.0) for dampening in (0.5, 0.8)]
 
 
+@pytest.mark.parametrize(
+    ("name", "lr", "momentum"),
+    [("styblinski_tang", 0.01, 0.0), ("rastrigin", 0.002, 0.0), ("rastrigin", 0.002, 0.5), ("himmelblau", 0.01, 0.9)],
+)
+def test_what_rests_in_another_minimum(page, name, lr, momentum):
+    problem = getattr(ravine.gallery, name)()
+    settings = {"lr": lr, "momentum": momentum, "dampening": 0.0, "weight_decay": 0.0}
+    settings |= {"nesterov": False, "maximize": False}
+    theirs, mine = both(page, problem, make_card(problem)["start"], settings, 300)
+    assert mine == theirs
+    if name != "himmelblau":
+        assert "at a minimum of its own, or on a plateau" in theirs[0][0][1]
+
+
 @pytest.mark.parametrize(("name", "lr", "steps", "dampening"), [*HOME, *UNDAMPENED])
 def test_what_rests_at_a_minimum_and_what_diverged_without_dampening(page, name, lr, steps, dampening):
     problem = getattr(ravine.gallery, name)()

@@ -20,15 +20,19 @@ const SHAPES = [
   goal.bounded, motion.bend, limits.margin,
 ];
 
+// What is said from the curvature at a minimum: nothing of a run that came to rest at another place.
+const OF_THE_MINIMUM = [limits.beyond, limits.margin, motion.momentum, motion.swing, motion.nesterov, motion.dampening];
+const askable = (facts, findings) => (course.restsElsewhere(facts) ? findings.filter((find) => !OF_THE_MINIMUM.includes(find)) : findings);
+
 // Every sentence about a run, the most important first.
 export function explain(facts) {
-  return facts.taken > 0 ? FINDINGS.map((find) => find(facts)).filter(Boolean) : [];
+  return facts.taken > 0 ? askable(facts, FINDINGS).map((find) => find(facts)).filter(Boolean) : [];
 }
 
 // The one that best explains why a path looks as it does, or null.
 export function findShape(facts) {
   if (facts.taken < 1) return null;
-  for (const find of SHAPES) {
+  for (const find of askable(facts, SHAPES)) {
     const found = find(facts);
     if (found) return found;
   }

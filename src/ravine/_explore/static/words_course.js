@@ -1,11 +1,11 @@
 // What a loss did on its way, where no minimum is known to measure it by; and why nothing moves.
 
 import { distanceToNext, finding } from './facts.js';
-import { atLeast, number, percent, soMany, steps, times, toldApart } from './format.js';
+import { atLeast, atMost, number, percent, soMany, steps, times, toldApart } from './format.js';
 import { gapAbove } from './quadratic.js';
 import { grew } from './words_limits.js';
 
-const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, IN_A_ROW = 3, STILL = 3, HOME = 1e-6;
+const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, IN_A_ROW = 3, STILL = 3, HOME = 1e-6, NOISY = 2.5, JITTER = 2, APART = 10;
 
 export function course(facts) {
   const { climbs, taken, run, eps, minimum } = facts;
@@ -41,26 +41,67 @@ function sayTail(losses) {
   const mean = (part) => part.reduce((sum, each) => sum + each, 0) / part.length;
   const late = mean(losses.slice(-count)), before = mean(losses.slice(-2 * count, -count));
   if (!(before > 0) || !(late > 0)) return '';
-  const change = late / before - 1;
+  const change = late / before - 1, ends = losses.slice(-2 * count), turns = ends.slice(1).map((each, k) => each - ends[k]);
   if (Math.abs(change) <= PLAIN) return `. Over the last tenth its mean is that of the tenth before, within ${percent(PLAIN)}`;
-  if (change > MANIFOLD) return `. It rises at the end: over the last tenth its mean is ${times(1 + change)} that of the tenth before`;
-  const [way, side] = change < 0 ? ['still falls', 'below'] : ['rises', 'above'];
-  const said = `over the last tenth its mean is ${percent(Math.abs(change))} ${side} that of the tenth before`;
-  // it was lower before, and goes to and fro since
-  if (change < 0 && Math.min(...losses.slice(-count)) > Math.min(...losses)) return `. O${said.slice(1)}`;
-  return `. It ${way} at the end: ${said}`;
+  const far = change > MANIFOLD ? times(1 + change) : `${percent(Math.abs(change))} ${change > 0 ? 'above' : 'below'}`;
+  const said = `over the last tenth its mean is ${far} that of the tenth before`;
+  const scatter = Math.sqrt(mean(turns.map((each) => each * each)) / count);  // of the difference of two such means
+  if (Math.abs(late - before) <= NOISY * scatter && turns.some((each) => each * change < 0)) return `. O${said.slice(1)}, which its scatter from one to the next may make`;
+  const half = Math.floor(count / 2), onwards = mean(losses.slice(-half)) - mean(losses.slice(-count, half - count));
+  // it was lower before, and goes to and fro since; or it has turned by now
+  if (onwards * change <= 0 || (change < 0 && Math.min(...losses.slice(-count)) > Math.min(...losses))) return `. O${said.slice(1)}`;
+  return `. It ${change < 0 ? 'still falls' : 'rises'} at the end: ${said}`;
 }
 
 export function still(facts) {
   const { taken, run } = facts, p = run.position;
   if (taken < 1 || !p.every(Number.isFinite) || facts.diverged) return null;
-  let since = taken;
-  while (since > 0 && p[2 * since] === p[2 * since - 2] && p[2 * since + 1] === p[2 * since - 1]) since--;
-  if (since < taken && taken - since >= Math.min(Math.max(STILL, Math.floor(taken / LATE)), taken)) {
-    return isHome(facts) ? null : sayAllStill(facts, since);
-  }
+  const since = standsSince(facts, [0, 0]);
+  if (since !== null) return isHome(facts) ? null : sayAllStill(facts, since);
+  const other = sayElsewhere(facts, null);
+  if (other) return other;
   const never = [0, 1].map((j) => p.every((each, k) => k % 2 !== j || each === p[j]));
   return never.some(Boolean) ? saySomeStill(facts, never) : null;
+}
+
+// the step from which on nothing moves by more than this, to the end; null where that is not long
+function standsSince({ taken, run: { position: p } }, room) {
+  const near = (k) => [0, 1].every((j) => Math.abs(p[2 * k + j] - p[2 * k + j - 2]) <= room[j]);
+  let since = taken;
+  while (since > 0 && near(since)) since--;
+  return since < taken && taken - since >= Math.min(Math.max(STILL, Math.floor(taken / LATE)), taken) ? since : null;
+}
+
+// Whether it came to rest at another place than the minimum that is known, and not for want of digits.
+export function restsElsewhere(facts) {
+  const { taken, run, diverged } = facts;
+  if (!facts.landmark || taken < 1 || !run.position.every(Number.isFinite) || diverged) return false;
+  return findElsewhere(facts, standsSince(facts, [0, 0])) !== null;
+}
+
+// Since when it stands, or moves within rounding, at another place, how far away, and what gradient may be left there. Null
+// where rounding could hide the gradient that the curvature at the minimum makes there: the way home may be too flat.
+function findElsewhere(facts, since) {
+  const { landmark, kinked, rule, settings: { lr, momentum: mu, dampening: tau }, run: { position: p }, taken, eps } = facts;
+  if (!landmark || kinked || !rule || !(lr > 0) || !(tau < 1) || isHome(facts)) return null;
+  const units = [0, 1].map((j) => distanceToNext(p[2 * taken + j], eps));
+  const step = since ?? standsSince(facts, units.map((each) => JITTER * each));
+  if (step === null) return null;
+  // two updates in a row are so small, and what momentum keeps of the first and the gradient make the second
+  const left = units.map((each) => ((1 + mu) / (1 - tau)) * (since === null ? JITTER + 0.5 : 0.5) * each / lr);
+  const [a, b, c] = landmark.hessian, x = p[2 * taken] - landmark.place[0], y = p[2 * taken + 1] - landmark.place[1];
+  const pull = [Math.abs(a * x + b * y), Math.abs(b * x + c * y)];
+  return pull.some((each, j) => each > APART * left[j]) ? { step, away: Math.hypot(x, y), left: Math.max(...left) } : null;
+}
+
+function sayElsewhere(facts, since) {
+  const found = findElsewhere(facts, since);
+  if (!found) return null;
+  const { step, away, left } = found, within = since === null ? ' by more than rounding does' : '';
+  const begins = `${since === 0 ? 'Nothing moves' : `From step ${steps(step)} on nothing moves`}${within}`;
+  const where = `${step ? 'has come to rest' : 'stands'} ${number(away)} from the minimum that is known`;
+  const said = `${begins}: it ${where}, where no gradient is left but what rounding may hide (${atMost(left)} at most): at a minimum of its own, or on a plateau.`;
+  return finding('still', said, 'measured');
 }
 
 // Whether it stands at a minimum that is known, within the rounding of the loss: by the positions, which tell more than a
@@ -82,6 +123,8 @@ function sayAllStill(facts, since) {
     const said = `${begins}: the gradient is exactly 0 for both parameters. The loss is level there, or so nearly that ${kind.dtype} makes 0 of its slope (saturation).`;
     return finding('still', said, 'measured');
   }
+  const other = sayElsewhere(facts, since);
+  if (other) return other;
   const place = [p[2 * taken], p[2 * taken + 1]].map(Math.abs), spacing = place.filter((each) => each > 0).map((each) => distanceToNext(each, eps));
   let why = `what is left of each update is less than half the distance to the next number in ${kind.dtype}`;
   if (spacing.length) {

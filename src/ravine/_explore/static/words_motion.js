@@ -24,15 +24,16 @@ export function momentum(facts) {
   const mine = percent(1 - withIt), other = percent(1 - without);
   const shrinks = `in the long run the error shrinks ${mine} a step instead of ${other}`;
   const named = `momentum ${number(mu, 6)}${ahead ? ' (nesterov)' : ''}`, condition = number(modes.condition, 2);
-  const alike = mine === other || muchAlike(withIt, without);
+  const alike = mine === other || muchAlike(withIt, without), level = modes.curvatures.length < 2, aside = ', level directions aside';
   let sentence;
   if (alike) {
     const both = mine === other ? 'with it and without' : `with it and ${other} without`;
     sentence = `In the long run, ${named} makes little difference here: the error shrinks ${mine} a step ${both}.`;
   } else if (withIt > without) {
-    const shape = modes.condition < ROUND ? `On a bowl this round (condition number ${condition})` : `At condition number ${condition}`;
+    const bowl = level ? 'In a trough, level along its bottom,' : `On a bowl this round (condition number ${condition})`;
+    const shape = modes.condition < ROUND ? bowl : `At condition number ${condition}${level ? `${aside},` : ''}`;
     sentence = `${shape} and at this lr, ${named} is slower than none: ${shrinks}.`;
-  } else sentence = `Momentum helps here: with ${named}, ${shrinks} (condition number ${condition}).`;
+  } else sentence = `Momentum helps here: with ${named}, ${shrinks} (condition number ${condition}${level ? aside : ''}).`;
   if (!alike && facts.everywhere) {
     const there = arrivesAt(facts), instead = arrivesAt(facts, PLAIN);
     // what counts in the long run is not what this run shows
