@@ -25,6 +25,7 @@ from ravine._store.store import Store
 from ravine._study import provenance
 from ravine._sweep import execute, identity
 from ravine._sweep import plan as recipes
+from ravine.measure import _parts
 
 SETTINGS = {"lr": [1e-3, 1e-2, 5.0], "momentum": [0.0, 0.9], "nesterov": [False, True]}
 
@@ -1101,3 +1102,82 @@ def test_a_store_does_not_bear_a_file_s_name(article, tmp_path):
     with pytest.raises(ValueError, match=r"a store is a folder, by custom .zarr"):
         ravine.sweep(article["MSELoss"], lr=[0.1], store=tmp_path / "runs.nc")
     assert not list(tmp_path.iterdir())
+
+
+# -- measured part by part -------------------------------------------------------------------------------------------
+
+MEASURES = ("arrival", "diverged", "first_nonfinite", "summary", "rises", "period", "rate")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lr": np.geomspace(0.01, 3, 7), "momentum": [0.0, 0.5, 0.9]},
+        {"lr": [-1.0, 0.1, np.inf], "weight_decay": [0.0, 1.0], "nesterov": [False, True]},
+        {"optimizer": "adamw", "lr": np.geomspace(0.01, 3, 7), "weight_decay": [0.0, 0.1]},
+        {"lr": np.geomspace(0.01, 3, 7), "seed": [1, 2], "batch_size": 10},
+        {"lr": np.geomspace(0.01, 3, 7), "scheduler": "cosine"},
+    ],
+)
+def test_measures_of_a_large_store_are_those_of_all_runs_at_once(path, article, settings, monkeypatch):
+    """They are asked of parts of it, whatever these are, and the whole is never in memory."""
+    problem = article if "seed" not in settings else article["MSELoss"]
+    ravine.sweep(problem, steps=30, store=path, **settings)
+    whole = ravine.open(path).load()
+    expected = {name: getattr(ravine.measure, name)(whole) for name in MEASURES}
+    for size in (1, 2000, 4000):
+        opened = ravine.open(path)
+        monkeypatch.setattr(_parts, "PART_BYTES", size)
+        assert len(list(_parts.cuts_of(opened))) > 1
+        assert len(list(_parts.cuts_of(whole))) == 0
+        for name in MEASURES:
+            xr.testing.assert_identical(getattr(ravine.measure, name)(opened), expected[name])
+        xr.testing.assert_identical(ravine.measure.steps_to(opened, 1.0), ravine.measure.steps_to(whole, 1.0))
+
+
+def test_measures_of_parts_tell_what_was_not_made(path, monkeypatch):
+    monkeypatch.setattr(recipes, "BLOCK_BYTES", 500)
+    ravine.sweep(bowl(), steps=20, lr=[0.01, 0.1, 0.2, 0.3], momentum=[0.0, 0.5, 0.9], store=path)
+    Store(path).forget(1)
+    with pytest.warns(UserWarning, match="of 12 runs are in"):
+        opened, whole = ravine.open(path), ravine.open(path).load()
+    monkeypatch.setattr(_parts, "PART_BYTES", 1)
+    for name in MEASURES:
+        xr.testing.assert_identical(getattr(ravine.measure, name)(opened), getattr(ravine.measure, name)(whole))
+    assert "not made" in ravine.measure.arrival(opened).outcome
+
+
+def test_measures_of_parts_refuse_what_those_of_the_whole_refuse(path, monkeypatch):
+    ravine.sweep(bowl(), steps=20, lr=[0.01, 0.1, 0.2, 0.3], maximize=[False, True], store=path)
+    monkeypatch.setattr(_parts, "PART_BYTES", 1)
+    opened, whole = ravine.open(path), ravine.open(path).load()
+    with pytest.raises(ValueError, match="a run with maximize=True climbs"):
+        ravine.measure.arrival(opened)
+    for measure in (ravine.measure.summary, ravine.measure.diverged):
+        xr.testing.assert_identical(measure(opened), measure(whole))
+    with pytest.raises(ValueError, match="the study has no 'loss'"):
+        ravine.measure.rises(opened.drop_vars("loss"))
+    with pytest.raises(TypeError, match="loss must be a number"):
+        ravine.measure.steps_to(opened, "low")
+
+
+LARGE = """
+import resource, sys, numpy as np, ravine
+
+if len(sys.argv) > 2:
+    ravine.sweep(ravine.gallery.rosenbrock(), lr=np.geomspace(1e-5, 1e-2, 250), momentum=np.linspace(0, 0.99, 80),
+                 steps=500, store=sys.argv[1])
+else:
+    runs = ravine.open(sys.argv[1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for measure in (ravine.measure.diverged, ravine.measure.arrival, ravine.measure.summary):
+        measure(runs)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, runs.loss.nbytes + runs.position.nbytes)
+"""
+
+
+def test_a_store_is_measured_in_less_memory_than_it_holds(tmp_path):
+    processes.run(LARGE, tmp_path / "runs.zarr", "make", check=True)
+    grown, held = map(int, processes.run(LARGE, tmp_path / "runs.zarr", check=True).out.split())
+    assert held > 120_000_000
+    assert grown < 200_000_000  # 5 times the losses, and the positions, before

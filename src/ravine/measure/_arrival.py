@@ -27,6 +27,7 @@ from ravine.measure._objective import (
     step_values,
     steps_last,
 )
+from ravine.measure._parts import by_parts
 from ravine.measure._stability import stability_coords
 
 SHARE = 0.01
@@ -50,6 +51,7 @@ FEWEST = 8
 OUTCOMES = np.array(["arrived", "not arrived", "diverged", "invalid", "not made"])
 
 
+@by_parts
 def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
     r"""Return the first step from which the gap stays small: ravine's one measure of having arrived.
 
@@ -113,6 +115,7 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
     return found if steps is None else found.assign_attrs(steps=steps)
 
 
+@by_parts
 def diverged(runs: xr.Dataset) -> xr.DataArray:
     r"""Tell which runs diverged: the loss is not finite at the end, or it grew without an end in sight.
 
@@ -164,6 +167,7 @@ def diverged(runs: xr.Dataset) -> xr.DataArray:
     return array_of(runs, _diverged(runs, None), "diverged", CONTRACT["diverged"].long_name)
 
 
+@by_parts
 def first_nonfinite(runs: xr.Dataset) -> xr.DataArray:
     """Return the first step whose loss is not finite; NaN where all are. The run may come back (see `diverged`).
 
@@ -194,6 +198,7 @@ def broken_for_good(runs: xr.Dataset) -> xr.Variable:
     return _one_each(broken, found)
 
 
+@by_parts
 def steps_to(runs: xr.Dataset, loss: float) -> xr.DataArray:
     """Return the first step at which the loss is at or below a value; NaN where it never is.
 
@@ -228,6 +233,7 @@ def steps_to(runs: xr.Dataset, loss: float) -> xr.DataArray:
     return array_of(runs, found, "steps_to", f"first step with a loss of at most {loss:.4g}")
 
 
+@by_parts
 def summary(runs: xr.Dataset) -> xr.Dataset:
     """Return what became of each run, without the steps: what a sweep keeps of runs too many to keep whole.
 

@@ -21,6 +21,7 @@ from ravine.measure._objective import (
     step_values,
     steps_last,
 )
+from ravine.measure._parts import by_parts
 
 ROUNDS = 24
 """Rounds of power iteration towards the direction of the largest updates; which of two equal ones matters little."""
@@ -32,6 +33,7 @@ PEAKS, POINTS = 3, 5
 """Fewest peaks of a swinging gap, or steps of another, that a line is fitted to."""
 
 
+@by_parts
 def rises(runs: xr.Dataset) -> xr.DataArray:
     """Return at how many steps the loss rises, by more than 2 ulp: less than that is rounding.
 
@@ -74,6 +76,7 @@ def rises(runs: xr.Dataset) -> xr.DataArray:
 SWING = "steps in a swing of the updates"
 
 
+@by_parts
 def period(runs: xr.Dataset) -> xr.DataArray:
     r"""Return how many steps a swing takes, there and back; NaN where a run does not swing.
 
@@ -140,6 +143,7 @@ def turns_of(run: xr.Dataset) -> NDArray[np.float64]:
     return np.asarray(turns[np.isfinite(turns)])
 
 
+@by_parts
 def rate(runs: xr.Dataset) -> xr.DataArray:
     r"""Return the factor by which a step changes the distance: below 1 it shrinks, and above it grows.
 
