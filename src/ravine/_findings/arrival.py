@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from ravine import measure, theory
 from ravine._findings.finding import Finding
 from ravine._findings.flat import unmoved
-from ravine._findings.run import EDGE, Run
+from ravine._findings.run import EDGE, FAINT, Run
 from ravine._format import at_most, between, number, percent, so_many, steps, times
 from ravine._study.contract import at_or_by
+from ravine.measure._objective import NOISE
 from ravine.measure._quadratic import ulps
 
 HORIZON = 20_000
@@ -24,9 +25,6 @@ FEWEST = 16
 MEMORIES = 2.0
 """Spans of a velocity's memory, 1/(1 - momentum) steps, that a quarter of a run must hold to tell its end."""
 
-FAINT = 1000.0
-"""Updates within this many roundings of the position are none to speak of."""
-
 
 def arrival(run: Run) -> Finding | None:
     """Say at which step it arrived, or how far it is from that, and when it would."""
@@ -37,7 +35,18 @@ def arrival(run: Run) -> Finding | None:
     share = float(gaps[-1] / gaps[0]) if gaps[0] > 0 else np.nan
     values: dict[str, float | str | bool] = {"outcome": outcome, "step": step, "share": share}
     if outcome == "arrived" and step == 0:
-        return Finding("arrival", "It starts at the minimum, within rounding, and stays there.", values, "measured")
+        sentence = "It starts at the minimum, within rounding, and stays there."
+        if not run.rests:
+            sentence = (
+                "The gap is within the rounding of the loss from the start: how near it comes, the loss does not tell."
+            )
+        return Finding("arrival", sentence, values, "measured")
+    below = _below(run)
+    if below is not None and outcome == "not arrived":
+        values["below"] = below
+        begins = "It starts" if gaps[0] == -below else "At the end it is"
+        sentence = f"{begins} {number(below)} below the minimum that the study holds: that is not the lowest."
+        return Finding("arrival", sentence, values, "measured")
     if outcome in ("diverged", "invalid") or not np.isfinite(share):
         return None
     later = arrives_at(run)
@@ -79,6 +88,15 @@ def arrival(run: Run) -> Finding | None:
         gap = f"the gap is {times(share)} that at the start"
     sentence = f"After {so_many(run.taken)} it has not arrived: {gap}."
     return Finding("arrival", sentence, values, "measured", "at the end")
+
+
+def _below(run: Run) -> float | None:
+    """Return how far below the known minimum a run starts or ends, beyond all rounding; None where it does not."""
+    assert run.minimum is not None
+    gaps = run.gaps
+    depth = max(measure.SHARE * gaps[0], NOISE * run.loss_eps * abs(run.minimum))
+    lowest = gaps[0] if -gaps[0] > depth else gaps[-1]
+    return -float(lowest) if -lowest > depth else None
 
 
 def _within(run: Run, values: dict[str, float | str | bool]) -> str:
@@ -199,6 +217,8 @@ def floor(run: Run) -> Finding | None:
     gaps = run.gaps
     first = int(run.steps[since])
     if run.taken - first < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
+        return None
+    if _below(run) is not None:  # there is more to gain
         return None
     sentence = f"Nothing more to gain in {run.dtype}: from step {steps(first)} on the loss changes by 2 ulp at most"
     values = {"step": float(first), "ulp": float(ulp[-1])}

@@ -78,10 +78,17 @@ export function makeFacts({ run, kind, settings, labels, criterion, landmark, ow
     if (facts.diverged || !facts.everywhere || !(settings.lr > 0)) return facts.diverged;
     return Math.max(0, ...facts.rates().filter((_, k) => facts.modes.awake[k])) > 1 + EDGE;
   });
-  lazily(facts, 'rests', () => minimum !== null && taken > 0 && facts.arrival.step === 0);
+  lazily(facts, 'rests', () => minimum !== null && taken > 0 && facts.arrival.step === 0 && staysAtMinimizer(facts));
   lazily(facts, 'hops', () => hops(facts));
   lazily(facts, 'slopes', () => readGradients(facts));
   return facts;
+}
+
+// Whether a run is at its minimizer and stays there, within rounding: a small gap alone does not tell.
+function staysAtMinimizer({ run: { position: p }, landmark: { place }, modes, eps }) {
+  const start = [p[0], p[1]], noise = FAINT * eps * (Math.hypot(...start) + Math.hypot(...place));
+  const off = modes ? modes.start : start.map((each, j) => each - place[j]);  // along a flat direction all are minimizers
+  return off.every((each) => Math.abs(each) <= noise) && p.every((each, k) => Math.abs(each - start[k % 2]) <= noise);
 }
 
 // Which parameters never moved for want of a gradient, at the first step and at the last; null where there is none such.

@@ -2,7 +2,7 @@
 
 import { EDGE, distanceToNext, finding } from './facts.js';
 import { between, number, percent, soMany, steps, times } from './format.js';
-import { SHARE } from './measure.js';
+import { NOISE, SHARE } from './measure.js';
 import { makeMode } from './theory.js';
 
 const HORIZON = 20000, FEWEST = 16;
@@ -12,7 +12,13 @@ export function arrival(facts) {
   if (climbs || minimum === null || taken < 1) return null;
   const { outcome, step } = facts.arrival, { gap } = facts, share = gap[0] > 0 ? gap[taken] / gap[0] : NaN;
   if (outcome === 'arrived' && step === 0) {
-    return finding('arrival', 'It starts at the minimum, within rounding, and stays there.', 'measured');
+    const hidden = 'The gap is within the rounding of the loss from the start: how near it comes, the loss does not tell.';
+    return finding('arrival', facts.rests ? 'It starts at the minimum, within rounding, and stays there.' : hidden, 'measured');
+  }
+  const below = farBelow(facts);
+  if (outcome === 'not arrived' && below !== null) {
+    const begins = gap[0] === -below ? 'It starts' : 'At the end it is';
+    return finding('arrival', `${begins} ${number(below)} below the minimum that the study holds: that is not the lowest.`, 'measured');
   }
   if (outcome === 'diverged' || !Number.isFinite(share)) return null;
   const later = arrivesAt(facts), slow = later !== null && later > taken;
@@ -33,6 +39,12 @@ export function arrival(facts) {
   if (share > 1 && share < 1.05) how = `the gap is ${left === '100 %' ? 'just over' : 'at'} ${left} of its start`;
   if (share >= 1.05) how = `the gap is ${times(share)} that at the start`;
   return finding('arrival', `After ${soMany(taken)} it has not arrived: ${how}.`, 'measured');
+}
+
+// How far below the known minimum a run starts or ends, beyond all rounding; null where it does not.
+function farBelow({ gap, minimum, eps, taken }) {
+  const depth = Math.max(SHARE * gap[0], NOISE * eps * Math.abs(minimum)), lowest = -gap[0] > depth ? gap[0] : gap[taken];
+  return -lowest > depth ? -lowest : null;
 }
 
 // When a run on a quadratic arrives if it goes on; null where that is not known, or never.
@@ -116,7 +128,7 @@ export function floor(facts) {
   }
   const ulp = distanceToNext(run.loss[taken], eps);
   const off = facts.minimised.subarray(since).reduce((most, each) => Math.max(most, Math.abs(each - minimum)), 0);
-  if (taken - since < Math.max(3, Math.floor(taken / 20)) || off > 16 * ulp) return null;
+  if (taken - since < Math.max(3, Math.floor(taken / 20)) || off > 16 * ulp || farBelow(facts) !== null) return null;
   return finding('floor', `Nothing more to gain in ${kind.dtype}: from step ${steps(since)} on the loss changes by 2 ulp at most.`, 'measured');
 }
 
