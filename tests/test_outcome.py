@@ -30,7 +30,7 @@ def by_torch(loss, start, rule, steps, **settings):
         optimizer.zero_grad()
         now = loss(leaves)
         losses.append(now.item())
-        places.append([each.item() for each in leaves.values()])
+        places.append(torch.cat([each.detach().flatten() for each in leaves.values()]).tolist())
         now.backward()
         optimizer.step()
     return np.array(losses), np.array(places)
@@ -174,3 +174,48 @@ def test_a_gap_within_the_rounding_of_the_loss_is_no_rest(settings):
     assert (rest.position == 0).all()
     told = {each.kind: each for each in ravine.explain(rest)}
     assert told["arrival"].sentence == "It starts at the minimum, within rounding, and stays there."
+
+
+def huber(p):
+    t = p["t"]
+    return torch.where(t.abs() < 1, t**2 / 2, t.abs() - 0.5).sum()
+
+
+@pytest.mark.parametrize(
+    ("start", "lr", "steps"),
+    [
+        ([1.3], 1.99, 100),
+        ([2.5], 1.99, 100),
+        ([1.3], 1.98, 50),
+        ([1.3], 1.995, 100),
+        ([1.3], 1.9999, 200),
+        ([1.3, 1.1, 2.0, 0.5, 0.9], 1.99, 100),
+    ],
+)
+def test_what_shrinks_a_little_at_each_step_comes_nearer(start, lr, steps):
+    """By torch alone it arrives; at its end it goes to and fro, a little less each time."""
+    begin = {"t": torch.tensor(start)}
+    problem = ravine.Problem(huber, begin)
+    run = ravine.descend(problem, lr=lr, steps=steps)
+    run = run.assign(ravine.landmarks(problem))
+    losses, _ = by_torch(huber, begin, torch.optim.SGD, 30 * steps if lr < 1.999 else 20_000, lr=lr)
+    assert losses[-1] < 0.01 * losses[0]
+    updates = np.linalg.norm(np.diff(run.position.values.astype(float), axis=0), axis=1)
+    assert (np.diff(updates[-steps // 2 :]) < 0).all()
+    told = {each.kind: each for each in ravine.explain(run)}
+    assert "jitter" not in told
+    assert "cycles" not in " ".join(each.sentence for each in told.values())
+
+
+def test_what_goes_to_and_fro_along_one_direction_and_nearer_along_another():
+    """The steep direction has a kink and hops about it; along the flat one the loss still falls."""
+
+    def kinked(p):
+        return p["x"].abs() + 0.001 * p["y"] ** 2
+
+    start = {"x": torch.tensor(0.025), "y": torch.tensor(3.0)}
+    problem = ravine.Problem(kinked, start, minimizers=[{"x": 0.0, "y": 0.0}])
+    run = ravine.descend(problem, lr=0.05, steps=400)
+    losses, _ = by_torch(kinked, start, torch.optim.SGD, 8000, lr=0.05)
+    assert losses[-1] < losses[400] - 0.001
+    assert "comes no nearer" not in " ".join(each.sentence for each in ravine.explain(run))

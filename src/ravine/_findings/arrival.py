@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ HORIZON = 20_000
 
 FEWEST = 16
 """Steps below which the end of a run is not told from its way."""
+
+AS_MUCH = 0.97
+"""Share of the updates in the quarter before that those of the last quarter must have to be as long."""
 
 MEMORIES = 2.0
 """Spans of a velocity's memory, 1/(1 - momentum) steps, that a quarter of a run must hold to tell its end."""
@@ -161,7 +165,7 @@ def _crossing(heights: NDArray[np.float64], rates: NDArray[np.float64], limit: f
 
 
 def hops(run: Run) -> bool:
-    """Tell whether the end of a run goes to and fro, no less at last than before, and gets nowhere."""
+    """Tell whether the end of a run goes to and fro, as much at last as before, and gets nowhere."""
     if not run.gapless:
         return False
     lengths = run.updates
@@ -173,8 +177,16 @@ def hops(run: Run) -> bool:
     last, before = lengths[-quarter:], lengths[-2 * quarter : -quarter]
     went = float(np.linalg.norm(run.positions[-1] - run.positions[-1 - quarter]))
     rounding = FAINT * run.eps * abs(run.positions[-1]).max()
-    steady = 0.67 * before.mean() < last.mean() < 1.5 * before.mean()
+    steady = AS_MUCH * before.mean() < last.mean() < 1.5 * before.mean() and not _shrinks(lengths, quarter, run.eps)
     return bool(steady and last.mean() > rounding and went < 0.25 * last.sum())
+
+
+def _shrinks(values: NDArray[np.float64], quarter: int, eps: float) -> bool:
+    """Tell whether the mean falls from each eighth of a run to the next of its second half, beyond rounding."""
+    half = quarter // 2
+    cuts = len(values) - np.array([2 * quarter, 2 * quarter - half, quarter, quarter - half, 0])
+    means = [values[first:last].mean() for first, last in itertools.pairwise(cuts)]
+    return all(after < before - 8 * eps * abs(before) for before, after in itertools.pairwise(means))
 
 
 def jitter(run: Run) -> Finding | None:
@@ -182,6 +194,8 @@ def jitter(run: Run) -> Finding | None:
     if not run.steady or run.exact or not hops(run) or run.minimum is None or run.diverged:
         return None
     quarter = len(run.updates) // 4
+    if run.arrival[0] != "arrived" and _shrinks(run.minimised, quarter, run.loss_eps):
+        return None  # to and fro along one direction, nearer along another
     hop, losses = float(run.updates[-quarter:].mean()), run.losses[-quarter:]
     values: dict[str, float | str | bool] = {"hop": hop, "lr": run.lr}
     if run.kinked and run.arrival[0] == "arrived":
@@ -195,7 +209,7 @@ def jitter(run: Run) -> Finding | None:
     if run.arrival[0] == "arrived":  # within the share that counts as arrived it may go to and fro
         sentence = (
             f"It goes on hopping within the 1 % that count as arrived: {number(hop, 2)} a step at the end, "
-            "no less than before."
+            "about as much as before."
         )
         return Finding("jitter", sentence, values, "measured", "at the end")
     values |= {"low": float(np.nanmin(losses)), "high": float(np.nanmax(losses))}

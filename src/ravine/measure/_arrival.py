@@ -59,10 +59,9 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
 
     where :math:`g` is the gap of what is minimised and :math:`m` its minimum. The second limit is the rounding
     of the loss in its own dtype; it lets a run that starts at the minimum and stays there arrive at step 0. A
-    gap that is NaN or infinite is not small, nor is one as far below zero (the rounding of a loss, a hundred times the
-    last limit, aside): what goes below a minimum has not come to it. Steps at which the loss was not evaluated (see
-    `evaluated`) are passed over. A run that ends too early to stay is not told from one that stays: give it steps
-    enough.
+    gap that is NaN or infinite is not small, nor is one as far below zero (fifty times that rounding aside): what
+    goes below a minimum has not come to it. Steps at which the loss was not evaluated (see `evaluated`) are passed
+    over. A run that ends too early to stay is not told from one that stays: give it steps enough.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 // Whether a run arrived, when it would, and what keeps it from settling.
 
-import { EDGE, distanceToNext, finding } from './facts.js';
+import { EDGE, distanceToNext, finding, shrinks } from './facts.js';
 import { between, number, percent, soMany, steps, times } from './format.js';
 import { NOISE, SHARE } from './measure.js';
 import { makeMode } from './theory.js';
@@ -108,9 +108,10 @@ export function jitter(facts) {
   }
   if (facts.modes && settings.lr >= facts.limit()) return null;  // told there
   if (facts.arrival.outcome === 'arrived') {  // within the share that counts as arrived it may go to and fro
-    const said = `It goes on hopping within the 1 % that count as arrived: ${number(hop, 2)} a step at the end, no less than before.`;
+    const said = `It goes on hopping within the 1 % that count as arrived: ${number(hop, 2)} a step at the end, about as much as before.`;
     return finding('jitter', said, 'measured');
   }
+  if (shrinks(facts.minimised, quarter, facts.eps)) return null;  // to and fro along one direction, nearer along another
   const losses = run.loss.slice(-quarter).filter((each) => !Number.isNaN(each));
   const said = `It comes no nearer: at the end it goes to and fro, ${number(hop, 2)} a step, with a loss ${between(Math.min(...losses), Math.max(...losses))}.`;
   return finding('jitter', said, 'measured');
