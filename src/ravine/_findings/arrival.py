@@ -73,13 +73,8 @@ def arrival(run: Run) -> Finding | None:
             )
         return Finding("arrival", sentence, values, "measured")
     if later is not None and later > run.taken:
-        slowest = float(run.rates()[run.modes.awake].max()) if run.modes is not None else np.nan
-        values |= {"expected": later, "rate": slowest}
         rounded = steps(later) if later <= HORIZON else number(later, 2)
-        sentence = (
-            f"{run.locally or 'Slow, not diverging: '}the error shrinks {percent(1 - slowest)} a step in the long run, "
-            f"and it would arrive at {'about ' * (later > HORIZON)}step {rounded}."
-        )
+        sentence = _expected(run, values, f"it would arrive at {'about ' * (later > HORIZON)}step {rounded}")
         return Finding("arrival", sentence, values, "exact", "at the end", "the recurrence of ravine.theory")
     left = percent(share)
     if share > measure.SHARE and left == percent(measure.SHARE):
@@ -92,6 +87,26 @@ def arrival(run: Run) -> Finding | None:
         gap = f"the gap is {times(share)} that at the start"
     sentence = f"After {so_many(run.taken)} it has not arrived: {gap}."
     return Finding("arrival", sentence, values, "measured", "at the end")
+
+
+def _expected(run: Run, values: dict[str, float | str | bool], then: str) -> str:
+    """Write when it would arrive, and at which rate; where the gap leaves a slower direction out, that it does."""
+    found = _forecast(run)
+    assert found is not None
+    assert run.modes is not None
+    (later, mode), rates = found, run.rates()
+    slow = int(np.argmax(np.where(run.modes.awake, rates, -1.0)))
+    values |= {"expected": later, "rate": float(rates[mode])}
+    begins = run.locally or "Slow, not diverging: "
+    shrinks, slower = percent(1 - rates[mode]), percent(1 - rates[slow])
+    if shrinks == slower:
+        return f"{begins}the error shrinks {shrinks} a step in the long run, and {then}."
+    values |= {"slowest_rate": float(rates[slow]), "left": float(rates[slow] ** later)}
+    first, other = (run.modes.along(each) or "a direction" for each in (mode, slow))
+    return (
+        f"{begins}by the gap alone {then}, for along {first} the error shrinks {shrinks} a step; along {other} it shrinks "
+        f"{slower} a step, and {percent(values['left'])} of it will be left then."
+    )
 
 
 def _below(run: Run) -> float | None:
@@ -119,6 +134,12 @@ def arrives_at(run: Run, **changed: Any) -> float | None:
 
     With other settings of momentum in `changed`, when it would have arrived by those.
     """
+    found = _forecast(run, **changed)
+    return None if found is None else found[0]
+
+
+def _forecast(run: Run, **changed: Any) -> tuple[float, int] | None:
+    """Return when a run on a quadratic arrives, and the mode that holds most of the gap until then."""
     if not run.boundless or run.modes is None or not run.lr > 0 or not run.modes.awake.any():
         return None
     modes, rates = run.modes, run.rates(**changed)
@@ -140,9 +161,18 @@ def arrives_at(run: Run, **changed: Any) -> float | None:
         # what swings is as high as its last swing was, what does not as it is now
         turning = np.isfinite(run.periods(**changed)) & (run.periods(**changed) > 2)
         heights = np.where(turning, each[:, -max(steps_left // 10, 1) :].max(1), each[:, -1])
-        step = steps_left + _crossing(heights, rates, limit)
-    reach = np.sqrt(limit / modes.curvatures[modes.awake][0]) * (1 - slowest)
-    return float(step) if reach > 8 * run.eps * abs(run.positions[0]).max() else None  # else rounding ends it before
+        later = _crossing(heights, rates, limit)
+        step, held = steps_left + later, heights * rates ** (2 * later)
+    else:
+        held = each[:, max(int(step) - 1, 0)]
+    # updates that are lost in the rounding of the places on the way, up to the goal, leave an error where it is
+    place = run.landmark("minimizer")
+    size = max(float(abs(some).max()) for some in (run.positions, place) if some is not None)
+    with np.errstate(divide="ignore"):
+        stuck = np.minimum(abs(begin), 8 * run.eps * size / (1 - rates))
+    if float(modes.curvatures @ stuck**2) > limit:
+        return None
+    return float(step), int(held.argmax())
 
 
 def _crossing(heights: NDArray[np.float64], rates: NDArray[np.float64], limit: float) -> float:

@@ -3,6 +3,7 @@
 import { EDGE, distanceToNext, finding, shrinks } from './facts.js';
 import { between, number, percent, soMany, steps, times } from './format.js';
 import { NOISE, SHARE } from './measure.js';
+import { along } from './quadratic.js';
 import { makeMode } from './theory.js';
 
 const HORIZON = 20000, FEWEST = 16;
@@ -29,9 +30,8 @@ export function arrival(facts) {
     return finding('arrival', `It arrives at step ${steps(step)}: from there on the gap stays within 1 % of its start.`, 'measured');
   }
   if (slow) {
-    const slowest = Math.max(...facts.rates().filter((_, k) => facts.modes.awake[k])), far = later > HORIZON;
-    const said = `Slow, not diverging: the error shrinks ${percent(1 - slowest)} a step in the long run, and it would arrive at ${far ? 'about ' : ''}step ${far ? number(later, 2) : steps(later)}.`;
-    return finding('arrival', said, 'exact');
+    const far = later > HORIZON, then = `it would arrive at ${far ? 'about ' : ''}step ${far ? number(later, 2) : steps(later)}`;
+    return finding('arrival', `Slow, not diverging: ${sayRate(facts, then)}`, 'exact');
   }
   let left = percent(share);
   if (share > SHARE && left === percent(SHARE)) left = `just over ${left}`;
@@ -49,6 +49,22 @@ function farBelow({ gap, minimum, eps, taken }) {
 
 // When a run on a quadratic arrives if it goes on; null where that is not known, or never.
 export function arrivesAt(facts, changed = {}) {
+  const found = forecast(facts, changed);
+  return found === null ? null : found.step;
+}
+
+// When it would arrive, and at which rate; where the gap leaves a slower direction out, that it does.
+function sayRate(facts, then) {
+  const { step, mode } = forecast(facts, {}), { modes } = facts, rates = facts.rates();
+  const awake = rates.map((each, k) => (modes.awake[k] ? each : -1)), slow = awake.indexOf(Math.max(...awake));
+  const shrinks = percent(1 - rates[mode]), slower = percent(1 - rates[slow]);
+  if (shrinks === slower) return `the error shrinks ${shrinks} a step in the long run, and ${then}.`;
+  const [first, other] = [mode, slow].map((each) => along(modes, each) || 'a direction');
+  return `by the gap alone ${then}, for along ${first} the error shrinks ${shrinks} a step; along ${other} it shrinks ${slower} a step, and ${percent(rates[slow] ** step)} of it will be left then.`;
+}
+
+// That step, and the mode that holds most of the gap until then.
+function forecast(facts, changed) {
   const { settings, modes, taken, eps, run } = facts;
   if (!facts.everywhere || !(settings.lr > 0) || !modes.awake.some(Boolean)) return null;
   const slowest = Math.max(...facts.rates(changed).filter((_, k) => modes.awake[k]));
@@ -70,15 +86,20 @@ export function arrivesAt(facts, changed = {}) {
   const limit = SHARE * gaps[0];
   let step = left + 1;
   while (step > 0 && !(gaps[step - 1] > limit)) step--;
+  let held = each.map((gap) => gap[Math.max(step - 1, 0)]);
   if (step > 0.8 * left) {  // the end is not in sight: from here on each mode by its own rate
     const periods = facts.periods(changed), late = left + 1 - Math.max(Math.floor(left / 10), 1);
     // what swings is as high as its last swing was, what does not as it is now
     const heights = each.map((gap, m) => (Number.isFinite(periods[m]) && periods[m] > 2 ? largest(gap.subarray(late)) : gap[left]));
-    step = left + findCrossing(heights, facts.rates(changed), limit);
+    const rates = facts.rates(changed), later = findCrossing(heights, rates, limit);
+    step = left + later;
+    held = heights.map((each, m) => each * rates[m] ** (2 * later));
   }
-  const slowestAwake = modes.curvatures[modes.awake.indexOf(true)], reach = Math.sqrt(limit / slowestAwake) * (1 - slowest);
-  // else rounding ends it before
-  return reach > 8 * eps * Math.max(Math.abs(run.position[0]), Math.abs(run.position[1])) ? step : null;
+  // updates that are lost in the rounding of the places on the way, up to the goal, leave an error where it is
+  const size = [...run.position, ...facts.landmark.place].reduce((most, each) => Math.max(most, Math.abs(each)), 0);
+  const stuck = facts.rates(changed).map((rate, m) => (modes.awake[m] ? Math.min(Math.abs(modes.start[m]), (8 * eps * size) / (1 - rate)) : 0));
+  if (modes.curvatures.reduce((sum, curvature, m) => sum + curvature * stuck[m] ** 2, 0) > limit) return null;
+  return { step, mode: held.indexOf(Math.max(...held)) };
 }
 
 const largest = (values) => values.reduce((most, each) => Math.max(most, each), -Infinity);
