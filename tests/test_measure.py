@@ -20,7 +20,7 @@ from ravine.plot._canvas import words
 def plain_arrival(gaps, limit):
     """The definition, word for word."""
     for k in range(len(gaps)):
-        if all(math.isfinite(g) and g <= limit for g in gaps[k:]):
+        if all(math.isfinite(g) and -limit <= g <= limit for g in gaps[k:]):
             return float(k)
     return math.nan
 

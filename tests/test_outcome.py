@@ -30,7 +30,7 @@ def by_torch(loss, start, rule, steps, **settings):
         optimizer.zero_grad()
         now = loss(leaves)
         losses.append(now.item())
-        places.append([each.item() for each in leaves.values()])
+        places.append(torch.cat([each.detach().flatten() for each in leaves.values()]).tolist())
         now.backward()
         optimizer.step()
     return np.array(losses), np.array(places)
@@ -109,3 +109,113 @@ def test_what_never_comes_back_breaks_where_it_stays_broken():
     assert float(measure.first_nonfinite(run)) == 1
     assert str(measure.arrival(run).outcome.values) == "diverged"
     assert "diverged at step 4" in said(ravine.plot.losses(run))
+
+
+def far_away(p):
+    return 1 - torch.exp(-(p["x"] ** 2))
+
+
+def high_bowl(p):
+    return 1e4 + p["x"] ** 2 + 0.3 * p["y"] ** 2
+
+
+@pytest.mark.parametrize(("rule", "lr"), [(torch.optim.SGD, 40.0), (torch.optim.Adam, 50.0)])
+def test_a_level_plateau_above_the_start_is_no_minimum(rule, lr):
+    start = {"x": torch.tensor(0.5)}
+    problem = ravine.Problem(far_away, start)
+    run = ravine.descend(problem, rule, lr=lr, steps=20)
+    run = run.assign(ravine.landmarks(problem, near={"x": float(run.position[-1, 0])}))
+    losses, places = by_torch(far_away, start, rule, 20, lr=lr)
+    assert losses[-1] > losses[0] + 0.7
+    assert abs(places[-1] - places[0]) > 20
+    told = {each.kind: each for each in ravine.explain(run)}
+    below = float(run.minimum_loss) - losses[0]
+    assert told["arrival"].values["below"] == pytest.approx(below, rel=1e-6)
+    assert told["arrival"].sentence.startswith("It starts 0.779 below the minimum that the study holds")
+    assert "floor" not in told
+    assert str(measure.arrival(run).outcome.values) == "not arrived"
+
+
+def test_what_ends_below_a_minimum_that_was_found_has_not_arrived_there():
+    """A double well whose other side is deeper: the minimum near the start is not the one that the run goes to."""
+    start = {"x": torch.tensor(1.9, dtype=DOUBLE)}
+
+    def wells(p):
+        return (p["x"] ** 2 - 1) ** 2 + 0.3 * p["x"]
+
+    problem = ravine.Problem(wells, start)
+    run = ravine.descend(problem, lr=0.02, momentum=0.95, steps=300)
+    run = run.assign(ravine.landmarks(problem, near={"x": 1.0}))
+    losses, _ = by_torch(wells, start, torch.optim.SGD, 300, lr=0.02, momentum=0.95)
+    below = float(run.minimum_loss) - losses[-1]
+    assert below > 0.5
+    told = {each.kind: each for each in ravine.explain(run)}["arrival"]
+    assert told.values["below"] == pytest.approx(below)
+    assert told.sentence.startswith("At the end it is 0.")
+
+
+@pytest.mark.parametrize("settings", [{"lr": 0.1, "momentum": 0.9, "steps": 100}, {"lr": 1.02, "steps": 18}])
+def test_a_gap_within_the_rounding_of_the_loss_is_no_rest(settings):
+    """The loss is flat within its rounding; the path is not, and the minimizer is known."""
+    start = {"x": torch.tensor(0.02), "y": torch.tensor(-0.02)}
+    problem = ravine.Problem(high_bowl, start, minimizers=[{"x": 0.0, "y": 0.0}])
+    run = ravine.descend(problem, **settings)
+    rule = {name: value for name, value in settings.items() if name != "steps"}
+    losses, places = by_torch(high_bowl, start, torch.optim.SGD, settings["steps"], **rule)
+    assert np.ptp(losses) <= 2 * np.spacing(np.float32(1e4))
+    assert abs(places - places[0]).max() > 0.015
+    told = {each.kind: each for each in ravine.explain(run)}
+    assert told["arrival"].sentence.startswith("The gap is within the rounding of the loss from the start")
+    assert "stays at the minimum" not in " ".join(each.sentence for each in told.values())
+    if "momentum" in settings:
+        land = ravine.surface(problem, x=(-0.03, 0.03), y=(-0.03, 0.03), points=11)
+        assert "step 0" not in said(ravine.plot.descent(run, land))
+    rest = ravine.descend(problem.starting_at(x=0.0, y=0.0), **settings)
+    assert (rest.position == 0).all()
+    told = {each.kind: each for each in ravine.explain(rest)}
+    assert told["arrival"].sentence == "It starts at the minimum, within rounding, and stays there."
+
+
+def huber(p):
+    t = p["t"]
+    return torch.where(t.abs() < 1, t**2 / 2, t.abs() - 0.5).sum()
+
+
+@pytest.mark.parametrize(
+    ("start", "lr", "steps"),
+    [
+        ([1.3], 1.99, 100),
+        ([2.5], 1.99, 100),
+        ([1.3], 1.98, 50),
+        ([1.3], 1.995, 100),
+        ([1.3], 1.9999, 200),
+        ([1.3, 1.1, 2.0, 0.5, 0.9], 1.99, 100),
+    ],
+)
+def test_what_shrinks_a_little_at_each_step_comes_nearer(start, lr, steps):
+    """By torch alone it arrives; at its end it goes to and fro, a little less each time."""
+    begin = {"t": torch.tensor(start)}
+    problem = ravine.Problem(huber, begin)
+    run = ravine.descend(problem, lr=lr, steps=steps)
+    run = run.assign(ravine.landmarks(problem))
+    losses, _ = by_torch(huber, begin, torch.optim.SGD, 30 * steps if lr < 1.999 else 20_000, lr=lr)
+    assert losses[-1] < 0.01 * losses[0]
+    updates = np.linalg.norm(np.diff(run.position.values.astype(float), axis=0), axis=1)
+    assert (np.diff(updates[-steps // 2 :]) < 0).all()
+    told = {each.kind: each for each in ravine.explain(run)}
+    assert "jitter" not in told
+    assert "cycles" not in " ".join(each.sentence for each in told.values())
+
+
+def test_what_goes_to_and_fro_along_one_direction_and_nearer_along_another():
+    """The steep direction has a kink and hops about it; along the flat one the loss still falls."""
+
+    def kinked(p):
+        return p["x"].abs() + 0.001 * p["y"] ** 2
+
+    start = {"x": torch.tensor(0.025), "y": torch.tensor(3.0)}
+    problem = ravine.Problem(kinked, start, minimizers=[{"x": 0.0, "y": 0.0}])
+    run = ravine.descend(problem, lr=0.05, steps=400)
+    losses, _ = by_torch(kinked, start, torch.optim.SGD, 8000, lr=0.05)
+    assert losses[-1] < losses[400] - 0.001
+    assert "comes no nearer" not in " ".join(each.sentence for each in ravine.explain(run))

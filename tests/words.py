@@ -187,6 +187,12 @@ SCENES["an lr that falls below 0"] = partial(
 SCENES["an lr that is no number"] = partial(
     on, "MSELoss", lr=0.1, steps=20, scheduler=partial(S.LambdaLR, lr_lambda=lambda k: 1.0 if k < 5 else float("nan"))
 )
+SCENES["a gap below the rounding of the loss"] = lambda: ravine.descend(
+    ravine.Problem(lambda p: 1e4 + p["x"] ** 2, {"x": torch.tensor(0.02)}, minimizers=[{"x": 0.0}]), lr=1.02, steps=18
+)
+SCENES["below the minimum that is known"] = lambda: ravine.descend(
+    ravine.Problem(lambda p: p["x"] ** 2, {"x": 1.0}), lr=0.1, steps=9
+).assign(minimum_loss=2.0)
 SCENES["a logarithm that is left four times"] = lambda: ravine.descend(
     ravine.Problem(lambda p: p["x"] ** 2 - torch.log(p["x"] + 1), {"x": 0.8}), torch.optim.Adam, lr=2.0, steps=40
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from ravine import measure, theory
 from ravine._findings.finding import Finding
 from ravine._findings.flat import unmoved
-from ravine._findings.run import EDGE, Run
+from ravine._findings.run import EDGE, FAINT, Run
 from ravine._format import at_most, between, number, percent, so_many, steps, times
 from ravine._study.contract import at_or_by
+from ravine.measure._objective import NOISE
 from ravine.measure._quadratic import ulps
 
 HORIZON = 20_000
@@ -21,11 +23,11 @@ HORIZON = 20_000
 FEWEST = 16
 """Steps below which the end of a run is not told from its way."""
 
+AS_MUCH = 0.97
+"""Share of the updates in the quarter before that those of the last quarter must have to be as long."""
+
 MEMORIES = 2.0
 """Spans of a velocity's memory, 1/(1 - momentum) steps, that a quarter of a run must hold to tell its end."""
-
-FAINT = 1000.0
-"""Updates within this many roundings of the position are none to speak of."""
 
 
 def arrival(run: Run) -> Finding | None:
@@ -37,7 +39,18 @@ def arrival(run: Run) -> Finding | None:
     share = float(gaps[-1] / gaps[0]) if gaps[0] > 0 else np.nan
     values: dict[str, float | str | bool] = {"outcome": outcome, "step": step, "share": share}
     if outcome == "arrived" and step == 0:
-        return Finding("arrival", "It starts at the minimum, within rounding, and stays there.", values, "measured")
+        sentence = "It starts at the minimum, within rounding, and stays there."
+        if not run.rests:
+            sentence = (
+                "The gap is within the rounding of the loss from the start: how near it comes, the loss does not tell."
+            )
+        return Finding("arrival", sentence, values, "measured")
+    below = _below(run)
+    if below is not None and outcome == "not arrived":
+        values["below"] = below
+        begins = "It starts" if gaps[0] == -below else "At the end it is"
+        sentence = f"{begins} {number(below)} below the minimum that the study holds: that is not the lowest."
+        return Finding("arrival", sentence, values, "measured")
     if outcome in ("diverged", "invalid") or not np.isfinite(share):
         return None
     later = arrives_at(run)
@@ -60,13 +73,8 @@ def arrival(run: Run) -> Finding | None:
             )
         return Finding("arrival", sentence, values, "measured")
     if later is not None and later > run.taken:
-        slowest = float(run.rates()[run.modes.awake].max()) if run.modes is not None else np.nan
-        values |= {"expected": later, "rate": slowest}
         rounded = steps(later) if later <= HORIZON else number(later, 2)
-        sentence = (
-            f"{run.locally or 'Slow, not diverging: '}the error shrinks {percent(1 - slowest)} a step in the long run, "
-            f"and it would arrive at {'about ' * (later > HORIZON)}step {rounded}."
-        )
+        sentence = _expected(run, values, f"it would arrive at {'about ' * (later > HORIZON)}step {rounded}")
         return Finding("arrival", sentence, values, "exact", "at the end", "the recurrence of ravine.theory")
     left = percent(share)
     if share > measure.SHARE and left == percent(measure.SHARE):
@@ -79,6 +87,35 @@ def arrival(run: Run) -> Finding | None:
         gap = f"the gap is {times(share)} that at the start"
     sentence = f"After {so_many(run.taken)} it has not arrived: {gap}."
     return Finding("arrival", sentence, values, "measured", "at the end")
+
+
+def _expected(run: Run, values: dict[str, float | str | bool], then: str) -> str:
+    """Write when it would arrive, and at which rate; where the gap leaves a slower direction out, that it does."""
+    found = _forecast(run)
+    assert found is not None
+    assert run.modes is not None
+    (later, mode), rates = found, run.rates()
+    slow = int(np.argmax(np.where(run.modes.awake, rates, -1.0)))
+    values |= {"expected": later, "rate": float(rates[mode])}
+    begins = run.locally or "Slow, not diverging: "
+    shrinks, slower = percent(1 - rates[mode]), percent(1 - rates[slow])
+    if shrinks == slower:
+        return f"{begins}the error shrinks {shrinks} a step in the long run, and {then}."
+    values |= {"slowest_rate": float(rates[slow]), "left": float(rates[slow] ** later)}
+    first, other = (run.modes.along(each) or "a direction" for each in (mode, slow))
+    return (
+        f"{begins}by the gap alone {then}, for along {first} the error shrinks {shrinks} a step; along {other} it shrinks "
+        f"{slower} a step, and {percent(values['left'])} of it will be left then."
+    )
+
+
+def _below(run: Run) -> float | None:
+    """Return how far below the known minimum a run starts or ends, beyond all rounding; None where it does not."""
+    assert run.minimum is not None
+    gaps = run.gaps
+    depth = max(measure.SHARE * gaps[0], NOISE * run.loss_eps * abs(run.minimum))
+    lowest = gaps[0] if -gaps[0] > depth else gaps[-1]
+    return -float(lowest) if -lowest > depth else None
 
 
 def _within(run: Run, values: dict[str, float | str | bool]) -> str:
@@ -97,6 +134,12 @@ def arrives_at(run: Run, **changed: Any) -> float | None:
 
     With other settings of momentum in `changed`, when it would have arrived by those.
     """
+    found = _forecast(run, **changed)
+    return None if found is None else found[0]
+
+
+def _forecast(run: Run, **changed: Any) -> tuple[float, int] | None:
+    """Return when a run on a quadratic arrives, and the mode that holds most of the gap until then."""
     if not run.boundless or run.modes is None or not run.lr > 0 or not run.modes.awake.any():
         return None
     modes, rates = run.modes, run.rates(**changed)
@@ -118,9 +161,18 @@ def arrives_at(run: Run, **changed: Any) -> float | None:
         # what swings is as high as its last swing was, what does not as it is now
         turning = np.isfinite(run.periods(**changed)) & (run.periods(**changed) > 2)
         heights = np.where(turning, each[:, -max(steps_left // 10, 1) :].max(1), each[:, -1])
-        step = steps_left + _crossing(heights, rates, limit)
-    reach = np.sqrt(limit / modes.curvatures[modes.awake][0]) * (1 - slowest)
-    return float(step) if reach > 8 * run.eps * abs(run.positions[0]).max() else None  # else rounding ends it before
+        later = _crossing(heights, rates, limit)
+        step, held = steps_left + later, heights * rates ** (2 * later)
+    else:
+        held = each[:, max(int(step) - 1, 0)]
+    # updates that are lost in the rounding of the places on the way, up to the goal, leave an error where it is
+    place = run.landmark("minimizer")
+    size = max(float(abs(some).max()) for some in (run.positions, place) if some is not None)
+    with np.errstate(divide="ignore"):
+        stuck = np.minimum(abs(begin), 8 * run.eps * size / (1 - rates))
+    if float(modes.curvatures @ stuck**2) > limit:
+        return None
+    return float(step), int(held.argmax())
 
 
 def _crossing(heights: NDArray[np.float64], rates: NDArray[np.float64], limit: float) -> float:
@@ -143,7 +195,7 @@ def _crossing(heights: NDArray[np.float64], rates: NDArray[np.float64], limit: f
 
 
 def hops(run: Run) -> bool:
-    """Tell whether the end of a run goes to and fro, no less at last than before, and gets nowhere."""
+    """Tell whether the end of a run goes to and fro, as much at last as before, and gets nowhere."""
     if not run.gapless:
         return False
     lengths = run.updates
@@ -155,8 +207,16 @@ def hops(run: Run) -> bool:
     last, before = lengths[-quarter:], lengths[-2 * quarter : -quarter]
     went = float(np.linalg.norm(run.positions[-1] - run.positions[-1 - quarter]))
     rounding = FAINT * run.eps * abs(run.positions[-1]).max()
-    steady = 0.67 * before.mean() < last.mean() < 1.5 * before.mean()
+    steady = AS_MUCH * before.mean() < last.mean() < 1.5 * before.mean() and not _shrinks(lengths, quarter, run.eps)
     return bool(steady and last.mean() > rounding and went < 0.25 * last.sum())
+
+
+def _shrinks(values: NDArray[np.float64], quarter: int, eps: float) -> bool:
+    """Tell whether the mean falls from each eighth of a run to the next of its second half, beyond rounding."""
+    half = quarter // 2
+    cuts = len(values) - np.array([2 * quarter, 2 * quarter - half, quarter, quarter - half, 0])
+    means = [values[first:last].mean() for first, last in itertools.pairwise(cuts)]
+    return all(after < before - 8 * eps * abs(before) for before, after in itertools.pairwise(means))
 
 
 def jitter(run: Run) -> Finding | None:
@@ -164,6 +224,8 @@ def jitter(run: Run) -> Finding | None:
     if not run.steady or run.exact or not hops(run) or run.minimum is None or run.diverged:
         return None
     quarter = len(run.updates) // 4
+    if run.arrival[0] != "arrived" and _shrinks(run.minimised, quarter, run.loss_eps):
+        return None  # to and fro along one direction, nearer along another
     hop, losses = float(run.updates[-quarter:].mean()), run.losses[-quarter:]
     values: dict[str, float | str | bool] = {"hop": hop, "lr": run.lr}
     if run.kinked and run.arrival[0] == "arrived":
@@ -177,7 +239,7 @@ def jitter(run: Run) -> Finding | None:
     if run.arrival[0] == "arrived":  # within the share that counts as arrived it may go to and fro
         sentence = (
             f"It goes on hopping within the 1 % that count as arrived: {number(hop, 2)} a step at the end, "
-            "no less than before."
+            "about as much as before."
         )
         return Finding("jitter", sentence, values, "measured", "at the end")
     values |= {"low": float(np.nanmin(losses)), "high": float(np.nanmax(losses))}
@@ -199,6 +261,8 @@ def floor(run: Run) -> Finding | None:
     gaps = run.gaps
     first = int(run.steps[since])
     if run.taken - first < max(3, run.taken // 20) or abs(gaps[since:]).max() > 16 * ulp[-1]:
+        return None
+    if _below(run) is not None:  # there is more to gain
         return None
     sentence = f"Nothing more to gain in {run.dtype}: from step {steps(first)} on the loss changes by 2 ulp at most"
     values = {"step": float(first), "ulp": float(ulp[-1])}

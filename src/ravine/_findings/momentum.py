@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ravine import measure, theory
-from ravine._findings.arrival import FAINT, arrives_at, hops
+from ravine._findings.arrival import arrives_at, hops
 from ravine._findings.finding import RULE, Finding
 from ravine._findings.quadratic import ALIKE
-from ravine._findings.run import EDGE, MOVED, Run
+from ravine._findings.run import EDGE, FAINT, MOVED, Run
 from ravine._format import at_most, number, percent, setting, span, steps, told_apart
 from ravine.measure._oscillation import turns_of
 

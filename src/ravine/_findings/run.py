@@ -58,6 +58,9 @@ NEEDED = (
 
 MOVED = "scheduled_"
 
+FAINT = 1000.0
+"""Updates within this many roundings of the position are none to speak of."""
+
 LARGE = 4_000_000
 """Numbers beyond which positions are looked at some steps at a time."""
 
@@ -339,8 +342,17 @@ class Run:
 
     @cached_property
     def rests(self) -> bool:
-        """Whether it starts at the minimum and stays there."""
-        return self.begins and self.minimum is not None and self.arrival == ("arrived", 0.0) and self.taken > 0
+        """Whether it starts at the minimizer and stays there, within rounding: a small gap alone does not tell."""
+        place = self.landmark("minimizer")
+        if not self.begins or place is None or self.minimum is None or self.taken < 1:
+            return False
+        if self.arrival != ("arrived", 0.0):
+            return False
+        start = self.positions[0]
+        off = start - place if self.modes is None else self.modes.start  # along a flat direction all are minimizers
+        noise = FAINT * self.eps * float(np.linalg.norm(start) + np.linalg.norm(place))
+        moved = max(float(abs(each - start).max()) for each in self.stretches())
+        return bool(abs(off).max(initial=0.0) <= noise and moved <= noise)
 
     @property
     def scope(self) -> Any:

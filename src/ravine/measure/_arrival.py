@@ -61,8 +61,9 @@ def arrival(runs: xr.Dataset, share: float = SHARE) -> xr.DataArray:
 
     where :math:`g` is the gap of what is minimised and :math:`m` its minimum. The second limit is the rounding
     of the loss in its own dtype; it lets a run that starts at the minimum and stays there arrive at step 0. A
-    gap that is NaN or infinite is not small. Steps at which the loss was not evaluated (see `evaluated`) are
-    passed over. A run that ends too early to stay is not told from one that stays: give it steps enough.
+    gap that is NaN or infinite is not small, nor is one as far below zero (fifty times that rounding aside): what
+    goes below a minimum has not come to it. Steps at which the loss was not evaluated (see `evaluated`) are passed
+    over. A run that ends too early to stay is not told from one that stays: give it steps enough.
 
     Parameters
     ----------
@@ -283,15 +284,17 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
 
 def _find_arrival(runs: xr.Dataset, share: float, minimised: xr.Variable) -> xr.Variable:
     above = gap_of(runs, minimised)
-    limit = np.maximum(share * above.isel(step=0), 2 * rounding_of(runs))
-    small, unseen = (above <= limit) & (above > -np.inf), skipped(runs)
+    begin, rounding = share * above.isel(step=0), rounding_of(runs)
+    limit, depth = np.maximum(begin, 2 * rounding), np.maximum(begin, NOISE * rounding)
+    small, unseen = (above <= limit) & (above >= -depth), skipped(runs)
     large = steps_last(~small if unseen is None else ~(small | unseen))
     stays = large.sizes["step"] - _first(np.flip(large.values, -1))
     if unseen is not None:  # from there on, where it was looked at
         hidden = (unseen | xr.zeros_like(large)).transpose(*large.dims).values
         stays = _first(~hidden & (np.arange(large.sizes["step"]) >= stays[..., None]))
-    # a start that is not finite has no share to come down to
-    arrived = choose(abs(limit) < np.inf, _one_each(large, _steps_at(runs, stays)), np.nan)
+    # a start that is not finite, or below that minimum, has no share to come down to
+    begins = (abs(limit) < np.inf) & (above.isel(step=0) >= -depth)
+    arrived = choose(begins, _one_each(large, _steps_at(runs, stays)), np.nan)
     return arrived.transpose(*large.dims[:-1])
 
 

@@ -20,7 +20,7 @@ function exponentOf(size) {
 }
 
 export const FAINT = 1000; // updates within this many roundings of the position are none to speak of
-const PIECEWISE = ['L1Loss', 'HuberLoss', 'SmoothL1Loss'], FEWEST = 16, MEMORIES = 2;
+const PIECEWISE = ['L1Loss', 'HuberLoss', 'SmoothL1Loss'], FEWEST = 16, MEMORIES = 2, AS_MUCH = 0.97;
 
 function lazily(target, name, make) {
   Object.defineProperty(target, name, {
@@ -78,10 +78,17 @@ export function makeFacts({ run, kind, settings, labels, criterion, turn, landma
     if (facts.diverged || !facts.everywhere || !(settings.lr > 0)) return facts.diverged;
     return Math.max(0, ...facts.rates().filter((_, k) => facts.modes.awake[k])) > 1 + EDGE;
   });
-  lazily(facts, 'rests', () => minimum !== null && taken > 0 && facts.arrival.step === 0);
+  lazily(facts, 'rests', () => minimum !== null && taken > 0 && facts.arrival.step === 0 && staysAtMinimizer(facts));
   lazily(facts, 'hops', () => hops(facts));
   lazily(facts, 'slopes', () => readGradients(facts));
   return facts;
+}
+
+// Whether a run is at its minimizer and stays there, within rounding: a small gap alone does not tell.
+function staysAtMinimizer({ run: { position: p }, landmark: { place }, modes, eps }) {
+  const start = [p[0], p[1]], noise = FAINT * eps * (Math.hypot(...start) + Math.hypot(...place));
+  const off = modes ? modes.start : start.map((each, j) => each - place[j]);  // along a flat direction all are minimizers
+  return off.every((each) => Math.abs(each) <= noise) && p.every((each, k) => Math.abs(each - start[k % 2]) <= noise);
 }
 
 // Which parameters never moved for want of a gradient, at the first step and at the last; null where there is none such.
@@ -93,7 +100,15 @@ function findZeroGradient({ run, taken }, slopeAt) {
   return zero.some(Boolean) ? zero : null;
 }
 
-// Whether the end of a run goes to and fro, no less at last than before, and gets nowhere.
+// Whether the mean falls from each eighth of a run to the next of its second half, beyond rounding.
+export function shrinks(values, quarter, eps) {
+  const end = values.length, half = Math.floor(quarter / 2);
+  const cuts = [2 * quarter, 2 * quarter - half, quarter, quarter - half, 0].map((each) => end - each);
+  const means = [0, 1, 2, 3].map((k) => values.subarray(cuts[k], cuts[k + 1]).reduce((s, each) => s + each, 0) / (cuts[k + 1] - cuts[k]));
+  return [1, 2, 3].every((k) => means[k] < means[k - 1] - 8 * eps * Math.abs(means[k - 1]));
+}
+
+// Whether the end of a run goes to and fro, as much at last as before, and gets nowhere.
 function hops({ updates, settings, rule, run, eps }) {
   const count = updates.length, quarter = Math.floor(count / 4), p = run.position;
   if (count < FEWEST || !updates.every(Number.isFinite)) return false;
@@ -103,7 +118,8 @@ function hops({ updates, settings, rule, run, eps }) {
   const end = 2 * count, then = end - 2 * quarter;
   const went = Math.hypot(p[end] - p[then], p[end + 1] - p[then + 1]);
   const rounding = FAINT * eps * Math.max(Math.abs(p[end]), Math.abs(p[end + 1]));
-  return 0.67 * before < last && last < 1.5 * before && last > rounding && went < 0.25 * last * quarter;
+  if (!(AS_MUCH * before < last && last < 1.5 * before) || shrinks(updates, quarter, eps)) return false;
+  return last > rounding && went < 0.25 * last * quarter;
 }
 
 // The loss's gradient at each place but the last, read off SGD's steps backwards; null where rounding hides it.

@@ -2,7 +2,8 @@
 
 export const SHARE = 0.01;
 export const FEWEST = 8;
-const GROWTH = 4, STEADY = 0.85, EVEN = 0.99, NOISE = 100, ROUNDS = 24, IRREGULAR = 0.5;
+export const NOISE = 100;
+const GROWTH = 4, STEADY = 0.85, EVEN = 0.99, ROUNDS = 24, IRREGULAR = 0.5;
 
 // Loss with the weight decay that is minimised with it, in float64.
 export function minimisedOf({ position, loss }, decay) {
@@ -13,10 +14,11 @@ export function minimisedOf({ position, loss }, decay) {
 
 // The first step from which the gap stays within 1 % of the start's; NaN where it never does.
 export function arrivalOf(gap, minimum, eps) {
-  const limit = Math.max(SHARE * gap[0], 2 * Math.abs(minimum) * eps);
-  if (!Number.isFinite(limit)) return NaN;
+  const rounding = Math.abs(minimum) * eps, limit = Math.max(SHARE * gap[0], 2 * rounding);
+  const depth = Math.max(SHARE * gap[0], NOISE * rounding);
+  if (!Number.isFinite(limit) || !(gap[0] >= -depth)) return NaN;
   let k = gap.length;
-  while (k > 0 && gap[k - 1] <= limit && gap[k - 1] > -Infinity) k--;
+  while (k > 0 && gap[k - 1] <= limit && gap[k - 1] >= -depth) k--;
   return k < gap.length ? k : NaN;
 }
 

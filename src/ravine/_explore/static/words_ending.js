@@ -1,8 +1,9 @@
 // Whether a run arrived, when it would, and what keeps it from settling.
 
-import { EDGE, distanceToNext, finding } from './facts.js';
+import { EDGE, distanceToNext, finding, shrinks } from './facts.js';
 import { atMost, between, number, percent, soMany, steps, times } from './format.js';
-import { SHARE } from './measure.js';
+import { NOISE, SHARE } from './measure.js';
+import { along } from './quadratic.js';
 import { makeMode } from './theory.js';
 import { unmoved } from './words_flat.js';
 
@@ -13,7 +14,13 @@ export function arrival(facts) {
   if (climbs || minimum === null || taken < 1) return null;
   const { outcome, step } = facts.arrival, { gap } = facts, share = gap[0] > 0 ? gap[taken] / gap[0] : NaN;
   if (outcome === 'arrived' && step === 0) {
-    return finding('arrival', 'It starts at the minimum, within rounding, and stays there.', 'measured');
+    const hidden = 'The gap is within the rounding of the loss from the start: how near it comes, the loss does not tell.';
+    return finding('arrival', facts.rests ? 'It starts at the minimum, within rounding, and stays there.' : hidden, 'measured');
+  }
+  const below = farBelow(facts);
+  if (outcome === 'not arrived' && below !== null) {
+    const begins = gap[0] === -below ? 'It starts' : 'At the end it is';
+    return finding('arrival', `${begins} ${number(below)} below the minimum that the study holds: that is not the lowest.`, 'measured');
   }
   if (outcome === 'diverged' || !Number.isFinite(share)) return null;
   const later = arrivesAt(facts), slow = later !== null && later > taken;
@@ -27,9 +34,8 @@ export function arrival(facts) {
     return finding('arrival', `It arrives at step ${steps(step)}: from there on the gap stays within ${within}.`, 'measured');
   }
   if (slow) {
-    const slowest = Math.max(...facts.rates().filter((_, k) => facts.modes.awake[k])), far = later > HORIZON;
-    const said = `Slow, not diverging: the error shrinks ${percent(1 - slowest)} a step in the long run, and it would arrive at ${far ? 'about ' : ''}step ${far ? number(later, 2) : steps(later)}.`;
-    return finding('arrival', said, 'exact');
+    const far = later > HORIZON, then = `it would arrive at ${far ? 'about ' : ''}step ${far ? number(later, 2) : steps(later)}`;
+    return finding('arrival', `Slow, not diverging: ${sayRate(facts, then)}`, 'exact');
   }
   let left = percent(share);
   if (share > SHARE && left === percent(SHARE)) left = `just over ${left}`;
@@ -39,8 +45,30 @@ export function arrival(facts) {
   return finding('arrival', `After ${soMany(taken)} it has not arrived: ${how}.`, 'measured');
 }
 
+// How far below the known minimum a run starts or ends, beyond all rounding; null where it does not.
+function farBelow({ gap, minimum, eps, taken }) {
+  const depth = Math.max(SHARE * gap[0], NOISE * eps * Math.abs(minimum)), lowest = -gap[0] > depth ? gap[0] : gap[taken];
+  return -lowest > depth ? -lowest : null;
+}
+
 // When a run on a quadratic arrives if it goes on; null where that is not known, or never.
 export function arrivesAt(facts, changed = {}) {
+  const found = forecast(facts, changed);
+  return found === null ? null : found.step;
+}
+
+// When it would arrive, and at which rate; where the gap leaves a slower direction out, that it does.
+function sayRate(facts, then) {
+  const { step, mode } = forecast(facts, {}), { modes } = facts, rates = facts.rates();
+  const awake = rates.map((each, k) => (modes.awake[k] ? each : -1)), slow = awake.indexOf(Math.max(...awake));
+  const shrinks = percent(1 - rates[mode]), slower = percent(1 - rates[slow]);
+  if (shrinks === slower) return `the error shrinks ${shrinks} a step in the long run, and ${then}.`;
+  const [first, other] = [mode, slow].map((each) => along(modes, each) || 'a direction');
+  return `by the gap alone ${then}, for along ${first} the error shrinks ${shrinks} a step; along ${other} it shrinks ${slower} a step, and ${percent(rates[slow] ** step)} of it will be left then.`;
+}
+
+// That step, and the mode that holds most of the gap until then.
+function forecast(facts, changed) {
   const { settings, modes, taken, eps, run } = facts;
   if (!facts.everywhere || !(settings.lr > 0) || !modes.awake.some(Boolean)) return null;
   const slowest = Math.max(...facts.rates(changed).filter((_, k) => modes.awake[k]));
@@ -62,15 +90,20 @@ export function arrivesAt(facts, changed = {}) {
   const limit = SHARE * gaps[0];
   let step = left + 1;
   while (step > 0 && !(gaps[step - 1] > limit)) step--;
+  let held = each.map((gap) => gap[Math.max(step - 1, 0)]);
   if (step > 0.8 * left) {  // the end is not in sight: from here on each mode by its own rate
     const periods = facts.periods(changed), late = left + 1 - Math.max(Math.floor(left / 10), 1);
     // what swings is as high as its last swing was, what does not as it is now
     const heights = each.map((gap, m) => (Number.isFinite(periods[m]) && periods[m] > 2 ? largest(gap.subarray(late)) : gap[left]));
-    step = left + findCrossing(heights, facts.rates(changed), limit);
+    const rates = facts.rates(changed), later = findCrossing(heights, rates, limit);
+    step = left + later;
+    held = heights.map((each, m) => each * rates[m] ** (2 * later));
   }
-  const slowestAwake = modes.curvatures[modes.awake.indexOf(true)], reach = Math.sqrt(limit / slowestAwake) * (1 - slowest);
-  // else rounding ends it before
-  return reach > 8 * eps * Math.max(Math.abs(run.position[0]), Math.abs(run.position[1])) ? step : null;
+  // updates that are lost in the rounding of the places on the way, up to the goal, leave an error where it is
+  const size = [...run.position, ...facts.landmark.place].reduce((most, each) => Math.max(most, Math.abs(each)), 0);
+  const stuck = facts.rates(changed).map((rate, m) => (modes.awake[m] ? Math.min(Math.abs(modes.start[m]), (8 * eps * size) / (1 - rate)) : 0));
+  if (modes.curvatures.reduce((sum, curvature, m) => sum + curvature * stuck[m] ** 2, 0) > limit) return null;
+  return { step, mode: held.indexOf(Math.max(...held)) };
 }
 
 const largest = (values) => values.reduce((most, each) => Math.max(most, each), -Infinity);
@@ -100,9 +133,10 @@ export function jitter(facts) {
   }
   if (facts.modes && settings.lr >= facts.limit()) return null;  // told there
   if (facts.arrival.outcome === 'arrived') {  // within the share that counts as arrived it may go to and fro
-    const said = `It goes on hopping within the 1 % that count as arrived: ${number(hop, 2)} a step at the end, no less than before.`;
+    const said = `It goes on hopping within the 1 % that count as arrived: ${number(hop, 2)} a step at the end, about as much as before.`;
     return finding('jitter', said, 'measured');
   }
+  if (shrinks(facts.minimised, quarter, facts.eps)) return null;  // to and fro along one direction, nearer along another
   const losses = run.loss.slice(-quarter).filter((each) => !Number.isNaN(each));
   const said = `It comes no nearer: at the end it goes to and fro, ${number(hop, 2)} a step, with a loss ${between(Math.min(...losses), Math.max(...losses))}.`;
   return finding('jitter', said, 'measured');
@@ -120,7 +154,7 @@ export function floor(facts) {
   }
   const ulp = distanceToNext(run.loss[taken], eps);
   const off = facts.minimised.subarray(since).reduce((most, each) => Math.max(most, Math.abs(each - minimum)), 0);
-  if (taken - since < Math.max(3, Math.floor(taken / 20)) || off > 16 * ulp) return null;
+  if (taken - since < Math.max(3, Math.floor(taken / 20)) || off > 16 * ulp || farBelow(facts) !== null) return null;
   return finding('floor', `Nothing more to gain in ${kind.dtype}: from step ${steps(since)} on the loss changes by 2 ulp at most.`, 'measured');
 }
 

@@ -298,6 +298,8 @@ class End:
         """Say when it arrives, or that it does not; that it diverged, the line with its losses says."""
         if self.unmoved:
             return "a flat direction has hardly moved"
+        if self.outcome == "arrived" and not self.step:
+            return "within rounding of the lowest loss from the start"
         words = {"arrived": f"arrives {self.when} step {self.step:.0f}", "not arrived": "has not arrived"}
         return words.get(self.outcome, "")
 

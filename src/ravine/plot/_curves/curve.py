@@ -252,7 +252,8 @@ def _mark_events(ax: Axes, curves: Sequence[Curve], colors: Sequence[str], theme
         if np.isfinite(curve.arrival):
             k = int(np.flatnonzero(curve.steps == curve.arrival)[0])
             when = at_or_by(curve.steps[np.isfinite(curve.heights)], curve.arrival)
-            spots.append((worded(f"arrives {when} step {curve.arrival:.0f}", curve.unit), k, "o", "arrival"))
+            words = f"arrives {when} step {curve.arrival:.0f}" if curve.arrival else "within rounding from the start"
+            spots.append((worded(words, curve.unit), k, "o", "arrival"))
         drawn = np.flatnonzero((curve.heights >= low) & (curve.heights <= high))
         leaves = drawn.size > 0 and not low <= last_of(curve.heights, low) <= high
         if np.isfinite(curve.broken) and drawn.size:

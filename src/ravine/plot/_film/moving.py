@@ -201,7 +201,8 @@ class RunStatus:
             words.append(f"diverged at step {self.broken:.0f}")
         elif step >= self.arrival:
             when = at_or_by(self.steps[np.isfinite(self.losses)], self.arrival)
-            words.append(f"arrived {'first, ' * self.first}{when} step {self.arrival:.0f}")
+            arrived = f"arrived {'first, ' * self.first}{when} step {self.arrival:.0f}"
+            words.append(arrived if self.arrival else "within rounding from the start")
         elif over and self.outcome:
             words.append("diverged" if self.outcome == "diverged" else "has not arrived")
         if k > last:
