@@ -47,6 +47,26 @@ def largest_gap(run):
     return int(run.step[off.argmax()]), float(off.max())
 
 
+# -- the places that a plane was made through
+
+
+@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
+def test_the_three_places_of_a_plane_are_marked(style):
+    """Where they are: the plane at each mark is the place itself."""
+    problem = ravine.gallery.quadratic(condition=3)
+    places = [[0.5, 0.5], [-1.0, 2.0], [2.0, -0.5]]
+    plane = ravine.Plane.through(*map(problem.starting_at, places))
+    land = ravine.surface(problem, plane=plane, points=15)
+    ax = plot.surface(land, style=style)
+    marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_gid() == "place"]
+    assert [plane.at(*each).tolist() for each in marks] == [pytest.approx(each) for each in places]
+    assert {"a", "b", "c"} <= {text.get_text() for text in ax.texts}
+    near = ravine.surface(problem, {"a to b": (-0.2, 0.2)}, plane=plane, points=15)
+    assert len([line for line in plot.surface(near, style=style).lines if line.get_gid() == "place"]) == 1
+    other = ravine.surface(problem, plane=ravine.Plane.random(problem, normalize=None), points=15)
+    assert not [line for line in plot.surface(other, style=style).lines if line.get_gid() == "place"]
+
+
 # -- the gap
 
 
