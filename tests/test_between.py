@@ -209,6 +209,50 @@ def test_an_end_may_be_given_in_many_ways(problem, pair, line):
     assert told["other"] == "the position at step 1"
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_state_is_read_as_a_checkpoint_is(digits, norm, tmp_path):
+    """Wrapped, averaged, compiled, under a prefix or within a checkpoint: the same line as between the models alone."""
+    one, other = network(0, norm=norm), network(1, norm=norm)
+    problem = ravine.Problem.of(one, CE, digits)
+    expected = ravine.between(problem, one, other, points=3).line_loss.values.tolist()
+    state, averaged = other.state_dict(), torch.optim.swa_utils.AveragedModel(other)
+    averaged.update_parameters(other)
+
+    class Training(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = other
+
+    ways = {
+        "averaged": averaged,
+        "its state": averaged.state_dict(),
+        "parallel": {f"module.{key}": each for key, each in state.items()},
+        "compiled": {f"module._orig_mod.{key}": each for key, each in state.items()},
+        "prefix": Training().state_dict(),
+        "a module around it": Training(),
+        "a checkpoint": {"epoch": 3, "model": state, "ema": one.state_dict(), "optimizer": {"state": {}}},
+    }
+    torch.save(ways["a checkpoint"], tmp_path / "model-3.pt")
+    for name, way in ways.items():
+        found = ravine.between(problem, one, way, points=3)
+        assert found.line_loss.values.tolist() == expected, name
+    kept = ravine.checkpoints(problem, {3: tmp_path / "model-3.pt"})
+    assert ravine.between(problem, one, kept, points=3).line_loss.values.tolist() == expected
+    with pytest.raises(ValueError, match="other holds all parameters 2 times, as a, b: give one of them"):
+        ravine.between(problem, one, {"a": state, "b": state})
+    with pytest.raises(ValueError, match=r"other lacks .*0\.weight.*and it holds .*encoder\.weight"):
+        ravine.between(problem, one, {"encoder.weight": torch.ones(1)})
+    with pytest.raises(ValueError, match="other has 'extra', which the problem has not"):
+        ravine.between(problem, one, {**ways["parallel"], "module.extra": torch.ones(1)})
+
+
+def test_the_names_of_wrappers_are_the_same_for_recordings_and_states():
+    from ravine._problem.state_names import WRAPPED
+    from ravine._record.members import WRAPPERS
+
+    assert set(WRAPPERS.values()) == WRAPPED
+
+
 def test_what_a_recording_left_out_stays_at_the_start(digits):
     model = network(0)
     rule = torch.optim.SGD(model[2].parameters(), lr=0.5)

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -429,7 +430,9 @@ def test_files_that_are_not_there_or_of_no_step(tmp_path):
         ravine.checkpoints(model, ["nowhere"])
     with pytest.raises(FileNotFoundError, match="the list is empty"):
         ravine.checkpoints(model, [])
-    with pytest.raises(ValueError, match=r"start\.pt has no step to order it by: .*; give \{step: file\}"):
+    with pytest.raises(
+        ValueError, match=r"start\.pt has no step to order it by: .*; give \{step: file\}, or a pattern that"
+    ):
         ravine.checkpoints(model, tmp_path / "*.pt")
     with pytest.raises(ValueError, match=r"a step must be a whole number from 0 on, got -1: give \{step: file\}"):
         ravine.checkpoints(model, {-1: tmp_path / "start.pt"})
@@ -515,14 +518,16 @@ def test_the_command_draws_a_training_from_its_files(script, tmp_path):
     assert Path("found.png").stat().st_size > 5000
     assert ravine.plot.descent(found, found).axes[0].lines
     stored = [*words[:-1], "kept.png", "--store", "land.zarr"]
-    for again in ([], ["--force"]):  # the second time all rows are there
-        assert CliRunner().invoke(app, [*stored, *again]).exit_code == 0
+    for _ in range(2):  # the second time all rows are there
+        assert CliRunner().invoke(app, stored).exit_code == 0
         assert ravine.open("land.zarr").surface.values.tolist() == found.surface.values.tolist()
     fast = [*words[:-4], "-o", "fast.png", "--fast", "--points", "13", "--range", "PC 1=-0.1:0.1"]
     result = CliRunner().invoke(app, [*fast, "--range", "PC 2=-0.1:0.1"])
     assert result.exit_code == 0, result.output
     assert json.loads(ravine.open("fast.nc").surface.attrs["interpolant"])["nodes"]
-    result = CliRunner().invoke(app, words)  # the files may be others by now
+    assert CliRunner().invoke(app, words).exit_code == 0  # what a command wrote it may write again
+    torch.save(copy_of(model), "own/20.pt")  # of the same input
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert "found.nc and 1 more exist already" in result.output
     written = ["descend", script, "--steps", "2", "-o", "run.nc"]
@@ -530,9 +535,52 @@ def test_the_command_draws_a_training_from_its_files(script, tmp_path):
         assert CliRunner().invoke(app, written).exit_code == 0
 
 
+@pytest.mark.parametrize("told", [{}, {"epoch": 8}])
+@pytest.mark.parametrize("name", ["ep{}.pt", "net-{}.pt"])
+def test_what_lies_beside_a_series_is_left_out_and_said(name, told, tmp_path):
+    """The best of a training, saved beside its epochs, has no step of its own, or that of another file."""
+    model = torch.nn.Linear(2, 1)
+    for epoch in range(9):
+        with torch.no_grad():
+            model.weight.fill_(float(epoch))
+        torch.save({"model": copy_of(model), **({"epoch": epoch} if told else {})}, tmp_path / name.format(epoch))
+    with torch.no_grad():
+        model.weight.fill_(7.5)
+    torch.save({"model": copy_of(model), **told}, tmp_path / "best.pt")
+    beside = [tmp_path / "best.pt"]
+    if told:
+        with torch.no_grad():
+            model.weight.fill_(7.25)
+        beside.append(tmp_path / "finest.pt")
+        torch.save({"model": copy_of(model), **told}, beside[1])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = ravine.checkpoints(model, tmp_path / "*.pt")
+    said = [str(each.message) for each in caught if "left out" in str(each.message)]
+    assert [path.name in words for path, words in zip(beside, said, strict=True)] == [True] * len(beside)
+    assert run.step.values.tolist() == list(range(9))
+    assert run.position.values[:, 0].tolist() == list(range(9))
+    files = [*sorted(tmp_path.glob("*[0-9].pt")), tmp_path / "best.pt"]  # all of them are meant
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not told:
+            with pytest.raises(ValueError, match=r"best\.pt has no step to order it by"):
+                ravine.checkpoints(model, files)
+        for step in (9, 12):
+            given = dict(enumerate(files[:-1])) | {step: files[-1]}
+            assert ravine.checkpoints(model, given).step.values.tolist() == [*range(9), step]
+        with pytest.raises(FileNotFoundError):
+            ravine.checkpoints(model, tmp_path / "*.none")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            ["own/train_a_network.py"],
+            r"holds Python: name the problem in it too, as in own/train_a_network\.py:problem",
+        ),
+        (["own/some_numbers.py:number"], r"own/some_numbers\.py:number is 3, expected a ravine\.Problem"),
         (["own/train_a_network.py:problems"], r"own/train_a_network\.py has no 'problems' \(did you mean problem\?\)"),
         (["own/other.py:problem"], "there is no file own/other.py"),
         (["own/random.py:problem"], "own/random.py bears the name of another module, 'random', that is loaded: rename"),
@@ -543,6 +591,7 @@ def test_the_command_draws_a_training_from_its_files(script, tmp_path):
 )
 def test_the_command_says_in_one_line_what_is_wrong(words, said, script):
     Path("own/random.py").write_text("problem = 1")
+    Path("own/some_numbers.py").write_text("number = 3")
     result = CliRunner().invoke(app, ["landscape", *words, "--checkpoints", "own/*.pt"])
     assert result.exit_code == 2
     assert re.search(said, result.output)

@@ -329,6 +329,10 @@ def test_help_and_version_import_nothing_heavy():
     [
         (["descend", "a.csv", "--lr", "abc"], "ravine: Invalid value for '--lr'"),
         (["descend", "a.csv", "--wrong", "3"], "ravine: No such option: --wrong; see ravine --help"),
+        (
+            ["landscape", "a.py:b", "--checkpoints", "*.pt", "--plane", "hessian"],
+            "ravine: Invalid value for '--plane': 'hessian' is not one of 'ends', 'pca'; see",
+        ),
         (["nonsense"], "ravine: No such command 'nonsense'; see ravine --help"),
         (["descend", "none.csv"], "ravine: there is no file none.csv"),
     ],

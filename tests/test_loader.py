@@ -169,6 +169,21 @@ def test_mappings_are_trained_on_or_refused_before_any_work(padded):
     assert ravine.descend(ravine.Problem.of(model.eval(), None, batches), steps=1).sizes["step"] == 2
 
 
+def test_a_model_that_diverged_is_told_in_a_line(digits):
+    model = network()
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    for data in (digits, DataLoader(TensorDataset(*digits), 100)):
+        with pytest.raises(
+            ValueError, match=r"NaN or infinite, as after a training that diverged; hand over a"
+        ) as told:
+            ravine.Problem.of(model, CE, data)
+        assert "tensor" not in str(told.value)
+        assert len(str(told.value)) < 200
+    with pytest.raises(ValueError, match="start of 'x' is not finite: nan$"):
+        ravine.Problem(lambda p: p["x"] ** 2, {"x": torch.nan})
+
+
 def test_what_the_user_has_stays_as_it_was(digits):
     generator = torch.Generator().manual_seed(5)
     with torch.random.fork_rng():

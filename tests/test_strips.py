@@ -47,7 +47,55 @@ def largest_gap(run):
     return int(run.step[off.argmax()]), float(off.max())
 
 
+# -- the places that a plane was made through
+
+
+@pytest.mark.parametrize("style", ["ravine", "dark", "article"])
+def test_the_three_places_of_a_plane_are_marked(style):
+    """Where they are: the plane at each mark is the place itself."""
+    problem = ravine.gallery.quadratic(condition=3)
+    places = [[0.5, 0.5], [-1.0, 2.0], [2.0, -0.5]]
+    plane = ravine.Plane.through(*map(problem.starting_at, places))
+    land = ravine.surface(problem, plane=plane, points=15)
+    ax = plot.surface(land, style=style)
+    marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_gid() == "place"]
+    assert [plane.at(*each).tolist() for each in marks] == [pytest.approx(each) for each in places]
+    assert {"a", "b", "c"} <= {text.get_text() for text in ax.texts}
+    near = ravine.surface(problem, {"a to b": (-0.2, 0.2)}, plane=plane, points=15)
+    assert len([line for line in plot.surface(near, style=style).lines if line.get_gid() == "place"]) == 1
+    other = ravine.surface(problem, plane=ravine.Plane.random(problem, normalize=None), points=15)
+    assert not [line for line in plot.surface(other, style=style).lines if line.get_gid() == "place"]
+
+
 # -- the gap
+
+
+def blown_up(run, loss):
+    """The same run with other losses, true and drawn nearly alike."""
+    loss = np.asarray(loss, dtype=float)
+    return run.assign(loss=("step", loss), drawn_loss=("step", loss * 0.9))
+
+
+def test_a_strip_shows_what_is_far_up_for_most_of_its_steps_and_says_where_it_is_cut(run, land):
+    """Losses of 1e20 from step 1 on are in the strip; of a run that blows up at its end the beginning is read."""
+    count = run.sizes["step"]
+    far = blown_up(run, [2.3, *[1e20] * (count - 1)])
+    strip = strips_of(plot.descent(far, land))["gap"]
+    assert strip.get_ylim()[1] > 1e20
+    assert "cut" not in strip.get_title(loc="left")
+    inside = line_of(strip, "true loss").get_ydata() < strip.get_ylim()[1]
+    assert inside.all()
+    (note,) = words(strip, "largest gap")
+    assert note.startswith("10¹⁹ apart at step ")
+    assert "above" not in note
+    late = blown_up(run, [*[2.3] * (count - 3), 1e9, 1e14, 1e20])
+    strip = strips_of(plot.descent(late, land))["gap"]
+    top = strip.get_ylim()[1]
+    assert top < 1e5
+    assert f"; cut at {top:.4g}" in strip.get_title(loc="left").replace(",", "")
+    assert words(strip, "largest gap")[0].endswith("above the cut")
+    calm = strips_of(plot.descent(run, land))["gap"]
+    assert "cut" not in calm.get_title(loc="left")
 
 
 def test_the_strip_holds_true_and_drawn_loss_and_names_where_they_are_farthest_apart(run, land):

@@ -19,8 +19,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ravine._checkpoints.names import Found, Wanted, explain_difference, find_tensors, find_wanted
-from ravine._checkpoints.order import Files, find_files, find_steps
+from ravine._checkpoints.order import Files, find_files, find_series, is_unnumbered
 from ravine._checkpoints.state import read_state
+from ravine._format import listed
 from ravine._problem.problem import Problem
 from ravine._progress import tracked
 from ravine._store.recording import About, Writer, open_recording
@@ -69,7 +70,8 @@ def checkpoints(
     Warns
     -----
     UserWarning
-        Of parameters that no file holds, of tensors that the model has not, and where epochs stand for steps.
+        Of parameters that no file holds, of tensors that the model has not, where epochs stand for steps, and of a file
+        without a number in its name that lies beside a series and is left out.
 
     Examples
     --------
@@ -88,8 +90,14 @@ def checkpoints(
     if target is not None and target.exists():
         raise FileExistsError(f"{target} exists already: choose another name, or open it with ravine.open")
     looked_at = [_look_at(wanted, each) for each in tracked(paths, "checkpoints looked at")]
-    steps = given or find_steps(paths, [each.counted for each in looked_at])
-    order = sorted(range(len(paths)), key=steps.values.__getitem__)
+    steps, beside = (given, ()) if given else find_series(files, paths, [each.counted for each in looked_at])
+    if beside:
+        apart = listed([each.name for each in beside], 4)
+        warnings.warn(f"left out, for want of a step to order by: {apart}; {{step: file}} says it", stacklevel=2)
+        looked_at = [each for each in looked_at if each.path not in beside]
+        paths = [each.path for each in looked_at]
+    # of two files of one step the one with a number in its name is of the series, and comes first
+    order = sorted(range(len(paths)), key=lambda k: (steps.values[k], is_unnumbered(paths[k])))
     seen = [looked_at[k] for k in order]
     held = _held_by_all(wanted, seen)
     extra = dict.fromkeys(name for each in seen for name in each.extra)
@@ -101,7 +109,7 @@ def checkpoints(
         warnings.warn(said, stacklevel=2)
     about = _about(wanted, held, seen, {"counted": steps.counted, "not recorded": missing})
     with _folder(target, about.width * len(seen)) as folder:
-        _write(folder, about, wanted, seen, [steps.values[k] for k in order])
+        _write(folder, about, wanted, seen, [steps.values[k] for k in order], given=given is not None)
         return open_recording(folder)
 
 
@@ -180,19 +188,30 @@ def _folder(target: Path | None, needed: int) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)  # where a mapped file cannot go, the system's cleaning takes it
 
 
-def _write(folder: Path, about: About, wanted: Wanted, seen: Sequence[_Seen], steps: Sequence[int]) -> None:
+def _write(
+    folder: Path, about: About, wanted: Wanted, seen: Sequence[_Seen], steps: Sequence[int], *, given: bool
+) -> None:
     """Write one snapshot for each checkpoint, holding one at a time."""
     position, buffers = _Row(about.shapes, about.dtype), _Row(about.buffers, "<f8")
+    kept = 0
     with closing(Writer(folder, about)) as writer:
         for k in tracked(range(len(seen)), "checkpoints"):
             found = find_tensors(wanted, read_state(seen[k].path), seen[k].path)
             if k and steps[k] == steps[k - 1]:  # the last one is often saved twice
                 if position.holds(found) and buffers.holds(found):
                     continue
+                if is_unnumbered(seen[k].path) and not is_unnumbered(seen[kept].path) and not given:
+                    warnings.warn(
+                        f"{seen[k].path} is of step {steps[k]} as {seen[kept].path} is, and differs: left out, for "
+                        "its name has no number; {step: file} says it",
+                        stacklevel=4,
+                    )
+                    continue
                 raise ValueError(
-                    f"{seen[k - 1].path} and {seen[k].path} are both of step {steps[k]}, and differ: give one of them, "
-                    "or {step: file}"
+                    f"{seen[kept].path} and {seen[k].path} are both of step {steps[k]}, and differ: give one of them, "
+                    "by a pattern that leaves the other out, or {step: file}"
                 )
+            kept = k
             position.fill(found)
             buffers.fill(found)
             writer.add(steps[k], position.values, buffers.values if about.buffers else None, ())

@@ -13,10 +13,8 @@ from ravine._checkpoints.state import State, Tensor
 from ravine._format import kind_of, listed
 from ravine._problem.over_batches import OverBatches
 from ravine._problem.problem import Problem
-from ravine._record.members import WRAPPERS, bare_names, named_buffers
-
-USUAL = ("state_dict", "model_state_dict", "model", "module", "net")
-"""What training loops call the state of their model, beside others (an average of its weights, say)."""
+from ravine._problem.state_names import choose_group, look_up, strip
+from ravine._record.members import bare_names, named_buffers
 
 
 @dataclass(frozen=True)
@@ -85,17 +83,6 @@ def find_wanted(model: Any) -> Wanted:
     )
 
 
-def strip(name: str) -> str:
-    """Return a name without what parallel and compiled modules put into it.
-
-    Examples
-    --------
-    >>> strip("module._orig_mod.0.weight")
-    '0.weight'
-    """
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS.values())
-
-
 def find_tensors(wanted: Wanted, state: State, path: Path) -> Found:
     """Find a model's tensors in a checkpoint.
 
@@ -106,7 +93,7 @@ def find_tensors(wanted: Wanted, state: State, path: Path) -> Found:
     ValueError
         If it is of another model, or holds the model more than once.
     """
-    tries = {group: _look_up(wanted, tensors) for group, tensors in state.groups.items()}
+    tries = {group: look_up(wanted.aliases, wanted.parameters, held) for group, held in state.groups.items()}
     counts = {group: sum(name in names for name in wanted.parameters) for group, (_, names) in tries.items()}
     most = max(counts.values(), default=0)
     if not most:
@@ -115,9 +102,9 @@ def find_tensors(wanted: Wanted, state: State, path: Path) -> Found:
             f"{path} is of another model than {wanted.model}: it holds {listed(held, 4)}, and the model's parameters "
             f"are {listed(wanted.parameters, 4)}"
         )
-    best = [group for group in counts if counts[group] == most]
-    group = next((name for name in USUAL if name in best), best[0])
-    if len(best) > 1 and group not in USUAL:
+    group = choose_group(counts)
+    if group is None:
+        best = [each for each in counts if counts[each] == most]
         raise ValueError(
             f"{path} holds {wanted.model} {len(best)} times, as {listed(best)}: save one of them alone, or as 'model'"
         )
@@ -129,28 +116,6 @@ def find_tensors(wanted: Wanted, state: State, path: Path) -> Found:
     taken = set(names.values())
     extra = (its for its in tensors if its not in taken and strip(its).removeprefix(prefix) not in wanted.known)
     return Found(found, tuple(extra), ".".join(filter(None, (group, prefix.rstrip(".")))))
-
-
-def _look_up(wanted: Wanted, tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, str]]:
-    """Return the prefix that all names have in a file, and the file's name of each tensor that is there."""
-    stripped = {strip(name): name for name in tensors}
-
-    def under(prefix: str) -> dict[str, str]:
-        found = {}
-        for name, aliases in wanted.aliases.items():
-            exact = (prefix + each for each in aliases if prefix + each in tensors)
-            bare = (stripped[prefix + strip(each)] for each in aliases if prefix + strip(each) in stripped)
-            if (its := next(exact, None) or next(bare, None)) is not None:
-                found[name] = its
-        return found
-
-    found = under("")
-    if any(name in found for name in wanted.parameters):
-        return "", found
-    first = strip(next(iter(wanted.parameters)))
-    prefixes = [name.removesuffix(first) for name in stripped if name.endswith(f".{first}")]
-    whole = [(prefix, names) for prefix in prefixes if wanted.parameters.keys() <= (names := under(prefix)).keys()]
-    return whole[0] if len(whole) == 1 else ("", {})
 
 
 def _check(wanted: Wanted, name: str, tensor: Tensor, path: Path) -> None:

@@ -75,6 +75,35 @@ def _matching(pattern: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
+def is_unnumbered(path: Path) -> bool:
+    """Tell whether no number is in a file's own name, as in ``best.pt``."""
+    return NUMBER.search(_name_of(path)) is None
+
+
+def find_series(
+    files: Files, paths: Sequence[Path], counted: Sequence[Mapping[str, int]]
+) -> tuple[Steps, tuple[Path, ...]]:
+    """Find the step of each file, and the files that are of no step.
+
+    Beside those that a pattern matches there may lie one that is none of the series, as ``best.pt``: what has no number
+    in its own name is left out where the others can be ordered without it. Files that were listed are all meant.
+    """
+    try:
+        return find_steps(paths, counted), ()
+    except ValueError:
+        beside = [k for k, path in enumerate(paths) if is_unnumbered(path)]
+        rest = [k for k in range(len(paths)) if k not in beside]
+        if not isinstance(files, str | os.PathLike) or not beside or len(rest) < 2:
+            raise
+        try:
+            steps = find_steps([paths[k] for k in rest], [counted[k] for k in rest])
+        except ValueError:
+            steps = None
+        if steps is None:
+            raise
+        return steps, tuple(paths[k] for k in beside)
+
+
 def find_steps(paths: Sequence[Path], counted: Sequence[Mapping[str, int]]) -> Steps:
     """Find the step of each file: as the file says, else its name; else by epochs, else the one number that differs.
 
@@ -103,11 +132,12 @@ def find_steps(paths: Sequence[Path], counted: Sequence[Mapping[str, int]]) -> S
         if len(several) > 1:
             raise ValueError(
                 f"{path} has no step to order it by: the names differ in more than one number (here "
-                f"{listed(column[0] for column in several)}), and which is the step cannot be told; give {{step: file}}"
+                f"{listed(column[0] for column in several)}), and which is the step cannot be told; give "
+                "{step: file}, or a pattern that matches one series"
             )
         raise ValueError(
             f"{path} has no step to order it by: a number in its name, as in checkpoint-500, or 'step' in the file is "
-            "expected; give {step: file}"
+            "expected; give {step: file}, or a pattern that leaves it out"
         )
     # several files of one epoch are told apart by what else is known of them
     unit = next((what for what, found in known.items() if len(set(found)) == len(found)), next(iter(known)))

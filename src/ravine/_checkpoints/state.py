@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ravine._format import listed
+from ravine._problem.state_names import groups_in
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 """Endings of files that `torch.save` writes."""
@@ -29,9 +30,6 @@ COUNTERS = {
     "epoch": ("epoch",),
 }
 """What training loops call their counters."""
-
-DEPTH = 3
-"""Mappings inside one another that are looked through for tensors."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ def _read_pickled(path: Path) -> State:
         raise ValueError(f"{path} is corrupt, or no state that torch saved: {said}") from None
     groups = {
         name: {own: _loaded(each) for own, each in mapping.items() if torch.is_tensor(each)}
-        for name, mapping in _mappings("", content, DEPTH)
+        for name, mapping in groups_in("", content)
     }
     return State(groups, _counters(content if isinstance(content, Mapping) else {}))
 
@@ -193,16 +191,6 @@ def _last_sentences(text: str) -> str:
     """Return what torch says of the file itself, behind what it says of pickles."""
     said = text.partition("WeightsUnpickler error: ")[2] or text
     return " ".join(said.partition("\n\n")[0].split()).partition(" Check the documentation")[0].rstrip(".")
-
-
-def _mappings(name: str, content: Any, depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give each mapping of names that holds a tensor, and the names that lead to it."""
-    if not isinstance(content, Mapping) or not depth:
-        return
-    if any(torch.is_tensor(each) for each in content.values()) and all(isinstance(own, str) for own in content):
-        yield name, content
-    for own, each in content.items():
-        yield from _mappings(f"{name}.{own}".lstrip("."), each, depth - 1)
 
 
 def _counters(content: Mapping[Any, Any]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from ravine._descent.dataset import plain
 from ravine._descent.feed import Feed
 from ravine._descent.parameters import parameters_of
 from ravine._descent.treat import Treatment, loop_settings, treatment_of
-from ravine._format import listed
+from ravine._format import kind_of, listed
 from ravine._problem.copies import make_copy
 from ravine._problem.live import Live
 from ravine._problem.problem import Problem
@@ -119,10 +119,10 @@ def _schedule(make: Scheduler | None, rule: torch.optim.Optimizer) -> Any:
         return None
     if not callable(make):
         raise TypeError(
-            f"scheduler must be called with the optimizer, got a {type(make).__name__}; "
+            f"scheduler must be called with the optimizer, got {kind_of(make)}; "
             "for example functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)"
         )
     schedule = make(rule)
     if not isinstance(schedule, torch.optim.lr_scheduler.LRScheduler):
-        raise TypeError(f"scheduler gave a {type(schedule).__name__}, expected one of torch.optim.lr_scheduler")
+        raise TypeError(f"scheduler gave {kind_of(schedule)}, expected one of torch.optim.lr_scheduler")
     return schedule

@@ -40,7 +40,9 @@ def between(
         Whose loss is evaluated: over all data, in eval mode, one place after another in a private copy.
     one, other
         Each a run (its last position) or one step of it (``run.sel(step=30)``), a problem (its start), a module, a
-        state_dict or another mapping of all parameters, or a vector in the order of the problem's labels.
+        state_dict or another mapping of all parameters, or a vector in the order of the problem's labels. States are
+        read as `ravine.checkpoints` reads them: of a wrapped or averaged module, under one prefix, or within what a
+        training saved around it.
     points
         How many points, the ends included, evenly spaced.
     statistics

@@ -17,7 +17,9 @@ from ravine._problem.buffers import read_buffers
 from ravine._problem.from_loader import unwrap
 from ravine._problem.over_batches import OWN, OverBatches
 from ravine._problem.problem import Problem
+from ravine._problem.state_names import choose_group, groups_in, look_up, strip
 from ravine._study.contract import last_step, until_taken
+from ravine._study.counted import unit_of, worded
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,8 @@ def _about(thing: Any) -> str:
         return "a problem's start"
     if "step" not in thing.coords:
         return "the last position of a run"
-    return f"the position at step {int(thing['step']) if not thing['step'].ndim else last_step(thing):,}"
+    step = int(thing["step"]) if not thing["step"].ndim else last_step(thing)
+    return worded(f"the position at step {step:,}", unit_of(thing))
 
 
 def _start_of(problem: Problem) -> dict[str, Vector]:
@@ -87,13 +90,17 @@ def _start_of(problem: Problem) -> dict[str, Vector]:
 
 def _of_state(problem: Problem, state: Mapping[str, Any], name: str, about: str) -> End:
     model = model_of(problem)
+    state = _unwrapped(problem, model, state, name)
     try:
         tensors = {str(key): torch.as_tensor(each).detach().cpu() for key, each in state.items()}
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} is {kind_of(state)}: expected a mapping of names to numbers or tensors") from None
     missing = [key for key in problem.start if key not in tensors and not key.startswith(OWN)]
     if missing:
-        raise ValueError(f"{name} lacks {listed(missing)}: a place takes all of {listed(problem.start)}")
+        raise ValueError(
+            f"{name} lacks {listed(missing)}: a place takes all of {listed(problem.start)}, and it holds "
+            f"{listed(tensors, 4)}"
+        )
     pieces = _start_of(problem)
     for key, value in problem.start.items():
         given = tensors.pop(key, value)
@@ -108,6 +115,38 @@ def _of_state(problem: Problem, state: Mapping[str, Any], name: str, about: str)
     if not np.isfinite(place).all():
         raise ValueError(f"all numbers of {name} must be finite, and some are not")
     return End(place, about, buffers)
+
+
+def _unwrapped(
+    problem: Problem, model: torch.nn.Module | None, state: Mapping[str, Any], name: str
+) -> Mapping[str, Any]:
+    """Return a state by the problem's own names, as checkpoints are read: without wrappers, prefix, what is around it.
+
+    What a wrapper has of its own (how many states were averaged) is left out; a state of these very names is as it was.
+    """
+    wanted = [key for key in problem.start if not key.startswith(OWN)]
+    if all(key in state for key in wanted):
+        return state
+    own = {key: (key,) for key in wanted}
+    if model is not None:
+        own |= {key: (key,) for key, _ in (*model.named_parameters(remove_duplicate=False), *model.named_buffers())}
+    groups = dict(groups_in("", state))
+    tries = {group: look_up(own, wanted, held) for group, held in groups.items()}
+    counts = {group: sum(key in names for key in wanted) for group, (_, names) in tries.items()}
+    if max(counts.values(), default=0) < len(wanted):
+        return state
+    group = choose_group(counts)
+    if group is None:
+        several = [each for each in counts if counts[each] == len(wanted)]
+        raise ValueError(f"{name} holds all parameters {len(several)} times, as {listed(several)}: give one of them")
+    prefix, names = tries[group]
+    bare = {its: key for key, its in names.items()}
+    wrapped = prefix or any(strip(its) != its for its in bare)
+    found = {key: groups[group][its] for key, its in names.items()}
+    for its, each in groups[group].items():
+        if its not in bare and not (wrapped and strip(its) == its and not (prefix and its.startswith(prefix))):
+            found[strip(its).removeprefix(prefix)] = each
+    return found
 
 
 def _check_rest(

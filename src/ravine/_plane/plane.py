@@ -81,6 +81,7 @@ class Plane:
     explained: tuple[float, float] | None = None
     null: tuple[float, float] | None = None
     about: str = field(default="", repr=False)
+    places: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         """One line: kind, axes, and how many parameters there are."""
@@ -113,7 +114,7 @@ class Plane:
 
     def facts(self, statistics: Statistics | None = None, **more: Any) -> str:
         """Return what a study says of the plane that it lies in, as JSON."""
-        known = {
+        known: dict[str, Any] = {
             "kind": self.kind,
             "axes": list(self.axes),
             "explained": None if self.explained is None else list(self.explained),
@@ -123,6 +124,7 @@ class Plane:
             "origin": self.about,
             "size": self.size,
         }
+        known |= {"places": {name: list(each) for name, each in self.places.items()}} if self.places else {}
         return json.dumps(known | more)
 
     # -- the five ways to make one ---------------------------------------------------------------------------------
@@ -335,7 +337,9 @@ class Plane:
         _check_statistics(statistics)
         ranges = dict(zip(names, span.box, strict=True))
         shares = span.explained, span.null
-        return cls(kind, names, span.origin, span.directions, shapes, statistics, ranges, *shares, span.about)
+        return cls(
+            kind, names, span.origin, span.directions, shapes, statistics, ranges, *shares, span.about, span.places
+        )
 
     @classmethod
     def _around_start(

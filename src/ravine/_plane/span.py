@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ MARGIN = 0.15
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """A point, two directions, and the box of coordinates that is worth looking at; shares as `Plane` has them."""
+    """A point, two directions, and the box of coordinates that is worth looking at; the rest as `Plane` has it."""
 
     origin: Vector
     directions: Matrix
@@ -37,6 +37,7 @@ class Span:
     about: str
     explained: tuple[float, float] | None = None
     null: tuple[float, float] | None = None
+    places: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def span_ends(path: Path) -> Span:
@@ -81,7 +82,8 @@ def span_places(places: Sequence[Vector], shapes: Mapping[str, tuple[int, ...]])
         about += _tell_straight("the three places lie on one line")
     directions = np.stack([along, rest / np.linalg.norm(rest)])
     corners = np.array([directions @ (each - origin) for each in places])
-    return Span(origin, directions, _box(corners), about)
+    named = {name: _pair(each) for name, each in zip("abc", corners, strict=True)}
+    return Span(origin, directions, _box(corners), about, places=named)
 
 
 def _origin(paths: Sequence[Path]) -> Vector:

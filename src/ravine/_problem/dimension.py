@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ravine._format import kind_of
 from ravine._problem.problem import Problem
 from ravine._study.labels import LABELLED
 
@@ -20,7 +21,7 @@ def dimension(problems: Mapping[str, Problem]) -> str:
         raise ValueError("the mapping of problems is empty")
     for label, problem in problems.items():
         if not isinstance(problem, Problem):
-            raise TypeError(f"{label!r} is a {type(problem).__name__}, expected a ravine.Problem")
+            raise TypeError(f"{label!r} is {kind_of(problem)}, expected a ravine.Problem")
     labelled = list(problems.items())
     first_label, first = labelled[0]
     shapes, labels = first.shapes, first.labels if first.size <= LABELLED else None

@@ -84,9 +84,20 @@ def read_start(start: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         if not tensor.is_floating_point():
             tensor = tensor.to(torch.get_default_dtype())
         if not torch.isfinite(tensor).all():
-            raise ValueError(f"start of {name!r} is not finite: {value!r}")
+            raise ValueError(f"start of {name!r} is not finite: {_told(tensor)}")
         tensors[name] = tensor
     return tensors
+
+
+def _told(tensor: torch.Tensor) -> str:
+    """Say what is not finite: one number as it is, of many how many, and what to hand over instead."""
+    if tensor.numel() == 1:
+        return f"{tensor.item()}"
+    bad = int((~torch.isfinite(tensor)).sum())
+    return (
+        f"{bad:,} of its {tensor.numel():,} numbers are NaN or infinite, as after a training that diverged; hand over "
+        "a fresh model, or one from before that"
+    )
 
 
 def move_start(problem: Problem, values: Any, more: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ NUMBERED = re.compile(r"\bstep(s?)(?= [\d,]+)|(?<=\d )step(s?)\b|(?<=\beach )ste
 SO_MANY = re.compile(r"(?:\b(?:in|for all) )?\b([\d,]+) steps?\b(?! that)")
 
 
-def unit_of(study: xr.Dataset) -> str:
+def unit_of(study: xr.Dataset | xr.DataArray) -> str:
     """Return the word for what a study counts along ``step``.
 
     Examples

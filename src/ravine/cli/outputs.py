@@ -7,6 +7,7 @@ A file that is not noted, or was changed since, is somebody's, and is overwritte
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -36,9 +37,9 @@ def key_of(command: str, typed: Mapping[str, Any]) -> str | None:
     >>> key_of("descend", {"source": "-"}) is None
     True
     """
-    if "checkpoints" in typed:  # a pattern: what it matches may have changed
-        return None
     said = {name: str(value) for name, value in sorted(typed.items()) if name not in ASIDE}
+    if "checkpoints" in said:
+        said["files"] = json.dumps(_files_of(said["checkpoints"]))
     for name in READ:
         words = said.get(name)
         if words == "-":
@@ -52,6 +53,13 @@ def key_of(command: str, typed: Mapping[str, Any]) -> str | None:
             elif each != words:
                 return None  # a module that lies elsewhere may have changed
     return hashlib.sha256(json.dumps([command, said]).encode()).hexdigest()
+
+
+def _files_of(pattern: str) -> list[tuple[str, int, int]]:
+    """Return what changes when a file that a pattern matches is another: checkpoints are too large to be read."""
+    found = [Path(pattern)] if Path(pattern).exists() else map(Path, sorted(glob.glob(pattern, recursive=True)))
+    every = (own for each in found for own in ([each] if each.is_file() else sorted(each.rglob("*"))) if own.is_file())
+    return [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in every]
 
 
 def _modules(said: Mapping[str, str], name: str) -> list[str]:

@@ -71,7 +71,7 @@ def run() -> None:
     except Exception as reason:
         if not hasattr(reason, "format_message"):  # what typer raises for its own part has it
             raise
-        message = reason.format_message()
+        message = reason.format_message().replace("Value error, ", "")  # what checks types for typer adds
         if type(reason).__name__ == "NoArgsIsHelpError":
             typer.echo(message)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import io
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ravine import gallery
-from ravine._format import hint, listed
+from ravine._format import hint, kind_of, listed
 from ravine._problem.criteria import name_of
 from ravine._problem.problem import Problem
 from ravine._problems import is_in_gallery, make_from_gallery
@@ -66,6 +67,8 @@ def load_problem(
     else:
         if source != "-" and not Path(source).exists():
             raise FileNotFoundError(f"there is no file {source}, and no such problem{hint(source, gallery.__all__)}")
+        if source.endswith(".py"):
+            raise ValueError(f"{source} holds Python: name the problem in it too, as in {source}:{_name_in(source)}")
         named = {label: words.make_criterion(each) for label, each in _labels(criteria or ["MSELoss"]).items()}
         reading: dict[str, Any] = {
             "standardize": standardize,
@@ -87,6 +90,17 @@ def load_problem(
     if isinstance(problem, Mapping):
         return {label: each.starting_at(start) for label, each in problem.items()}
     return problem.starting_at(start)
+
+
+def _name_in(source: str) -> str:
+    """Return a name that a file of Python makes at its top and that speaks of a problem; nothing of it is run."""
+    try:
+        body = ast.parse(Path(source).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return "problem"
+    names = [each.name for each in body if isinstance(each, ast.FunctionDef)]
+    names += [to.id for each in body if isinstance(each, ast.Assign) for to in each.targets if isinstance(to, ast.Name)]
+    return next((name for name in names if "problem" in name.lower()), "problem")
 
 
 def is_file(source: str) -> bool:
@@ -183,5 +197,5 @@ def _import_problem(source: str) -> Problem | Mapping[str, Problem]:
     if callable(found) and not isinstance(found, Problem):
         found = found()
     if not isinstance(found, (Problem, Mapping)):
-        raise TypeError(f"{source} is a {type(found).__name__}, expected a ravine.Problem or a mapping of them")
+        raise TypeError(f"{source} is {kind_of(found)}, expected a ravine.Problem or a mapping of them")
     return found

@@ -14,9 +14,9 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from ravine._format import listed
-from ravine._study.contract import axes, check_single
+from ravine._study.contract import axes, check_single, plane_of
 from ravine.plot._canvas.hues import DASHES
-from ravine.plot._canvas.labels import FreeSpace, literal
+from ravine.plot._canvas.labels import FreeSpace, draw_label, literal
 from ravine.plot._canvas.sheet import limits_of, name_axes, widen
 from ravine.plot._canvas.style import ShownAxes, Style, calm, is_users, new_figure, style_on, with_own_settings
 from ravine.plot._canvas.words import Decays, dot_every
@@ -38,7 +38,8 @@ def surface(
     """Draw the loss over a plane.
 
     The bands are evenly spaced in the logarithm of the gap, loss minus the lowest loss of the grid: what lies
-    near the bottom is as legible as what lies far up. Some contours bear the loss itself.
+    near the bottom is as legible as what lies far up. Some contours bear the loss itself. Over a plane through three
+    places, `ravine.Plane.through`, these are marked as ``a``, ``b`` and ``c``.
 
     Parameters
     ----------
@@ -87,12 +88,14 @@ def surface(
     set_limits(ax, x, y)
     widen(ax, held)
     if theme.terrain:
+        _mark_places(ax, land, theme, FreeSpace(ax))
         return ax
     gaps = gaps_of(values)
     below = draw_bands(ax, x, y, values, theme, gaps)
     lines = draw_levels(ax, x, y, values, theme, gaps)
     free = FreeSpace(ax)
     name_holes(ax, x, y, values, theme, 8.0, free)
+    _mark_places(ax, land, theme, free)
     if lines is not None:
         number_lines(lines, free, theme, below)
     if gaps is None:
@@ -104,6 +107,17 @@ def surface(
         place = box.x1 + 0.2 / wide, box.y0, 0.14 / wide, 0.93 * box.height
         draw_band_key(figure.add_axes(place, label="key"), values, gaps, theme)
     return ax
+
+
+def _mark_places(ax: Axes, land: xr.Dataset, theme: Style, free: FreeSpace) -> None:
+    """Mark and name the places that a plane was made through, those that are on the map."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    for name, (x, y) in ((plane_of(land) or {}).get("places") or {}).items():
+        if not (left <= x <= right and low <= y <= high):
+            continue
+        ax.plot(x, y, ls="", marker="o", ms=6.5, mew=1.2, mec=theme.ground, mfc=theme.accent, zorder=4, gid="place")
+        free.mark(free.points([(x, y)]), 4.5)
+        draw_label(ax, name, (x, y), theme, color=theme.accent, free=free, size=10.0, near=5.0, lead=False)
 
 
 BAR = 1.0

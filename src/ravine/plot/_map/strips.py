@@ -34,7 +34,7 @@ SPAN = 20.0
 """Ratio of the largest to the smallest value from which a strip's scale is logarithmic."""
 
 HEADROOM = 1e3
-"""How far above the first loss one that blows up is followed."""
+"""How far above the first loss one that blows up is followed, where half of it and more lies below."""
 
 
 def kinds_of(panels: Sequence[Panel]) -> tuple[str, ...]:
@@ -79,7 +79,8 @@ def _draw_gap(ax: Axes, panel: Panel, theme: Style, scale: float, last: bool) ->
     alone = len(panel.runs) == 1
     shown = [(k, run) for k, run in enumerate(panel.runs) if "drawn_loss" in run and "loss" in run]
     losses = {k: [run[name].values.astype(float) for name in ("loss", "drawn_loss")] for k, run in shown}
-    _set_sides(ax, [step_values(run) for _, run in shown], [each for pair in losses.values() for each in pair], scale)
+    whole = [each for pair in losses.values() for each in pair]
+    cut = _set_sides(ax, [step_values(run) for _, run in shown], whole, scale)
     wide = 1.0 if len(shown) > 4 else 1.4
     for k, run in shown:
         steps, (true, drawn) = step_values(run), losses[k]
@@ -102,11 +103,14 @@ def _draw_gap(ax: Axes, panel: Panel, theme: Style, scale: float, last: bool) ->
         words = off_text(found) + (f", {percent(found.share)} of the loss's range" if np.isfinite(found.share) else "")
         words = worded(f"{name}: {words}" if name else words, unit_of(shown[0][1]))
         color = theme.ink if alone else theme.accents[panel.names.index(name)]
+        if cut and min(each for each in (found.true, found.drawn) if np.isfinite(each)) > ax.get_ylim()[1]:
+            words += ", above the cut"
         _write_beside(ax, free, words, _places_of(found, ax), color, theme, scale)
     decay = " without weight decay" * bool(panel.decay)
     titles = (
-        f"loss{decay} at each step: true, and drawn beneath it (dashed)",
-        f"loss{decay}: true, and drawn (dashed)",
+        f"loss{decay} at each step: true, and drawn beneath it (dashed){cut}",
+        f"loss{decay}: true, and drawn (dashed){cut}",
+        f"loss{cut}" if cut else f"loss{decay}: true, and drawn (dashed)",
     )
     unit = unit_of(shown[0][1])
     _write_title(ax, [worded(each, unit) for each in titles], theme, scale)
@@ -167,7 +171,7 @@ def _draw_sharpness(ax: Axes, panel: Panel, theme: Style, scale: float, last: bo
     bears = {k: bearable_curvature(run) for k, run in shown}
     limits = {k: each.values for k, each in bears.items() if not isinstance(each, Reason)}
     sharp = {k: run["sharpness"].values.astype(float) for k, run in shown}
-    _set_sides(
+    cut = _set_sides(
         ax, [step_values(run) for _, run in shown], list(sharp.values()), scale, beside=list(limits.values()), zero=True
     )
     top = ax.get_ylim()[1]
@@ -199,6 +203,7 @@ def _draw_sharpness(ax: Axes, panel: Panel, theme: Style, scale: float, last: bo
     beside = f", and its {whole}limit at the lr (dotted)" if limits else "; no limit: theory speaks of torch.optim.SGD"
     short = f", {whole}limit dotted" if limits else "; no limit for this optimizer"
     titles = [f"sharpness, the largest curvature of the loss{beside}", f"sharpness{beside}", f"sharpness{short}"]
+    titles = [each + cut for each in titles] + [f"sharpness{cut}"] * bool(cut)
     _write_title(ax, titles, theme, scale)
     _number_steps(ax, scale, last, theme, unit_of(shown[0][1]))
 
@@ -245,8 +250,12 @@ def _set_sides(
     *,
     beside: Sequence[Array] = (),
     zero: bool = False,
-) -> None:
-    """Set scale, limits and numbers of a strip; `beside` are values that may leave it at the top."""
+) -> str:
+    """Set scale, limits and numbers of a strip, and say where it is cut; `beside` are values that may leave it.
+
+    What blows up late is followed so far that its beginning can be read, and no farther; what is far up for most of
+    its steps is shown whole.
+    """
     ends = [float(each[k]) for each in steps for k in (0, -1)]
     first, last = min(ends), max(ends)
     edge = 0.02 * (last - first) or 0.5
@@ -255,7 +264,9 @@ def _set_sides(
     ceiling = HEADROOM * max(
         (abs(float(each[np.isfinite(each)][0])) for each in values if np.isfinite(each).any()), default=1.0
     )
-    found = found[np.abs(found) <= ceiling] if (np.abs(found) <= ceiling).any() else found
+    inside = np.abs(found) <= ceiling
+    cut = 2 * int(inside.sum()) >= len(found) > int(inside.sum())
+    found = found[inside] if cut else found
     near = [float(each[np.isfinite(each)].min()) for each in beside if np.isfinite(each).any()]
     low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
     high = max([high, *(each for each in near if each > 0)])
@@ -272,6 +283,7 @@ def _set_sides(
     bottom, top = ax.get_ylim()
     ticks = write_ticks(round_numbers(bottom if log else max(bottom, low), top, 3, log), log)
     ax.set_yticks(ticks.places, [literal(word) for word in ticks.words])
+    return f"; cut at {number_text(top)}" if cut else ""
 
 
 def _write_title(ax: Axes, titles: Sequence[str], theme: Style, scale: float) -> None:
