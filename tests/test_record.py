@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import gc
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -13,6 +15,7 @@ import random
 import resource
 import signal
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -27,6 +30,7 @@ from ravine._record.losses import Window
 from ravine._record.members import find_optimizers
 from ravine._store.recording import About, Writer, read_entries
 from ravine._study.rule import rule_of
+from ravine.plot._canvas.words import knobs, settings_text
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +242,124 @@ def test_a_scheduler_and_buffers():
     assert found.buffers.sel(buffer="1.num_batches_tracked").values.tolist() == [0, 3, 6, 8]
     assert found.layer.values.tolist() == ["0", "1", "3"]
     assert recorder.steps == 8
+
+
+def scheduled(kind, params, *, steps=30, every=1, optimizer=torch.optim.SGD, **given):
+    """Record under a scheduler; return the run, and the lr of each group at each step."""
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    rule = optimizer(params(model), **{"lr": 0.1, **given})
+    schedule, rates = kind(rule), []
+    with ravine.record(model, rule, criterion, every=every) as recorder:
+        for _ in range(steps):
+            rates.append([group["lr"] for group in rule.param_groups])
+            rule.zero_grad()
+            criterion(model(x), y).backward()
+            rule.step()
+            schedule.step()
+    rates.append([group["lr"] for group in rule.param_groups])
+    return recorder.dataset(), np.array(rates)
+
+
+def everything(model):
+    return model.parameters()
+
+
+def in_groups(model):
+    return [{"params": model[0].parameters(), "lr": 1e-4}, {"params": model[2].parameters()}]
+
+
+def in_equal_groups(model):
+    return [{"params": model[0].parameters(), "weight_decay": 0.1}, {"params": model[2].parameters()}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "lr", "low", "high"),
+    [
+        (lambda rule: torch.optim.lr_scheduler.LambdaLR(rule, lambda k: min(1, k / 10)), 0.1, "0", "0.1"),
+        (lambda rule: torch.optim.lr_scheduler.LinearLR(rule, 0.01, total_iters=10), 0.1, "0.001", "0.1"),
+        (lambda rule: torch.optim.lr_scheduler.StepLR(rule, 10), 0.1, "0.001", "0.1"),
+        (lambda rule: torch.optim.lr_scheduler.OneCycleLR(rule, 0.01, 30), 0.0004, None, "0.01"),
+    ],
+    ids=["warm-up", "linear", "steps", "one cycle"],
+)
+def test_the_lr_of_a_run_is_what_its_scheduler_was_given(kind, lr, low, high):
+    run, rates = scheduled(kind, everything)
+    assert run.lr == pytest.approx(lr)
+    assert np.array_equal(run.scheduled_lr, rates[:, 0])
+    assert json.loads(run.position.attrs["provenance"])["settings"]["lr"] == float(run.lr)
+    assert low is None or rates[:-1].min() == pytest.approx(float(low))
+    assert rates[:-1].max() == pytest.approx(float(high))
+    said = f"{low or '4 × 10⁻⁸'} … {high}"
+    assert knobs(run).removeprefix("Plain ").startswith(f"SGD, lr {said}")
+    assert settings_text(run).startswith(f"SGD(lr={said}")
+    assert f"SGD, lr {said}" in ravine.plot.losses(run.assign(loss=run.batch_loss)).texts[0].get_text()
+
+
+def test_a_descent_and_its_recording_have_one_name():
+    x, y = data()
+    warm = functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda k: min(1, k / 10))
+    run, _ = scheduled(warm, everything)
+    descent = ravine.descend(ravine.Problem.of(network(), "mse", (x, y)), lr=0.1, scheduler=warm, steps=30)
+    assert descent.lr == run.lr
+    assert knobs(descent) == knobs(run) == "Plain SGD, lr 0 … 0.1"
+    fixed = descent.assign(scheduled_lr=descent.scheduled_lr * 0 + 0.1)
+    assert knobs(fixed) == "Plain SGD, lr 0.1"
+
+
+def test_what_a_scheduler_of_another_training_left_behind_is_no_setting():
+    model, criterion, (x, y) = network(), torch.nn.MSELoss(), data()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.optim.lr_scheduler.StepLR(rule, 10)
+    rule.param_groups[0]["lr"] = 0.01
+    with ravine.record(model, rule, criterion, every=1) as recorder:
+        for _ in range(5):
+            criterion(model(x), y).backward()
+            rule.step()
+    run = recorder.dataset()
+    assert "scheduled_lr" not in run
+    assert run.lr == json.loads(run.position.attrs["provenance"])["settings"]["lr"] == 0.01
+
+
+def test_an_lr_that_is_that_of_some_parameters_is_not_the_runs():
+    """Groups whose learning rates differ have no scheduled_lr; those that share one do."""
+    cosine = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=30)
+    run, rates = scheduled(cosine, in_groups, momentum=0.9)
+    assert (rates[0] == [1e-4, 0.1]).all()
+    assert "scheduled_lr" not in run
+    assert "lr" not in run.coords
+    told = json.loads(run.position.attrs["provenance"])
+    assert told["moved"] == ["lr"]
+    assert {name: own["lr"] for name, _, own in told["leaves"]} == {
+        "0.weight": 1e-4, "0.bias": 1e-4, "2.weight": 0.1, "2.bias": 0.1
+    }  # fmt: skip
+    warm = functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda k: min(1, k / 10))
+    run, rates = scheduled(warm, in_groups)  # both begin at 0
+    assert "scheduled_lr" not in run
+    assert "lr" not in run.coords
+    told = json.loads(run.position.attrs["provenance"])
+    assert [own["lr"] for _, _, own in told["leaves"]] == [1e-4, 1e-4, 0.1, 0.1]
+    run, rates = scheduled(warm, in_equal_groups)
+    assert run.lr == 0.1
+    assert np.array_equal(run.scheduled_lr, rates[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [(in_groups, "no limit: groups of parameters have settings of their own"), (everything, "limit at")],
+)
+def test_maps_of_a_warm_up_name_its_range_and_why_there_is_no_limit(params, said):
+    warm = functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda k: min(1, k / 10))
+    run, _ = scheduled(warm, params)
+    problem = ravine.Problem.of(network(), "mse", data())
+    plane = ravine.Plane.ends(run)
+    path = plane.project(run, problem).assign(sharpness=ravine.sharpness(problem, run, steps=range(0, 31, 10)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = ravine.plot.descent(path, ravine.surface(problem, plane=plane, points=5))
+    strip = next(ax for ax in figure.axes if ax.get_label() == "sharpness")
+    assert said in strip.get_title(loc="left")
+    assert any("lr=0 … 0.1" in each.get_text() for each in figure.texts) == (params is everything)
 
 
 def test_accumulation_with_validation_in_between():

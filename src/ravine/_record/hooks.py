@@ -11,7 +11,7 @@ import torch
 
 from ravine._record.iterations import Iterations
 from ravine._record.losses import Window, is_trained_on, loss_in
-from ravine._record.members import Members, scheduled_now
+from ravine._record.members import Members, rates_now, scheduled_now
 from ravine._record.owners import Hook, Hung
 from ravine._record.snapshots import Snapshots
 from ravine._record.tell import tell
@@ -49,6 +49,8 @@ class Hooks:
         self._window = Window(members.tensors.values())
         self._loss = np.nan
         self._lr = optimizers[0].param_groups[0].get("lr")
+        self._members = members
+        self._rates = rates_now(optimizers, members)
         self._lr_moved = False
         self._unfrozen = Unfrozen(model, criterion, optimizers, members)
         self._over = False
@@ -173,7 +175,7 @@ class Hooks:
         shots.commit(self.steps, self._loss)  # each optimizer has made its part of the last step now
         self.due = shots.is_due(self.steps)
         if self.due:
-            shots.take(self.steps, scheduled_now(self._optimizers))
+            shots.take(self.steps, self._read_settings())
 
     def _end_step(self, first: bool) -> None:
         shots = self.shots
@@ -196,10 +198,14 @@ class Hooks:
         shots = self.shots
         shots.commit(self.steps, self._loss)
         self._unfrozen.tell_new(self.steps)
-        shots.finish(self.steps, scheduled_now(self._optimizers))
+        shots.finish(self.steps, self._read_settings())
         facts: dict[str, Any] = {"every": shots.every, "steps": self.steps, "share": round(shots.budget.share, 5)}
         facts |= {"moved": ["lr"]} if self._lr_moved else {}
         facts |= {"not recorded": sorted(self._unfrozen.names)} if self._unfrozen.names else {}
         if self._window.dtype is not None:
             facts["loss_dtype"] = "<f8" if self._window.dtype == torch.float64 else "<f4"
         shots.writer.end(facts)
+
+    def _read_settings(self) -> dict[str, float]:
+        self._lr_moved |= rates_now(self._optimizers, self._members) != self._rates
+        return scheduled_now(self._optimizers, self._members)
