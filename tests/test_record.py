@@ -32,6 +32,9 @@ from ravine._store.recording import About, Writer, read_entries
 from ravine._study.rule import rule_of
 from ravine.plot._canvas.words import knobs, settings_text
 
+pytestmark = pytest.mark.filterwarnings("ignore:the recording heard no loss", "ignore:the recording saw no step")
+"""Most look at positions alone."""
+
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -570,6 +573,54 @@ def test_the_loss_of_a_models_output():
     assert recorder.dataset().batch_loss.values[:3].tolist() == [each.item() for each in told]
 
 
+def warned_of(model, criterion, loss, *, other=None, steps=5, every=1, state=False):
+    """Return what is warned of in a recording, and after how many steps it was."""
+    x, y = data()
+    rule, seen = torch.optim.SGD(model.parameters(), lr=0.1), []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with ravine.record(model, other or rule, criterion, every=every) as recorder:
+            for _ in range(steps):
+                rule.zero_grad()
+                value = loss(model(x), y)
+                (recorder.loss(value) if state else value).backward()
+                rule.step()
+                seen.append(len(told))
+    return [str(each.message) for each in told], seen
+
+
+def test_a_recording_that_hears_no_loss_says_so_once_and_soon():
+    mse = torch.nn.MSELoss()
+    (said,), seen = warned_of(network(), torch.nn.MSELoss(), mse)  # another instance
+    assert "heard no loss up to step 3: this MSELoss was not called with gradients on: give the very object" in said
+    assert seen == [0, 0, 1, 1, 1]
+    (said,), seen = warned_of(network(), None, torch.nn.functional.mse_loss, every=4)
+    assert "heard no loss up to step 5: the model's output has none as .loss, and there is no criterion" in said
+    assert said.endswith("any other loss is stated by recorder.loss(value)")
+    (said,), _ = warned_of(network(), None, mse, steps=1)
+    assert "heard no loss up to step 1" in said
+    for every in (1, 4, "auto"):
+        assert warned_of(network(), mse, mse, every=every)[0] == []
+        assert warned_of(network(), None, torch.nn.functional.mse_loss, every=every, state=True)[0] == []
+    model = Answering(network())
+    x, y = data()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with warnings.catch_warnings(), ravine.record(model, rule):
+        warnings.simplefilter("error")
+        model(x, y).loss.backward()
+        rule.step()
+
+
+def test_a_recording_that_sees_no_step_says_so():
+    model, mse = network(), torch.nn.MSELoss()
+    (said,), _ = warned_of(model, mse, mse, other=torch.optim.Adam(model.parameters()))
+    assert "saw no step: none of the optimizers that it was given took one; give the very one whose step()" in said
+    with warnings.catch_warnings():  # the training broke off: that is said already
+        warnings.simplefilter("error")
+        with pytest.raises(KeyError), ravine.record(model, torch.optim.Adam(model.parameters()), mse):
+            raise KeyError
+
+
 def test_names_of_wrapped_tied_and_odd_models():
     class Odd(torch.nn.Module):
         def __init__(self):
@@ -905,7 +956,7 @@ def test_an_error_ends_the_recording_and_not_the_training(monkeypatch):
         ravine.record(model, rule, every=1) as recorder,
     ):
         train_plainly(model, rule, 6, broken)
-    assert len(told) == 1
+    assert len([each for each in told if "stopped" in str(each.message)]) == 1
     assert np.array_equal(flat(model), flat(alone))
     assert recorder.dataset().step.values.tolist() == [0, 1, 2]
     assert "TypeError" in recorder.dataset().position.attrs["provenance"]

@@ -17,6 +17,9 @@ from ravine._record.snapshots import Snapshots
 from ravine._record.tell import tell
 from ravine._record.unfrozen import Unfrozen
 
+SOON = 3
+"""Steps after which a recording that heard no loss says so, where it looks at one."""
+
 
 class Hooks:
     """What is done at each step of a loop: steps are counted, losses heard, and snapshots taken where they are due.
@@ -53,7 +56,7 @@ class Hooks:
         self._rates = rates_now(optimizers, members)
         self._lr_moved = False
         self._unfrozen = Unfrozen(model, criterion, optimizers, members)
-        self._over = False
+        self._over = self._told_unheard = False
         self._handles: list[Any] = []
         self._due_handles: list[Any] = []
         """Of the hooks that hang at steps with a snapshot alone."""
@@ -105,9 +108,11 @@ class Hooks:
         except Exception as reason:
             self._stop(reason)
 
-    def finish(self) -> None:
-        """Take the last snapshot, and say what is known of the whole."""
+    def finish(self, *, broke: bool = False) -> None:
+        """Take the last snapshot, and say what is known of the whole; `broke`: an error ended the training."""
         self.safely(self._finish)
+        if not self.stopped and not broke:
+            self._tell_missing()
         if self.stopped:
             with suppress(OSError):  # the disk is full, say
                 self.shots.writer.end({"every": self.shots.every, "stopped": self.stopped})
@@ -120,6 +125,26 @@ class Hooks:
             f"the recording stopped after step {self.steps} ({self.stopped}); the training goes on, and the "
             f"{len(self.shots.steps)} snapshots before are kept"
         )
+
+    def _tell_missing(self) -> None:
+        """Warn of a recording that saw no step; or, once, of one that heard no loss."""
+        if self.steps == self.shots.first:
+            tell(
+                "the recording saw no step: none of the optimizers that it was given took one; give the very one whose "
+                "step() the loop calls"
+            )
+        elif self._window.dtype is None and not self._told_unheard:
+            self._told_unheard = True
+            silent = (
+                "the model's output has none as .loss, and there is no criterion: give the module that computes it"
+                if self._criterion is None
+                else f"this {type(self._criterion).__name__} was not called with gradients on: give the very object "
+                "that the loop calls, or none where the model, or its trainer, gives the loss"
+            )
+            tell(
+                f"the recording heard no loss up to step {self.steps}: {silent}; any other loss is stated by "
+                "recorder.loss(value)"
+            )
 
     # -- what each does: most steps have no snapshot, and at those only the last one is there and counts ---------------
 
@@ -185,6 +210,8 @@ class Hooks:
             self._window.clear()
         if not first:
             return
+        if self.steps - shots.first >= SOON and shots.waiting is not None:
+            self._tell_missing()
         if self._iterations is None:
             shots.commit(self.steps, self._loss)
         self.due = shots.arrive(self.steps)
