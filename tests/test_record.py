@@ -24,6 +24,7 @@ import torch
 
 import bare
 import ravine
+from ravine._format import listed
 from ravine._record import budget, snapshots
 from ravine._record.iterations import Iterations
 from ravine._record.losses import Window
@@ -685,6 +686,40 @@ def test_several_optimizers_of_one_model():
     assert "lr" not in found.coords
     moved = np.linalg.norm(places[1][-9:] - places[0][-9:]) / np.linalg.norm(places[0][-9:])
     assert float(found.update_ratio.sel(layer="2")[0]) == pytest.approx(moved, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (torch.optim.Adam, torch.optim.Adam),
+        (torch.optim.RMSprop, torch.optim.RMSprop),
+        (torch.optim.SGD, torch.optim.AdamW),
+        (SAM, torch.optim.Adam),
+    ],
+    ids=lambda kinds: "-".join(kind.__name__ for kind in kinds),
+)
+def test_nothing_is_said_from_the_rule_of_several_optimizers(kinds):
+    """Nor that they are not what they are: two of torch's are no namesake of one."""
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    first = {"base": torch.optim.SGD} if kinds[0] is SAM else {}
+    rules = [kinds[0](model[0].parameters(), lr=0.01, **first), kinds[1](model[2].parameters(), lr=0.01)]
+    with ravine.record(model, rules, criterion, every=1) as recorder:
+        for _ in range(10):
+            for rule in rules:
+                rule.zero_grad()
+            criterion(model(x), y).backward()
+            for rule in rules:
+                rule.base_optimizer.step() if isinstance(rule, SAM) else rule.step()
+    run = recorder.dataset()
+    problem = ravine.Problem.of(model, criterion, (x, y))
+    path = ravine.Plane.ends(run).project(run, problem)
+    for study in (path, run.assign(loss=path.loss)):
+        found = ravine.explain(study)
+        assert {each.kind for each in found} <= {"course", "map", "plane", "path"}
+        assert not any("several" in str(each) or " is not " in str(each) for each in found)
+    names = listed([type(each).__name__ for each in find_optimizers(rules)])
+    assert str(rule_of(run)) == f"{names} is not torch.optim.SGD"
 
 
 def train_two(when, *, rare_first=True, every=1, steps=9):

@@ -215,7 +215,9 @@ def _groups_of(rule: torch.optim.Optimizer, members: Members) -> list[dict[str, 
 def path_of_rules(optimizers: Sequence[torch.optim.Optimizer]) -> str:
     """Return the class of an optimizer as runs record it; of several, what no rule is known by."""
     paths = [path_of(type(each)) for each in optimizers]
-    return paths[0] if len(paths) == 1 else f"several:{listed(paths)}"
+    if len(paths) == 1:
+        return paths[0]
+    return f"several ({listed(paths)}):{listed([type(each).__name__ for each in optimizers])}"
 
 
 def _same(one: Any, other: Any) -> bool:
