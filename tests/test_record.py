@@ -1283,6 +1283,33 @@ def test_a_compiled_loss_is_heard_at_each_snapshot():
     assert not criterion._forward_hooks
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, where it traces an optimizer
+@pytest.mark.parametrize("every", [1, 4, "auto"])
+def test_a_compiled_step_is_recorded(every):
+    """What the recorder does at a step is no part of what a compiler makes of it."""
+    x, y = data()
+
+    def train(record):
+        model, criterion, places = network(), torch.nn.MSELoss(), []
+        rule = torch.optim.Adam(model.parameters(), lr=0.01)
+        step = torch.compile(rule.step, backend="eager")
+        with record(model, rule, criterion, every=every) as recorder:
+            for _ in range(14):
+                places.append(flat(model))
+                rule.zero_grad()
+                criterion(model(x), y).backward()
+                step()
+        torch._dynamo.reset()
+        return model, rule, recorder, np.stack([*places, flat(model)])
+
+    _, recorder, places = both(train)
+    run = recorder.dataset()
+    assert not recorder.stopped
+    assert run.step.values.tolist() == ([*range(0, 14, every), 14] if every != "auto" else [*range(15)])
+    assert np.array_equal(run.position, places[run.step])
+    assert np.isfinite(run.batch_loss[:-1]).all()
+
+
 def test_one_snapshot_that_takes_long_thins_nothing_out_for_ever(clock):
     model = network()
     rule = torch.optim.SGD(model.parameters(), lr=0.1)

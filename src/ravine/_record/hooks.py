@@ -57,6 +57,7 @@ class Hooks:
         self._lr_moved = False
         self._unfrozen = Unfrozen(model, criterion, optimizers, members)
         self._over = self._told_unheard = False
+        self._pre_hooks: list[tuple[torch.optim.Optimizer, Hook]] = []
         self._handles: list[Any] = []
         self._due_handles: list[Any] = []
         """Of the hooks that hang at steps with a snapshot alone."""
@@ -67,7 +68,8 @@ class Hooks:
 
     def attach(self) -> None:
         """Hang them onto the optimizers, and onto what gives the losses."""
-        self._handles = [rule.register_step_post_hook(Hook(self._after, rule)) for rule in self._optimizers]
+        self._handles = [rule.register_step_post_hook(Hook(self._after, rule, apart=True)) for rule in self._optimizers]
+        self._pre_hooks = [(rule, Hook(self._before, rule, apart=True)) for rule in self._optimizers]
         self._attach_due()
 
     def detach(self) -> None:
@@ -76,14 +78,14 @@ class Hooks:
         self._detach_due()
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._pre_hooks = [], []
         if self._iterations is not None:
             self._iterations.detach()
 
     def _attach_due(self) -> None:
         """Hang what a snapshot needs: the loss, and the parameters before the step."""
         if not self._due_handles:
-            self._due_handles = [rule.register_step_pre_hook(Hook(self._before, rule)) for rule in self._optimizers]
+            self._due_handles = [rule.register_step_pre_hook(each) for rule, each in self._pre_hooks]
             self._due_handles.append(Hung(self._saw, self._owner))
 
     def _detach_due(self) -> None:
