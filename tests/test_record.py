@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import gc
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -13,6 +15,7 @@ import random
 import resource
 import signal
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -21,12 +24,17 @@ import torch
 
 import bare
 import ravine
+from ravine._format import listed
 from ravine._record import budget, snapshots
 from ravine._record.iterations import Iterations
 from ravine._record.losses import Window
 from ravine._record.members import find_optimizers
 from ravine._store.recording import About, Writer, read_entries
 from ravine._study.rule import rule_of
+from ravine.plot._canvas.words import knobs, settings_text
+
+pytestmark = pytest.mark.filterwarnings("ignore:the recording heard no loss", "ignore:the recording saw no step")
+"""Most look at positions alone."""
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +248,124 @@ def test_a_scheduler_and_buffers():
     assert recorder.steps == 8
 
 
+def scheduled(kind, params, *, steps=30, every=1, optimizer=torch.optim.SGD, **given):
+    """Record under a scheduler; return the run, and the lr of each group at each step."""
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    rule = optimizer(params(model), **{"lr": 0.1, **given})
+    schedule, rates = kind(rule), []
+    with ravine.record(model, rule, criterion, every=every) as recorder:
+        for _ in range(steps):
+            rates.append([group["lr"] for group in rule.param_groups])
+            rule.zero_grad()
+            criterion(model(x), y).backward()
+            rule.step()
+            schedule.step()
+    rates.append([group["lr"] for group in rule.param_groups])
+    return recorder.dataset(), np.array(rates)
+
+
+def everything(model):
+    return model.parameters()
+
+
+def in_groups(model):
+    return [{"params": model[0].parameters(), "lr": 1e-4}, {"params": model[2].parameters()}]
+
+
+def in_equal_groups(model):
+    return [{"params": model[0].parameters(), "weight_decay": 0.1}, {"params": model[2].parameters()}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "lr", "low", "high"),
+    [
+        (lambda rule: torch.optim.lr_scheduler.LambdaLR(rule, lambda k: min(1, k / 10)), 0.1, "0", "0.1"),
+        (lambda rule: torch.optim.lr_scheduler.LinearLR(rule, 0.01, total_iters=10), 0.1, "0.001", "0.1"),
+        (lambda rule: torch.optim.lr_scheduler.StepLR(rule, 10), 0.1, "0.001", "0.1"),
+        (lambda rule: torch.optim.lr_scheduler.OneCycleLR(rule, 0.01, 30), 0.0004, None, "0.01"),
+    ],
+    ids=["warm-up", "linear", "steps", "one cycle"],
+)
+def test_the_lr_of_a_run_is_what_its_scheduler_was_given(kind, lr, low, high):
+    run, rates = scheduled(kind, everything)
+    assert run.lr == pytest.approx(lr)
+    assert np.array_equal(run.scheduled_lr, rates[:, 0])
+    assert json.loads(run.position.attrs["provenance"])["settings"]["lr"] == float(run.lr)
+    assert low is None or rates[:-1].min() == pytest.approx(float(low))
+    assert rates[:-1].max() == pytest.approx(float(high))
+    said = f"{low or '4 × 10⁻⁸'} … {high}"
+    assert knobs(run).removeprefix("Plain ").startswith(f"SGD, lr {said}")
+    assert settings_text(run).startswith(f"SGD(lr={said}")
+    assert f"SGD, lr {said}" in ravine.plot.losses(run.assign(loss=run.batch_loss)).texts[0].get_text()
+
+
+def test_a_descent_and_its_recording_have_one_name():
+    x, y = data()
+    warm = functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda k: min(1, k / 10))
+    run, _ = scheduled(warm, everything)
+    descent = ravine.descend(ravine.Problem.of(network(), "mse", (x, y)), lr=0.1, scheduler=warm, steps=30)
+    assert descent.lr == run.lr
+    assert knobs(descent) == knobs(run) == "Plain SGD, lr 0 … 0.1"
+    fixed = descent.assign(scheduled_lr=descent.scheduled_lr * 0 + 0.1)
+    assert knobs(fixed) == "Plain SGD, lr 0.1"
+
+
+def test_what_a_scheduler_of_another_training_left_behind_is_no_setting():
+    model, criterion, (x, y) = network(), torch.nn.MSELoss(), data()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.optim.lr_scheduler.StepLR(rule, 10)
+    rule.param_groups[0]["lr"] = 0.01
+    with ravine.record(model, rule, criterion, every=1) as recorder:
+        for _ in range(5):
+            criterion(model(x), y).backward()
+            rule.step()
+    run = recorder.dataset()
+    assert "scheduled_lr" not in run
+    assert run.lr == json.loads(run.position.attrs["provenance"])["settings"]["lr"] == 0.01
+
+
+def test_an_lr_that_is_that_of_some_parameters_is_not_the_runs():
+    """Groups whose learning rates differ have no scheduled_lr; those that share one do."""
+    cosine = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=30)
+    run, rates = scheduled(cosine, in_groups, momentum=0.9)
+    assert (rates[0] == [1e-4, 0.1]).all()
+    assert "scheduled_lr" not in run
+    assert "lr" not in run.coords
+    told = json.loads(run.position.attrs["provenance"])
+    assert told["moved"] == ["lr"]
+    assert {name: own["lr"] for name, _, own in told["leaves"]} == {
+        "0.weight": 1e-4, "0.bias": 1e-4, "2.weight": 0.1, "2.bias": 0.1
+    }  # fmt: skip
+    warm = functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda k: min(1, k / 10))
+    run, rates = scheduled(warm, in_groups)  # both begin at 0
+    assert "scheduled_lr" not in run
+    assert "lr" not in run.coords
+    told = json.loads(run.position.attrs["provenance"])
+    assert [own["lr"] for _, _, own in told["leaves"]] == [1e-4, 1e-4, 0.1, 0.1]
+    run, rates = scheduled(warm, in_equal_groups)
+    assert run.lr == 0.1
+    assert np.array_equal(run.scheduled_lr, rates[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [(in_groups, "no limit: groups of parameters have settings of their own"), (everything, "limit at")],
+)
+def test_maps_of_a_warm_up_name_its_range_and_why_there_is_no_limit(params, said):
+    warm = functools.partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda k: min(1, k / 10))
+    run, _ = scheduled(warm, params)
+    problem = ravine.Problem.of(network(), "mse", data())
+    plane = ravine.Plane.ends(run)
+    path = plane.project(run, problem).assign(sharpness=ravine.sharpness(problem, run, steps=range(0, 31, 10)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = ravine.plot.descent(path, ravine.surface(problem, plane=plane, points=5))
+    strip = next(ax for ax in figure.axes if ax.get_label() == "sharpness")
+    assert said in strip.get_title(loc="left")
+    assert any("lr=0 … 0.1" in each.get_text() for each in figure.texts) == (params is everything)
+
+
 def test_accumulation_with_validation_in_between():
     x, y = data()
     seen = []
@@ -448,6 +574,54 @@ def test_the_loss_of_a_models_output():
     assert recorder.dataset().batch_loss.values[:3].tolist() == [each.item() for each in told]
 
 
+def warned_of(model, criterion, loss, *, other=None, steps=5, every=1, state=False):
+    """Return what is warned of in a recording, and after how many steps it was."""
+    x, y = data()
+    rule, seen = torch.optim.SGD(model.parameters(), lr=0.1), []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with ravine.record(model, other or rule, criterion, every=every) as recorder:
+            for _ in range(steps):
+                rule.zero_grad()
+                value = loss(model(x), y)
+                (recorder.loss(value) if state else value).backward()
+                rule.step()
+                seen.append(len(told))
+    return [str(each.message) for each in told], seen
+
+
+def test_a_recording_that_hears_no_loss_says_so_once_and_soon():
+    mse = torch.nn.MSELoss()
+    (said,), seen = warned_of(network(), torch.nn.MSELoss(), mse)  # another instance
+    assert "heard no loss up to step 3: this MSELoss was not called with gradients on: give the very object" in said
+    assert seen == [0, 0, 1, 1, 1]
+    (said,), seen = warned_of(network(), None, torch.nn.functional.mse_loss, every=4)
+    assert "heard no loss up to step 5: the model's output has none as .loss, and there is no criterion" in said
+    assert said.endswith("any other loss is stated by recorder.loss(value)")
+    (said,), _ = warned_of(network(), None, mse, steps=1)
+    assert "heard no loss up to step 1" in said
+    for every in (1, 4, "auto"):
+        assert warned_of(network(), mse, mse, every=every)[0] == []
+        assert warned_of(network(), None, torch.nn.functional.mse_loss, every=every, state=True)[0] == []
+    model = Answering(network())
+    x, y = data()
+    rule = torch.optim.SGD(model.parameters(), lr=0.1)
+    with warnings.catch_warnings(), ravine.record(model, rule):
+        warnings.simplefilter("error")
+        model(x, y).loss.backward()
+        rule.step()
+
+
+def test_a_recording_that_sees_no_step_says_so():
+    model, mse = network(), torch.nn.MSELoss()
+    (said,), _ = warned_of(model, mse, mse, other=torch.optim.Adam(model.parameters()))
+    assert "saw no step: none of the optimizers that it was given took one; give the very one whose step()" in said
+    with warnings.catch_warnings():  # the training broke off: that is said already
+        warnings.simplefilter("error")
+        with pytest.raises(KeyError), ravine.record(model, torch.optim.Adam(model.parameters()), mse):
+            raise KeyError
+
+
 def test_names_of_wrapped_tied_and_odd_models():
     class Odd(torch.nn.Module):
         def __init__(self):
@@ -512,6 +686,40 @@ def test_several_optimizers_of_one_model():
     assert "lr" not in found.coords
     moved = np.linalg.norm(places[1][-9:] - places[0][-9:]) / np.linalg.norm(places[0][-9:])
     assert float(found.update_ratio.sel(layer="2")[0]) == pytest.approx(moved, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (torch.optim.Adam, torch.optim.Adam),
+        (torch.optim.RMSprop, torch.optim.RMSprop),
+        (torch.optim.SGD, torch.optim.AdamW),
+        (SAM, torch.optim.Adam),
+    ],
+    ids=lambda kinds: "-".join(kind.__name__ for kind in kinds),
+)
+def test_nothing_is_said_from_the_rule_of_several_optimizers(kinds):
+    """Nor that they are not what they are: two of torch's are no namesake of one."""
+    x, y = data()
+    model, criterion = network(), torch.nn.MSELoss()
+    first = {"base": torch.optim.SGD} if kinds[0] is SAM else {}
+    rules = [kinds[0](model[0].parameters(), lr=0.01, **first), kinds[1](model[2].parameters(), lr=0.01)]
+    with ravine.record(model, rules, criterion, every=1) as recorder:
+        for _ in range(10):
+            for rule in rules:
+                rule.zero_grad()
+            criterion(model(x), y).backward()
+            for rule in rules:
+                rule.base_optimizer.step() if isinstance(rule, SAM) else rule.step()
+    run = recorder.dataset()
+    problem = ravine.Problem.of(model, criterion, (x, y))
+    path = ravine.Plane.ends(run).project(run, problem)
+    for study in (path, run.assign(loss=path.loss)):
+        found = ravine.explain(study)
+        assert {each.kind for each in found} <= {"course", "map", "plane", "path"}
+        assert not any("several" in str(each) or " is not " in str(each) for each in found)
+    names = listed([type(each).__name__ for each in find_optimizers(rules)])
+    assert str(rule_of(run)) == f"{names} is not torch.optim.SGD"
 
 
 def train_two(when, *, rare_first=True, every=1, steps=9):
@@ -783,7 +991,7 @@ def test_an_error_ends_the_recording_and_not_the_training(monkeypatch):
         ravine.record(model, rule, every=1) as recorder,
     ):
         train_plainly(model, rule, 6, broken)
-    assert len(told) == 1
+    assert len([each for each in told if "stopped" in str(each.message)]) == 1
     assert np.array_equal(flat(model), flat(alone))
     assert recorder.dataset().step.values.tolist() == [0, 1, 2]
     assert "TypeError" in recorder.dataset().position.attrs["provenance"]
@@ -1073,6 +1281,33 @@ def test_a_compiled_loss_is_heard_at_each_snapshot():
     assert recorder.dataset().step.values.tolist() == [*range(0, 25, 4)]
     assert np.isfinite(recorder.dataset().batch_loss[:-1]).all()
     assert not criterion._forward_hooks
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, where it traces an optimizer
+@pytest.mark.parametrize("every", [1, 4, "auto"])
+def test_a_compiled_step_is_recorded(every):
+    """What the recorder does at a step is no part of what a compiler makes of it."""
+    x, y = data()
+
+    def train(record):
+        model, criterion, places = network(), torch.nn.MSELoss(), []
+        rule = torch.optim.Adam(model.parameters(), lr=0.01)
+        step = torch.compile(rule.step, backend="eager")
+        with record(model, rule, criterion, every=every) as recorder:
+            for _ in range(14):
+                places.append(flat(model))
+                rule.zero_grad()
+                criterion(model(x), y).backward()
+                step()
+        torch._dynamo.reset()
+        return model, rule, recorder, np.stack([*places, flat(model)])
+
+    _, recorder, places = both(train)
+    run = recorder.dataset()
+    assert not recorder.stopped
+    assert run.step.values.tolist() == ([*range(0, 14, every), 14] if every != "auto" else [*range(15)])
+    assert np.array_equal(run.position, places[run.step])
+    assert np.isfinite(run.batch_loss[:-1]).all()
 
 
 def test_one_snapshot_that_takes_long_thins_nothing_out_for_ever(clock):

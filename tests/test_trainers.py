@@ -15,6 +15,9 @@ import ravine
 from ravine._record.budget import Budget
 from ravine.trainers import _callback, _hugging_face, _lightning
 
+pytestmark = pytest.mark.filterwarnings("ignore:the recording heard no loss", "ignore:the recording saw no step")
+"""Most look at positions alone."""
+
 
 @pytest.fixture(autouse=True)
 def seeded():

@@ -25,8 +25,9 @@ def describe(
 ) -> About:
     """Return what the numbers of a recording are: of which tensors and buffers, under which settings, made by what."""
     coords, settings, leaves = settings_of(optimizers, members)
+    planned, given, its = settings_of(optimizers, members, initial=True)
     if criterion is not None:
-        coords["criterion"] = name_of(criterion)
+        coords["criterion"] = planned["criterion"] = name_of(criterion)
     rule = type(optimizers[0])
     facts = provenance(
         f"{'torch.optim.' if rule.__module__.startswith('torch.optim') else rule.__module__ + '.'}"
@@ -43,8 +44,9 @@ def describe(
         str(torch.empty(0, dtype=members.dtype).numpy().dtype.str),
         {name: list(owner.get_buffer(own).shape) for name, (owner, own) in buffers.items()},
         list(members.layers),
-        list(scheduled_now(optimizers)),
+        list(scheduled_now(optimizers, members)),
         coords,
         json.loads(facts),
         positions,
+        {"coords": planned, "facts": {"settings": given, **made_by(path_of_rules(optimizers), its)}},
     )

@@ -11,11 +11,14 @@ import torch
 
 from ravine._record.iterations import Iterations
 from ravine._record.losses import Window, is_trained_on, loss_in
-from ravine._record.members import Members, scheduled_now
+from ravine._record.members import Members, rates_now, scheduled_now
 from ravine._record.owners import Hook, Hung
 from ravine._record.snapshots import Snapshots
 from ravine._record.tell import tell
 from ravine._record.unfrozen import Unfrozen
+
+SOON = 3
+"""Steps after which a recording that heard no loss says so, where it looks at one."""
 
 
 class Hooks:
@@ -49,9 +52,12 @@ class Hooks:
         self._window = Window(members.tensors.values())
         self._loss = np.nan
         self._lr = optimizers[0].param_groups[0].get("lr")
+        self._members = members
+        self._rates = rates_now(optimizers, members)
         self._lr_moved = False
         self._unfrozen = Unfrozen(model, criterion, optimizers, members)
-        self._over = False
+        self._over = self._told_unheard = False
+        self._pre_hooks: list[tuple[torch.optim.Optimizer, Hook]] = []
         self._handles: list[Any] = []
         self._due_handles: list[Any] = []
         """Of the hooks that hang at steps with a snapshot alone."""
@@ -62,7 +68,8 @@ class Hooks:
 
     def attach(self) -> None:
         """Hang them onto the optimizers, and onto what gives the losses."""
-        self._handles = [rule.register_step_post_hook(Hook(self._after, rule)) for rule in self._optimizers]
+        self._handles = [rule.register_step_post_hook(Hook(self._after, rule, apart=True)) for rule in self._optimizers]
+        self._pre_hooks = [(rule, Hook(self._before, rule, apart=True)) for rule in self._optimizers]
         self._attach_due()
 
     def detach(self) -> None:
@@ -71,14 +78,14 @@ class Hooks:
         self._detach_due()
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._pre_hooks = [], []
         if self._iterations is not None:
             self._iterations.detach()
 
     def _attach_due(self) -> None:
         """Hang what a snapshot needs: the loss, and the parameters before the step."""
         if not self._due_handles:
-            self._due_handles = [rule.register_step_pre_hook(Hook(self._before, rule)) for rule in self._optimizers]
+            self._due_handles = [rule.register_step_pre_hook(each) for rule, each in self._pre_hooks]
             self._due_handles.append(Hung(self._saw, self._owner))
 
     def _detach_due(self) -> None:
@@ -103,9 +110,11 @@ class Hooks:
         except Exception as reason:
             self._stop(reason)
 
-    def finish(self) -> None:
-        """Take the last snapshot, and say what is known of the whole."""
+    def finish(self, *, broke: bool = False) -> None:
+        """Take the last snapshot, and say what is known of the whole; `broke`: an error ended the training."""
         self.safely(self._finish)
+        if not self.stopped and not broke:
+            self._tell_missing()
         if self.stopped:
             with suppress(OSError):  # the disk is full, say
                 self.shots.writer.end({"every": self.shots.every, "stopped": self.stopped})
@@ -118,6 +127,26 @@ class Hooks:
             f"the recording stopped after step {self.steps} ({self.stopped}); the training goes on, and the "
             f"{len(self.shots.steps)} snapshots before are kept"
         )
+
+    def _tell_missing(self) -> None:
+        """Warn of a recording that saw no step; or, once, of one that heard no loss."""
+        if self.steps == self.shots.first:
+            tell(
+                "the recording saw no step: none of the optimizers that it was given took one; give the very one whose "
+                "step() the loop calls"
+            )
+        elif self._window.dtype is None and not self._told_unheard:
+            self._told_unheard = True
+            silent = (
+                "the model's output has none as .loss, and there is no criterion: give the module that computes it"
+                if self._criterion is None
+                else f"this {type(self._criterion).__name__} was not called with gradients on: give the very object "
+                "that the loop calls, or none where the model, or its trainer, gives the loss"
+            )
+            tell(
+                f"the recording heard no loss up to step {self.steps}: {silent}; any other loss is stated by "
+                "recorder.loss(value)"
+            )
 
     # -- what each does: most steps have no snapshot, and at those only the last one is there and counts ---------------
 
@@ -173,7 +202,7 @@ class Hooks:
         shots.commit(self.steps, self._loss)  # each optimizer has made its part of the last step now
         self.due = shots.is_due(self.steps)
         if self.due:
-            shots.take(self.steps, scheduled_now(self._optimizers))
+            shots.take(self.steps, self._read_settings())
 
     def _end_step(self, first: bool) -> None:
         shots = self.shots
@@ -183,6 +212,8 @@ class Hooks:
             self._window.clear()
         if not first:
             return
+        if self.steps - shots.first >= SOON and shots.waiting is not None:
+            self._tell_missing()
         if self._iterations is None:
             shots.commit(self.steps, self._loss)
         self.due = shots.arrive(self.steps)
@@ -196,10 +227,14 @@ class Hooks:
         shots = self.shots
         shots.commit(self.steps, self._loss)
         self._unfrozen.tell_new(self.steps)
-        shots.finish(self.steps, scheduled_now(self._optimizers))
+        shots.finish(self.steps, self._read_settings())
         facts: dict[str, Any] = {"every": shots.every, "steps": self.steps, "share": round(shots.budget.share, 5)}
         facts |= {"moved": ["lr"]} if self._lr_moved else {}
         facts |= {"not recorded": sorted(self._unfrozen.names)} if self._unfrozen.names else {}
         if self._window.dtype is not None:
             facts["loss_dtype"] = "<f8" if self._window.dtype == torch.float64 else "<f4"
         shots.writer.end(facts)
+
+    def _read_settings(self) -> dict[str, float]:
+        self._lr_moved |= rates_now(self._optimizers, self._members) != self._rates
+        return scheduled_now(self._optimizers, self._members)

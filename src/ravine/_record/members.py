@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -153,15 +154,19 @@ def named_buffers(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Module, st
 
 
 def settings_of(
-    optimizers: Sequence[torch.optim.Optimizer], members: Members
+    optimizers: Sequence[torch.optim.Optimizer], members: Members, *, initial: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any], list[Leaf]]:
-    """Return the settings as they are now: the coordinates, all of them, and what each tensor has of its own."""
+    """Return the settings as they are now: the coordinates, all of them, and what each tensor has of its own.
+
+    With `initial` the lr is what a scheduler was given, where one has noted that: a warm-up begins elsewhere.
+    """
     if len(optimizers) > 1:  # whose rule moves which tensor how often is nobody's to say
         names = listed([type(each).__name__ for each in optimizers])
         return {"optimizer": names}, {}, []
     rule = optimizers[0]
-    recorded = {id(each) for each in members.tensors.values()}
-    groups = [group for group in rule.param_groups if any(id(each) in recorded for each in group["params"])]
+    groups = _groups_of(rule, members)
+    if initial:
+        groups = [{**group, "lr": group["initial_lr"]} if "initial_lr" in group else group for group in groups]
     group_of = {id(p): group for group in groups for p in group["params"]}
     common = {
         name: groups[0][name]
@@ -180,19 +185,39 @@ def settings_of(
     return {**coords, "optimizer": type(rule).__name__}, {n: plain(v) for n, v in common.items()}, leaves
 
 
-def scheduled_now(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, float]:
-    """Return the settings that a scheduler may move, as they are now; of several optimizers none."""
-    group = optimizers[0].param_groups[0]
+def scheduled_now(optimizers: Sequence[torch.optim.Optimizer], members: Members) -> dict[str, float]:
+    """Return the settings that a scheduler may move, as they are now; of several optimizers none.
+
+    One in which groups differ is NaN: it is that of no step, but of some parameters.
+    """
     if len(optimizers) > 1:
         return {}
+    each = [_moving_in(group) for group in _groups_of(optimizers[0], members)]
+    return {n: v if all(other.get(n) == v for other in each) else math.nan for n, v in each[0].items()}
+
+
+def rates_now(optimizers: Sequence[torch.optim.Optimizer], members: Members) -> list[float]:
+    """Return the lr of each group as it is now."""
+    return [_moving_in(group).get("lr", 0.0) for rule in optimizers for group in _groups_of(rule, members)]
+
+
+def _moving_in(group: Mapping[str, Any]) -> dict[str, float]:
     rate = {"lr": float(group["lr"])} if "lr" in group else {}
     return rate | settings_now(group)
+
+
+def _groups_of(rule: torch.optim.Optimizer, members: Members) -> list[dict[str, Any]]:
+    """Return the groups of an optimizer that hold any tensor that is recorded."""
+    recorded = {id(each) for each in members.tensors.values()}
+    return [group for group in rule.param_groups if any(id(each) in recorded for each in group["params"])]
 
 
 def path_of_rules(optimizers: Sequence[torch.optim.Optimizer]) -> str:
     """Return the class of an optimizer as runs record it; of several, what no rule is known by."""
     paths = [path_of(type(each)) for each in optimizers]
-    return paths[0] if len(paths) == 1 else f"several:{listed(paths)}"
+    if len(paths) == 1:
+        return paths[0]
+    return f"several ({listed(paths)}):{listed([type(each).__name__ for each in optimizers])}"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -23,11 +23,17 @@ class Hook:
     in a way of its own, what comes of the hook is Python's: a file must not need ravine to be read.
     """
 
-    def __init__(self, call: Callable[..., None], owner: Any) -> None:
+    def __init__(self, call: Callable[..., None], owner: Any, *, apart: bool = False) -> None:
         self.call, self.owner = call, owner
+        self.apart = torch.compiler.disable(call) if apart else call  # type: ignore[no-untyped-call]
+        """What a compiler is to call: it would make a part of its graph of what is done."""
 
     def __call__(self, owner: Any, *given: Any) -> None:
-        if owner is self.owner:  # replicas of a parallel module share their hooks
+        if owner is not self.owner:  # replicas of a parallel module share their hooks
+            return
+        if torch.compiler.is_compiling():
+            self.apart(owner, *given)
+        else:
             self.call(owner, *given)
 
     def __copy__(self) -> Callable[..., None]:

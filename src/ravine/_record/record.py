@@ -185,7 +185,7 @@ class Recorder:
         self.hooks.detach()
         if self.criterion is not None:
             leave(self.criterion, self)
-        self.hooks.finish()
+        self.hooks.finish(broke=error is not None)
         self._ended = True
 
     def loss(self, value: Any) -> Any:

@@ -44,7 +44,8 @@ class About:
 
     `shapes` are those of the parameters in their order, `buffers` those of the buffers; `layers` are the names along
     which the ratios of updates are told, `moving` the settings that are read at each snapshot; `coords` are the
-    settings of the optimizer and `facts` what the provenance says. Where there are no `positions` the entries are all.
+    settings of the optimizer and `facts` what the provenance says; `planned` are those of both where a scheduler moves
+    the lr: as it was given, and not as the first step had it. Where there are no `positions` the entries are all.
     """
 
     shapes: Shapes
@@ -55,6 +56,7 @@ class About:
     coords: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     positions: bool = True
+    planned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def entry(self) -> np.dtype[Any]:
@@ -257,7 +259,14 @@ def open_recording(folder: Path) -> xr.Dataset:
         end = json.loads((folder / END).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         end = {"stopped": "its process ended before the recording did"}
-    told = json.dumps({**about.facts, **end})
+    rates = {name: entries["settings"][:, k] for k, name in enumerate(about.moving)}
+    moving = {
+        n
+        for n, values in rates.items()
+        if n in end.get("moved", ()) or ((values != values[0]) & np.isfinite(values)).any()
+    }
+    planned = about.planned if "lr" in {*moving, *end.get("moved", ())} else {}
+    told = json.dumps({**about.facts, **planned.get("facts", {}), **end})
 
     def variable(name: str, dims: Sequence[str], values: NDArray[Any]) -> xr.Variable:
         entry = CONTRACT.get(name)
@@ -266,7 +275,8 @@ def open_recording(folder: Path) -> xr.Dataset:
 
     data: dict[str, xr.Variable] = {}
     unit = COUNTED.get(str(about.facts.get("counted")), "step")
-    coords: dict[str, Any] = {**about.coords, "step": ("step", entries["step"], name_steps(unit))}
+    steps = ("step", entries["step"], name_steps(unit))
+    coords: dict[str, Any] = {**planned.get("coords", about.coords), "step": steps}
     if about.positions:
         position = _rows(folder / POSITION, entries["row"], size_of(about.shapes), np.dtype(about.dtype))
         data["position"] = variable("position", ("step", "parameter"), position)
@@ -274,10 +284,11 @@ def open_recording(folder: Path) -> xr.Dataset:
     if np.isfinite(entries["batch_loss"]).any() or "loss_dtype" in end:
         losses = entries["batch_loss"].astype(end.get("loss_dtype", about.dtype))
         data["batch_loss"] = variable("batch_loss", ("step",), losses)
-    for k, name in enumerate(about.moving):
-        moved = entries["settings"][:, k]
-        if name in end.get("moved", ()) or (moved != moved[0]).any():
-            data[f"scheduled_{name}"] = variable(f"scheduled_{name}", ("step",), moved)
+    for name in about.moving:
+        if (
+            name in moving and np.isfinite(rates[name]).all()
+        ):  # else groups differ in it: no one number is that of a step
+            data[f"scheduled_{name}"] = variable(f"scheduled_{name}", ("step",), rates[name])
     if about.buffers:
         held = _rows(folder / BUFFERS, entries["row"], size_of(about.buffers), np.dtype("<f8"))
         data["buffers"] = variable("buffers", ("step", "buffer"), held)

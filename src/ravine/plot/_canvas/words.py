@@ -59,7 +59,12 @@ def knobs(runs: xr.Dataset) -> str:
     """
     values = scalars(runs)
     turned = {n: v for n, v in values.items() if n == "lr" or (n in UNWORDED and v != UNWORDED[n])}
-    words = [n if v is True else label_text(n, v) for n, v in turned.items() if v is not False]
+    moved = rates_text(runs)
+    words = [
+        f"lr {moved}" if moved and n == "lr" else n if v is True else label_text(n, v)
+        for n, v in turned.items()
+        if v is not False
+    ]
     varied = [str(n) for n, c in runs.coords.variables.items() if c.ndim and n in (*SETTINGS, *LOOP_SETTINGS)]
     words += [_values_text(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
     optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
@@ -124,6 +129,26 @@ def scalars(runs: xr.Dataset) -> dict[str, Any]:
     return {n: found[n] for n in order if found[n] == found[n]}  # NaN: not a setting of this optimizer
 
 
+def rates_text(runs: xr.Dataset) -> str:
+    """Write from which lr to which the steps went that a scheduler moved it for; nothing where none did.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> from functools import partial
+    >>> from torch.optim.lr_scheduler import LinearLR
+    >>> warm = partial(LinearLR, start_factor=0.1, total_iters=5)
+    >>> rates_text(ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, scheduler=warm))
+    '0.01 … 0.1'
+    """
+    if "scheduled_lr" not in runs or "step" not in runs["scheduled_lr"].dims:
+        return ""
+    moved = runs["scheduled_lr"].isel(step=slice(None, -1)).values.astype(np.float64)  # no step is taken at the last
+    known = moved[np.isfinite(moved)]
+    ends = dict.fromkeys(number_text(float(each)) for each in (known.min(), known.max())) if known.size else {}
+    return " … ".join(ends) if len(ends) > 1 else ""
+
+
 def settings_text(runs: xr.Dataset) -> str:
     """Write the optimizer with every setting that is not at its usual value."""
     values = scalars(runs)
@@ -131,6 +156,8 @@ def settings_text(runs: xr.Dataset) -> str:
     loop = {n: values.pop(n) for n in LOOP_SETTINGS if n in values}
     unsaid = UNSAID | UNSAID_OF.get(str(name), {})
     shown = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items() if v != unsaid.get(n)]
+    moved = rates_text(runs)
+    shown = [f"lr={moved}" if moved and each.startswith("lr=") else each for each in shown]
     own = decays_text(coupled_decay(runs)) if "position" in runs else ""
     shown += [f"weight_decay={own}"] * bool(own)
     told = f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)

@@ -386,7 +386,7 @@ def _write_drops(pen: Pen, run: xr.Dataset, track: Array) -> None:
     lr = scheduled_rates(run)
     if lr is None:
         return
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # a warm-up may begin at 0
         falls = np.concatenate([[1.0], lr[1:] / lr[:-1], [1.0]])
     # a step down between two plateaus; a cosine that dies away is no drop
     places = np.flatnonzero((falls[1:-1] <= 2 / 3) & (falls[:-2] > 0.9) & (falls[2:] > 0.9)) + 1

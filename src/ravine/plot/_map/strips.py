@@ -200,12 +200,20 @@ def _draw_sharpness(ax: Axes, panel: Panel, theme: Style, scale: float, last: bo
     if limits:
         _name_limit(ax, free, [run for _, run in shown], shown, limits, theme, scale)
     whole = "" if all(sees_all_data(run) for _, run in shown) else "whole-batch "
-    beside = f", and its {whole}limit at the lr (dotted)" if limits else "; no limit: theory speaks of torch.optim.SGD"
-    short = f", {whole}limit dotted" if limits else "; no limit for this optimizer"
+    why, instead = _why_no_limit([each for each in bears.values() if isinstance(each, Reason)])
+    beside = f", and its {whole}limit at the lr (dotted)" if limits else f"; no limit: {why}"
+    short = f", {whole}limit dotted" if limits else f"; no limit{instead}"
     titles = [f"sharpness, the largest curvature of the loss{beside}", f"sharpness{beside}", f"sharpness{short}"]
     titles = [each + cut for each in titles] + [f"sharpness{cut}"] * bool(cut)
     _write_title(ax, titles, theme, scale)
     _number_steps(ax, scale, last, theme, unit_of(shown[0][1]))
+
+
+def _why_no_limit(reasons: Sequence[Reason]) -> tuple[str, str]:
+    """Say why theory has no limit for any of the runs: whole, and in few words."""
+    if all(reason.kind == "other optimizer" for reason in reasons):
+        return "theory speaks of torch.optim.SGD", " for this optimizer"
+    return "; ".join(dict.fromkeys(map(str, reasons))), ""
 
 
 def _name_limit(
