@@ -599,6 +599,23 @@ def test_own_points_pasted_dragged_added_and_taken_away(visit):
     assert "points=0,1;1," in page.url
 
 
+@pytest.mark.parametrize("points", ["1,5;2,5;3,5", "0,1;1,3;2,2;9,4", "-3,-40;1,2"])
+def test_the_maps_of_own_points_follow_the_runs(browser, file, points):
+    visit = Visit(browser, f"{file.as_uri()}#points={points}&lr=0.02&momentum=0.9")
+    places = visit.page.evaluate(
+        "ravine.visible().filter(({ facts }) => !facts.diverged).map(({ facts, panelView: { view }, panelView }) =>"
+        " Array.from({ length: facts.taken + 1 }, (_, k) => panelView.at(facts.run.position, k))"
+        ".map(([x, y]) => [x / view.width, y / view.height]))"
+    )
+    assert len(places) >= 2
+    assert all(0 <= share <= 1 for path in places for place in path for share in place)
+    before = visit.page.evaluate("ravine.ranges")
+    visit.page.evaluate("ravine.change({ lr: 1e6 })")  # what diverges takes no map along
+    visit.rest()
+    assert visit.page.evaluate("ravine.ranges") == before
+    visit.close()
+
+
 def test_another_problem_with_its_own_knob(visit):
     page = visit.page
     page.select_option("select", "quadratic")
