@@ -365,10 +365,12 @@ def serving(problem, **settings):
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
-    yield f"{address}/#token={TOKEN}"
-    server.should_exit = True
-    thread.join()
-    bound.close()
+    try:
+        yield f"{address}/#token={TOKEN}"
+    finally:
+        server.should_exit = server.force_exit = True  # a page that a failed test left open is not waited for
+        thread.join()
+        bound.close()
 
 
 @pytest.fixture
@@ -398,7 +400,8 @@ def test_a_pin_of_what_python_runs_stays_as_a_ghost(browser, served):
 
 
 INSIDE = (
-    "ravine.visible().every(({ facts: { run: { position } }, panelView }) => position.every((_, k) => k % 2 ||"
+    "ravine.visible().every(({ facts: { run: { position } }, panelView }) => panelView.view &&"
+    " position.every((_, k) => k % 2 ||"
     " (([x, y]) => x >= 0 && y >= 0 && x <= panelView.view.width && y <= panelView.view.height)"
     "(panelView.at(position, k / 2))))"
 )
