@@ -192,6 +192,19 @@ def test_sliders_by_mouse_by_key_and_by_number(visit):
         assert name in page.inner_text(".message")
 
 
+def test_a_number_that_is_none_leaves_its_field(visit):
+    page, runs = visit.page, visit.bits()
+    for field, before in (("start, weight", "6"), ("start, bias", "-3"), ("lr, as a number", "0.1")):
+        for text in ("1,5", "", "six", "1e999"):
+            page.fill(f"[aria-label='{field}']", text)
+            page.keyboard.press("Tab")
+            visit.rest()
+            assert page.input_value(f"[aria-label='{field}']") == before
+            assert f"must be a finite number, got “{text}”" in page.inner_text(".message")
+            assert ("the decimal sign is a point" in page.inner_text(".message")) is (text == "1,5")
+    assert visit.bits() == runs
+
+
 def test_the_start_by_mouse_by_double_click_and_by_key(visit):
     page = visit.page
     handle = page.locator("section[aria-label=L1Loss] .handle")
@@ -566,6 +579,8 @@ def test_own_points_pasted_dragged_added_and_taken_away(visit):
         ("1 2\n3", "line 2 has 1 value"),
         ("a b\n1 2\n2 x", "line 3: “x” is no finite number"),
         ("1,2\n1,3", "two different places"),
+        ("1,234;5\n2,345;6", "line 1 has 3 values"),
+        ("0,5;1,5\n2;1.5", "line 1 has 4 values"),
         ("1,2\n2,1e20", "the loss at weight 0, bias 0 is inf"),
     ):
         page.fill("dialog textarea", text)
@@ -597,6 +612,60 @@ def test_own_points_pasted_dragged_added_and_taken_away(visit):
     visit.rest()
     assert len(visit.state["points"]["inputs"]) == 4
     assert "points=0,1;1," in page.url
+
+
+@pytest.mark.parametrize("points", ["1,5;2,5;3,5", "0,1;1,3;2,2;9,4", "-3,-40;1,2"])
+def test_the_maps_of_own_points_follow_the_runs(browser, file, points):
+    visit = Visit(browser, f"{file.as_uri()}#points={points}&lr=0.02&momentum=0.9")
+    places = visit.page.evaluate(
+        "ravine.visible().filter(({ facts }) => !facts.diverged).map(({ facts, panelView: { view }, panelView }) =>"
+        " Array.from({ length: facts.taken + 1 }, (_, k) => panelView.at(facts.run.position, k))"
+        ".map(([x, y]) => [x / view.width, y / view.height]))"
+    )
+    assert len(places) >= 2
+    assert all(0 <= share <= 1 for path in places for place in path for share in place)
+    before = visit.page.evaluate("ravine.ranges")
+    visit.page.evaluate("ravine.change({ lr: 1e6 })")  # what diverges takes no map along
+    visit.rest()
+    assert visit.page.evaluate("ravine.ranges") == before
+    visit.close()
+
+
+@pytest.mark.parametrize("text", ["0,5;1\n1,25;2,5\n3;4", "x1;effect\n0,5;1\n1,25;2,5\n3;4", "0,5\t1\n1,25\t2,5\n3\t4"])
+def test_decimal_commas_are_found_out(visit, text):
+    page = visit.page
+    page.click(".chart .text:has-text('edit points')")
+    page.fill("dialog textarea", text)
+    page.click("dialog .main")
+    visit.rest()
+    assert visit.state["points"] == {"inputs": [0.5, 1.25, 3], "targets": [1, 2.5, 4]}
+
+
+@pytest.mark.parametrize("rows", ["1990,1 1991,2 1992,3 2000,5", "0,1 1,2 2,2", "100,1 101,5 103,2"])
+def test_pasted_points_begin_at_the_lr_that_a_table_of_them_gets(browser, file, visit, rows, tmp_path):
+    page, table = visit.page, tmp_path / "points.csv"
+    table.write_text("\n".join(["x,y", *rows.split()]))
+    lr = make_page(ravine.Problem.from_csv(table), "points")["cards"]["points"]["lr"]
+    page.click(".chart .text:has-text('edit points')")
+    page.fill("dialog textarea", rows.replace(" ", "\n"))
+    page.click("dialog .main")
+    visit.rest()
+    assert visit.state["lr"] == lr
+    assert not page.evaluate("ravine.shown[0].facts.diverged")
+    assert page.evaluate("ravine.knobs.lr.low") < lr < page.evaluate("ravine.knobs.lr.high")
+    again = Visit(browser, page.url)
+    assert (again.state, again.bits()) == (visit.state, visit.bits())
+    spot = page.evaluate(
+        "(() => { const { fit, state: { points } } = ravine, b = fit.canvas.getBoundingClientRect();"
+        " return [b.x + fit.X(points.inputs[0]), b.y + fit.Y(points.targets[0])]; })()"
+    )
+    drag(page, spot, (spot[0] + 25, spot[1] - 30))  # another lr would suit these now, the chosen one stays
+    visit.rest()
+    assert visit.state["lr"] == lr
+    again.close()
+    again = Visit(browser, page.url)
+    assert (again.state, again.bits()) == (visit.state, visit.bits())
+    again.close()
 
 
 def test_another_problem_with_its_own_knob(visit):

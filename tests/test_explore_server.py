@@ -365,10 +365,12 @@ def serving(problem, **settings):
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
-    yield f"{address}/#token={TOKEN}"
-    server.should_exit = True
-    thread.join()
-    bound.close()
+    try:
+        yield f"{address}/#token={TOKEN}"
+    finally:
+        server.should_exit = server.force_exit = True  # a page that a failed test left open is not waited for
+        thread.join()
+        bound.close()
 
 
 @pytest.fixture
@@ -395,6 +397,34 @@ def test_a_pin_of_what_python_runs_stays_as_a_ghost(browser, served):
     page.keyboard.press("p")
     wait_until(page, "!ravine.shown[0].pinned")
     context.close()
+
+
+INSIDE = (
+    "ravine.visible().every(({ facts: { run: { position } }, panelView }) => panelView.view &&"
+    " position.every((_, k) => k % 2 ||"
+    " (([x, y]) => x >= 0 && y >= 0 && x <= panelView.view.width && y <= panelView.view.height)"
+    "(panelView.at(position, k / 2))))"
+)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_map_of_a_loss_of_ones_own_follows_the_run_and_has_the_column(browser):
+    bump = ravine.Problem(lambda p: p["x"] ** 2 + 3 * p["y"] ** 2 + torch.sin(3 * p["x"]), {"x": 2.0, "y": 1.0})
+    with serving(bump, lr=0.05) as address:
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        page = context.new_page()
+        page.goto(address)
+        wait_until(page, f"ravine.shown.length > 0 && {INSIDE}")
+        for momentum in ("0.9", "0.95"):
+            page.fill("[aria-label='momentum, as a number']", momentum)
+            page.keyboard.press("Enter")
+            wait_until(page, f"ravine.shown[0].facts.settings.momentum === {momentum} && !ravine.request && {INSIDE}")
+        stage, maps = page.locator(".panel .stage").first.bounding_box(), page.locator(".maps").bounding_box()
+        assert page.locator(".pace").is_hidden()
+        assert stage["width"] > 0.9 * maps["width"]
+        assert stage["y"] + stage["height"] < 742  # above the step bar
+        wait_until(page, "ravine.gridOf(0, ravine.panelViews[0].view, false) !== null")
+        context.close()
 
 
 @pytest.mark.filterwarnings("default")

@@ -2,10 +2,10 @@
 
 import { copyText, editPoints, showChoices, showKeys, showText } from './dialogs.js';
 import { readColors, setText } from './dom.js';
-import { settingsOf } from './optimizers.js';
+import { isSgd, settingsOf } from './optimizers.js';
 import { download, drawPicture, saveCanvas } from './picture.js';
 import { checkRun, sayProof, speaksOf } from './proof.js';
-import { initialState, makePointsCard, writeLink } from './state.js';
+import { initialState, makePointsCard, rangesOf, writeLink } from './state.js';
 import { scriptOf } from './verdict.js';
 
 export class Actions {
@@ -15,17 +15,17 @@ export class Actions {
       this.say('A line needs points at two different places at least.');
       return;
     }
-    if (this.card.name !== 'your points') {
-      this.card = { ...makePointsCard(this.card), ranges: this.card.ranges };
-      this.state = { ...this.state, problem: this.card.name };
-    }
-    this.change({ points: { inputs: xs, targets: ys } }, options);
+    const points = { inputs: xs, targets: ys };
+    this.card = { ...makePointsCard(this.card, points), ranges: this.card.ranges };
+    this.state = { ...this.state, problem: this.card.name };
+    this.knobs = rangesOf(this.card, this.state);
+    this.change({ points }, options);
     this.header.build();
   }
 
   usePoints(points) {
-    const card = makePointsCard(this.cards.article ?? this.card);
-    this.take(card, { ...initialState(card), ...settingsOf(this.state), steps: this.state.steps, theme: this.state.theme, points });
+    const card = makePointsCard(this.cards.article ?? this.card, points), { lr } = isSgd(this.state) ? card : this.state;
+    this.take(card, { ...initialState(card), ...settingsOf(this.state), lr, steps: this.state.steps, theme: this.state.theme, points });
   }
 
   editPoints() {

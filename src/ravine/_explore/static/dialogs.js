@@ -25,7 +25,7 @@ export function editPoints(app) {
     app.usePoints(found.points);
   };
   const actions = element('div', { className: 'row' }, element('button', { type: 'button', className: 'main', onclick: use }, 'use these points'));
-  const note = element('p', { className: 'reason' }, 'Two columns: input and target, with a comma, tab or blank between. A heading is passed over. The line starts at weight 0, bias 0.');
+  const note = element('p', { className: 'reason' }, 'Two columns: input and target, with a comma, semicolon, tab or blank between. A heading is passed over. The line starts at weight 0, bias 0.');
   const box = openDialog(app, 'your points', note, area, fault, actions);
 }
 

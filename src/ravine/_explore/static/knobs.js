@@ -4,6 +4,7 @@ import { element, setAttribute, setProperty, setStyle, setText } from './dom.js'
 import { number, place as placeText } from './format.js';
 import { followArrows } from './hands.js';
 import { NUMBERS as SETTINGS, OPTIMIZERS, SWITCHES, has, nameOf, usualOf } from './optimizers.js';
+import { finite } from './state.js';
 import { bestLr, bestMomentum, rate } from './theory.js';
 import { callOf, typed } from './verdict.js';
 
@@ -50,9 +51,12 @@ export class Knobs {
     this.start = [0, 1].map((k) => {
       const field = element('input', { className: 'value', inputMode: 'decimal', autocomplete: 'off' });
       field.addEventListener('change', () => {
-        const value = Number(field.value.replace('−', '-'));
-        if (field.value.trim() && Number.isFinite(value)) app.change({ start: app.state.start.with(k, value) });
-        else app.say(`the start must be a finite number, got “${field.value}”`);
+        const value = finite(field.value.replace('−', '-'));
+        if (value !== undefined) app.change({ start: app.state.start.with(k, value) });
+        else {
+          app.say(`the start must be a finite number, got ${quoted(field.value)}`);
+          field.value = String(app.state.start[k]);
+        }
       });
       return field;
     });
@@ -62,10 +66,10 @@ export class Knobs {
 
   // a typed number; what is none is said, and the old one stays
   take(name, field) {
-    const text = field.value.trim().replace('−', '-'), value = Number(text), { whole } = this.app.knobs[name];
+    const value = finite(field.value.replace('−', '-')), { whole } = this.app.knobs[name];
     const least = { delta: 0, beta: 0 }[name];
     let fault = '';
-    if (!text || !Number.isFinite(value)) fault = `${name} must be a finite number, got “${field.value}”`;
+    if (value === undefined) fault = `${name} must be a finite number, got ${quoted(field.value)}`;
     else if (whole && !(Number.isInteger(value) && value >= 1 && value <= 10000)) fault = `steps must be a whole number from 1 to 10,000, got “${field.value}”`;
     else if (least !== undefined && !(value > 0)) fault = `${name} must be above 0, got “${field.value}”`;
     else if (name === 'condition' && value < 1) fault = `condition must be at least 1, got “${field.value}”`;
@@ -161,6 +165,9 @@ function findBetterLr(curvatures, settings) {
   const lr = bestLr(curvatures, settings), slowest = (at) => Math.max(...curvatures.map((c) => rate(c, { ...settings, lr: at })));
   return slowest(lr) < slowest(settings.lr) - 1e-6 ? lr : NaN;
 }
+
+// what was typed, with a word on what many type
+const quoted = (text) => `“${text}”${/\d,\d/.test(text) ? ': the decimal sign is a point' : ''}`;
 
 // whether somebody is typing into it
 const isHeld = (field) => field.getRootNode().activeElement === field;

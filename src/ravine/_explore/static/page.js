@@ -4,7 +4,7 @@ import { Curves } from './curves.js';
 import { Actions } from './actions.js';
 import { element, setAttribute, setText } from './dom.js';
 import { Fit } from './fit.js';
-import { frameOf } from './frame.js';
+import { frameOf, widen } from './frame.js';
 import { Header } from './header.js';
 import { Knobs } from './knobs.js';
 import { Panel } from './panels.js';
@@ -144,6 +144,7 @@ export class App extends Actions {
     if (this.dirty) this.compute();
     if (!this.shown.length) return;
     if (this.resting) this.fold();
+    if (!this.moving && !this.card.ranges[this.card.axes[0]]) this.ranges = widen(this.ranges, this.shown, this.start, this.swap);
     this.renderAll();
     if (this.resting) {
       this.resting = false;

@@ -146,7 +146,7 @@ export class PythonRuns {
   gridOf(index, view) {
     const nx = 81, ny = Math.round((nx * view.height) / view.width), { x0, x1, y0, y1 } = view, key = [x0, x1, y0, y1, nx, ny].join();
     if (this.asked !== key) {
-      this.asked = key;
+      Object.assign(this, { asked: key, grids: null });  // until the answer comes there is no ground
       this.maps.send({ x: [x0, x1], y: [y0, y1], nx, ny }, (answer) => {
         if (answer.gone || answer.refused) return;
         const squares = Float64Array.from({ length: nx * ny }, (_, k) => (x0 + ((x1 - x0) * (k % nx)) / (nx - 1)) ** 2 + (y0 + ((y1 - y0) * Math.floor(k / nx)) / (ny - 1)) ** 2);

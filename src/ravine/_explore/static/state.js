@@ -2,6 +2,8 @@
 
 import { NUMBERS, OPTIMIZERS, SWITCHES, USUAL, isSgd, nameOf, settingsOf, usualOf } from './optimizers.js';
 import { findStray, makePanels } from './problem.js';
+import { eigen } from './quadratic.js';
+import { stabilityLimit } from './theory.js';
 
 export const MOST_STEPS = 10000, MOST_POINTS = 10000;
 const THEMES = ['light', 'dark'];
@@ -74,7 +76,7 @@ export function readLink(fragment, cards, own) {
   }
   if (parts.has('points')) {
     points = readPoints(parts.get('points').replaceAll(';', '\n'), cards.article).points;
-    if (points) card = makePointsCard(cards.article);
+    if (points) card = makePointsCard(cards.article, points);
     else drop('points');
   }
   const state = { ...initialState(card), points, problem: card.name };
@@ -89,7 +91,7 @@ export function readLink(fragment, cards, own) {
 }
 
 const shorten = (text) => (text.length > 24 ? `${text.slice(0, 24)}…` : text);
-const finite = (text) => (text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : undefined);
+export const finite = (text) => (text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : undefined);
 const whole = (text, low, high) => (/^\d+$/.test(text) && Number(text) >= low && Number(text) <= high ? Number(text) : undefined);
 
 function readOne(name, text, state, card) {
@@ -130,7 +132,7 @@ function readPin(text) {
 
 // Two numbers a line, with a comma, a semicolon, a tab or blanks between; a first line of words is taken as a heading.
 export function readPoints(text, article) {
-  const inputs = [], targets = [], lines = text.split(/\r?\n/);
+  const inputs = [], targets = [], lines = unpointed(text).split(/\r?\n/);
   for (const [k, line] of lines.entries()) {
     if (!line.trim()) continue;
     const words = line.trim().split(/\s*[,;\t]\s*|\s+/), where = `line ${k + 1}`;
@@ -143,13 +145,28 @@ export function readPoints(text, article) {
     targets.push(Number(words[1]));
   }
   if (new Set(inputs).size < 2) return { fault: 'a line needs points at two different places at least' };
-  const points = { inputs, targets }, lost = findStray(makePanels(article, {}, points), makePointsCard(article).start);
+  const points = { inputs, targets }, lost = findStray(makePanels(article, {}, points), [0, 0]);
   return lost ? { fault: `the loss at weight 0, bias 0 is ${lost}: take smaller numbers` } : { points };
 }
 
-// The problem of the article on other points, from (0, 0).
-export function makePointsCard(article) {
-  return { ...article, name: 'your points', ranges: {}, start: [0, 0], inputs: [], targets: [], names: ['x', 'y'] };
+// Points for commas within numbers, where each line has two of them with a semicolon, a tab or blanks between.
+function unpointed(text) {
+  const number = String.raw`\s*[-+]?\d+(?:,\d+)?(?:[eE][-+]?\d+)?\s*`, pair = new RegExp(`^${number}(?:[;\t]|\\s)${number}$`);
+  const lines = text.split(/\r?\n/).filter((line, k) => line.trim() && (k || /\d,\d/.test(line)));  // the first may be a heading
+  const sure = /\d,(?!\d{3}(?!\d))\d/.test(text);  // 1,234 may be a thousand and some
+  return sure && lines.every((line) => pair.test(line)) ? text.replaceAll(/(\d),(\d)/g, '$1.$2') : text;
+}
+
+// The problem of the article on other points, from (0, 0), with an lr that they bear.
+export function makePointsCard(article, { inputs }) {
+  return { ...article, name: 'your points', ranges: {}, start: [0, 0], inputs: [], targets: [], names: ['x', 'y'], lr: goodLr(inputs) };
+}
+
+// 0.1, or where mean squares diverge by it a fifth of their limit: as Python chooses it for a table.
+function goodLr(inputs) {
+  const mean = (of) => inputs.reduce((sum, x) => sum + of(x), 0) / inputs.length, [low, high] = eigen([2 * mean((x) => x * x), 2 * mean((x) => x), 2]).values;
+  const limit = stabilityLimit([low, high], { ...USUAL, lr: 0 });
+  return limit > 0.15 ? 0.1 : Number((limit / 5).toPrecision(1));
 }
 
 // ---- what people try ---------------------------------------------------------------------------------------------------
