@@ -154,3 +154,28 @@ def test_three_places_lie_on_any_plane():
         assert words in told or "misleads" in told, (count, told)
         if count == 3:
             assert words in told
+
+
+# ------------------------------------------------------------------------------------------------------------- titles
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "title", "settings"),
+    [
+        ("OneCycleLR(max_lr=0.5,total_steps=100)", "SGD, lr 2 × 10⁻⁶ … 0.5", "), OneCycleLR"),
+        ("StepLR(step_size=30,gamma=0.1)", "Plain SGD, lr 0.0001 … 0.1", "SGD(lr=0.0001 … 0.1), StepLR"),
+        (
+            lambda rule: torch.optim.lr_scheduler.LambdaLR(rule, lambda k: 0.5**k),
+            "Plain SGD, lr ",
+            " … 0.1)   100 steps",
+        ),
+    ],
+)
+def test_a_scheduled_run_is_not_titled_by_one_lr(scheduler, title, settings):
+    run = ravine.descend(ravine.gallery.article()["MSELoss"], lr=0.1, scheduler=scheduler)
+    low, high = float(run.scheduled_lr[:-1].min()), float(run.scheduled_lr[:-1].max())
+    head, beneath, *_ = (text.get_text() for text in ravine.plot.losses(run).texts)
+    assert head.startswith(title)
+    assert settings in beneath
+    assert high == pytest.approx(0.5 if "0.5" in head else 0.1)
+    assert low < high / 100

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from ravine._format import listed, names, number, setting, so_many
 from ravine._study.contract import at_or_by, last_step
 from ravine._study.counted import unit_of, worded
 from ravine._study.decay import decay_of
-from ravine._study.optimizer import SGD
+from ravine._study.optimizer import SGD, facts_made
 from ravine._study.rule import DEFAULTS, LOOP_SETTINGS, SETTINGS, conditions_of
 from ravine._study.units import unit_of_parameters
 from ravine.measure._arrival import broken_for_good
@@ -72,7 +73,7 @@ def knobs(runs: xr.Dataset) -> str:
     own = decays_text(coupled_decay(runs)) if "position" in runs and not varied else ""
     words += [f"weight decay {own}"] * bool(own)
     made = conditions_of(runs)
-    plain = made.optimizers == (SGD,) and not made.grouped and set(turned) <= {"lr"} and not varied
+    plain = made.optimizers == (SGD,) and not made.grouped and set(turned) <= {"lr"} and not varied and not made.moved
     return ", ".join([f"Plain {name}" if plain else name, *words])
 
 
@@ -161,7 +162,22 @@ def settings_text(runs: xr.Dataset) -> str:
     own = decays_text(coupled_decay(runs)) if "position" in runs else ""
     shown += [f"weight_decay={own}"] * bool(own)
     told = f"{name}({', '.join(shown)})" if name and shown else name or ", ".join(shown)
-    return ", ".join([told, *(label_text(n, v) for n, v in loop.items() if v != LOOP_SETTINGS[n])])
+    others = (label_text(n, v) for n, v in loop.items() if v != LOOP_SETTINGS[n])
+    return ", ".join(filter(None, [told, scheduler_text(runs), *others]))
+
+
+def scheduler_text(runs: xr.Dataset) -> str:
+    """Name the scheduler of torch that all runs have; nothing where they have none, or one of their own making.
+
+    Examples
+    --------
+    >>> import ravine
+    >>> scheduler_text(ravine.descend("rosenbrock", lr=1e-3, steps=9, scheduler="cosine"))
+    'CosineAnnealingLR'
+    """
+    spelled = {str(each.get("scheduler", "")) for each in facts_made(runs, "code") if isinstance(each, Mapping)}
+    found = re.match(r"torch\.optim\.lr_scheduler\.(\w+)\(", spelled.pop()) if len(spelled) == 1 else None
+    return found.group(1) if found else ""
 
 
 def subtitle(
