@@ -136,7 +136,7 @@ CONTRACT: Mapping[str, Entry] = {
 RECORDED = "ravine.record(model, optimizer, positions=True)"
 """What makes the positions of a recording, which is known by its ratios of updates."""
 
-PROJECTED = "plane.project(run, problem), at the positions that the study holds, with plane = ravine.Plane.pca(run)"
+PROJECTED = "plane.project(run, problem), of plane = ravine.Plane.pca(run)"
 """What evaluates the losses of a recording, or of checkpoints, which hold positions alone."""
 
 COORDINATES = frozenset(
@@ -188,7 +188,7 @@ make it with ravine.surface(problem, x=(-1, 1), y=(-1, 1))
             if name == "position" and "update_ratio" in study:
                 made_by = RECORDED
             if name == "loss" and "position" in study:
-                made_by = PROJECTED
+                made_by = f"{made_by}, or where positions were recorded with {PROJECTED}"
             raise ValueError(f"the study has no {name!r} ({entry.long_name}): make it with {made_by}")
     held = study.variables  # without the coordinates that each look into the study itself would join to it
     for name, entry in CONTRACT.items():
