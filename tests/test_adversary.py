@@ -30,7 +30,7 @@ NUMBER = re.compile(r"(?<![\w.,\[])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-
 
 def problem_of(random):
     """Return a random problem: a bowl, one that bends elsewhere, a regression, a valley, a small network."""
-    kind = random.choice(["bowl", "huber", "regression", "valley", "network", "logistic", "flat"])
+    kind = random.choice(["bowl", "huber", "regression", "valley", "network", "logistic", "flat", "left", "level"])
     size = int(random.integers(1, 4))
     if kind == "bowl":
         turn = np.linalg.qr(random.standard_normal((size, size)))[0]
@@ -56,6 +56,12 @@ def problem_of(random):
         return ravine.gallery.article()[str(random.choice(["MSELoss", "L1Loss", "HuberLoss"]))]
     if kind == "valley":
         return ravine.gallery.rosenbrock()
+    if kind == "left":  # a logarithm that steps may leave, and come back to
+        start = {"x": torch.tensor(random.uniform(0.2, 3.0), dtype=DOUBLE), "y": torch.tensor(1.0, dtype=DOUBLE)}
+        return ravine.Problem(lambda p: p["x"] ** 2 - 0.1 * torch.log(p["x"] + 1) + p["y"] ** 2, start)
+    if kind == "level":  # it cannot exceed its level, however it begins
+        start = {"x": torch.tensor(float(np.exp(random.uniform(-7, 1))), dtype=DOUBLE)}
+        return ravine.Problem(lambda p: 1 - torch.exp(-(p["x"] ** 2)), start, minimizers=[{"x": 0.0}])
     if kind == "flat":
         start = {n: torch.tensor(random.standard_normal() * 30, dtype=torch.float32) for n in "wb"}
         return ravine.Problem(lambda p: torch.sigmoid(p["w"] + p["b"]) ** 2, start)
@@ -173,8 +179,10 @@ def known_numbers(run, found):
         derived.append(2.0)  # ulp
     if found.kind == "still" and "still" in found.values:
         derived.append(found.values["still"] - 4)  # that many are named
-    if found.kind in ("bend", "swing", "margin", "beyond the limit") and "hessian" in run:
+    if found.kind in ("arrival", "bend", "swing", "margin", "beyond the limit") and "hessian" in run:
         derived += np.linalg.eigvalsh(run.hessian.values).tolist()  # a direction may be named by its curvature
+    if found.kind == "not finite":
+        derived.append(float(found.values["loss"]))
     if found.kind == "first step":
         derived.append(found.values["factor"])
     if found.kind == "dampening":
@@ -236,6 +244,25 @@ def check(run, found):
         assert not scheduled or sentence.startswith("As long as no schedule moves its settings, ")
     if found.kind == "clipping":
         check_treated(run, found)
+
+
+def check_outcome(run, told):
+    """One outcome: measured, told and counted alike; who came back, or arrives, has not diverged."""
+    losses, lost = run.loss.values.astype(float), bool(ravine.measure.diverged(run))
+    if not bool(run.coords.get("maximize", False)):
+        assert ("diverged" in told) == lost
+    assert lost or math.isfinite(losses[-1]) or "loss_every" in str(run.loss.attrs)
+    assert not lost or not math.isfinite(losses[-1]) or ravine.measure.objective(run).values.max() > 0
+    if "minimum_loss" in run:
+        fate = str(ravine.measure.arrival(run).outcome.values)
+        assert (fate == "diverged") == lost
+        assert not lost or told.get("arrival") is None or told["arrival"].values["outcome"] != "arrived"
+        assert lost == bool(ravine.measure.summary(run).diverged)
+    if "not finite" in told:
+        broken = np.flatnonzero(~np.isfinite(losses))
+        assert told["not finite"].values["count"] == len(broken)
+        assert told["not finite"].values["first"] == broken[0]
+        assert not lost or math.isfinite(losses[-1])
 
 
 def check_treated(run, found):
@@ -337,6 +364,7 @@ def adversary(seed, count):
         run = run_of(random)
         told = ravine.explain(run)
         assert len({each.kind for each in told}) == len(told), [each.kind for each in told]
+        check_outcome(run, {each.kind: each for each in told})
         for found in told:
             check(run, found)
         kinds |= {each.kind for each in told}

@@ -219,3 +219,77 @@ def test_what_goes_to_and_fro_along_one_direction_and_nearer_along_another():
     losses, _ = by_torch(kinked, start, torch.optim.SGD, 8000, lr=0.05)
     assert losses[-1] < losses[400] - 0.001
     assert "comes no nearer" not in " ".join(each.sentence for each in ravine.explain(run))
+
+
+# ---------------------------------------------------------------------- when it would arrive, and by which rate
+
+
+def squared(p):
+    return (p["x"] - 1000.0) ** 2 / 2
+
+
+@pytest.mark.parametrize(
+    ("lr", "at"), [(2e-7, 850.0), (2e-7, 899.0), (1e-7, 700.0)], ids=["far", "at the limit", "a smaller step"]
+)
+def test_where_rounding_stands_still_before_the_goal_nothing_is_forecast(lr, at):
+    """Float32 counts from 0 finely, and at the size of the goal no longer: torch stands still on the way."""
+    _, places = by_torch(squared, {"x": torch.tensor(at)}, torch.optim.SGD, 50, lr=lr)
+    assert (places == at).all()
+    assert (at - 1000.0) ** 2 > 0.01 * 1000.0**2
+    problem = ravine.Problem(squared, {"x": torch.tensor(0.0)}, minimizers=[{"x": 1000.0}])
+    run = ravine.descend(problem, lr=lr, steps=2000)
+    told = {each.kind: each for each in ravine.explain(run)}
+    assert "expected" not in told["arrival"].values
+    assert told["arrival"].sentence.startswith("After 2,000 steps it has not arrived")
+
+
+def test_a_forecast_that_rounding_leaves_alone_comes_true():
+    problem = ravine.Problem(squared, {"x": torch.tensor(0.0)}, minimizers=[{"x": 1000.0}])
+    run = ravine.descend(problem, lr=0.01, steps=20)
+    expected = {each.kind: each for each in ravine.explain(run)}["arrival"].values["expected"]
+    losses, _ = by_torch(squared, {"x": torch.tensor(0.0)}, torch.optim.SGD, 2 * int(expected), lr=0.01)
+    assert int(np.flatnonzero(losses > 0.01 * losses[0])[-1]) + 1 == pytest.approx(expected, abs=1)
+
+
+def test_a_forecast_by_the_gap_names_its_rate_and_what_it_leaves_out():
+    """Years as they are: the steep direction makes the gap, and the flat one has not moved when that has gone."""
+    years = torch.linspace(1950, 2020, 30, dtype=DOUBLE)[:, None]
+    heights = 0.02 * years - 3 + torch.sin(years)
+    model = torch.nn.utils.skip_init(torch.nn.Linear, 1, 1, dtype=DOUBLE)
+    start = {"weight": torch.tensor([[0.3]], dtype=DOUBLE), "bias": torch.tensor([-0.2], dtype=DOUBLE)}
+    model.load_state_dict(start)
+
+    def line(p):
+        return ((years * p["weight"] + p["bias"] - heights) ** 2).mean()
+
+    problem = ravine.Problem.of(model, torch.nn.MSELoss(), (years, heights))
+    run = ravine.descend(problem, lr=1e-7, momentum=0.99, steps=200)
+    found = {each.kind: each for each in ravine.explain(run)}["arrival"]
+    expected = int(found.values["expected"])
+    how = {"lr": 1e-7, "momentum": 0.99}
+    losses, places = by_torch(line, start, torch.optim.SGD, 3 * expected, **how)
+    gaps = losses - float(run.minimum_loss)
+    assert int(np.flatnonzero(gaps > 0.01 * gaps[0])[-1]) + 1 == pytest.approx(expected, abs=1)
+    _, directions = np.linalg.eigh(run.hessian.values)
+    errors = (places - run.minimizer.values) @ directions
+    assert found.values["left"] == pytest.approx(abs(errors[expected, 0] / errors[0, 0]), rel=1e-3)
+    assert found.values["rate"] == pytest.approx(np.sqrt(0.99), rel=1e-9)
+    assert found.values["slowest_rate"] > 1 - 1e-8
+    assert "by the gap alone it would arrive" in found.sentence
+    assert "will be left then" in found.sentence
+
+
+def test_what_does_not_climb_is_not_said_to():
+    bowl = ravine.gallery.quadratic(condition=10)
+    level = ravine.Problem(lambda p: p["x"] * 0 + 3.0, START | {"x": torch.tensor(1.0)})
+    for run in (
+        ravine.descend(bowl, lr=0.0, maximize=True, steps=5),
+        ravine.descend(level, lr=0.1, maximize=True, steps=5),
+    ):
+        assert np.ptp(run.loss.values) == 0
+        told = {each.kind: each for each in ravine.explain(run)}["climb"].sentence
+        assert told == f"maximize=True, yet the loss stays at {float(run.loss[0]):.3g}."
+    up = {each.kind: each for each in ravine.explain(ravine.descend(bowl, lr=1e-5, maximize=True, steps=2))}["climb"]
+    assert "it climbs, and the loss goes from 12.6" in up.sentence
+    first, last = up.sentence.rstrip(".").split(" from ")[1].split(" to ")
+    assert float(first) < float(last)

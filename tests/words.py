@@ -187,6 +187,10 @@ SCENES["an lr that falls below 0"] = partial(
 SCENES["an lr that is no number"] = partial(
     on, "MSELoss", lr=0.1, steps=20, scheduler=partial(S.LambdaLR, lr_lambda=lambda k: 1.0 if k < 5 else float("nan"))
 )
+SCENES["climbing with an lr of 0"] = lambda: ravine.descend(ravine.gallery.quadratic(), lr=0.0, maximize=True, steps=5)
+SCENES["a forecast that leaves a flat direction out"] = lambda: ravine.descend(
+    ravine.gallery.quadratic(condition=1e4).starting_at(x=0.5, y=1.0), lr=0.02, steps=40
+)
 SCENES["a gap below the rounding of the loss"] = lambda: ravine.descend(
     ravine.Problem(lambda p: 1e4 + p["x"] ** 2, {"x": torch.tensor(0.02)}, minimizers=[{"x": 0.0}]), lr=1.02, steps=18
 )

@@ -12,7 +12,7 @@ from ravine import measure, theory
 from ravine._findings.finding import Finding
 from ravine._findings.flat import unmoved
 from ravine._findings.run import EDGE, FAINT, Run
-from ravine._format import at_most, between, number, percent, so_many, steps, times
+from ravine._format import at_most, between, number, percent, so_many, steps, times, told_apart
 from ravine._study.contract import at_or_by
 from ravine.measure._objective import NOISE
 from ravine.measure._quadratic import ulps
@@ -101,11 +101,12 @@ def _expected(run: Run, values: dict[str, float | str | bool], then: str) -> str
     shrinks, slower = percent(1 - rates[mode]), percent(1 - rates[slow])
     if shrinks == slower:
         return f"{begins}the error shrinks {shrinks} a step in the long run, and {then}."
-    values |= {"slowest_rate": float(rates[slow]), "left": float(rates[slow] ** later)}
+    left = float(rates[slow] ** later)
+    values |= {"slowest_rate": float(rates[slow]), "left": left}
     first, other = (run.modes.along(each) or "a direction" for each in (mode, slow))
     return (
-        f"{begins}by the gap alone {then}, for along {first} the error shrinks {shrinks} a step; along {other} it shrinks "
-        f"{slower} a step, and {percent(values['left'])} of it will be left then."
+        f"{begins}by the gap alone {then}, for along {first} the error shrinks {shrinks} a step; "
+        f"along {other} it shrinks {slower} a step, and {percent(left)} of it will be left then."
     )
 
 
@@ -270,14 +271,19 @@ def floor(run: Run) -> Finding | None:
 
 
 def climb(run: Run) -> Finding | None:
-    """Say that a run climbs."""
+    """Say that a run climbs, or should and does not."""
     if not run.climbs or run.refused or run.taken < 1:
         return None
     seen = run.losses[~np.isnan(run.losses)]
     first, last = float(seen[0]), float(seen[-1])
-    but = "and" if last > first else "yet"
-    sentence = f"maximize=True: it climbs, {but} the loss goes from {number(first)} to {number(last)}"
-    sentence += ": weight decay still shrinks the parameters." if run.setting("weight_decay") and last < first else "."
+    texts = told_apart(first, last)
+    if texts is None:
+        stays = "stays" if bool((seen == first).all()) else "ends as it began,"
+        sentence = f"maximize=True, yet the loss {stays} at {number(first)}."
+    else:
+        does = "maximize=True: it climbs, and" if last > first else "maximize=True, yet"
+        why = ": weight decay still shrinks the parameters" * bool(run.setting("weight_decay") and last < first)
+        sentence = f"{does} the loss goes from {texts[0]} to {texts[1]}{why}."
     return Finding("climb", sentence, {"start_loss": first, "last_loss": last}, "measured")
 
 

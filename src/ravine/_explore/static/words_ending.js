@@ -1,7 +1,7 @@
 // Whether a run arrived, when it would, and what keeps it from settling.
 
 import { EDGE, distanceToNext, finding, shrinks } from './facts.js';
-import { atMost, between, number, percent, soMany, steps, times } from './format.js';
+import { atMost, between, number, percent, soMany, steps, times, toldApart } from './format.js';
 import { NOISE, SHARE } from './measure.js';
 import { along } from './quadratic.js';
 import { makeMode } from './theory.js';
@@ -161,7 +161,12 @@ export function floor(facts) {
 export function climb({ climbs, taken, run, settings }) {
   if (!climbs || taken < 1) return null;
   const seen = run.loss.filter((each) => !Number.isNaN(each)), first = seen[0], last = seen[seen.length - 1];
-  const said = `maximize=True: it climbs, ${last > first ? 'and' : 'yet'} the loss goes from ${number(first)} to ${number(last)}`;
-  const why = settings.weight_decay && last < first ? ': weight decay still shrinks the parameters.' : '.';
-  return finding('climb', said + why, 'measured');
+  const texts = toldApart(first, last);
+  if (texts === null) {
+    const stays = seen.every((each) => each === first) ? 'stays' : 'ends as it began,';
+    return finding('climb', `maximize=True, yet the loss ${stays} at ${number(first)}.`, 'measured');
+  }
+  const does = last > first ? 'maximize=True: it climbs, and' : 'maximize=True, yet';
+  const why = settings.weight_decay && last < first ? ': weight decay still shrinks the parameters' : '';
+  return finding('climb', `${does} the loss goes from ${texts[0]} to ${texts[1]}${why}.`, 'measured');
 }
