@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import pkgutil
+import re
 from functools import partial
 
 import numpy as np
@@ -910,3 +911,24 @@ def test_a_large_recording_is_looked_at_some_steps_at_a_time(monkeypatch):
     assert any("2 of 7 parameters never move" in each for each in whole)
     monkeypatch.setattr(of_runs, "LARGE", 20)  # two steps at a time
     assert list(map(str, ravine.explain(run))) == whole
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([2.3026, 2.3031, 2.3019, 2.3022], "from 2.3026 to 2.3022 .*highest at step 1 .2.3031.*best at step 2 .2.3019"),
+        ([2.303, 2.304, 2.3021, 2.302], "from 2.303 to 2.302 .*highest at step 1 .2.304"),
+        ([1.0, 2.0, 2.3002, 2.3], "from 1 to 2.3 .*highest at step 2 .2.3002"),
+        ([5.0, 9.0, 3.0, 4.0], "from 5 to 4 .*highest at step 1 .9.*best at step 2 .3"),
+    ],
+)
+def test_the_highest_and_the_best_loss_read_as_such(losses, said):
+    problem = ravine.Problem(lambda p: p["x"].sin() + p["y"].cos(), start={"x": 1.0, "y": 0.0})
+    run = ravine.descend(problem, lr=0.1, steps=3)
+    found = next(each for each in ravine.explain(run.assign(loss=("step", losses))) if each.kind == "course")
+    assert re.search(said, str(found)), str(found)
+    numbers = [float(each) for each in re.findall(r"(?:from|to|\() ?(-?\d+\.?\d*)", str(found))]
+    first, last, high, *low = numbers
+    assert (first, last) == pytest.approx((losses[0], losses[-1]), rel=1e-3)
+    assert high > max(first, last)
+    assert all(each < min(first, last) for each in low)

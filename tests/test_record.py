@@ -21,6 +21,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import bare
 import ravine
@@ -1434,6 +1435,53 @@ def test_recordings_of_other_paces_are_joined_where_both_were_looked_at():
         assert bare.same_bits(both.sel(run=label).position, run.position.sel(step=[0, 6, 12]))
     with pytest.raises(ValueError, match="other steps of their runs"):  # of which one would lose its end
         ravine.join({"long": recorded(2, 12), "short": recorded(3, 11)})
+
+
+@pytest.mark.parametrize("every", [1, 4, "auto"])
+def test_a_loop_that_goes_on_is_recorded_from_where_it_stopped(every, tmp_path):
+    """Both recordings are one run, once the last place of the one is the first of the other."""
+    x, y = data()
+    torch.manual_seed(1)
+    whole, criterion = network(), torch.nn.MSELoss()
+    start = copy.deepcopy(whole.state_dict())
+
+    def train(model, steps, first=0, saved=None):
+        rule = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        if saved is not None:
+            rule.load_state_dict(saved)
+        with ravine.record(model, rule, criterion, every=every, first=first) as recorder:
+            for _ in range(steps):
+                rule.zero_grad()
+                criterion(model(x), y).backward()
+                rule.step()
+        assert recorder.steps == first + steps
+        return recorder.dataset(), rule.state_dict()
+
+    plain, _ = train(whole, 43)
+    model = network()
+    model.load_state_dict(start)
+    before, saved = train(model, 23)
+    after, _ = train(model, 20, first=23, saved=saved)
+    assert before.step.values[-1] == after.step.values[0] == 23
+    assert bare.same_bits(before.position[-1], after.position[0])
+    both = xr.concat([before.isel(step=slice(-1)), after], "step")
+    shared = np.intersect1d(both.step, plain.step)
+    assert {*plain.step.values} <= {*shared}
+    for name in ("position", "batch_loss", "update_ratio"):
+        assert np.array_equal(both[name].sel(step=shared), plain[name].sel(step=shared), equal_nan=True)
+    problem = ravine.Problem.of(network(), criterion, (x, y))
+    path = ravine.Plane.pca(both).project(both, problem)
+    assert "in 43 steps" in str(ravine.explain(path)[0])
+    for first in (-1, 2.5, True, "23"):
+        with pytest.raises(ValueError, match="first must be a whole number of steps"):
+            ravine.record(model, torch.optim.SGD(model.parameters()), first=first)
+
+
+def test_one_snapshot_is_one():
+    model = network()
+    with ravine.record(model, torch.optim.SGD(model.parameters())) as recorder:
+        pass
+    assert repr(recorder).startswith("<Recorder: 0 steps, 1 snapshot, every 1, ")
 
 
 def test_mixed_dtypes_and_many_parameters():

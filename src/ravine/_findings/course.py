@@ -62,18 +62,22 @@ def course(run: Run) -> Finding | None:
         if len(losses) - 1 < run.taken:
             sentence = f"The loss is {number(first)} at all {steps(len(losses))} steps that were looked at"
         return Finding("course", f"{sentence}.", values, "measured")
-    one, two = told_apart(first, last) or (number(first), number(last))
-    parts = [f"The loss goes from {one} to {two} in {so_many(run.taken)}"]
+    rises_over = worst not in (0, len(losses) - 1) and high > first + noise.max()
+    falls_under = best not in (0, len(losses) - 1) and losses[best] < last - noise.max()
+    extremes = [high] * bool(rises_over) + [float(losses[best])] * bool(falls_under)
+    pairs = [(first, last), *((each, end) for each in extremes for end in (first, last))]
+    digits = max(_digits_apart(*pair) for pair in pairs)
+    parts = [f"The loss goes from {number(first, digits)} to {number(last, digits)} in {so_many(run.taken)}"]
     compared = "steps" if len(losses) - 1 == run.taken else "evaluations"
     if rises:
         of = "each" if rises == len(losses) - 1 else steps(rises)
         parts.append(f"it rises at {of} of {steps(len(losses) - 1)} {compared}")
-    if worst not in (0, len(losses) - 1) and high > first + noise.max():
-        parts.append(f"is highest at step {steps(at[worst])} ({number(high)})")
+    if rises_over:
+        parts.append(f"is highest at step {steps(at[worst])} ({number(high, digits)})")
     if best == 0 and rises < len(losses) - 1:
         parts.append("is never lower than at the start")
-    elif best not in (0, len(losses) - 1) and losses[best] < last - noise.max():
-        parts.append(f"is best at step {steps(at[best])} ({number(float(losses[best]))})")
+    elif falls_under:
+        parts.append(f"is best at step {steps(at[best])} ({number(float(losses[best]), digits)})")
     tail = _tail(losses, values)
     since = len(rose) - int(np.append(~rose[::-1], True).argmax())
     if not tail and rises < len(rose) and len(rose) - since >= IN_A_ROW and last - first > HIGH * abs(first):
@@ -95,6 +99,11 @@ def _joined(parts: list[str]) -> str:
     if not parts[0].startswith("it "):
         parts = [f"it {parts[0]}", *parts[1:]]
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
+
+
+def _digits_apart(one: float, other: float) -> int:
+    """Return how many digits two numbers of one sentence take, so that the larger one reads as the larger."""
+    return next((count for count in range(3, 8) if told_apart(one, other, count, count)), 3)
 
 
 def _tail(losses: np.ndarray, values: dict[str, float | str | bool]) -> str:

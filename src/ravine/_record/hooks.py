@@ -123,9 +123,11 @@ class Hooks:
 
     def _stop(self, reason: Exception) -> None:
         self.stopped = f"{type(reason).__name__}: {reason}"
+        count = len(self.shots.steps)
+        before = "1 snapshot before is" if count == 1 else f"{count} snapshots before are"
         tell(
-            f"the recording stopped after step {self.steps} ({self.stopped}); the training goes on, and the "
-            f"{len(self.shots.steps)} snapshots before are kept"
+            f"the recording stopped after step {self.steps} ({self.stopped}); the training goes on, "
+            f"and the {before} kept"
         )
 
     def _tell_missing(self) -> None:

@@ -35,6 +35,7 @@ def record(
     every: Every = "auto",
     positions: bool = True,
     path: str | os.PathLike[str] | None = None,
+    first: int = 0,
 ) -> Recorder:
     """Record a training while the user's own loop makes it.
 
@@ -71,6 +72,10 @@ def record(
         A new folder to write to; it is complete after each snapshot, and `ravine.open` reads what a training that was
         killed has left. Left out, it is a temporary one, which goes when nobody needs it any more.
 
+    first
+        The step at which the training is: more than 0 where one that was stopped goes on. The steps of this recording
+        are counted from there.
+
     Returns
     -------
     Recorder
@@ -99,7 +104,7 @@ def record(
     FileExistsError
         If there is something at `path`.
     """
-    return Recorder(model, optimizer, criterion, every=every, positions=positions, path=path)
+    return Recorder(model, optimizer, criterion, every=every, positions=positions, path=path, first=first)
 
 
 class Recorder:
@@ -139,13 +144,15 @@ class Recorder:
             raise ValueError(f'every must be "auto" or a whole number of at least 1, got {every!r}')
         if not isinstance(positions, bool):
             raise TypeError(f"positions must be True or False, got {positions!r}")
+        if isinstance(first, bool) or not isinstance(first, int | np.integer) or first < 0:
+            raise ValueError(f"first must be a whole number of steps, 0 or more, got {first!r}")
         self.optimizers = find_optimizers(optimizer)
         self.model, self.criterion = model, criterion
         self.members = find_members(model, criterion, self.optimizers)
         self.path: Path | None = None
         self.given: Every = "auto" if every == "auto" else int(every)
         self.positions = positions
-        self._first = first
+        self._first = int(first)
         self._wanted = None if path is None else local_path(path)
         if self._wanted is not None and self._wanted.exists():
             raise FileExistsError(f"{self._wanted} exists already: choose another name, or open it with ravine.open")
@@ -158,7 +165,8 @@ class Recorder:
             return f"<Recorder: {len(self.members.tensors)} tensors of {type(self.model).__name__}, not begun>"
         shots = self._hooks.shots
         return (
-            f"<Recorder: {so_many(self.steps)}, {len(shots.steps):,} snapshots, every {self.every:,}, "
+            f"<Recorder: {so_many(self.steps)}, {len(shots.steps):,} snapshot{'s' * (len(shots.steps) != 1)}, "
+            f"every {self.every:,}, "
             f"{100 * self.share:.2g} % of the time, {format_bytes(shots.writer.size)} in {self.path}"
             f"{'; stopped: ' + self.stopped if self.stopped else ''}>"
         )

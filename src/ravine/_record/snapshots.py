@@ -78,8 +78,8 @@ class Snapshots:
         return self.writer.steps
 
     def is_due(self, step: int) -> bool:
-        """Tell whether this step gets a snapshot."""
-        return step % self.every == 0 and step != self.skipped
+        """Tell whether this step gets a snapshot; the first one does."""
+        return (step % self.every == 0 and step != self.skipped) or step == self.first
 
     def arrive(self, step: int) -> bool:
         """An update was made: tell whether the place where it led gets a snapshot.
