@@ -15,6 +15,12 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// Text that may be cut short where it stands: whole under the pointer.
+export function setWhole(node, text) {
+  setText(node, text);
+  setProperty(node, 'title', text);
+}
+
 export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }

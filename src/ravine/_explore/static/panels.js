@@ -1,6 +1,6 @@
 // One panel: the ground, the path over it, its marks and words; the start is a handle.
 
-import { BOLD, FONT, element, followWidth, setAttribute, setStyle, setText } from './dom.js';
+import { BOLD, FONT, element, followWidth, setAttribute, setStyle, setText, setWhole } from './dom.js';
 import { drawGround, fromX, fromY, makeView, toX, toY } from './ground.js';
 import { followArrows, followPointer } from './hands.js';
 import { isSgd, settingsOf } from './optimizers.js';
@@ -195,8 +195,8 @@ export class Panel {
   tell() {
     const { app } = this, { facts, note, error } = app.shown[this.index];
     setText(this.outcome, error ? 'no run' : outcomeOf(facts));
-    setText(this.reason, error || reasonOf(facts));
-    setText(this.note, note);
+    setWhole(this.reason, error || reasonOf(facts));
+    setWhole(this.note, note);
     this.box.classList.toggle('chosen', app.state.panel === this.index);
   }
 
