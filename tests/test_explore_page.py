@@ -957,9 +957,26 @@ def test_the_legend_of_lr_times_momentum_is_whole_at_every_width(browser, file, 
     visit.close()
 
 
-@pytest.mark.parametrize("width", [900, 390])
-def test_nothing_moves_however_long_the_headline_is(browser, file, width):
-    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&delta=0.5", width, 900)
+@pytest.mark.parametrize("width", [1280, 1366])
+def test_on_a_low_screen_presets_have_one_line_and_all_maps_are_above_the_step_bar(browser, file, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0", width, 800)
+    boxes = [each.bounding_box() for each in visit.page.locator(".chip").all()]
+    assert len({box["y"] for box in boxes}) == 1
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= visit.page.locator(".tools").bounding_box()["x"]
+    bar = visit.page.locator("footer").bounding_box()["y"]
+    for stage in visit.page.locator(".stage:visible").all():
+        box = stage.bounding_box()
+        assert box["y"] + box["height"] < bar
+        canvas = stage.locator("canvas").bounding_box()  # which has the shape that the style chose
+        assert canvas == pytest.approx(box, abs=2)
+    ring = visit.page.locator(".phase .handle").bounding_box()
+    assert ring["y"] + ring["height"] < bar
+    visit.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (900, 900), (390, 900)])
+def test_nothing_moves_however_long_the_headline_is(browser, file, width, height):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&delta=0.5", width, height)
     said, places = set(), set()
     for lr in (0.001, 0.0018, 0.02, 0.1, 1.5, 3):
         visit.page.evaluate("(lr) => ravine.change({ lr }, { moving: true })", lr)

@@ -11,7 +11,6 @@ import { Sheet, drawArrow } from './sheet.js';
 import { stepOf } from './state.js';
 import { outcomeOf, reasonOf } from './verdict.js';
 
-const SHAPE = 0.82;  // height over width
 const MOST_CROWD = 401;  // so many steps of a path are looked at for room for labels
 
 export class Panel {
@@ -72,7 +71,7 @@ export class Panel {
   }
 
   render() {
-    const { app, width, sheet } = this, height = Math.round(width * SHAPE);
+    const { app, width, sheet } = this, height = Math.round(width * this.shape);
     if (!width) return;
     const fresh = sheet.fit(width, height);
     if (fresh || this.ranges !== app.ranges) {

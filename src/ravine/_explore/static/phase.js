@@ -7,7 +7,7 @@ import { OPTIMIZERS, nameOf, settingsOf } from './optimizers.js';
 import { DIVERGED, LATE, Pace, SIZE, TOP, UNKNOWN } from './pace.js';
 import { Sheet, widthOf, writeText } from './sheet.js';
 
-const SHAPE = 0.82, PATIENCE = 60, PALE = 0.35, NARROW = 1000;
+const PATIENCE = 60, PALE = 0.35, NARROW = 1000;
 const LONG = 1500;  // before Python is asked: while it answers, no run is made
 const RAMPS = {
   light: ['#123f66', '#1d5f8a', '#3d86a8', '#6aa9bd', '#9cc8d0', '#cfe3e6'],
@@ -77,7 +77,7 @@ export class Phase {
     setWhole(this.note, `${colors.dark ? 'brighter' : 'darker'}: sooner`);
     this.tell(facts);
     if (!width) return;
-    const height = Math.round(width * SHAPE), fresh = sheet.fit(width, height);
+    const height = Math.round(width * this.shape), fresh = sheet.fit(width, height);
     this.area = { left: 40, right: width - 8, top: 8, bottom: height - 46 };
     const key = JSON.stringify([app.version, index, { ...settings, lr: 0, [second]: 0 }, app.knobs.lr, taken, start]);
     if (key !== this.key) {
