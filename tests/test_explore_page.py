@@ -311,8 +311,11 @@ def test_the_step_bar(visit):
     numbers = [float(each) for each in re.findall(r"[+-]\d+\.?\d*", line)]
     velocity, gradient, position = (run[name].values for name in ("velocity", "gradient", "position"))
     np.testing.assert_allclose(
-        numbers, [*velocity[17], *gradient[17], *velocity[18], *position[17], *position[18]], rtol=6e-3
+        numbers,
+        [*velocity[17][::-1], *gradient[17][::-1], *velocity[18][::-1], *position[17][::-1], *position[18][::-1]],
+        rtol=6e-3,
     )
+    assert line.startswith("(bias, weight)")  # in the order of the maps
     page.keyboard.press("Tab")
     page.evaluate("ravine.change({ step: 60 })")  # it plays from there
     page.click("[aria-label=play]")
@@ -668,6 +671,30 @@ def test_pasted_points_begin_at_the_lr_that_a_table_of_them_gets(browser, file, 
     again.close()
 
 
+def test_beside_years_no_best_value_is_named_that_is_none(browser, tmp_path):
+    table, file = tmp_path / "years.csv", tmp_path / "years.html"
+    table.write_text("year,sales\n1990,1\n1991,2\n1992,2.5\n1995,3\n2000,5\n")
+    problem = ravine.Problem.from_csv(table)
+    file.write_text(make_html(make_page(problem, "years.csv")), "utf-8")
+    condition = np.linalg.cond(ravine.landmarks(problem).hessian.values)
+    for width in (1400, 1000, 390):
+        visit = Visit(browser, file.as_uri(), width, 900)
+        page = visit.page
+        assert page.evaluate("ravine.shown[0].facts.modes.condition") == pytest.approx(condition, rel=1e-3)
+        assert page.locator(".star:visible").count() == 0
+        hints = [each for each in page.locator(".hints").all_inner_texts() if each.strip()]
+        assert [each.strip() for each in hints] == ["limit 2.52 × 10⁻⁷, local", "best at this lr above 0.99, local"]
+        assert page.evaluate(
+            "[...document.querySelectorAll('.hints')].filter((e) => e.checkVisibility())"
+            ".every((e) => e.scrollWidth <= e.clientWidth && e.lastChild.getBoundingClientRect().right"
+            " <= e.getBoundingClientRect().right + 0.5)"
+        )
+        page.locator(".pace .reason", has_text="pairs").wait_for(timeout=60_000)
+        told = "none arrives: condition number 1.2 × 10¹², with standardized inputs 1; yours: not arrived"
+        assert page.inner_text(".pace .verdict p") == told
+        visit.close()
+
+
 def test_another_problem_with_its_own_knob(visit):
     page = visit.page
     page.select_option("select", "quadratic")
@@ -717,6 +744,67 @@ def test_another_optimizer_and_its_settings(browser, visit):
     page.keyboard.press("Enter")
     visit.rest()
     assert "Invalid beta parameter at index 0: 1.0" in page.inner_text(".refusal")
+
+
+@pytest.mark.parametrize("fragment", ["", "optimizer=Adam", "optimizer=AdamW&weight_decay=0.1", "optimizer=RMSprop"])
+def test_an_update_is_told_in_the_order_of_the_maps(browser, file, fragment):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=3&{fragment}")
+    run, line = visit.page.evaluate("[...ravine.shown[0].facts.run.position]"), visit.page.inner_text(".update")
+    assert line.startswith("(bias, weight)")
+    pair = [float(each.replace(MINUS, "-")) for each in re.findall(r"[+−][\d.]+", line)[-2:]]
+    assert pair == pytest.approx([run[9], run[8]], rel=6e-3)
+    visit.page.select_option("select", "quadratic")
+    visit.page.evaluate("ravine.change({ step: 3 })")
+    visit.rest()
+    assert visit.page.inner_text(".update").startswith("(x, y)")
+    visit.close()
+
+
+@pytest.mark.parametrize(
+    "fragment", ["lr=0.1&momentum=0.9&nesterov=1&weight_decay=2", "momentum=0.9&step=17", "step=0"]
+)
+def test_every_fitted_line_is_on_its_axes(browser, file, fragment):
+    visit = Visit(browser, f"{file.as_uri()}#{fragment}")
+    seen = (
+        "(() => { const { fit: { range: { x0, x1, y0, y1 } }, state } = ravine;"
+        " return ravine.visible().map(({ facts }) => {"
+        " const k = 2 * Math.min(state.step ?? state.steps, facts.taken), [w, b] = facts.run.position.slice(k, k + 2);"
+        " return [w * x0 + b, w * x1 + b].every((y) => y >= y0 && y <= y1); }); })()"
+    )
+    assert visit.page.evaluate(seen) == [True, True, True]
+    before = visit.page.evaluate("ravine.fit.range")
+    visit.page.evaluate("ravine.change({ step: 2, lr: 0.3 }, { moving: true })")
+    visit.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    moving, range_ = visit.page.evaluate("[ravine.moving, ravine.fit.range]")
+    assert range_ == before or not moving  # the hand counts as resting soon
+    visit.page.evaluate("ravine.change({ lr: 5, step: null })")  # what is far off takes no axis along
+    visit.rest()
+    assert visit.page.evaluate("ravine.fit.range.y1 - ravine.fit.range.y0") < 50
+    visit.close()
+
+
+def test_numbers_of_steps_are_written_as_everywhere(browser, file):
+    visit = Visit(browser, f"{file.as_uri()}#steps=1")
+    page = visit.page
+    page.locator(".pace .reason", has_text="pairs").wait_for(timeout=60_000)
+    assert "arrive in 1 step, " in page.inner_text(".pace .reason")
+    page.evaluate("ravine.change({ steps: 10000, lr: 0.00024 })")
+    visit.rest()
+    told = [page.inner_text("h1"), page.inner_text(".call"), *page.locator(".verdict p").all_inner_texts()]
+    assert re.search(r"at step \d,\d{3}", " ".join(told))
+    assert not re.search(r"steps? \d{4}|\d{4} steps", " ".join(told))
+    visit.close()
+
+
+@pytest.mark.parametrize("width", [1280, 900, 390])
+def test_what_is_cut_short_is_whole_under_the_pointer(browser, file, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&step=17", width, 800)
+    page = visit.page
+    page.locator(".pace .reason", has_text="pairs").wait_for(timeout=60_000)
+    for cut in page.locator(".panel .reason:visible, .panel h2 small:visible").all():
+        if text := cut.inner_text():
+            assert cut.get_attribute("title") == cut.text_content(), text
+    visit.close()
 
 
 def test_script_and_picture(visit, tmp_path):
@@ -869,9 +957,26 @@ def test_the_legend_of_lr_times_momentum_is_whole_at_every_width(browser, file, 
     visit.close()
 
 
-@pytest.mark.parametrize("width", [900, 390])
-def test_nothing_moves_however_long_the_headline_is(browser, file, width):
-    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&delta=0.5", width, 900)
+@pytest.mark.parametrize("width", [1280, 1366])
+def test_on_a_low_screen_presets_have_one_line_and_all_maps_are_above_the_step_bar(browser, file, width):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0", width, 800)
+    boxes = [each.bounding_box() for each in visit.page.locator(".chip").all()]
+    assert len({box["y"] for box in boxes}) == 1
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= visit.page.locator(".tools").bounding_box()["x"]
+    bar = visit.page.locator("footer").bounding_box()["y"]
+    for stage in visit.page.locator(".stage:visible").all():
+        box = stage.bounding_box()
+        assert box["y"] + box["height"] < bar
+        canvas = stage.locator("canvas").bounding_box()  # which has the shape that the style chose
+        assert canvas == pytest.approx(box, abs=2)
+    ring = visit.page.locator(".phase .handle").bounding_box()
+    assert ring["y"] + ring["height"] < bar
+    visit.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (900, 900), (390, 900)])
+def test_nothing_moves_however_long_the_headline_is(browser, file, width, height):
+    visit = Visit(browser, f"{file.as_uri()}#momentum=0.9&delta=0.5", width, height)
     said, places = set(), set()
     for lr in (0.001, 0.0018, 0.02, 0.1, 1.5, 3):
         visit.page.evaluate("(lr) => ravine.change({ lr }, { moving: true })", lr)

@@ -15,6 +15,12 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// Text that may be cut short where it stands: whole under the pointer.
+export function setWhole(node, text) {
+  setText(node, text);
+  setProperty(node, 'title', text);
+}
+
 export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
@@ -27,13 +33,14 @@ export function setProperty(node, name, value) {
   if (node[name] !== value) node[name] = value;
 }
 
-// Keeps a view's `width` that of its box, in whole pixels: asked for in a frame, it would have the browser lay out twice.
+// Keeps a view's `width` that of its box, in whole pixels, and its `shape`, height over width, which the style chooses for
+// maps: asked for in a frame, they would have the browser lay out twice.
 export function followWidth(view, box, paint) {
   view.width = 0;
   new ResizeObserver(([{ contentRect }]) => {
-    const width = Math.floor(contentRect.width);
-    if (width === view.width) return;
-    view.width = width;
+    const width = Math.floor(contentRect.width), shape = Number((contentRect.height / contentRect.width).toFixed(2));
+    if (width === view.width && shape === view.shape) return;
+    Object.assign(view, { width, shape });
     paint();
   }).observe(box);
 }

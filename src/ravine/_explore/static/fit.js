@@ -6,6 +6,8 @@ import { followPointer } from './hands.js';
 import { Sheet } from './sheet.js';
 import { stepOf } from './state.js';
 
+const FAR = 3;  // spans of the points beyond which a line does not widen them
+
 export class Fit {
   constructor(app) {
     this.app = app;
@@ -61,13 +63,16 @@ export class Fit {
     if (!data || !width) return;
     const fresh = sheet.fit(width, height);
     setText(this.title, `fit at step ${step.toLocaleString('en')}`);
-    const another = fresh || data !== this.data || this.ground !== colors.ground;
-    if (another) this.drawPoints(data, width, height);
+    const fitted = app.visible().map(({ facts: { run: { position }, taken } }) => [0, 1].map((j) => position[2 * Math.min(step, taken) + j]));
+    // under a hand the axes stay; once it rests every line is on them that does not lie far off
+    const range = this.frozen ?? (app.moving && data === this.data ? this.range : rangeOf(data, fitted));
+    const another = fresh || data !== this.data || this.ground !== colors.ground || !sameRange(range, this.range);
+    if (another) this.drawPoints(data, width, height, range);
     const { x0, x1 } = this.range, { left, top, right, bottom } = this.area, lines = [];
-    for (const { facts, color, index } of app.visible()) {
-      const { position } = facts.run, k = Math.min(step, facts.taken), w = position[2 * k], b = position[2 * k + 1];
+    app.visible().forEach(({ color, index }, k) => {
+      const [w, b] = fitted[k];
       if (Number.isFinite(w + b)) lines.push({ color: colors.of[color], wide: index === state.panel ? 2.6 : 1.7, from: this.Y(w * x0 + b), to: this.Y(w * x1 + b) });
-    }
+    });
     // where runs have arrived, other settings lead to the same lines
     const drawn = lines.map(({ color, wide, from, to }) => [color, wide, from.toFixed(1), to.toFixed(1)].join()).join(';');
     if (!another && this.drawn === drawn) return;
@@ -88,10 +93,9 @@ export class Fit {
   }
 
   // axes and points stay while the lines move
-  drawPoints(data, width, height) {
+  drawPoints(data, width, height, range) {
     const { colors } = this.app, pen = this.sheet.stillPen, box = { left: 40, right: width - 8, top: 6, bottom: height - 24 };
-    this.range = this.frozen ?? rangeOf(data);
-    Object.assign(this, { data, ground: colors.ground, area: box });
+    Object.assign(this, { data, range, ground: colors.ground, area: box });
     const { x0, x1, y0, y1 } = this.range;
     this.X = (x) => box.left + ((x - x0) / (x1 - x0)) * (box.right - box.left);
     this.Y = (y) => box.bottom - ((y - y0) / (y1 - y0)) * (box.bottom - box.top);
@@ -121,13 +125,17 @@ export class Fit {
   }
 }
 
-function rangeOf({ inputs, targets }) {
+const sameRange = (one, other) => Object.keys(one).every((end) => one[end] === other?.[end]);
+
+function rangeOf({ inputs, targets }, fitted) {
   const spread = (values, share) => {
     let low = Infinity, high = -Infinity;
     for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
     const pad = (high - low || Math.abs(low) || 1) * share;
     return [low - pad, high + pad];
   };
-  const [x0, x1] = spread(inputs, 0.07), [y0, y1] = spread(targets, 0.12);
+  const [x0, x1] = spread(inputs, 0.07), [low, high] = spread(targets, 0.12), reach = FAR * (high - low);
+  const ends = fitted.flatMap(([w, b]) => [w * x0 + b, w * x1 + b]).filter((y) => y > low - reach && y < high + reach);
+  const y0 = Math.min(low, ...ends), y1 = Math.max(high, ...ends);
   return { x0, x1, y0, y1 };
 }

@@ -1,6 +1,7 @@
 // The top of the page: problem, presets, and what one does with the whole.
 
 import { element, setAttribute, setProperty, setText } from './dom.js';
+import { soMany } from './format.js';
 import { presetsOf, surprise } from './state.js';
 import { callOf } from './verdict.js';
 
@@ -60,7 +61,7 @@ export class Header {
     setProperty(this.undo, 'disabled', !app.canUndo());
     setAttribute(this.pin, 'aria-pressed', String(Boolean(state.pin)));
     setText(this.title, app.headline);
-    setText(this.call, `${callOf(app.lastSettings)}, ${app.shown[0].facts.taken.toLocaleString('en')} step${app.shown[0].facts.taken === 1 ? '' : 's'}`);
+    setText(this.call, `${callOf(app.lastSettings)}, ${soMany(app.shown[0].facts.taken)}`);
     setText(this.pinned, state.pin ? `pinned: ${callOf(state.pin)}` : '');
   }
 

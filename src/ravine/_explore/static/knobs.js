@@ -151,10 +151,11 @@ export class Knobs {
     const best = modes && facts.rule ? findBetterLr(modes.curvatures, bare) : NaN;
     const apart = Number.isFinite(best) && number(best) !== number(limit);  // in a narrow valley they are hardly apart
     place(lr.star, 'lr', apart ? best : NaN);
-    setText(lr.right, apart ? `best ${number(best)}${local}` : '');
+    setText(lr.right, apart ? `best ${number(best)}${reached ? '' : local}` : '');  // else said beside it
     const pace = modes && facts.rule && settings.lr > 0 && settings.dampening < 1 ? bestMomentum(modes.curvatures, bare).momentum : NaN;
     place(momentum.star, 'momentum', pace);
-    setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${number(pace, 2)}${local}` : '');
+    const { high } = app.knobs.momentum, named = pace > high ? `above ${high}` : number(pace, 2);
+    setText(momentum.right, Number.isFinite(pace) ? `best at this lr ${named}${local}` : '');
     const arrived = facts.minimum !== null && facts.arrival.outcome === 'arrived' ? facts.arrival.step : NaN;
     setText(steps.right, Number.isFinite(arrived) ? `arrives at ${arrived.toLocaleString('en')}` : '');
   }

@@ -1,6 +1,6 @@
 // One panel: the ground, the path over it, its marks and words; the start is a handle.
 
-import { BOLD, FONT, element, followWidth, setAttribute, setStyle, setText } from './dom.js';
+import { BOLD, FONT, element, followWidth, setAttribute, setStyle, setText, setWhole } from './dom.js';
 import { drawGround, fromX, fromY, makeView, toX, toY } from './ground.js';
 import { followArrows, followPointer } from './hands.js';
 import { isSgd, settingsOf } from './optimizers.js';
@@ -11,7 +11,6 @@ import { Sheet, drawArrow } from './sheet.js';
 import { stepOf } from './state.js';
 import { outcomeOf, reasonOf } from './verdict.js';
 
-const SHAPE = 0.82;  // height over width
 const MOST_CROWD = 401;  // so many steps of a path are looked at for room for labels
 
 export class Panel {
@@ -72,7 +71,7 @@ export class Panel {
   }
 
   render() {
-    const { app, width, sheet } = this, height = Math.round(width * SHAPE);
+    const { app, width, sheet } = this, height = Math.round(width * this.shape);
     if (!width) return;
     const fresh = sheet.fit(width, height);
     if (fresh || this.ranges !== app.ranges) {
@@ -195,8 +194,8 @@ export class Panel {
   tell() {
     const { app } = this, { facts, note, error } = app.shown[this.index];
     setText(this.outcome, error ? 'no run' : outcomeOf(facts));
-    setText(this.reason, error || reasonOf(facts));
-    setText(this.note, note);
+    setWhole(this.reason, error || reasonOf(facts));
+    setWhole(this.note, note);
     this.box.classList.toggle('chosen', app.state.panel === this.index);
   }
 

@@ -1,13 +1,13 @@
 // lr × momentum: how many steps each pair takes to arrive, the limit, and where one is.
 
-import { BOLD, FONT, element, followWidth, setAttribute, setProperty, setStyle, setText, tickText, wholesIn } from './dom.js';
+import { BOLD, FONT, element, followWidth, setAttribute, setProperty, setStyle, setText, setWhole, tickText, wholesIn } from './dom.js';
 import { number, soMany, steps as stepsText } from './format.js';
 import { followArrows, followPointer } from './hands.js';
 import { OPTIMIZERS, nameOf, settingsOf } from './optimizers.js';
 import { DIVERGED, LATE, Pace, SIZE, TOP, UNKNOWN } from './pace.js';
 import { Sheet, widthOf, writeText } from './sheet.js';
 
-const SHAPE = 0.82, PATIENCE = 60, PALE = 0.35;
+const PATIENCE = 60, PALE = 0.35, NARROW = 1000;
 const LONG = 1500;  // before Python is asked: while it answers, no run is made
 const RAMPS = {
   light: ['#123f66', '#1d5f8a', '#3d86a8', '#6aa9bd', '#9cc8d0', '#cfe3e6'],
@@ -74,10 +74,10 @@ export class Phase {
     const { colors } = app;
     setText(this.name, `lr × ${second}`);
     setProperty(this.dot, 'className', `dot c${color}`);
-    setText(this.note, `${colors.dark ? 'brighter' : 'darker'}: sooner`);
+    setWhole(this.note, `${colors.dark ? 'brighter' : 'darker'}: sooner`);
     this.tell(facts);
     if (!width) return;
-    const height = Math.round(width * SHAPE), fresh = sheet.fit(width, height);
+    const height = Math.round(width * this.shape), fresh = sheet.fit(width, height);
     this.area = { left: 40, right: width - 8, top: 8, bottom: height - 46 };
     const key = JSON.stringify([app.version, index, { ...settings, lr: 0, [second]: 0 }, app.knobs.lr, taken, start]);
     if (key !== this.key) {
@@ -180,12 +180,13 @@ export class Phase {
     return line;
   }
 
-  tell({ arrival, modes, everywhere, taken }) {
+  tell({ arrival, modes, everywhere, taken, data, decay }) {
     const { arrived, lost, valid, fastest } = this.pace.known, mine = arrival.outcome === 'arrived' ? stepsText(arrival.step) : arrival.outcome;
-    const known = !this.old && valid, first = arrived ? `fastest: ${soMany(fastest)}` : 'none arrives';
+    const narrow = modes?.condition > NARROW ? `: condition number ${number(modes.condition, 2)}${data && !decay ? ', with standardized inputs 1' : ''}` : '';
+    const known = !this.old && valid, first = arrived ? `fastest: ${soMany(fastest)}` : `none arrives${narrow}`;
     setText(this.outcome, known ? `${first}; yours: ${mine}` : `yours: ${mine}`);
     const share = (count) => `${number((100 * count) / valid, 2)}\u00a0%`, line = modes ? ` Line: stability limit${everywhere ? '' : ', local'}.` : '';
-    setText(this.reason, known && !this.pace.job ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived)} arrive in ${stepsText(taken)} steps, ${share(lost)} diverge.${line}` : 'being computed …');
+    setWhole(this.reason, known && !this.pace.job ? `Of ${valid.toLocaleString('en')} pairs ${share(arrived)} arrive in ${soMany(taken)}, ${share(lost)} diverge.${line}` : 'being computed …');
   }
 
   say() {

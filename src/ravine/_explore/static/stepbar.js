@@ -77,6 +77,6 @@ export class StepBar {
       return;
     }
     const parts = openUpdate(app.slopeOf(state.panel), facts.run, facts.settings, step);
-    this.lines.replaceChildren(...updateOf(parts, facts.settings).map(([what, text]) => element('span', { className: `of-${what}` }, text)));
+    this.lines.replaceChildren(...updateOf(parts, facts.settings, app.card.axes, app.swap).map(([what, text]) => element('span', { className: `of-${what}` }, text)));
   }
 }

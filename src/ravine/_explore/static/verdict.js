@@ -1,7 +1,7 @@
 // What is written beside the pictures: headline, a panel's lines, the settings as one types them, a script.
 
 import { LOCALLY } from './facts.js';
-import { number } from './format.js';
+import { number, soMany, steps } from './format.js';
 import { OPTIMIZERS, coupledDecay, isSgd, nameOf, pythonFloat, settingsOf, usualOf } from './optimizers.js';
 import { findShape, told } from './words.js';
 
@@ -29,11 +29,11 @@ export function outcomeOf(facts) {
   if (climbs) return went;
   if (facts.diverged) {
     const broken = run.loss.findIndex((each) => !Number.isFinite(each));
-    return broken < 0 ? `${went}: it diverged` : `loss ${first} → ${lossText(run.loss[broken])} at step ${broken}: it diverged`;
+    return broken < 0 ? `${went}: it diverged` : `loss ${first} → ${lossText(run.loss[broken])} at step ${steps(broken)}: it diverged`;
   }
   if (minimum === null) return went;
   const { outcome, step } = facts.arrival;
-  return outcome === 'arrived' ? `${went}, arrives at step ${step}` : `${went}, not arrived`;
+  return outcome === 'arrived' ? `${went}, arrives at step ${steps(step)}` : `${went}, not arrived`;
 }
 
 const SHORTEST = 30, LONGEST = 100;
@@ -70,10 +70,10 @@ export function headlineOf(all, settings) {
   if (known.length < all.length) return arrived.length ? `${what}: ${named(arrived, 'arrive')}` : `${what} at lr ${number(lr)}`;
   const at = arrived.map((each) => each.facts.arrival.step), low = Math.min(...at), high = Math.max(...at);
   if (arrived.length === all.length) {
-    if (all.length === 1) return `${what}: it arrives at step ${low}`;
-    return `${what}: all arrive, ${low === high ? `at step ${low}` : `at steps ${low} to ${high}`}`;
+    if (all.length === 1) return `${what}: it arrives at step ${steps(low)}`;
+    return `${what}: all arrive, ${low === high ? `at step ${steps(low)}` : `at steps ${steps(low)} to ${steps(high)}`}`;
   }
-  if (!arrived.length) return `${what}: ${all.length > 1 ? 'none arrives' : 'it does not arrive'} in ${all[0].facts.taken} step${all[0].facts.taken === 1 ? '' : 's'}`;
+  if (!arrived.length) return `${what}: ${all.length > 1 ? 'none arrives' : 'it does not arrive'} in ${soMany(all[0].facts.taken)}`;
   const rest = isMost(arrived) ? '' : `, the other${all.length - arrived.length > 1 ? 's do' : ' does'} not`;
   return `${what}: ${some(arrived, 'arrive')}${rest}`;
 }
@@ -81,8 +81,14 @@ export function headlineOf(all, settings) {
 const joined = (names) => (names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`);
 
 // The update in numbers, as pairs of what it is of (velocity or parameters) and the line.
-export function updateOf(parts, settings) {
-  if (!isSgd(settings)) return stepOfOther(parts, settings);
+// `names` are those of the parameters, in the order in which the maps have them; `swap` says that it is not the run's.
+export function updateOf(update, settings, names, swap) {
+  const turned = (value) => (swap && Array.isArray(value) ? value.toReversed() : value), turn = (some) => Object.fromEntries(Object.entries(some).map(([name, value]) => [name, turned(value)]));
+  const parts = { ...turn(update), ...(update.seen && { seen: turn(update.seen) }) }, named = ['g', `(${names.join(', ')})`];
+  return [named, ...(isSgd(settings) ? stepOfSgd : stepOfOther)(parts, settings)];
+}
+
+function stepOfSgd(parts, settings) {
   const { momentum, dampening, nesterov, weight_decay, lr } = settings, lines = [];
   const gradient = weight_decay ? 'g' : pair(parts.gradient);
   if (weight_decay) lines.push(['g', `g ← ${pair(parts.slope)} + ${short(weight_decay)}·${pair(parts.here)} = ${pair(parts.gradient)}`]);
