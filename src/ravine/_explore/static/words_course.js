@@ -17,17 +17,24 @@ export function course(facts) {
   const first = losses[0], last = losses[count - 1], high = losses[worst];
   if (minimum !== null && !(high - first > HIGH * Math.abs(first))) return null;
   if (high - losses[best] <= most) return finding('course', `The loss stays at ${number(first)} for all ${soMany(taken)}.`, 'measured');
-  const [one, two] = toldApart(first, last) ?? [number(first), number(last)], parts = [];
+  const risesOver = worst !== 0 && worst !== count - 1 && high > first + most, lowest = losses[best];
+  const fallsUnder = best !== 0 && best !== count - 1 && lowest < last - most;
+  const extremes = [...(risesOver ? [high] : []), ...(fallsUnder ? [lowest] : [])];
+  const pairs = [[first, last], ...extremes.flatMap((each) => [[each, first], [each, last]])];
+  const digits = Math.max(...pairs.map(([one, other]) => digitsApart(one, other))), parts = [];
   if (rises) parts.push(`it rises at ${rises === count - 1 ? 'each' : steps(rises)} of ${steps(count - 1)} steps`);
-  if (worst !== 0 && worst !== count - 1 && high > first + most) parts.push(`is highest at step ${steps(worst)} (${number(high)})`);
+  if (risesOver) parts.push(`is highest at step ${steps(worst)} (${number(high, digits)})`);
   if (best === 0 && rises < count - 1) parts.push('is never lower than at the start');
-  else if (best !== 0 && best !== count - 1 && losses[best] < last - most) parts.push(`is best at step ${steps(best)} (${number(losses[best])})`);
+  else if (fallsUnder) parts.push(`is best at step ${steps(best)} (${number(lowest, digits)})`);
   let tail = sayTail(losses);
   const since = rose.lastIndexOf(false) + 1, grows = rises < count - 1 && count - 1 - since >= IN_A_ROW;
   if (!tail && grows && last - first > HIGH * Math.abs(first)) tail = `. It grows at the end, from ${number(losses[since])} at step ${steps(since)} on`;
-  const went = `The loss goes from ${one} to ${two} in ${soMany(taken)}`;
+  const went = `The loss goes from ${number(first, digits)} to ${number(last, digits)} in ${soMany(taken)}`;
   return finding('course', `${went}${parts.length ? `; ${join(parts)}` : ''}${tail}.`, 'measured');
 }
+
+// how many digits two numbers of one sentence take, so that the larger one reads as the larger
+const digitsApart = (one, other) => [3, 4, 5, 6, 7].find((count) => toldApart(one, other, count, count)) ?? 3;
 
 function join(parts) {
   const whole = parts[0].startsWith('it ') ? parts : [`it ${parts[0]}`, ...parts.slice(1)];
