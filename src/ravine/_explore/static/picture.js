@@ -74,7 +74,7 @@ function linesOf(pen, text, [size, weight], color, room) {
   return lines.map((line) => ({ text: line, font, color, wide: pen.measureText(line).width, tall: size * LEADING, across: 0, lift: 0 }));
 }
 
-const heightOf = (lines) => lines.reduce((sum, { tall, lift }) => sum + tall - lift, lines.length ? 6 : 0);
+const heightOf = (lines) => lines.reduce((sum, { tall, lift }) => sum + Math.max(0, tall - lift), lines.length ? 6 : 0);
 
 function write(pen, lines, x, y) {
   pen.textBaseline = 'alphabetic';
