@@ -2,6 +2,7 @@
 
 import { LOCALLY } from './facts.js';
 import { number, soMany, steps } from './format.js';
+import { firstBroken } from './measure.js';
 import { OPTIMIZERS, coupledDecay, isSgd, nameOf, pythonFloat, settingsOf, usualOf } from './optimizers.js';
 import { findShape, told } from './words.js';
 
@@ -28,11 +29,12 @@ export function outcomeOf(facts) {
   const went = `loss ${first} → ${lossText(last)}`;
   if (climbs) return went;
   if (facts.diverged) {
-    const broken = run.loss.findIndex((each) => !Number.isFinite(each));
+    const broken = firstBroken(run.loss);
     return broken < 0 ? `${went}: it diverged` : `loss ${first} → ${lossText(run.loss[broken])} at step ${steps(broken)}: it diverged`;
   }
   if (minimum === null) return went;
   const { outcome, step } = facts.arrival;
+  if (outcome === 'arrived' && step === 0) return `${went}, within rounding of the lowest loss from the start`;
   return outcome === 'arrived' ? `${went}, arrives at step ${steps(step)}` : `${went}, not arrived`;
 }
 
