@@ -290,7 +290,7 @@ def test_ctrl_c_among_several_runs_keeps_the_finished_ones():
     ("call", "words"),
     [
         ({"scheduler": "StepLR"}, "StepLR needs step_size, as in StepLR(step_size=30)"),
-        ({"scheduler": lambda rule: 3}, "scheduler gave a int, expected one of torch.optim.lr_scheduler"),
+        ({"scheduler": lambda rule: 3}, "scheduler gave 3, expected one of torch.optim.lr_scheduler"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": 500}, "batch_size is 500, but there are only 50 samples"),
         ({"loss_every": 5}, "loss_every=5 is for mini-batches"),
