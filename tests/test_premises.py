@@ -179,3 +179,29 @@ def test_a_scheduled_run_is_not_titled_by_one_lr(scheduler, title, settings):
     assert settings in beneath
     assert high == pytest.approx(0.5 if "0.5" in head else 0.1)
     assert low < high / 100
+
+
+def test_epochs_are_no_steps(tmp_path):
+    """Between checkpoints lie many updates: nothing is said that rests on the difference of two being one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        inputs = torch.randn(40, 3)
+    targets, criterion = inputs.prod(1, keepdim=True), torch.nn.MSELoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for epoch in range(6):
+        for _ in range(30):
+            optimizer.zero_grad()
+            criterion(model(inputs), targets).backward()
+            optimizer.step()
+        torch.save({"epoch": epoch, "model": model.state_dict()}, tmp_path / f"ep{epoch}.pt")
+    problem = ravine.Problem.of(model, criterion, (inputs, targets))
+    with pytest.warns(UserWarning, match="their epochs stand for steps"):
+        run = ravine.checkpoints(model, sorted(tmp_path.glob("*.pt")))
+    path = ravine.Plane.pca(run).project(run, problem)
+    assert ravine.plot.losses(path).texts[0].get_text() == "Checkpoints"
+    told = by_kind(path)
+    assert "in 5 epochs" in told["course"].sentence
+    assert "at every recorded epoch" in told["map"].sentence or "at epoch" in told["map"].sentence
+    assert not {"swing", "still", "hops"} & set(told)
+    assert " step" not in " ".join(each.sentence for each in told.values() if each.kind != "plane")

@@ -12,6 +12,7 @@ from ravine._findings.finding import Finding
 from ravine._findings.run import Run
 from ravine._format import number, percent, percent_at_most, steps, told_apart
 from ravine._study.contract import plane_of
+from ravine._study.counted import unit_of
 from ravine._study.interpolant import interpolant_of
 from ravine.measure._drawn import find_misdrawn
 
@@ -90,11 +91,11 @@ def misleads(run: Run) -> Finding | None:
     recorded = int(np.isfinite(run.losses).sum())
     values["recorded"] = float(recorded)
     if found.share < TRUE_TO and recorded <= ON_ANY and not run.gapless:
-        said = f"The {recorded} recorded steps lie on the plane, as any three places do"
+        said = f"The {recorded} recorded {unit_of(run.data)}s lie on the plane, as any three places do"
         sentence = f"{said}: whether the map is true to the way between them is not known."
         return Finding("map", sentence, values, "measured")
     if found.share < TRUE_TO:
-        whole = "step" if run.gapless else "recorded step"
+        whole = "step" if run.gapless else f"recorded {unit_of(run.data)}"
         bound = "the true one in every bit"
         if found.off:
             bound = f"within {percent_at_most(found.share)} of the range of the loss"

@@ -16,6 +16,7 @@ from ravine import measure, theory
 from ravine._findings.finding import LOCALLY, UNMOVED
 from ravine._findings.quadratic import Modes, modes_of
 from ravine._study.contract import until_taken
+from ravine._study.counted import unit_of
 from ravine._study.decay import decay_of
 from ravine._study.provenance import fact_of
 from ravine._study.rule import Conditions, Rule, conditions_of, rule_of
@@ -98,8 +99,8 @@ class Run:
 
     @property
     def gapless(self) -> bool:
-        """Whether every step was recorded: only then are differences of positions updates."""
-        return self.begins and self.taken == len(self.steps) - 1
+        """Whether every step was recorded, and no epochs: only then are differences of positions updates."""
+        return self.begins and self.taken == len(self.steps) - 1 and unit_of(self.data) == "step"
 
     @cached_property
     def positions(self) -> Vector:

@@ -69,7 +69,7 @@ def knobs(runs: xr.Dataset) -> str:
     varied = [str(n) for n, c in runs.coords.variables.items() if c.ndim and n in (*SETTINGS, *LOOP_SETTINGS)]
     words += [_values_text(n, runs[n].values.tolist()) for n in varied if runs[n].dims == (n,)]
     optimizers = list(dict.fromkeys(np.ravel(runs["optimizer"].values).tolist())) if "optimizer" in runs.coords else []
-    name = names(optimizers) or "Descent"
+    name = names(optimizers) or ("Checkpoints" if facts_made(runs, "files") else "Descent")
     own = decays_text(coupled_decay(runs)) if "position" in runs and not varied else ""
     words += [f"weight decay {own}"] * bool(own)
     made = conditions_of(runs)
