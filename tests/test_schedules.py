@@ -188,3 +188,13 @@ def test_a_schedule_that_hardly_moves_is_not_said_to_lie_between_a_number_and_it
     (sentence,) = (str(each) for each in ravine.explain(run) if "lr of the schedule" in str(each))
     found = re.search(r"lies between (\S+) and ([^:,]+)", sentence)
     assert found[1] != found[2] if found else "the lr of the schedule is 0.0067:" in sentence
+
+
+def test_groups_that_differ_have_no_lr_of_the_step():
+    problem, settings = ravine.gallery.article()["MSELoss"], {"lr": 0.1, "steps": 7, "scheduler": "StepLR(step_size=3)"}
+    apart = ravine.descend(problem, groups={"bias": {"lr": 0.01}}, **settings)
+    assert "scheduled_lr" not in apart
+    assert not np.isfinite(ravine.sweep(problem, groups={"bias": {"lr": 0.01}}, **settings).scheduled_lr).any()
+    alike = ravine.descend(problem, groups={"bias": {"weight_decay": 0.5}}, **settings)
+    assert alike.scheduled_lr.values == pytest.approx([0.1] * 3 + [0.01] * 3 + [0.001] * 2)
+    assert "scheduled_weight_decay" not in alike

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,8 +127,11 @@ def _record_before(
             check_start(loss)
         trace.losses.add([loss if loss is not None else next(iter(live.leaves.values())).new_full((), torch.nan)])
     if spec.scheduler is not None:
-        trace.scheduled.append(float(rule.param_groups[0]["lr"]))
-        for name, value in settings_now(rule.param_groups[0]).items():
+        first, *others = ({"lr": float(each["lr"]), **settings_now(each)} for each in rule.param_groups)
+        # one in which groups differ is that of no step
+        now = {name: v if all(each.get(name) == v for each in others) else math.nan for name, v in first.items()}
+        trace.scheduled.append(now.pop("lr"))
+        for name, value in now.items():
             trace.moving.setdefault(name, array.array("d")).append(value)
     if "velocity" in spec.also and trace.keeps:
         trace.velocities.add([read_velocity(rule, one) for one in handed.values()])
