@@ -40,13 +40,13 @@ def plain_divergence(losses):
     second, third, fourth = (
         max(losses[k] - low for k in seen if last - (n + 1) * quarter < k <= last - n * quarter) for n in (2, 1, 0)
     )
-    if third > 0 and fourth / third < 0.85 * third / second:
+    if third > 0 and fourth / third < 0.85 * min(third / second, 4):
         return False
     rises = [losses[k + 1] - losses[k] for k in range(last)]
     if not all(each > 0 for each in rises[half:]):
         return True
     one, two, three = (rises[last - 1 - n * quarter] for n in (0, 1, 2))
-    return one / two >= 0.99 * two / three
+    return one / two >= 0.99 * min(two / three, 4)
 
 
 def study_of(losses, **more):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import ravine
+from ravine._study.counted import worded
 
 
 def by_kind(run, **more):
@@ -205,3 +207,71 @@ def test_epochs_are_no_steps(tmp_path):
     assert "at every recorded epoch" in told["map"].sentence or "at epoch" in told["map"].sentence
     assert not {"swing", "still", "hops"} & set(told)
     assert " step" not in " ".join(each.sentence for each in told.values() if each.kind != "plane")
+
+
+# ------------------------------------------------------------------------------------------ what a second reading found
+
+
+def test_two_optimizers_of_a_large_model_are_recorded():
+    with torch.random.fork_rng():
+        model = torch.nn.Sequential(torch.nn.Linear(300, 300), torch.nn.Linear(300, 1))
+    rules = [torch.optim.SGD(each.parameters(), lr=1e-3) for each in model]
+    criterion, inputs = torch.nn.MSELoss(), torch.ones(8, 300)
+    with ravine.record(model, rules, criterion=criterion) as recorder:
+        for _ in range(30):
+            for rule in rules:
+                rule.zero_grad()
+            criterion(model(inputs), torch.zeros(8, 1)).backward()
+            for rule in rules:
+                rule.step()
+    assert recorder.dataset().step.values[[0, -1]].tolist() == [0, 30]
+
+
+def test_what_swings_while_it_grows_has_diverged():
+    missed = 0
+    for momentum in (1.05, 1.2, 1.5, 2.0):
+        for lr in (0.05, 0.1, 0.3):
+            for steps in (20, 40, 100):
+                run = ravine.descend(ravine.gallery.quadratic(condition=10), lr=lr, momentum=momentum, steps=steps)
+                losses = run.loss.values.astype(float)
+                missed += bool(losses[-1] > 1e4 * losses[0] and not ravine.measure.diverged(run))
+    assert missed == 0
+
+
+def test_a_gap_hides_no_divergence():
+    for place in range(1, 30):
+        losses = np.geomspace(1, 1e9, 31)
+        losses[place] = np.nan
+        assert bool(ravine.measure.diverged(xr.Dataset({"loss": ("step", losses)}, {"step": range(31)}))), place
+
+
+def test_the_lr_of_groups_is_not_said_to_be_0_where_it_is_not():
+    problem = ravine.gallery.quadratic()
+    small = {"x": {"lr": 1e-12}, "y": {"lr": 1e-13}}
+    assert "lr is 0" not in by_kind(ravine.descend(problem, lr=0.5, steps=50, groups=small))["still"].sentence
+    none = {"x": {"lr": 0.0}, "y": {"lr": 0.0}}
+    assert "lr is 0" in by_kind(ravine.descend(problem, lr=0.5, steps=50, groups=none))["still"].sentence
+
+
+def test_a_count_is_no_checkpoint():
+    assert worded("it rises at 3 of 8 steps", "checkpoint") == "it rises at 3 of 8 checkpoints"
+    assert worded("as far as 8 steps tell", "checkpoint") == "as far as 8 checkpoints tell"
+    assert worded("the swing halves every 13.2 steps", "checkpoint") == "the swing halves every 13.2 checkpoints"
+    assert worded("8 steps", "checkpoint") == "up to checkpoint 8"
+
+
+def test_an_lr_that_a_schedule_lowers_from_the_start_is_the_one_named():
+    def low(rule):
+        return torch.optim.lr_scheduler.ConstantLR(rule, factor=0.1, total_iters=1000)
+
+    run = ravine.descend(ravine.gallery.quadratic(), lr=0.1, steps=50, scheduler=low)
+    assert (run.scheduled_lr == pytest.approx(0.01)).all()
+    assert "lr 0.01" in ravine.plot.losses(run).texts[0].get_text()
+
+
+def test_what_begins_as_no_number_is_told_so():
+    run = xr.Dataset(
+        {"loss": ("step", [np.nan] * 9), "position": (("step", "parameter"), np.zeros((9, 1)))},
+        {"step": range(9), "parameter": ["x"]},
+    )
+    assert by_kind(run)["diverged"].sentence == "The loss is nan from the start."

@@ -104,7 +104,8 @@ def range_test(
         Whether to look at the largest curvature of the loss too, of torch.optim.SGD, to a thousandth of itself: at the
         start, and then more and more often until the lr is over its limit. A look takes as long as some 25 steps over
         all data. Left out, it is looked at where all looks take at most three times as long as the test itself, as
-        they do over all data, and not beside small batches of much of it; `ravine.explain` says where nobody looked.
+        they do over all data in some 70 steps and more, and not beside small batches of much of it; `ravine.explain`
+        says where nobody looked.
     **settings
         The optimizer's other settings under torch's names.
 

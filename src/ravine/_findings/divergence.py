@@ -27,6 +27,8 @@ def diverged(run: Run) -> Finding | None:
     if np.isfinite(broken):
         loss = run.study["loss"].sel(step=int(broken)).item() if "step" in run.study.coords else run.losses[int(broken)]
         sentence = f"It diverged: the loss is {loss} at step {steps(broken)}, after {number(start)} at the start."
+        if broken == run.steps[0]:
+            sentence = f"The loss is {loss} from the start."
         odd = {n: run.data[n].item() for n in SETTINGS if n in run.data.coords and not run.data[n].ndim}
         odd = {n: value for n, value in odd.items() if not np.isfinite(value)}
         if odd and run.conditions.optimizers == (SGD,):

@@ -128,7 +128,8 @@ def _all_still(run: Run, since: int) -> Finding:
     late = rates[np.flatnonzero(run.steps >= since)]
     late = late[:-1] if len(late) > 1 else late
     zero = _zero_gradient(run)
-    if len(late) and (late == 0).all():
+    known = run.scheduled is not None or "lr" in run.data.coords
+    if len(late) and ((late == 0).all() if known else _lr_is_zero(run, run.labels)):
         whose = "the schedule's lr" if run.scheduled is not None else "the lr"
         values |= {"cause": "lr 0"}
         return Finding("still", f"{begins}: {whose} is 0{' there' * bool(since)}.", values, "measured", when)

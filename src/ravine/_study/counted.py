@@ -12,7 +12,7 @@ COUNTED = {"epochs": "epoch", "the number in each name": "checkpoint"}
 NUMBERED = re.compile(r"\bstep(s?)(?= [\d,]+)|(?<=\d )step(s?)\b|(?<=\beach )step()\b|^step()$")
 """A step in words on a picture or in a sentence: of some number, so many of them, each, or the name of an axis."""
 
-SO_MANY = re.compile(r"(?:\b(?:in|for all) )?\b([\d,]+) steps?\b(?! that)")
+SO_MANY = re.compile(r"\b(?:in|for all) ([\d,]+) steps?\b(?! that)|^([\d,]+) steps?$")
 
 
 def unit_of(study: xr.Dataset | xr.DataArray) -> str:
@@ -50,5 +50,5 @@ def worded(text: str, unit: str) -> str:
         return text
     if unit == "checkpoint":
         text = re.sub(r"\bevery ([\d,]+) steps", r"every \1", text)
-        text = SO_MANY.sub(r"up to checkpoint \1", text)
+        text = SO_MANY.sub(lambda found: f"up to checkpoint {found[1] or found[2]}", text)
     return NUMBERED.sub(lambda found: unit + "s" * ("s" in found[0][1:]), text)

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ravine._format import hint, kind_of, listed
 from ravine._problem.buffers import read_buffers
 from ravine._problem.check_fit import scalar
+from ravine._problem.over_batches import OverBatches
 from ravine._problem.problem import Problem
 from ravine._torch import fork_random_state, numpy_of
 
@@ -137,7 +138,9 @@ class LossAlong:
     """
 
     def __init__(self, problem: Problem, run: xr.Dataset) -> None:
-        self._problem, self._read, self._recorded = problem, read_buffers(run), "buffers" in run
+        self._problem, self._read = problem, read_buffers(run)
+        bearing = problem.parts is not None or isinstance(problem.loss, OverBatches)
+        self._recorded = "buffers" in run and bearing
         self._last = -1, function_of(problem)
         self.precision = self._last[1].precision
         model = None if problem.parts is None else problem.parts.model

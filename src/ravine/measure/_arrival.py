@@ -132,7 +132,8 @@ def diverged(runs: xr.Dataset) -> xr.DataArray:
     And it must not have grown ever more slowly, as what comes to rest does, or levels off (by a constant factor grows
     what diverges): its height above the lowest of the first half has grown in the last quarter by at least 0.85 of the
     factor by which it did in the quarter before; and where the loss rose at every step of the second half, so did its
-    single rises :math:`L_k - L_{k-1}`, by at least 0.99 of that.
+    single rises :math:`L_k - L_{k-1}`, by at least 0.99 of that. Of that factor four are asked at most: what still
+    grows so far in a quarter levels off nowhere near, whatever its swings do.
 
     A loss that climbs along a straight line reaches twice, one that grows by a constant factor any multiple, and
     one that cycles between bounds about once. Scaling the loss changes nothing, and a run that is merely slow has not
@@ -397,13 +398,15 @@ def _is_slowing(
     quarter = last // 4
     peaks, ends = [], []
     for k in range(3):  # from the end on, of equally many steps, however few
-        part = seen & (since <= last - k * quarter) & (since > last - (k + 1) * quarter)
+        part = seen & ~np.isnan(heights) & (since <= last - k * quarter) & (since > last - (k + 1) * quarter)
         peaks.append(np.fmax.reduce(np.where(part, heights, -np.inf), -1))
         ends.append(np.where(part, since, -1).max(-1))
     after, between, before = peaks
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         share = (ends[0] - ends[1]) / (ends[1] - ends[2])  # 1, where the loss was evaluated at every step
-        return np.asarray((before > noise) & (after / between < STEADY * (between / before) ** share))
+        # what still grows fourfold a quarter does not level off: its swings may only fall otherwise
+        factor = np.minimum((between / before) ** share, GROWTH)
+        return np.asarray((before > noise) & (after / between < STEADY * factor))
 
 
 def _is_slackening(losses: NDArray[np.float64], since: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -425,7 +428,7 @@ def _is_slackening(losses: NDArray[np.float64], since: NDArray[Any], seen: NDArr
         )
         stride = np.take_along_axis(strides, np.maximum(end, 0)[:, None], -1)
         rising = (((rises > 0) & (strides == stride)) | ~half).all(-1)
-        return np.asarray(rising & (quarter > 0) & (one / two < EVEN * (two / three)))
+        return np.asarray(rising & (quarter > 0) & (one / two < EVEN * np.minimum(two / three, GROWTH)))
 
 
 def _lowest(losses: NDArray[Any]) -> NDArray[Any]:

@@ -33,7 +33,7 @@ export function hasDiverged(loss, minimised, climbs, eps) {
   if (firstBroken(loss) >= 0) return true;
   const last = minimised.length - 1, start = minimised[0];
   if (climbs || last < FEWEST) return false;
-  const middle = Math.ceil(last / 2), quarter = Math.floor(last / 4), peaks = [-Infinity, -Infinity, -Infinity];
+  const middle = Math.ceil(last / 2), quarter = Math.floor(last / 4), peaks = [-Infinity, -Infinity, -Infinity], ends = [-1, -1, -1];
   let high = -Infinity, low = Infinity, later = -Infinity, rising = true;
   for (let k = 0; k <= last; k++) {
     const value = minimised[k], part = Math.floor((last - k) / quarter);
@@ -44,15 +44,19 @@ export function hasDiverged(loss, minimised, climbs, eps) {
       low = Math.min(low, value);
     }
     if (4 * k >= 3 * last) later = Math.max(later, value);
-    if (part < 3) peaks[part] = Math.max(peaks[part], value);
+    if (part < 3) {
+      peaks[part] = Math.max(peaks[part], value);
+      ends[part] = k;
+    }
   }
   const rise = later - start, noise = NOISE * eps * Math.abs(start);
   if (!(rise / GROWTH > Math.max(high - start, start - low)) || !(rise > Math.abs(start))) return false;
   // what comes to rest, or levels off, grows ever more slowly
-  const [after, between, before] = peaks.map((each) => each - low);
-  if (before > noise && after / between < (STEADY * between) / before) return false;
+  const [after, between, before] = peaks.map((each) => each - low), share = (ends[0] - ends[1]) / (ends[1] - ends[2]);
+  // what still grows fourfold a quarter does not level off: its swings may only fall otherwise
+  if (before > noise && after / between < STEADY * Math.min((between / before) ** share, GROWTH)) return false;
   const [one, two, three] = [0, 1, 2].map((k) => minimised[last - k * quarter] - minimised[last - k * quarter - 1]);
-  return !(rising && one / two < EVEN * (two / three));
+  return !(rising && one / two < EVEN * Math.min(two / three, GROWTH));
 }
 
 // Steps of a swing of the updates, there and back; NaN where a run does not swing.

@@ -11,7 +11,7 @@ import * as motion from './words_motion.js';
 export const told = ({ sentence, scope }) => (sentence.includes('ocally') ? sentence : `${sentence} (${scope})`);
 
 const FINDINGS = [
-  flat.unmoved, course.still, limits.diverged, limits.beyond, ending.climb, ending.arrival, course.course, ending.jitter, limits.margin,
+  flat.unmoved, course.still, limits.diverged, limits.beyond, ending.climb, limits.cameBack, ending.arrival, course.course, ending.jitter, limits.margin,
   motion.momentum, motion.swing, goal.goal, goal.apart, motion.nesterov, motion.dampening, goal.bounded, goal.pull, goal.betterBefore,
   motion.bend, motion.firstStep, motion.effective, ending.floor,
 ];

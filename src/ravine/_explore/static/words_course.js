@@ -10,25 +10,29 @@ const LATE = 10, PLAIN = 0.01, MANIFOLD = 2, FEWEST = 10, HIGH = 2, IN_A_ROW = 3
 export function course(facts) {
   const { climbs, taken, run, eps, minimum } = facts;
   if (climbs || facts.diverged || taken < 2 || (grew(facts) && !facts.decay)) return null;
-  const losses = [...run.loss].map((each) => each + 0), count = losses.length;  // -0 is 0
+  const at = [...run.loss.keys()].filter((k) => Number.isFinite(run.loss[k])), losses = at.map((k) => run.loss[k] + 0), count = at.length;  // -0 is 0
+  if (count < 3) return null;
   const noise = losses.slice(1).map((each, k) => 2 * distanceToNext(Math.max(Math.abs(each), Math.abs(losses[k])), eps));
   const rose = noise.map((room, k) => losses[k + 1] - losses[k] > room), rises = rose.filter(Boolean).length, most = Math.max(...noise);
   const best = losses.indexOf(Math.min(...losses)), worst = losses.indexOf(Math.max(...losses));
   const first = losses[0], last = losses[count - 1], high = losses[worst];
   if (minimum !== null && !(high - first > HIGH * Math.abs(first))) return null;
-  if (high - losses[best] <= most) return finding('course', `The loss stays at ${number(first)} for all ${soMany(taken)}.`, 'measured');
+  if (high - losses[best] <= most) {
+    const looked = count - 1 < taken ? `is ${number(first)} at all ${steps(count)} steps that were looked at` : `stays at ${number(first)} for all ${soMany(taken)}`;
+    return finding('course', `The loss ${looked}.`, 'measured');
+  }
   const risesOver = worst !== 0 && worst !== count - 1 && high > first + most, lowest = losses[best];
   const fallsUnder = best !== 0 && best !== count - 1 && lowest < last - most;
   const extremes = [...(risesOver ? [high] : []), ...(fallsUnder ? [lowest] : [])];
   const pairs = [[first, last], ...extremes.flatMap((each) => [[each, first], [each, last]])];
   const digits = Math.max(...pairs.map(([one, other]) => digitsApart(one, other))), parts = [];
-  if (rises) parts.push(`it rises at ${rises === count - 1 ? 'each' : steps(rises)} of ${steps(count - 1)} steps`);
-  if (risesOver) parts.push(`is highest at step ${steps(worst)} (${number(high, digits)})`);
+  if (rises) parts.push(`it rises at ${rises === count - 1 ? 'each' : steps(rises)} of ${steps(count - 1)} ${count - 1 === taken ? 'steps' : 'evaluations'}`);
+  if (risesOver) parts.push(`is highest at step ${steps(at[worst])} (${number(high, digits)})`);
   if (best === 0 && rises < count - 1) parts.push('is never lower than at the start');
-  else if (fallsUnder) parts.push(`is best at step ${steps(best)} (${number(lowest, digits)})`);
+  else if (fallsUnder) parts.push(`is best at step ${steps(at[best])} (${number(lowest, digits)})`);
   let tail = sayTail(losses);
   const since = rose.lastIndexOf(false) + 1, grows = rises < count - 1 && count - 1 - since >= IN_A_ROW;
-  if (!tail && grows && last - first > HIGH * Math.abs(first)) tail = `. It grows at the end, from ${number(losses[since])} at step ${steps(since)} on`;
+  if (!tail && grows && last - first > HIGH * Math.abs(first)) tail = `. It grows at the end, from ${number(losses[since])} at step ${steps(at[since])} on`;
   const went = `The loss goes from ${number(first, digits)} to ${number(last, digits)} in ${soMany(taken)}`;
   return finding('course', `${went}${parts.length ? `; ${join(parts)}` : ''}${tail}.`, 'measured');
 }

@@ -32,6 +32,15 @@ export function diverged(facts) {
   return finding('diverged', `${head}: ${what} went from ${number(whole[0])} ${came}${alone}.`, 'measured');
 }
 
+// that the loss was not finite on the way, as a logarithm is where a step overshoots, and is again
+export function cameBack({ taken, run: { loss } }) {
+  const broken = [...loss.keys()].filter((k) => !Number.isFinite(loss[k]));
+  if (taken < 1 || !broken.length || firstBroken(loss) >= 0) return null;
+  const [first] = broken, last = broken.at(-1), kind = Number.isNaN(loss[first]) ? 'nan' : loss[first] > 0 ? 'inf' : '-inf';
+  const where = broken.length > 1 ? `not finite at ${steps(broken.length)} steps, first at step ${steps(first)} (${kind})` : `${kind} at step ${steps(first)}`;
+  return finding('not finite', `The loss is ${where}, and finite again from step ${steps(last + 1)} on.`, 'measured');
+}
+
 function hasRisen(first, last) {
   return last > first && number(last) !== number(first);
 }

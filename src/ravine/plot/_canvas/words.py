@@ -131,7 +131,7 @@ def scalars(runs: xr.Dataset) -> dict[str, Any]:
 
 
 def rates_text(runs: xr.Dataset) -> str:
-    """Write from which lr to which the steps went that a scheduler moved it for; nothing where none did.
+    """Write from which lr to which the steps went under a scheduler; nothing where that left it as it was given.
 
     Examples
     --------
@@ -147,7 +147,8 @@ def rates_text(runs: xr.Dataset) -> str:
     moved = runs["scheduled_lr"].isel(step=slice(None, -1)).values.astype(np.float64)  # no step is taken at the last
     known = moved[np.isfinite(moved)]
     ends = dict.fromkeys(number_text(float(each)) for each in (known.min(), known.max())) if known.size else {}
-    return " … ".join(ends) if len(ends) > 1 else ""
+    given = number_text(float(runs["lr"])) if "lr" in runs.coords and not runs["lr"].ndim else ""
+    return "" if [*ends] == [given] else " … ".join(ends)
 
 
 def settings_text(runs: xr.Dataset) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ravine._format import number
 from ravine._study.contract import check_single
+from ravine.measure._objective import step_values
 from ravine.plot._canvas.hues import NAMED, choose_hues
 from ravine.plot._canvas.labels import FreeSpace, draw_label
 from ravine.plot._canvas.layout import widest
@@ -92,7 +93,7 @@ def layers(run: xr.Dataset, *, ax: Drawn | None = None, title: str | None = None
     found = _read_ratios(ratios)
     if not any(np.isfinite(each.values).any() for each in found):
         raise ValueError("no update moved anything: there is no ratio above 0 to draw")
-    words = Words(title, _title(found), _subtitle(run), [(line, theme.quiet) for line in _captions(found)])
+    words = Words(title, _title(found), _subtitle(run, title), [(line, theme.quiet) for line in _captions(found)])
     hues = choose_hues("layer", range(1, len(found) + 1), theme)
     named = _choose_named(found)
     aside = 1.45 if hues.bar is not None else max(0.25, widest(sorted(named), 8.5) / 72 + 0.4)
@@ -148,10 +149,10 @@ def _read_ratios(ratios: xr.DataArray) -> list[Ratios]:
     for name, row in zip(names, values.T, strict=True):
         drawn = np.isfinite(row) & (row > 0)
         left = int((~drawn & ~np.isnan(row)).sum())
-        known = row[~np.isnan(row)]
+        known, taken = row[np.isfinite(row)], int((~np.isnan(row)).sum())  # of weights that are all 0 no ratio tells
         median = float(np.median(known)) if len(known) else np.nan
-        moved = int((known > 0).sum())
-        found.append(Ratios(name, steps.astype(float), np.where(drawn, row, np.nan), left, median, len(known), moved))
+        moved = int((row > 0).sum())
+        found.append(Ratios(name, steps.astype(float), np.where(drawn, row, np.nan), left, median, taken, moved))
     return found
 
 
@@ -173,7 +174,7 @@ def _extremes(found: list[Ratios]) -> tuple[Ratios, Ratios]:
 def _title(found: list[Ratios]) -> str:
     least, most = _extremes(found)
     told = [each for each in found if np.isfinite(each.median)]
-    if least is not most and _much(least) == _much(most):
+    if least is not most and _much(least) == _much(most) and len(told) == len(found):
         who = "Both layers move" if len(told) == 2 else f"All {len(told)} layers move"
         return who + _much(most).replace("its weights", "their weights")
     who = _called(most).replace("layer ", "Layer ", 1)
@@ -197,8 +198,11 @@ def _called(layer: Ratios) -> str:
     return f"layer {layer.name}" if layer.name.isdigit() else layer.name
 
 
-def _subtitle(run: xr.Dataset) -> list[str]:
-    return [settings_text(run), steps_text(run), "in the title: medians over all steps"]
+def _subtitle(run: xr.Dataset, own: str | None) -> list[str]:
+    """Say what was run, and what a title of ours tells: of thinned recordings few steps are known."""
+    apart = np.diff(step_values(run))
+    steps = "all steps" if (apart == 1).all() else "the recorded steps"
+    return [settings_text(run), steps_text(run), *[f"in the title: medians over {steps}"] * (own is None)]
 
 
 def _captions(found: list[Ratios]) -> list[str]:

@@ -310,8 +310,9 @@ def _agreement(curves: list[RateCurve], without: int = 0) -> list[str]:
     beyond = int(sum((np.isfinite(curve.measured) & ~in_sight(curve, heights)).sum() for curve in curves))
     share = share_of(near, count)
     lines = [f"dots: in {share} of the {count:,} measured runs, 1 {MINUS} rate is within {100 * NEAR:g} % of theory's"]
-    left = [f"{beyond:,} runs with lr 0 or a rate over {number(heights[1])} have no dot"] * bool(beyond)
-    left += [f"{rest:,} runs were too short or too wild to measure"] * bool(rest)
+    who, have = ("run", "has") if beyond == 1 else ("runs", "have")
+    left = [f"{beyond:,} {who} with lr 0 or a rate over {number(heights[1])} {have} no dot"] * bool(beyond)
+    left += [f"{rest:,} {'run was' if rest == 1 else 'runs were'} too short or too wild to measure"] * bool(rest)
     left += torch
     return lines + ["; ".join(left)] * bool(left)
 
