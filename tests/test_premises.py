@@ -85,6 +85,11 @@ def test_the_end_is_told_by_where_it_goes_there():
     assert "It still falls at the end" in tail_of(0.99 ** steps[:21])
 
 
+def test_what_grows_at_the_end_of_a_short_run_is_told():
+    told = tail_of([1.0, 0.9, 0.95, 0.9, 1.0, 0.9, 1.5, 2.2, 2.8, 3.2, 3.3])
+    assert told.endswith("It grows at the end, from 0.9 at step 5 on.")
+
+
 def test_noise_is_no_trend():
     """Of losses that only scatter about one number, a direction is told as seldom as chance has it."""
     random = np.random.default_rng(0)

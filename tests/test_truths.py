@@ -651,21 +651,13 @@ def blown_up(after, until, then):
 
 @pytest.mark.parametrize(("steps", "after", "until"), [(12, 6, 8), (16, 8, 10), (24, 13, 15), (40, 22, 24)])
 def test_what_grew_beyond_measure_and_still_grows_is_told(mse, steps, after, until):
-    """It grows ever more slowly, as what comes to rest does, and is not counted as diverged; it is no rest."""
+    """It grows more slowly than it did, but manyfold in its last quarter: that is no rest."""
     two = ravine.Problem(lambda p: 8 * p["x"] ** 2 + p["y"] ** 2, {"x": 0.5, "y": 0.3})
     for problem, then in ((mse, 11.0), (two, 1.5)):
         run = ravine.descend(problem, lr=0.1, steps=steps, scheduler=blown_up(after, until, then))
         losses = run.loss.values.astype(float)
         assert losses[-1] > 1e20 * losses[0]
-        told = by_kind(run)
-        assert "diverged" not in told
-        assert " at the end" in told["course"].sentence
-        assert {"grows", "rises"} & set(told["course"].sentence.rpartition(". ")[2].split())
-        if steps < 20:
-            since = int(told["course"].values["grows_since"])
-            assert (np.diff(losses[since:]) > 0).all()
-            assert told["course"].values["grows_from"] == losses[since]
-            assert losses[since - 1] >= losses[since]
+        assert by_kind(run)["diverged"].values["last_loss"] == losses[-1]
     calm = ravine.descend(two, lr=0.1, steps=steps, scheduler=blown_up(steps + 1, steps + 1, 1.0))
     assert "grows" not in said(calm)
 

@@ -76,7 +76,7 @@ def dataset_of(
     if first.batch_losses:
         arrays = [numpy_of(t.batch_losses.whole()[:, 0])[t.kept] for t in traces]
         data["batch_loss"] = variable("batch_loss", ("step",), arrays)
-    if not np.isnan([each for trace in traces for each in trace.scheduled] or [np.nan]).all():
+    if first.scheduled and not any("lr" in t.apart for t in traces):
         data["scheduled_lr"] = variable("scheduled_lr", ("step",), [np.array(t.scheduled)[t.kept] for t in traces])
     if "clip_norm" in first.settings and first.norms:
         rows = [np.array([*t.norms, np.nan][: len(t.losses)])[t.kept] for t in traces]
@@ -138,7 +138,7 @@ def _moving_settings(
     for name in traces[0].moving:
         values = [np.array(trace.moving[name])[trace.kept] for trace in traces]
         given = settings_now(traces[0].settings).get(name)
-        if all((each == given).all() for each in values) or np.isnan(values).all():
+        if all((each == given).all() for each in values) or any(name in trace.apart for trace in traces):
             continue
         stacked = _stacked(values, math.prod(shape))
         entry = CONTRACT.get(f"scheduled_{name}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import array
 import itertools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,10 +127,9 @@ def _record_before(
         trace.losses.add([loss if loss is not None else next(iter(live.leaves.values())).new_full((), torch.nan)])
     if spec.scheduler is not None:
         first, *others = ({"lr": float(each["lr"]), **settings_now(each)} for each in rule.param_groups)
-        # one in which groups differ is that of no step
-        now = {name: v if all(each.get(name) == v for each in others) else math.nan for name, v in first.items()}
-        trace.scheduled.append(now.pop("lr"))
-        for name, value in now.items():
+        trace.apart |= {name for name, value in first.items() for each in others if each.get(name) not in (value, None)}
+        trace.scheduled.append(first.pop("lr"))
+        for name, value in first.items():
             trace.moving.setdefault(name, array.array("d")).append(value)
     if "velocity" in spec.also and trace.keeps:
         trace.velocities.add([read_velocity(rule, one) for one in handed.values()])

@@ -79,6 +79,8 @@ class Trace:
         self.losses, self.batch_losses = Rows(), Rows()
         self.scheduled = array.array("d")
         self.moving: dict[str, array.array[float]] = {}
+        self.apart: set[str] = set()
+        """Settings in which groups of parameters differed: that of one group is that of no step."""
         self.norms = array.array("d")
         self.every = every
         self.keeps = True  # whether what is as large as the parameters is recorded at this step

@@ -93,7 +93,8 @@ class TorchEngine:
         if "batch_loss" in record.also:
             record.also["batch_loss"][:, 0] = trace.batch_losses.whole()[:, 0]
         if "scheduled_lr" in record.also:
-            record.also["scheduled_lr"][:, 0] = torch.tensor(trace.scheduled, dtype=torch.float64)
+            rates = torch.tensor(trace.scheduled, dtype=torch.float64)
+            record.also["scheduled_lr"][:, 0] = rates.fill_(torch.nan) if "lr" in trace.apart else rates
         return ""
 
     def compare(self, runs: slice, record: Buffer) -> None:

@@ -152,7 +152,7 @@ class Snapshots:
             self._thin(2 * self.every)
         if step % self.every or cost > HASTE * self.every:
             return False
-        if not cost or self.budget.hurries(step - self.first):  # before the first one is written none is known
+        if self.budget.hurries(step - self.first) or not cost:  # before the first one is written none is known
             return True
         coarser = max(0, math.ceil(math.log2(cost / SHARE / self.every)))
         return self.budget.is_paid and step % (self.every << coarser) == 0
