@@ -672,7 +672,7 @@ def test_growth_that_shows_and_growth_that_does_not():
 
 
 def test_growth_of_many_runs_is_that_of_each(monkeypatch):
-    monkeypatch.setattr("ravine.measure._arrival.SOME", 7)
+    monkeypatch.setattr("ravine.measure._growth.SOME", 7)
     losses = random_losses(np.float64)
     steps = np.where(np.arange(len(losses)) % 3 == 0, 15, losses.shape[1] - 1)
     whole = measure.diverged(study_of(losses, steps_taken=("a", steps))).values

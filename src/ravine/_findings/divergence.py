@@ -10,7 +10,8 @@ from ravine._findings.run import EDGE, Run
 from ravine._format import names, number, so_many, steps
 from ravine._study.optimizer import SGD
 from ravine._study.rule import SETTINGS
-from ravine.measure._arrival import FEWEST, broken_for_good
+from ravine.measure._arrival import broken_for_good
+from ravine.measure._growth import FEWEST
 
 GREW = 1.0
 """Growth, in sizes of the loss at the start, from which a few steps that only grew are worth a sentence."""
